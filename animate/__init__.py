@@ -1,0 +1,51 @@
+"""Animate the person in a still image with the motion of a driving video.
+
+The public surface is small; everything is imported where it is first used, so that
+`import animate` stays fast and never loads torch::
+
+    from animate import AnimationRequest, Animator, SamplingOptions
+
+    animator = Animator.from_pretrained("tiny")
+    result = animator(AnimationRequest(reference="me.png", driving="dance.mp4", output="out.mp4"))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from animate.animator import Animator
+    from animate.errors import AnimateError
+    from animate.options import AnimationRequest, AnimationResult, RuntimeOptions, SamplingOptions
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Animator": "animate.animator",
+    "AnimateError": "animate.errors",
+    "AnimationRequest": "animate.options",
+    "AnimationResult": "animate.options",
+    "RuntimeOptions": "animate.options",
+    "SamplingOptions": "animate.options",
+}
+
+__all__ = [
+    "AnimateError",
+    "AnimationRequest",
+    "AnimationResult",
+    "Animator",
+    "RuntimeOptions",
+    "SamplingOptions",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'animate' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Whole-body motion from video: numpy, OpenCV and onnxruntime only."""

@@ -1,0 +1,234 @@
+"""Files that are either whole or absent, and clear words when one cannot be read or written.
+
+A result is written to a hidden ``.partial`` file in the folder of its destination, flushed to the
+disk and renamed: whoever looks at the destination sees the old file or the new one, never half of
+it. The writer holds a lock on its partial file; one without a holder was left by a process that
+was killed, and the next writer of the same destination removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from animate.errors import UserError
+
+PARTIAL = ".partial"
+_CHUNK_BYTES = 1 << 20
+_LONGEST_NAME = 200
+"""Bytes of the destination's name kept in the partial's; file systems allow 255 in all."""
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal SHA-256 of the file at `path`, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(_CHUNK_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def check_readable(
+    path: str | os.PathLike[str], what: str = "file", error: type[UserError] = UserError
+) -> Path:
+    """`path` if it is a file with something in it that can be read; raises `error` otherwise.
+
+    `what` names the role of the file in the message, such as "driving video".
+    """
+    place = Path(path)
+    try:
+        if place.is_dir():
+            raise error(f"{what} {place} is a folder; name a file")
+        with open(place, "rb") as file:
+            if not file.read(1):
+                raise error(f"{what} {place} is empty (0 bytes); copy or export it again")
+    except FileNotFoundError:
+        raise error(f"{what} {place} does not exist; check the path") from None
+    except PermissionError:
+        raise error(f"{what} {place} cannot be read: permission denied") from None
+    except (OSError, ValueError) as reason:
+        raise error(f"{what} {place} cannot be read: {_words(reason)}") from reason
+    return place
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    what: str = "output",
+    error: type[UserError] = UserError,
+) -> Path:
+    """`path` if a file can be made there; raises `error` otherwise. Meant to run before the work.
+
+    Tries the folder for real (a probe file is made and removed), since permission bits say
+    nothing of read-only mounts, quotas or a full disk.
+    """
+    place = Path(path)
+    try:
+        if place.is_dir():
+            raise error(f"{what} {place} is a folder; name a file in it")
+        if place.exists() and not place.is_file():
+            raise error(f"{what} {place} is not a regular file; choose another name")
+        if place.exists() and not overwrite:
+            raise error(f"{what} {place} exists already; choose another name or ask to overwrite")
+        _check_folder(place.parent, what, error)
+        probe = _create_partial(place)
+    except (OSError, ValueError) as reason:
+        raise error(f"{what} {place} cannot be written: {_words(reason)}") from reason
+    os.close(probe[1])
+    probe[0].unlink(missing_ok=True)
+    return place
+
+
+def _check_folder(folder: Path, what: str, error: type[UserError]) -> None:
+    if not folder.exists():
+        raise error(f"folder {folder} of the {what} does not exist; make it: mkdir -p {folder}")
+    if not folder.is_dir():
+        raise error(f"{folder} is not a folder, so the {what} cannot be written into it")
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path beside `path` to write to; what is there at a clean exit becomes `path`.
+
+    On any exception, KeyboardInterrupt included, the partial file is removed and an existing
+    `path` stays as it was. A symbolic link at `path` is followed, not replaced. Operating system
+    errors of creating and renaming pass through: the caller knows which error type to raise.
+    """
+    place = Path(os.path.realpath(path))
+    _remove_abandoned(place)
+    partial, lock = _create_partial(place)
+    try:
+        yield partial
+        _flush(partial)
+        os.replace(partial, place)
+        _flush(place.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Like `atomic` for a folder of files: yields an empty folder that becomes `path`.
+
+    With `overwrite`, an existing folder is moved aside, replaced and then removed; a crash in
+    between leaves the old one beside it under a ``.replaced`` name. Raises FileExistsError without.
+    """
+    place = Path(os.path.realpath(path))
+    _remove_abandoned(place)
+    partial, lock = _create_partial(place, folder=True)
+    try:
+        yield partial
+        for file in sorted(partial.iterdir()):
+            _flush(file)
+        _flush(partial)
+        _replace_folder(partial, place, overwrite)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+def _replace_folder(partial: Path, place: Path, overwrite: bool) -> None:
+    if not place.exists():
+        os.replace(partial, place)
+        _flush(place.parent)
+        return
+    if not overwrite:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
+    aside = _hidden_name(place, ".replaced")
+    os.replace(place, aside)
+    try:
+        os.replace(partial, place)
+    except BaseException:
+        os.replace(aside, place)
+        raise
+    _flush(place.parent)
+    if aside.is_dir():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        aside.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Put `data` at `path` atomically."""
+    with atomic(path) as partial:
+        partial.write_bytes(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Put `text` at `path` atomically, as UTF-8 with newlines as they are."""
+    write_bytes(path, text.encode())
+
+
+def _words(reason: BaseException) -> str:
+    return (getattr(reason, "strerror", None) or str(reason)).lower()
+
+
+def _short(name: str) -> str:
+    return os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
+
+
+def _hidden_name(place: Path, suffix: str = PARTIAL) -> Path:
+    return place.parent / f".{_short(place.name)}.{secrets.token_hex(4)}{suffix}"
+
+
+def _create_partial(place: Path, *, folder: bool = False) -> tuple[Path, int]:
+    """A new, locked partial file or folder for `place` and the descriptor that holds the lock."""
+    while True:
+        partial = _hidden_name(place)
+        if folder:
+            partial.mkdir()
+            lock = os.open(partial, os.O_RDONLY)
+        else:
+            lock = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with suppress(OSError):  # a file system without locks; its leftovers stay then
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if partial.exists():
+            return partial, lock
+        os.close(lock)  # somebody took it for abandoned between creation and lock
+
+
+def _remove_abandoned(place: Path) -> None:
+    prefix = f".{_short(place.name)}."
+    with suppress(OSError):
+        for leftover in place.parent.iterdir():
+            token = leftover.name.removeprefix(prefix).removesuffix(PARTIAL)
+            if leftover.name == f"{prefix}{token}{PARTIAL}" and len(token) == 8:
+                _remove_if_unlocked(leftover)
+
+
+def _remove_if_unlocked(leftover: Path) -> None:
+    try:
+        lock = os.open(leftover, os.O_RDONLY)
+    except OSError:  # gone already, or another user's
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+    except OSError:  # its writer lives
+        pass
+    finally:
+        os.close(lock)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

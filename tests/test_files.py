@@ -1,0 +1,169 @@
+"""Files are whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from animate import files
+from animate.errors import MediaError, UserError
+
+
+def hidden(folder: Path) -> list[str]:
+    return [name for name in os.listdir(folder) if name.endswith(files.PARTIAL)]
+
+
+def test_write_replaces_whole(tmp_path: Path) -> None:
+    place = tmp_path / "a.txt"
+    files.write_text(place, "one")
+    files.write_text(place, "two")
+    assert place.read_text() == "two"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def interrupted_write(place: Path, error: type[BaseException]) -> None:
+    with files.atomic(place) as partial:
+        partial.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
+    place = tmp_path / "a.txt"
+    place.write_text("old")
+    with pytest.raises(error):
+        interrupted_write(place, error)
+    assert place.read_text() == "old"
+    assert not hidden(tmp_path)
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    files.write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+def test_long_and_odd_names(tmp_path: Path) -> None:
+    for name in ("x" * 255, "ö" * 127, "[a]*?.txt", "-rf"):
+        files.write_text(tmp_path / name, "x")
+        assert (tmp_path / name).read_text() == "x"
+
+
+@pytest.mark.parametrize("kind", ["atomic", "atomic_folder"])
+def test_a_killed_writers_leftover_goes_and_a_living_ones_stays(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "clip.mp4"
+    program = (
+        "import sys, time\nfrom animate import files\n"
+        f"with files.{kind}(sys.argv[1]) as p:\n    print('in', flush=True); time.sleep(60)\n"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program, place], stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    try:
+        for writer in writers:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+        assert len(hidden(tmp_path)) == 2
+        writers[0].send_signal(signal.SIGKILL)
+        writers[0].wait()
+        files.write_text(place, "done")
+        assert len(hidden(tmp_path)) == 1
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
+    files.write_text(place, "done")
+    assert not hidden(tmp_path)
+
+
+def test_folder(tmp_path: Path) -> None:
+    place = tmp_path / "frames"
+    for text in ("one", "two"):
+        with files.atomic_folder(place, overwrite=True) as partial:
+            (partial / "a").write_text(text)
+        assert (place / "a").read_text() == text
+    with pytest.raises(FileExistsError), files.atomic_folder(place) as partial:
+        (partial / "a").write_text("three")
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(place, overwrite=True):
+        raise KeyboardInterrupt
+    assert (place / "a").read_text() == "two"
+    assert os.listdir(tmp_path) == ["frames"]
+
+
+def test_sha256(tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "a").write_bytes(data)
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_unreadable_inputs_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "file").write_text("x")
+    for path, words in (
+        (tmp_path / "missing", "does not exist"),
+        (tmp_path / "empty", "is empty"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "file" / "below", "not a directory"),
+        (tmp_path / "nul\0", "null"),
+        (tmp_path / ("x" * 300), "name too long"),
+    ):
+        with pytest.raises(MediaError, match=words) as caught:
+            files.check_readable(path, "driving video", MediaError)
+        assert "driving video" in str(caught.value)
+    assert files.check_readable(tmp_path / "file") == tmp_path / "file"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_permissions_are_named(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "secret").chmod(0)
+    with pytest.raises(UserError, match="permission denied"):
+        files.check_readable(tmp_path / "secret")
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UserError, match="permission denied"):
+            files.check_output(tmp_path / "a", overwrite=False)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_outputs_are_checked_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path, words in (
+        (tmp_path / "no" / "a.mp4", "mkdir -p"),
+        (tmp_path / "file" / "a.mp4", "is not a folder"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "file", "exists already"),
+        (Path("/dev/null"), "not a regular file"),
+        (Path("/proc/a.mp4"), "cannot be written"),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            files.check_output(path, overwrite=False)
+        assert str(path) in str(caught.value) or str(path.parent) in str(caught.value)
+    files.check_output(tmp_path / "file", overwrite=True)
+    files.check_output(tmp_path / "new", overwrite=False)
+    assert (tmp_path / "file").read_text() == "x"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_lock_ends_with_the_block(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        files.write_text(tmp_path / "a", str(time.time()))
+    assert len(os.listdir("/proc/self/fd")) == before

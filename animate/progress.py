@@ -1,0 +1,189 @@
+"""Telling people and programs how far a run is: one protocol, four ways to show it.
+
+A stage is opened with its number of steps (None when nobody can know) and advanced; the sink
+decides what is seen. Nothing here touches the work itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, Protocol
+
+
+class Stage(Protocol):
+    """One open stage."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Report `steps` more finished steps."""
+
+
+class Progress(Protocol):
+    """Where stages and remarks go."""
+
+    def stage(self, name: str, total: int | None) -> Any:
+        """Context manager giving a Stage; `total` steps, or None if unknown."""
+
+    def note(self, text: str) -> None:
+        """A remark that a person should see."""
+
+    def warn(self, text: str) -> None:
+        """A remark that a person should act on."""
+
+
+class Quiet:
+    """Says nothing: for Python callers and `--quiet`."""
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[Stage]:
+        yield _Counter(total, lambda counter: None)
+
+    def note(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass
+
+
+class _Counter:
+    """Counts steps, and calls `show` at most every `interval` seconds."""
+
+    def __init__(self, total: int | None, show: Any, interval: float = 0.0) -> None:
+        self.total, self.done = total, 0
+        self.began = time.monotonic()
+        self._show, self._interval, self._shown = show, interval, self.began
+
+    def advance(self, steps: int = 1) -> None:
+        self.done += steps
+        now = time.monotonic()
+        if now - self._shown >= self._interval:
+            self._shown = now
+            self._show(self)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the stage was opened."""
+        return time.monotonic() - self.began
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left at the present pace, None while nobody can know."""
+        if not self.done or not self.total:
+            return None
+        return self.elapsed / self.done * (self.total - self.done)
+
+
+class Lines:
+    """Plain lines for logs and pipes: one at a stage's end, and every few seconds within it."""
+
+    def __init__(self, stream: IO[str] | None = None, interval: float = 10.0) -> None:
+        self._stream, self._interval = stream, interval
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._stream or sys.stderr, flush=True)
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[Stage]:
+        def show(counter: _Counter) -> None:
+            left = "" if counter.left is None else f", {counter.left:.0f} s left"
+            self._say(f"{name}: {counter.done}/{total or '?'}{left}")
+
+        counter = _Counter(total, show, self._interval)
+        yield counter
+        self._say(f"{name}: done in {counter.elapsed:.1f} s")
+
+    def note(self, text: str) -> None:
+        self._say(text)
+
+    def warn(self, text: str) -> None:
+        self._say(f"warning: {text}")
+
+
+class JsonLines:
+    """One JSON object a line on standard output, for programs.
+
+    Events: `stage` with name, done, total and seconds_left; `note`; `warning`; and whatever
+    `event` is called with.
+    """
+
+    def __init__(self, stream: IO[str] | None = None, interval: float = 0.25) -> None:
+        self._stream, self._interval = stream, interval
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Write one object: `event` is its kind."""
+        print(json.dumps({"event": kind, **values}), file=self._stream or sys.stdout, flush=True)
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[Stage]:
+        def show(counter: _Counter) -> None:
+            left = None if counter.left is None else round(counter.left, 2)
+            self.event("stage", name=name, done=counter.done, total=total, seconds_left=left)
+
+        counter = _Counter(total, show, self._interval)
+        show(counter)
+        yield counter
+        show(counter)
+
+    def note(self, text: str) -> None:
+        self.event("note", text=text)
+
+    def warn(self, text: str) -> None:
+        self.event("warning", text=text)
+
+
+class Bars:
+    """Bars with time left, on a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[Stage]:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description:<18}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console) as bars:
+            task = bars.add_task(name, total=total)
+            counter = _Counter(total, lambda c: bars.update(task, completed=c.done), 0.05)
+            yield counter
+            bars.update(task, completed=counter.done, total=counter.done)
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+    def warn(self, text: str) -> None:
+        self._console.print(f"[yellow]warning:[/yellow] {_escaped(text)}", highlight=False)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def choose_progress(*, quiet: bool = False, as_json: bool = False) -> Progress:
+    """Bars on a terminal, lines elsewhere, JSON or nothing when asked."""
+    if as_json:
+        return JsonLines()
+    if quiet:
+        return Quiet()
+    return Bars() if sys.stderr.isatty() else Lines()

@@ -1,0 +1,60 @@
+"""What a benchmark returns, and the one way to time things here: interleaved, medians, ratios.
+
+A machine's speed drifts while a benchmark runs (other processes, clocks), so a time is only
+compared with a baseline taken in the same run, in turn with it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One measured figure.
+
+    Attributes:
+        name: what was measured.
+        value: the figure, in `unit`.
+        unit: unit of `value` and `baseline`, e.g. "s", "GiB", "dB", "" for a plain number.
+        baseline: the same quantity for the thing compared with, from the same run; None if none.
+        ratio: value / baseline; filled in where a baseline is given.
+        note: conditions or meaning, one short sentence.
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    baseline: float | None = None
+    ratio: float | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.ratio is None and self.baseline:
+            object.__setattr__(self, "ratio", self.value / self.baseline)
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], object]], *, repeats: int = 5, warmup: int = 1
+) -> dict[str, float]:
+    """Median seconds of each call, run in turn: a, b, c, a, b, c, ...
+
+    Args:
+        calls: what to time, by name. A call on an accelerator must wait for its own end.
+        repeats: timed rounds.
+        warmup: rounds before these whose times are thrown away.
+
+    Returns:
+        Seconds by name.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(warmup + repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if round_ >= warmup:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}

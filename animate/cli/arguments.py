@@ -1,0 +1,126 @@
+"""Command-line arguments from the dataclasses that hold the options.
+
+Every option's name, help text, choices and bounds come from its field; the parser adds nothing
+but dashes. What was not given is absent from the result, so that a file's value can stand.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from animate.errors import RequestError
+from animate.options import build
+from animate.yaml_file import read_yaml
+
+
+def make_parser(command: str, description: str, example: str = "") -> argparse.ArgumentParser:
+    """A parser for `cnx COMMAND` with the options that every command has."""
+    parser = argparse.ArgumentParser(
+        prog=f"cnx {command}",
+        description=description,
+        epilog=example and f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    group = parser.add_argument_group("what is shown")
+    group.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    group.add_argument("--json-progress", action="store_true", help="progress as JSON lines")
+    group.add_argument("--debug", action="store_true", help="show where an error came from")
+    return parser
+
+
+def add_options(
+    parser: argparse.ArgumentParser,
+    options: type,
+    title: str,
+    *,
+    required: Sequence[str] = (),
+    skip: Sequence[str] = (),
+) -> None:
+    """Add every documented field of a dataclass of options, except those in `skip`."""
+    group = parser.add_argument_group(title)
+    hints = get_type_hints(options)
+    for item in fields(options):
+        if is_dataclass(hints[item.name]) or not item.metadata or item.name in skip:
+            continue
+        flag = "--" + item.name.replace("_", "-")
+        text = item.metadata["help"]
+        if hints[item.name] is bool:
+            action: Any = argparse.BooleanOptionalAction if item.default else "store_true"
+            group.add_argument(flag, action=action, default=argparse.SUPPRESS, help=text)
+            continue
+        choices = [v for v in _leaves(hints[item.name]) if isinstance(v, str)]
+        if item.default not in (None, MISSING):
+            text += f" (default: {item.default})"
+        group.add_argument(
+            flag,
+            type=_reader(item.name, hints[item.name], item.metadata["parse"]),
+            choices=choices or None,
+            metavar=item.metadata["metavar"] or (None if choices else _placeholder(item.name)),
+            required=item.name in required,
+            default=argparse.SUPPRESS,
+            help=text,
+        )
+
+
+def _leaves(hint: Any) -> list[Any]:
+    arguments = get_args(hint)
+    return [leaf for a in arguments for leaf in _leaves(a)] if arguments else [hint]
+
+
+def _placeholder(name: str) -> str:
+    return name.rsplit("_", 1)[-1].upper()
+
+
+def _reader(name: str, hint: Any, parse: Callable[[str], Any] | None) -> Callable[[str], Any]:
+    kinds = [leaf for leaf in _leaves(hint) if leaf in (int, float)]
+
+    def read(text: str) -> Any:
+        try:
+            return parse(text) if parse else kinds[0](text) if kinds else text
+        except (RequestError, ValueError) as reason:
+            shown = reason if parse else f"{text!r} is not a number"
+            raise argparse.ArgumentTypeError(str(shown)) from None
+
+    read.__name__ = name
+    return read
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """`--config FILE.yaml`, given once or several times; the command line has the last word."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML file of settings by the same names; later files and options win",
+    )
+
+
+def read_options(options: type, arguments: argparse.Namespace, **extra: Any) -> Any:
+    """Build `options` from the files named by --config, then what the command line gave."""
+    values: dict[str, Any] = {}
+    for path in arguments.config:
+        values.update(_flat(read_yaml(path)))
+    names = _names(options)
+    values.update({k: v for k, v in vars(arguments).items() if k in names})
+    return build(options, {**values, **extra})
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = str(key).replace("-", "_")
+        flat.update(_flat(value) if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def _names(options: type) -> set[str]:
+    hints = get_type_hints(options)
+    own = {f.name for f in fields(options)}
+    return own.union(*(_names(hints[name]) for name in own if is_dataclass(hints[name])))

@@ -25,8 +25,8 @@ for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
-    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
-     "-+.0123456789"),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+     r"|[-+]?\.inf|\.nan", "-+.0123456789"),
 ):  # fmt: skip
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
@@ -54,7 +54,7 @@ def read_yaml(path: Path | str, error: type[UserError] = RequestError) -> dict[s
     """
     place = Path(path)
     try:
-        content = yaml.load(place.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+        content = yaml.load(place.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise error(f"{place} does not exist; check the path") from None
     except (OSError, UnicodeDecodeError) as reason:

@@ -16,85 +16,15 @@ Shape letters: B clips, F frames, C channels, H x W pixels of a pose frame, h x 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.resnet import Downsample2D, ResnetBlock2D
 from torch import Tensor, nn
 
-from animate.errors import ModelError
+from animate.models.config import ControlNeXtConfig
 
-
-@dataclass(frozen=True, kw_only=True)
-class ControlNeXtConfig:
-    """Sizes of a control network. The defaults are those that both published networks share.
-
-    Raises `ModelError` where two sizes do not fit together.
-    """
-
-    in_channels: int = 3
-    """Channels of a control frame (RGB)."""
-    stem_channels: tuple[int, int] = (64, 128)
-    """Channels of the stem's first two convolutions, and of its third."""
-    stem_groups: int = 2
-    """Groups of the stem's group normalisations."""
-    stem_padding: int = 0
-    """Zero padding of the stem's second and third convolution: 0 in the published inference code,
-    1 in the published training code."""
-    stem_pool: bool = False
-    """Whether a 2x2 max-pool closes the stem (v1)."""
-    block_channels: tuple[int, ...] = (128, 256)
-    """Output channels of each residual block; every block halves the resolution."""
-    block_groups: tuple[int, ...] = (4, 8)
-    """Groups of each residual block's normalisations."""
-    mid_groups: int = 8
-    """Groups of the middle convolutions' normalisations."""
-    out_channels: int = 320
-    """Channels of the features: those of the UNet at the place of injection."""
-    time_channels: int = 128
-    """Sinusoids that encode the timestep (even)."""
-    time_embed_dim: int = 256
-    """Width of the timestep's embedding."""
-    learned_scale: bool = False
-    """Whether the checkpoint holds a scalar `scale` (v1)."""
-
-    def __post_init__(self) -> None:
-        for name in ("stem_channels", "block_channels", "block_groups"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.stem_channels) != 2:
-            raise ModelError(
-                f"controlnext.stem_channels must be two sizes, not {self.stem_channels}"
-            )
-        if not self.block_channels or len(self.block_channels) != len(self.block_groups):
-            raise ModelError(
-                "controlnext.block_channels and block_groups must name the same, at least one, "
-                f"number of blocks, not {self.block_channels} and {self.block_groups}"
-            )
-        if self.stem_padding not in (0, 1):
-            raise ModelError(f"controlnext.stem_padding must be 0 or 1, not {self.stem_padding}")
-        if self.time_channels < 2 or self.time_channels % 2:
-            raise ModelError(
-                f"controlnext.time_channels must be even and positive, not {self.time_channels}"
-            )
-        self._check_groups()
-
-    def _check_groups(self) -> None:
-        inputs = (self.stem_channels[1], *self.block_channels)
-        grouped = [(size, self.stem_groups) for size in self.stem_channels]
-        for index, groups in enumerate(self.block_groups):
-            grouped += [(inputs[index], groups), (inputs[index + 1], groups)]
-        grouped.append((self.block_channels[-1], self.mid_groups))
-        for channels, groups in grouped:
-            if groups < 1 or channels < 1 or channels % groups:
-                raise ModelError(
-                    f"controlnext: {channels} channels cannot be normalised in {groups} groups"
-                )
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Names of all fields, as a variant file spells them."""
-        return tuple(field.name for field in fields(cls))
+__all__ = ["ControlNeXt", "ControlNeXtConfig"]
 
 
 class ControlNeXt(nn.Module):

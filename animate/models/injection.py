@@ -14,16 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from animate.errors import InternalError, ModelError
-
-Place = Literal["down", "mid"]
-PLACES: tuple[Place, ...] = ("down", "mid")
+from animate.models.config import Injection, Place
 
 
 def cross_normalise(control: Tensor, features: Tensor, eps: float = 1e-5) -> Tensor:
@@ -39,7 +37,7 @@ def cross_normalise(control: Tensor, features: Tensor, eps: float = 1e-5) -> Ten
     control = control.to(exact)
     std_c, mean_c = torch.std_mean(control, dim=(1, 2, 3), keepdim=True)
     control = (control - mean_c) * (std_x / (std_c + eps)) + mean_x
-    return F.adaptive_avg_pool2d(control, features.shape[-2:]).to(features.dtype)
+    return F.adaptive_avg_pool2d(control, tuple(features.shape[-2:])).to(features.dtype)
 
 
 class ControlPort:
@@ -100,9 +98,7 @@ def _is_zero(weight: float | Tensor) -> bool:
 
 
 @contextmanager
-def inject(
-    unet: nn.Module, place: Place = "down", weight: float | Tensor = 1.0
-) -> Iterator[ControlPort]:
+def inject(unet: Any, place: Place = "down", weight: float | Tensor = 1.0) -> Iterator[ControlPort]:
     """Attach a `ControlPort` to `unet` for the length of the `with` block.
 
     `place` is "down" (onto what the first down block gives the next block; its skip tensors stay
@@ -118,12 +114,27 @@ def inject(
         block = unet.mid_block
         handle = block.register_forward_pre_hook(_before_mid(port), with_kwargs=True)
     else:
-        raise ModelError(f"control can be injected at {' or '.join(PLACES)}, not at {place!r}")
+        raise ModelError(
+            f"control can be injected at {' or '.join(get_args(Place))}, not at {place!r}"
+        )
     try:
         yield port
     finally:
         handle.remove()
         port.control = None
+
+
+def learned_weight(
+    injection: Injection, controlnext: Any, weight: float | None = None
+) -> float | Tensor:
+    """The weight to inject with: `weight`, or else the variant's, through the variant's gate.
+
+    A gated weight stays a scalar tensor, so training reaches the network's learned scale.
+    """
+    base = injection.weight if weight is None else weight
+    if injection.gate == "none":
+        return base
+    return base * torch.sigmoid(controlnext.scale)
 
 
 def _after_down(port: ControlPort) -> Any:

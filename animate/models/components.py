@@ -1,0 +1,238 @@
+"""A model variant's networks, loaded from its files or written to a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import nn
+
+from animate.errors import ModelError
+from animate.files import atomic_folder, sha256, write_text
+from animate.models.config import Component
+from animate.models.controlnext import ControlNeXt
+from animate.models.store import recorded_digest
+from animate.models.variants import COMPONENTS, VARIANT_FILE, ModelVariant
+from animate.models.weights import WeightReport, apply_weights, read_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Components:
+    """A variant with its networks in evaluation mode, on one device and in one precision."""
+
+    variant: ModelVariant
+    unet: Any
+    """diffusers `UNetSpatioTemporalConditionModel`, stock."""
+    vae: Any
+    """diffusers `AutoencoderKLTemporalDecoder`."""
+    image_encoder: Any
+    """transformers `CLIPVisionModelWithProjection`; its input is as large as its configuration's
+    `image_size`, normalised with the variant's `feature_mean` and `feature_std`."""
+    controlnext: ControlNeXt
+    scheduler: Any
+    """diffusers `EulerDiscreteScheduler`."""
+    digests: Mapping[str, str]
+    """SHA-256 of every weight file, by the file's name."""
+    reports: tuple[WeightReport, ...]
+    """What became of the names in each weight file."""
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The four networks."""
+        return self.unet, self.vae, self.image_encoder, self.controlnext
+
+
+def load_components(
+    variant: ModelVariant,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Components:
+    """The variant's networks and scheduler, from files that are on this machine.
+
+    Weights keep their values and take `dtype`. Raises `ModelError` when a file is missing (with
+    the command that fetches it), damaged, or does not fit.
+    """
+    _check_present(variant)
+    networks: dict[str, nn.Module] = {}
+    reports: list[WeightReport] = []
+    digests: dict[str, str] = {}
+    for name in COMPONENTS:
+        network = _empty(name, variant)
+        nn.Module.to(network, dtype)  # diffusers' own `to` warns of nothing that applies here
+        reports += _fill(network, variant, variant.components[name], digests)
+        networks[name] = network.eval().requires_grad_(False).to(device)
+    if variant.channels_per_group is not None:
+        for name in ("unet", "vae"):
+            regroup(networks[name], variant.channels_per_group)
+    return Components(
+        variant=variant,
+        scheduler=make_scheduler(variant.scheduler),
+        digests=digests,
+        reports=tuple(reports),
+        unet=networks["unet"],
+        vae=networks["vae"],
+        image_encoder=networks["image_encoder"],
+        controlnext=networks["controlnext"],  # type: ignore[arg-type]
+    )
+
+
+def make_scheduler(config: Mapping[str, Any]) -> Any:
+    """diffusers' Euler scheduler with this configuration. Raises `ModelError` for unknown names."""
+    from diffusers import EulerDiscreteScheduler
+
+    try:
+        return EulerDiscreteScheduler(**config)
+    except (TypeError, ValueError, NotImplementedError) as reason:
+        raise ModelError(f"the scheduler's configuration cannot be used: {reason}") from reason
+
+
+def regroup(network: nn.Module, channels_per_group: int) -> nn.Module:
+    """Give every group normalisation at least this many channels a group; returns `network`.
+
+    The shapes of the weights stay; apply it after building as well as after loading.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            most = max(1, module.num_channels // channels_per_group)
+            if module.num_groups > most:
+                fitting = (n for n in range(most, 0, -1) if module.num_channels % n == 0)
+                module.num_groups = next(fitting)
+    return network
+
+
+def save_model(
+    folder: Path | str,
+    variant: ModelVariant,
+    networks: Mapping[str, nn.Module],
+    *,
+    dtype: torch.dtype = torch.float16,
+    overwrite: bool = False,
+) -> ModelVariant:
+    """Write a complete model folder: `variant.yaml`, and each network's sizes and weights.
+
+    `networks` holds `unet`, `vae`, `image_encoder` and `controlnext`. The returned variant is the
+    one written: its components name the new files, with their digests. The folder appears whole
+    or not at all. Raises `ModelError` when it exists already and `overwrite` is not set.
+    """
+    if sorted(networks) != sorted(COMPONENTS):
+        raise ModelError(f"a model is made of {', '.join(COMPONENTS)}, not {', '.join(networks)}")
+    place = Path(folder)
+    try:
+        with atomic_folder(place, overwrite=overwrite) as partial:
+            written = _write(partial, variant, networks, dtype)
+    except FileExistsError:
+        raise ModelError(f"model folder {place} exists already; choose another name") from None
+    return replace(written, folder=place.resolve())
+
+
+def _write(
+    folder: Path, variant: ModelVariant, networks: Mapping[str, nn.Module], dtype: torch.dtype
+) -> ModelVariant:
+    components, digests = {}, {}
+    for name, network in networks.items():
+        (folder / name).mkdir()
+        config = "" if name == "controlnext" else f"{name}/config.json"
+        weights = f"{name}/model.safetensors"
+        if config:
+            write_text(folder / config, _config_text(network))
+            digests[config] = sha256(folder / config)
+        tensors = {
+            key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
+            for key, value in network.state_dict().items()
+        }
+        save_file(tensors, folder / weights, metadata={"format": "pt"})
+        digests[weights] = sha256(folder / weights)
+        components[name] = Component(config=config, weights=(weights,))
+    written = replace(variant, components=components, digests=digests, sources={}, folder=folder)
+    text = yaml.safe_dump(written.to_dict(), sort_keys=False, width=100, allow_unicode=True)
+    write_text(folder / VARIANT_FILE, text)
+    return written
+
+
+def _config_text(network: Any) -> str:
+    if hasattr(network, "to_json_string"):  # diffusers
+        return str(network.to_json_string())
+    return str(network.config.to_json_string())  # transformers
+
+
+def _check_present(variant: ModelVariant) -> None:
+    missing = variant.missing()
+    if not missing:
+        return
+    named = ", ".join(str(file) for file in missing[:3])
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    cure = (
+        f"`cnx models fetch {variant.name}` gets them"
+        if any(file.source for file in missing)
+        else "copy the folder again"
+    )
+    raise ModelError(f"model {variant.name} lacks files: {named}{more}; {cure}")
+
+
+def _empty(name: str, variant: ModelVariant) -> nn.Module:
+    """The network without memory for its weights, which come from files anyway."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights(include_buffers=False):
+        if name == "controlnext":
+            return ControlNeXt(variant.controlnext)
+        config = _read_config(variant, variant.components[name])
+        try:
+            return build_network(name, config)
+        except (TypeError, ValueError, KeyError, RuntimeError, ZeroDivisionError) as reason:
+            raise ModelError(
+                f"{variant.file(variant.components[name].config)} does not describe a {name}: "
+                f"{reason}"
+            ) from reason
+
+
+def build_network(name: str, config: Mapping[str, Any]) -> Any:
+    """The stock network called `name` ("unet", "vae" or "image_encoder") with these sizes."""
+    if name == "image_encoder":
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+        return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(dict(config)))
+    from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+
+    kind: Any = UNetSpatioTemporalConditionModel if name == "unet" else AutoencoderKLTemporalDecoder
+    return kind.from_config(dict(config))
+
+
+def _read_config(variant: ModelVariant, component: Component) -> dict[str, Any]:
+    place = variant.file(component.config).locate()
+    if place is None:
+        raise ModelError(f"model {variant.name}: {component.config or 'a config'} is missing")
+    try:
+        config = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as reason:
+        raise ModelError(f"{place} is not readable JSON ({reason}); fetch it again") from reason
+    if not isinstance(config, dict):
+        raise ModelError(f"{place} must hold names with values")
+    return config
+
+
+def _fill(
+    network: nn.Module, variant: ModelVariant, component: Component, digests: dict[str, str]
+) -> Iterable[WeightReport]:
+    reports = []
+    for reference in component.weights:
+        file = variant.file(reference)
+        place = file.locate()
+        assert place is not None  # _check_present has looked
+        # What an earlier file set may be missing from a later one; nothing may stay unset.
+        reports.append(apply_weights(network, read_weights(place), place, partial=True))
+        digests[str(file.path)] = recorded_digest(place)
+    unset = [name for name, value in network.state_dict().items() if value.is_meta]
+    if unset:
+        shown = ", ".join(unset[:3]) + (f" and {len(unset) - 3} more" if len(unset) > 3 else "")
+        raise ModelError(
+            f"weight file {reports[-1].source} lacks {len(unset)} tensors of the "
+            f"{type(network).__name__} ({shown}); fetch it again, or let the variant name the "
+            "complete file before it if it holds only the learned parameters"
+        )
+    return reports

@@ -1,0 +1,208 @@
+"""Model variants as data: which files, which sizes, which constants, whose licence.
+
+A variant is a YAML file: `configs/models/NAME.yaml`, or `variant.yaml` in a folder together with
+the weights. `tiny` is bundled as such a folder; the published variants name repositories on the
+model hub. Neither torch nor diffusers is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from animate.errors import ModelError
+from animate.models.build import build, dump
+from animate.models.config import (
+    Component,
+    ControlNeXtConfig,
+    Injection,
+    MicroConditions,
+    SamplingDefaults,
+    Source,
+)
+from animate.models.store import ModelFile
+from animate.options import nearest
+from animate.values import Size
+from animate.yaml_file import read_yaml
+
+VARIANT_FILE = "variant.yaml"
+COMPONENTS = ("unet", "vae", "image_encoder", "controlnext")
+_BUNDLED = "tiny"
+_BEST = "svd-v2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVariant:
+    """Everything that is particular to one model."""
+
+    name: str
+    summary: str
+    """One sentence on what it is."""
+    licence: str
+    """Licence of this variant's own weights; each source states its own."""
+    licence_url: str = ""
+    sizes: tuple[Size, ...]
+    """Sizes (width, height) that it was trained on; the first is the default."""
+    size_multiple: int
+    """Both sides of a clip must be multiples of this."""
+    sampling: SamplingDefaults
+    micro_conditions: MicroConditions
+    injection: Injection
+    controlnext: ControlNeXtConfig
+    channels_per_group: int | None = None
+    """Fewest channels that one group of a group normalisation of UNet and VAE has; None keeps
+    diffusers' 32 groups. With few channels those would be instance normalisation, which loses
+    absolute colour."""
+    feature_mean: tuple[float, ...]
+    """Per-channel mean that the image encoder's input (RGB in [0,1]) is normalised with."""
+    feature_std: tuple[float, ...]
+    scheduler: Mapping[str, Any]
+    """Configuration of diffusers' `EulerDiscreteScheduler`."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """Repositories by the name that `components` calls them."""
+    components: Mapping[str, Component]
+    """Files of the networks `unet`, `vae`, `image_encoder` and `controlnext`."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of files in the variant's own folder, by path."""
+    folder: Path | None = None
+    """Folder of the variant's own files, not part of the YAML."""
+
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            raise ModelError("sizes must name at least one size, such as 576x1024")
+        if self.size_multiple < 1:
+            raise ModelError(f"size_multiple must be positive, not {self.size_multiple}")
+        for size in self.sizes:
+            if size.width % self.size_multiple or size.height % self.size_multiple:
+                raise ModelError(f"size {size} is not a multiple of {self.size_multiple}")
+        if (len(self.feature_mean), len(self.feature_std)) != (3, 3) or 0 in self.feature_std:
+            raise ModelError("feature_mean and feature_std must be three numbers each, std not 0")
+        if self.channels_per_group is not None and self.channels_per_group < 1:
+            raise ModelError(f"channels_per_group must be positive, not {self.channels_per_group}")
+        if self.injection.gate == "sigmoid" and not self.controlnext.learned_scale:
+            raise ModelError("injection.gate sigmoid needs controlnext.learned_scale: true")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        if sorted(self.components) != sorted(COMPONENTS):
+            raise ModelError(
+                f"components must be {', '.join(COMPONENTS)}, not {', '.join(self.components)}"
+            )
+        stated = sum(len(source.digests) for source in self.sources.values()) + len(self.digests)
+        used = [file.path for file in self.files() if file.digest]
+        if len(used) != stated:
+            raise ModelError("digests name a file that no component has")
+
+    def file(self, reference: str) -> ModelFile:
+        """The file that a component means by `path` or `source:path`."""
+        name, _, path = reference.rpartition(":")
+        if not name:
+            return ModelFile(path=path, folder=self.folder, digest=self.digests.get(path))
+        if name not in self.sources:
+            raise ModelError(f"{reference} names no source{nearest(name, set(self.sources))}")
+        source = self.sources[name]
+        return ModelFile(path=path, source=source, digest=source.digests.get(path))
+
+    def files(self) -> Iterator[ModelFile]:
+        """Every file that the variant needs, each once."""
+        seen = set()
+        for component in self.components.values():
+            for reference in (component.config, *component.weights):
+                if reference and reference not in seen:
+                    seen.add(reference)
+                    yield self.file(reference)
+
+    def missing(self) -> list[ModelFile]:
+        """Files that are not on this machine."""
+        return [file for file in self.files() if file.locate() is None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The variant as its YAML file has it."""
+        return {name: value for name, value in dump(self).items() if name != "folder"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """A variant and the sentence that says why it was taken."""
+
+    variant: ModelVariant
+    reason: str
+
+
+def configs_folder() -> Path:
+    """The folder of shipped configurations: `configs` of a checkout or of the installed package."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if (folder / "models").is_dir():
+            return folder
+    raise ModelError(f"the shipped configurations are missing beside {package}; install it again")
+
+
+def bundled_folder() -> Path:
+    """The folder of the bundled model."""
+    return Path(__file__).resolve().parent / _BUNDLED
+
+
+def variant_names() -> list[str]:
+    """Names of the variants that this installation knows, the bundled one first."""
+    named = sorted(path.stem for path in (configs_folder() / "models").glob("*.yaml"))
+    return [_BUNDLED, *named]
+
+
+def list_variants() -> list[ModelVariant]:
+    """The variants that this installation knows, the bundled one first."""
+    return [load_variant(name) for name in variant_names()]
+
+
+def load_variant(name: str | Path) -> ModelVariant:
+    """The variant of that name, or the one in that folder.
+
+    A name wins over a folder of the same name; write `./NAME` for the folder. Raises `ModelError`
+    when there is neither, or its file has a fault.
+    """
+    if str(name) in variant_names():
+        if str(name) == _BUNDLED:
+            return read_variant(bundled_folder() / VARIANT_FILE)
+        return read_variant(configs_folder() / "models" / f"{name}.yaml")
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / VARIANT_FILE).is_file():
+            raise ModelError(f"model folder {folder} has no {VARIANT_FILE} that describes it")
+        return read_variant(folder / VARIANT_FILE)
+    known = ["auto", *variant_names()]
+    raise ModelError(
+        f"no model is called {str(name)!r} and no folder is there{nearest(str(name), known)} "
+        f"(known: {', '.join(known)}; or a folder with a {VARIANT_FILE})"
+    )
+
+
+def read_variant(path: Path) -> ModelVariant:
+    """The variant that a YAML file describes. Raises `ModelError` naming the file and the fault."""
+    values = read_yaml(path, ModelError)
+    if "folder" in values:
+        raise ModelError(f"{path}: unknown setting 'folder'; the file's own folder is meant")
+    folder = path.resolve().parent if path.name == VARIANT_FILE else None
+    return build(ModelVariant, {**values, "folder": folder}, str(path))
+
+
+def resolve(name: str | Path) -> Resolution:
+    """The variant to use for `name`, and why.
+
+    "auto" takes the best published variant when all its files are on this machine and the bundled
+    one otherwise; nothing is ever fetched.
+    """
+    if str(name) != "auto":
+        return Resolution(variant=load_variant(name), reason=f"{name} was asked for")
+    best = load_variant(_BEST)
+    missing = best.missing()
+    if not missing:
+        return Resolution(variant=best, reason=f"{_BEST}: its weights are on this machine")
+    return Resolution(
+        variant=load_variant(_BUNDLED),
+        reason=(
+            f"{_BUNDLED}, the bundled toy model: the weights of {_BEST} are not on this machine "
+            f"(`cnx models fetch {_BEST}` gets them)"
+        ),
+    )

@@ -1,0 +1,54 @@
+"""`cnx run`: one image, one driving video, one clip."""
+
+from __future__ import annotations
+
+from animate.cli.arguments import add_config, add_options, make_parser, read_options
+from animate.errors import RequestError
+from animate.options import AnimationRequest, AnimationResult, RuntimeOptions, SamplingOptions
+from animate.progress import JsonLines, Progress, choose_progress
+
+
+def main(argv: list[str]) -> int:
+    """Parse, animate, report. Returns the exit code; errors pass through."""
+    parser = make_parser(
+        "run",
+        "The person in an image moves as the person in a video does.",
+        "cnx run --reference me.png --driving dance.mp4 --output clip.mp4",
+    )
+    add_options(parser, AnimationRequest, "the clip")
+    add_options(parser, SamplingOptions, "sampling (what is not given, the model decides)")
+    add_options(parser, RuntimeOptions, "where and how it runs")
+    add_config(parser)
+    arguments = parser.parse_args(argv)
+    request = read_options(AnimationRequest, arguments)
+    if arguments.quiet and arguments.json_progress:
+        raise RequestError("--quiet and --json-progress exclude each other; give one of them")
+    progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
+
+    from animate.animator import Animator
+
+    animator = Animator.for_request(request, progress=progress)
+    report(animator(request, progress=progress), progress)
+    return 0
+
+
+def report(result: AnimationResult, progress: Progress) -> None:
+    """Say what was made."""
+    if isinstance(progress, JsonLines):
+        progress.event(
+            "done",
+            output=str(result.output),
+            sidecar=str(result.sidecar),
+            frames=result.frames,
+            fps=str(result.fps),
+            size=str(result.size),
+            model=result.model,
+            seconds=round(sum(result.seconds.values()), 3),
+            warnings=list(result.warnings),
+        )
+        return
+    progress.note(
+        f"{result.output}: {result.frames} frames of {result.size} at {float(result.fps):g} fps, "
+        f"{float(result.duration):.2f} s, made by {result.model} "
+        f"in {sum(result.seconds.values()):.1f} s"
+    )

@@ -36,8 +36,9 @@ def cross_normalise(control: Tensor, features: Tensor, eps: float = 1e-5) -> Ten
     std_x, mean_x = torch.std_mean(features.to(exact), dim=(1, 2, 3), keepdim=True)
     control = control.to(exact)
     std_c, mean_c = torch.std_mean(control, dim=(1, 2, 3), keepdim=True)
+    height, width = features.shape[-2:]
     control = (control - mean_c) * (std_x / (std_c + eps)) + mean_x
-    return F.adaptive_avg_pool2d(control, tuple(features.shape[-2:])).to(features.dtype)
+    return F.adaptive_avg_pool2d(control, (height, width)).to(features.dtype)
 
 
 class ControlPort:

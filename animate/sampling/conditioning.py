@@ -1,0 +1,138 @@
+"""What the UNet knows of the reference image.
+
+Shapes: B clips (here 1), T tokens (here 1), D width of the image embedding, C H W a latent.
+Images are RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditioning:
+    """Conditions of one clip, the same at every frame and step.
+
+    embedding: (1,1,D) image embedding, the single token of every cross-attention
+    latents: (1,C,H,W) the encoded image, not multiplied by the VAE's scaling factor
+    micro: (1,3) frame rate, motion bucket, noise augmentation
+    """
+
+    embedding: Tensor
+    latents: Tensor
+    micro: Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Conditioning:
+        """The same elsewhere; nothing is copied where it is there already."""
+        return Conditioning(
+            embedding=self.embedding.to(device, dtype),
+            latents=self.latents.to(device, dtype),
+            micro=self.micro.to(device, dtype),
+        )
+
+    def unconditional(self) -> Conditioning:
+        """What the unconditional half is given: no embedding, no image, the same constants."""
+        return Conditioning(
+            embedding=torch.zeros_like(self.embedding),
+            latents=torch.zeros_like(self.latents),
+            micro=self.micro,
+        )
+
+
+@torch.no_grad()
+def encode_reference(
+    image: np.ndarray,
+    *,
+    image_encoder: Any,
+    vae: Any,
+    feature_mean: Sequence[float],
+    feature_std: Sequence[float],
+    micro_conditions: Sequence[float],
+    noise: Tensor,
+    device: torch.device | str = "cpu",
+) -> Conditioning:
+    """Encode a reference image that has the clip's size already.
+
+    image: (H,W,3) uint8
+    image_encoder: a `CLIPVisionModelWithProjection`
+    vae: an `AutoencoderKLTemporalDecoder`; the mode of its distribution is taken
+    feature_mean, feature_std: of the image encoder's input, per channel in [0,1]
+    micro_conditions: (frame rate, motion bucket, noise augmentation); the last one is also the
+        standard deviation of the noise on the image, in [-1,1], that the VAE sees
+    noise: (1,3,H,W) standard normal
+    device: where both networks are
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    pixels = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+    fps, motion_bucket, augmentation = micro_conditions
+    noisy = pixels + augmentation * noise.to(device, torch.float32)
+    return Conditioning(
+        embedding=embed_image(pixels, image_encoder, feature_mean, feature_std),
+        latents=encode_image(noisy, vae),
+        micro=torch.tensor([[fps, motion_bucket, augmentation]], device=device),
+    )
+
+
+def embed_image(
+    pixels: Tensor, image_encoder: Any, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """Image embedding (1,1,D) of pixels (1,3,H,W) in [-1,1]."""
+    size = image_encoder.config.image_size
+    small = (resize_antialiased(pixels, (size, size)) + 1) / 2
+    values = torch.tensor([list(mean), list(std)], device=pixels.device).view(2, 1, 3, 1, 1)
+    dtype = next(image_encoder.parameters()).dtype
+    return image_encoder(((small - values[0]) / values[1]).to(dtype)).image_embeds[:, None]
+
+
+def encode_image(pixels: Tensor, vae: Any) -> Tensor:
+    """Latents (1,C,h,w) of pixels (1,3,H,W) in [-1,1]: the distribution's mode, unscaled."""
+    with upcast(vae):
+        return vae.encode(pixels.to(vae.dtype)).latent_dist.mode()
+
+
+@contextmanager
+def upcast(vae: Any) -> Iterator[None]:
+    """Run a float16 VAE in float32 where its configuration says that float16 overflows."""
+    if vae.dtype != torch.float16 or not vae.config.force_upcast:
+        yield
+        return
+    vae.to(dtype=torch.float32)
+    try:
+        yield
+    finally:
+        vae.to(dtype=torch.float16)
+
+
+def resize_antialiased(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (B,C,H,W) to size (height, width): Gaussian blur, then bicubic on aligned corners.
+
+    What Stable Video Diffusion's image encoder was given: the deviation is half of how much each
+    side shrinks beyond one, the kernel four of them wide. Blurring stops at the picture's edge by
+    reflection, so a side must be longer than half its kernel.
+    """
+    for dim, target in ((-2, size[0]), (-1, size[1])):
+        sigma = max((pixels.shape[dim] / target - 1) / 2, 0.001)
+        width = max(int(4 * sigma), 3) // 2 * 2 + 1
+        pixels = _blur(pixels, dim, sigma, width)
+    return F.interpolate(pixels, size=size, mode="bicubic", align_corners=True)
+
+
+def _blur(pixels: Tensor, dim: int, sigma: float, width: int) -> Tensor:
+    places = torch.arange(width, dtype=torch.float32, device=pixels.device) - width // 2
+    kernel = torch.exp(-(places**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).to(pixels.dtype)
+    half = width // 2
+    channels = pixels.shape[1]
+    vertical = dim == -2
+    padding = (0, 0, half, half) if vertical else (half, half, 0, 0)
+    kernel = kernel.view(1, 1, -1, 1) if vertical else kernel.view(1, 1, 1, -1)
+    padded = F.pad(pixels, padding, mode="reflect")
+    return F.conv2d(padded, kernel.expand(channels, -1, -1, -1), groups=channels)

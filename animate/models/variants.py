@@ -51,6 +51,8 @@ class ModelVariant:
     micro_conditions: MicroConditions
     injection: Injection
     controlnext: ControlNeXtConfig
+    pose_style: str = "published"
+    """Style (of `pose.draw`) of the control frames that the control network was trained on."""
     channels_per_group: int | None = None
     """Fewest channels that one group of a group normalisation of UNet and VAE has; None keeps
     diffusers' 32 groups. With few channels those would be instance normalisation, which loses

@@ -1,6 +1,7 @@
 """What the denoising loop calls: the UNet with guidance and control, and the control network.
 
-Shapes: W windows, S slots of a window, C H W a latent, c h w a control feature map.
+Shapes: W windows, S slots of a window, N = W windows times the conditions they are run under,
+C H W a latent, c h w a control feature map.
 """
 
 from __future__ import annotations
@@ -17,75 +18,86 @@ from animate.sampling.conditioning import Conditioning
 from animate.sampling.denoise import Call
 from animate.sampling.guidance import guide
 
+_BLANK, _KNOWN = 0, 1  # the unconditional half, the conditional half
 
-@dataclass(frozen=True, kw_only=True)
+
 class GuidedUNet:
-    """A `Predict`: the UNet on both guidance halves, with control on the conditional one.
+    """A `Predict`: the UNet on both guidance halves, with control on the conditional one."""
 
-    unet: a stock `UNetSpatioTemporalConditionModel`, whatever wraps or hooks it
-    port: where its control goes in, from `inject`
-    conditioning: of the reference image
-    unconditional_weight: weight of the control on the unconditional half (`Injection`)
-    together: both halves in one call; in turn they need about half the memory
-    """
-
-    unet: Any
-    port: ControlPort
-    conditioning: Conditioning
-    unconditional_weight: float | Tensor = 0.0
-    together: bool = True
+    def __init__(
+        self,
+        unet: Any,
+        port: ControlPort,
+        conditioning: Conditioning,
+        *,
+        unconditional_weight: float | Tensor = 0.0,
+        together: bool = True,
+    ) -> None:
+        """
+        unet: a stock `UNetSpatioTemporalConditionModel`, whatever wraps or hooks it
+        port: where its control goes in, from `inject`
+        conditioning: of the reference image, where the UNet is
+        unconditional_weight: weight of the control on the unconditional half (`Injection`)
+        together: both halves in one call; in turn they need about half the memory
+        """
+        self.unet, self.port = unet, port
+        self.unconditional_weight, self.together = unconditional_weight, together
+        known = conditioning.to(conditioning.latents.device, unet.dtype)
+        self._halves = (known.unconditional(), known)
+        self._inputs: dict[tuple[tuple[int, ...], int], Conditioning] = {}
 
     def __call__(self, sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
-        windows = len(sample_WSCHW)
-        known = self.conditioning.to(sample_WSCHW.device, self.unet.dtype)
-        blank = known.unconditional()
-        weight = self.port.weight
         if call.scale is None:
-            return self._run(sample_WSCHW, control, call, [known], [weight])
+            return self._run(sample_WSCHW, control, call, (_KNOWN,))
         if self.together:
-            weights = [self.unconditional_weight, weight]
-            both = self._run(sample_WSCHW, control, call, [blank, known], weights)
-            halves = both[:windows], both[windows:]
+            both = self._run(sample_WSCHW, control, call, (_BLANK, _KNOWN))
+            blank, known = both.chunk(2)
         else:
-            less = self._run(sample_WSCHW, control, call, [blank], [self.unconditional_weight])
-            halves = less, self._run(sample_WSCHW, control, call, [known], [weight])
-        return guide(halves[0].float(), halves[1].float(), call.scale)
+            blank = self._run(sample_WSCHW, control, call, (_BLANK,))
+            known = self._run(sample_WSCHW, control, call, (_KNOWN,))
+        return guide(blank.float(), known.float(), call.scale)
 
     def _run(
-        self,
-        sample_WSCHW: Tensor,
-        control: Tensor | None,
-        call: Call,
-        conditions: list[Conditioning],
-        weights: list[float | Tensor],
+        self, sample_WSCHW: Tensor, control: Tensor | None, call: Call, halves: tuple[int, ...]
     ) -> Tensor:
-        """The UNet's output for all windows under each condition: (len(conditions) * W,S,C,H,W)."""
-        windows = len(sample_WSCHW)
-        dtype = self.unet.dtype
-        rows = [_with_image(sample_WSCHW.to(dtype), known.latents) for known in conditions]
-        context = [known.embedding.expand(windows, -1, -1) for known in conditions]
-        micro = [known.micro.expand(windows, -1) for known in conditions]
+        """The UNet's output for all windows under each condition, (N,S,C,H,W)."""
+        windows, slots = sample_WSCHW.shape[:2]
+        inputs = self._conditions(halves, windows)
         if control is not None:
-            flat = control.to(dtype).flatten(0, 1)
-            shared = windows == 1  # the port lets the conditions of one window share its rows
-            self.port.control = flat if shared else torch.cat([flat] * len(conditions))
-            self.port.weights = [weight for weight in weights for _ in range(windows)]
+            self._set_control(control, halves)
+        sample = sample_WSCHW.to(self.unet.dtype).repeat(len(halves), 1, 1, 1, 1)
+        image = inputs.latents[:, None].expand(-1, slots, -1, -1, -1)
         try:
             return self.unet(
-                torch.cat(rows),
+                torch.cat([sample, image], dim=2),
                 call.timestep,
-                encoder_hidden_states=torch.cat(context),
-                added_time_ids=torch.cat(micro),
+                encoder_hidden_states=inputs.embedding,
+                added_time_ids=inputs.micro,
                 return_dict=False,
             )[0]
         finally:
             self.port.control = self.port.weights = None
 
+    def _conditions(self, halves: tuple[int, ...], windows: int) -> Conditioning:
+        """One row for each of the UNet's: always the same tensors, so that what was computed from
+        them alone (constant cross-attention) can be kept from call to call.
+        """
+        if (halves, windows) not in self._inputs:
+            rows = [self._halves[half] for half in halves for _ in range(windows)]
+            self._inputs[halves, windows] = Conditioning(
+                embedding=torch.cat([row.embedding for row in rows]),
+                latents=torch.cat([row.latents for row in rows]),
+                micro=torch.cat([row.micro for row in rows]),
+            )
+        return self._inputs[halves, windows]
 
-def _with_image(sample_WSCHW: Tensor, image_BCHW: Tensor) -> Tensor:
-    windows, slots = sample_WSCHW.shape[:2]
-    image = image_BCHW[:, None].expand(windows, slots, -1, -1, -1)
-    return torch.cat([sample_WSCHW, image], dim=2)
+    def _set_control(self, control_WSchw: Tensor, halves: tuple[int, ...]) -> None:
+        windows = len(control_WSchw)
+        flat = control_WSchw.to(self.unet.dtype).flatten(0, 1)
+        # The port lets the conditions of one window share its rows; more windows need their own.
+        self.port.control = flat if windows == 1 else flat.repeat(len(halves), 1, 1, 1)
+        weights = (self.unconditional_weight, self.port.weight)
+        self.port.weights = [weights[half] for half in halves for _ in range(windows)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,10 +96,7 @@ def run_published(
             scheduler=scheduler,
             plan=plan,
             predict=GuidedUNet(
-                unet=unet,
-                port=port,
-                conditioning=conditioning,
-                unconditional_weight=run.unconditional_weight,
+                unet, port, conditioning, unconditional_weight=run.unconditional_weight
             ),
             control=ControlEncoder(controlnext=controlnext, draw=lambda f: drawn[list(f)]),
             scales=step_scales(run.guidance, plan.window, call_sigmas(scheduler)),

@@ -1,0 +1,1 @@
+"""The embedded whole-body estimator: six small networks of the BlazePose family."""

@@ -1,0 +1,201 @@
+"""From frames to a pose sequence, streaming: pixels are dropped as soon as they were looked at.
+
+Frames go through in stretches (see `ParallelEstimator`), a thread each, so that all cores are
+used; results are taken in the frames' order and do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose.cuts import mark_cuts
+from pose.errors import PoseError
+from pose.estimators.base import Estimator, Frame, ParallelEstimator, Points, Scores, as_rgb
+from pose.layout import POINTS
+from pose.people import Tracker, TrackingOptions
+from pose.sequence import PoseSequence
+
+# More threads than this were never measured, and each holds a stretch of frames.
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stretch:
+    """Frames for one worker, and whether a new shot starts with the first of them."""
+
+    frames: list[Frame]
+    new_shot: bool
+
+
+def extract(
+    frames: Iterable[NDArray[np.uint8]],
+    estimator: Estimator,
+    *,
+    fps: Fraction,
+    times: Iterable[float] | None = None,
+    source: str = "",
+    on_frame: Callable[[int], None] | None = None,
+    workers: int | None = None,
+    tracking: TrackingOptions | None = None,
+) -> PoseSequence:
+    """The poses of everybody in a clip, person p the same person throughout, the main one first.
+
+    Memory holds the keypoints and a few frames, however long the clip is. Frames without anybody
+    are kept, with score 0; a clip without anybody has P = 0.
+
+    Args:
+        frames: pictures (H,W,3) uint8 RGB of one size, upright, in order; grey, 16-bit and alpha
+            as `as_rgb` takes them.
+        estimator: as `load_estimator` gives it; it is reset first.
+        fps: frames per second of `frames`.
+        times: presentation time in seconds of each frame, taken one by one with the frames;
+            without, frame i is at i / fps.
+        source: digest of the video, kept in the sequence.
+        on_frame: called with the number of frames that are done, from the calling thread.
+        workers: threads; one for each usable core (at most 8) unless given. The result is the same
+            for any number.
+        tracking: see `TrackingOptions`.
+
+    Raises PoseError for no frame at all, frames of different sizes, or times that do not fit.
+    """
+    workers = _default_workers() if workers is None else workers
+    if workers < 1:
+        raise PoseError(f"At least one worker is needed to extract poses; got {workers}.")
+    clock = _Clock(frames, fps, times)
+    cuts: list[int] = []
+    tracker: Tracker | None = None
+    for index, (points, scores, new_shot) in enumerate(
+        _estimated(mark_cuts(clock.pictures()), estimator, workers)
+    ):
+        if tracker is None:
+            tracker = Tracker(clock.canvas, tracking)
+        if new_shot and index:
+            cuts.append(index)
+        tracker.update(points, scores, time=clock.times[index], new_shot=bool(new_shot and index))
+        if on_frame is not None:
+            on_frame(index + 1)
+    if tracker is None:
+        raise PoseError("There is no frame to extract poses from; the clip or selection is empty.")
+    all_points, all_scores = tracker.assemble()
+    return PoseSequence(
+        points=all_points,
+        scores=all_scores,
+        canvas=clock.canvas,
+        fps=fps,
+        times=np.array(clock.times, np.float64),
+        source=source,
+        estimator=f"{estimator.name} {estimator.digest}",
+        cuts=tuple(cuts),
+    )
+
+
+class _Clock:
+    """Checks the frames that come in and notes when each is shown."""
+
+    def __init__(
+        self, frames: Iterable[NDArray[np.uint8]], fps: Fraction, times: Iterable[float] | None
+    ) -> None:
+        if fps <= 0:
+            raise PoseError(f"Frames per second must be above 0, not {fps}.")
+        self._frames = frames
+        self._fps = fps
+        self._given = None if times is None else iter(times)
+        self.canvas = (0, 0)
+        self.times: list[float] = []
+
+    def pictures(self) -> Iterator[Frame]:
+        for frame in self._frames:
+            picture = as_rgb(frame)
+            size = (picture.shape[1], picture.shape[0])
+            if not self.times:
+                self.canvas = size
+            elif size != self.canvas:
+                raise PoseError(
+                    f"Frame {len(self.times)} is {size[0]}x{size[1]}, those before it "
+                    f"{self.canvas[0]}x{self.canvas[1]}; all frames of a clip must have one size."
+                )
+            self.times.append(self._next_time())
+            yield picture
+
+    def _next_time(self) -> float:
+        if self._given is None:
+            return float(len(self.times) / self._fps)
+        time = next(self._given, None)
+        if time is None:
+            raise PoseError(f"There are more frames than times; frame {len(self.times)} has none.")
+        return float(time)
+
+
+def _estimated(
+    marked: Iterable[tuple[Frame, bool]], estimator: Estimator, workers: int
+) -> Iterator[tuple[Points, Scores, bool]]:
+    """Points, scores and whether a shot starts, of each frame in order."""
+    estimator.reset()
+    if not isinstance(estimator, ParallelEstimator):
+        for frame, new_shot in marked:
+            if new_shot:
+                estimator.reset()
+            yield *_checked(estimator, frame), new_shot
+        return
+    waiting: deque[tuple[_Stretch, Future[list[tuple[Points, Scores]]]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="pose")
+    try:
+        for stretch in _stretches(marked, estimator.stretch):
+            waiting.append((stretch, pool.submit(_work, estimator.fork(), stretch.frames)))
+            # One stretch more than there are workers, so that none waits for the decoder.
+            if len(waiting) > workers:
+                yield from _finished(*waiting.popleft())
+        while waiting:
+            yield from _finished(*waiting.popleft())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _stretches(marked: Iterable[tuple[Frame, bool]], length: int) -> Iterator[_Stretch]:
+    """At most `length` frames each, never over a cut."""
+    frames: list[Frame] = []
+    starts = False
+    for frame, new_shot in marked:
+        if frames and (new_shot or len(frames) == length):
+            yield _Stretch(frames=frames, new_shot=starts)
+            frames, starts = [], False
+        starts = starts or new_shot
+        frames.append(frame)
+    if frames:
+        yield _Stretch(frames=frames, new_shot=starts)
+
+
+def _work(estimator: Estimator, frames: list[Frame]) -> list[tuple[Points, Scores]]:
+    found = [_checked(estimator, frame) for frame in frames]
+    frames.clear()  # the pictures go now, not when the result is taken
+    return found
+
+
+def _finished(
+    stretch: _Stretch, future: Future[list[tuple[Points, Scores]]]
+) -> Iterator[tuple[Points, Scores, bool]]:
+    for index, (points, scores) in enumerate(future.result()):
+        yield points, scores, stretch.new_shot and index == 0
+
+
+def _checked(estimator: Estimator, frame: Frame) -> tuple[Points, Scores]:
+    points, scores = estimator(frame)
+    if points.shape != (len(points), POINTS, 2) or scores.shape != points.shape[:2]:
+        raise PoseError(
+            f"The estimator {estimator.name} gave points {points.shape} and scores "
+            f"{scores.shape} instead of (people, {POINTS}, 2) and (people, {POINTS})."
+        )
+    return points, scores
+
+
+def _default_workers() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(usable or 1, _MOST_WORKERS))

@@ -46,6 +46,8 @@ def check_readable(
     try:
         if place.is_dir():
             raise error(f"{what} {place} is a folder; name a file")
+        if place.exists() and not place.is_file():  # opening a pipe would wait for ever
+            raise error(f"{what} {place} is not a regular file; save it to disk first")
         with open(place, "rb") as file:
             if not file.read(1):
                 raise error(f"{what} {place} is empty (0 bytes); copy or export it again")
@@ -159,6 +161,30 @@ def _replace_folder(partial: Path, place: Path, overwrite: bool) -> None:
         shutil.rmtree(aside, ignore_errors=True)
     else:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def gathered_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A hidden folder beside `folder` whose files are moved into `folder` at a clean exit.
+
+    `folder` is made if it is missing and may hold other files. On any exception the hidden folder
+    is removed and `folder` stays as it was.
+    """
+    place = Path(os.path.realpath(folder))
+    _remove_abandoned(place)
+    partial, lock = _create_partial(place, folder=True)
+    try:
+        yield partial
+        ready = sorted(partial.iterdir())
+        for file in ready:
+            _flush(file)
+        place.mkdir(exist_ok=True)
+        for file in ready:
+            os.replace(file, place / file.name)
+        _flush(place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -1,0 +1,294 @@
+"""The driving video's sound beside the pictures that are written.
+
+Packets are copied unchanged where the container takes their codec and they cover the selection;
+otherwise the sound is decoded, cut or filled with silence to the sample, and encoded again. Either
+way it begins with the first picture and ends with the last, to within one frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+
+from animate.errors import MediaError
+from animate.media.av_errors import av_errors, local_url
+
+_COPIED = {
+    "mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"},
+    "mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le"},
+    "matroska": {
+        *("aac", "mp3", "ac3", "eac3", "opus", "vorbis", "flac", "alac", "dts", "truehd"),
+        *("pcm_s16le", "pcm_s24le"),
+    },
+    "webm": {"opus", "vorbis"},
+    "avi": {"mp3", "ac3", "pcm_s16le"},
+}
+"""Sound codecs that common players accept in each container format."""
+_ENCODERS = {"webm": ("libopus", "s16"), "avi": ("pcm_s16le", "s16")}
+_DEFAULT_ENCODER = ("aac", "fltp")
+_KEEPS_NEGATIVE = ("mp4", "mov")
+"""Formats that hide sound before the first picture behind an edit list."""
+_SEEK_MARGIN = Fraction(1, 5)
+_JITTER = Fraction(1, 50)
+"""Seconds by which stamps of adjoining decoded sound may disagree without a cut or a filling."""
+_BITS_PER_CHANNEL = 96_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSource:
+    """A stretch of the sound of a file."""
+
+    path: Path
+    """The file with the sound."""
+    start: Fraction = Fraction(0)
+    """Seconds on the file's own clock that fall on the first picture."""
+    duration: Fraction | None = None
+    """Seconds of the pictures it goes with, to see whether the sound covers them; None: unknown."""
+
+
+class Track(Protocol):
+    """Sound on its way into a container, kept in step with the pictures."""
+
+    how: str
+    """"copied" or "re-encoded", the codec, and the reason."""
+
+    def advance(self, until: Fraction) -> None:
+        """Write the sound of the seconds before `until`."""
+
+    def finish(self, end: Fraction) -> None:
+        """Write the rest, so that the sound ends at `end` seconds."""
+
+    def close(self) -> None:
+        """Let go of the source file."""
+
+
+def open_track(source: AudioSource, container: OutputContainer, frame: Fraction) -> Track:
+    """Add a sound stream to `container`, whose pictures last `frame` seconds each.
+
+    Raises MediaError if the source has no sound that can be read.
+    """
+    with av_errors(source.path, "cannot be opened for its sound", "leave the sound out"):
+        given = av.open(local_url(source.path), options={"protocol_whitelist": "file"})
+    try:
+        stream = _audio_stream(given, source.path)
+        reason = _why_not_copied(source, stream, container.format.name, frame)
+        if reason is None:
+            return _Copied(source, given, stream, container)
+        return _Encoded(source, given, stream, container, reason)
+    except BaseException:
+        given.close()
+        raise
+
+
+def _audio_stream(given: InputContainer, path: Path) -> AudioStream:
+    stream = given.streams.best("audio") if given.streams.audio else None
+    if not isinstance(stream, AudioStream) or stream.codec_context is None:
+        raise MediaError(f"{path} has no sound that can be read; leave the sound out")
+    return stream
+
+
+def _why_not_copied(
+    source: AudioSource, stream: AudioStream, form: str, frame: Fraction
+) -> str | None:
+    codec = stream.codec_context.codec.canonical_name
+    if codec not in _COPIED.get(form, ()):
+        return f"{form} does not take {codec}"
+    if source.duration is None:
+        return None
+    begin, end = _covered(source, stream)
+    if begin > frame or end < source.duration - frame:
+        return "the sound is shorter than the pictures; silence fills it"
+    return None
+
+
+def _covered(source: AudioSource, stream: AudioStream) -> tuple[Fraction, Fraction]:
+    """Seconds after the first picture at which the sound begins and ends (looked up to its end)."""
+    begin: Fraction | None = None
+    end = Fraction(0)
+    for _, first, last in _packets(source, stream):
+        begin = first if begin is None else min(begin, first)
+        end = max(end, last)
+        if source.duration is not None and end >= source.duration:
+            break
+    return (Fraction(10**9) if begin is None else begin), end
+
+
+def _packets(
+    source: AudioSource, stream: AudioStream
+) -> Iterator[tuple[av.Packet, Fraction, Fraction]]:
+    """Packets from the first one that sounds after the start; with begin and end in seconds.
+
+    One packet before is given too: decoders blend each packet with the one before it.
+    """
+    container = stream.container
+    assert isinstance(container, InputContainer)
+    base = stream.time_base or Fraction(1, av.time_base)
+    target = max(Fraction(0), source.start - _SEEK_MARGIN)
+    with suppress(av.error.FFmpegError):
+        container.seek(int(target / base), stream=stream, backward=True)
+    before: tuple[av.Packet, Fraction, Fraction] | None = None
+    with suppress(av.error.FFmpegError):  # a break: the rest is silence
+        for packet in container.demux(stream):
+            if packet.size == 0 or packet.pts is None:
+                continue
+            begin = packet.pts * base - source.start
+            entry = packet, begin, begin + (packet.duration or 0) * base
+            if entry[2] <= 0:
+                before = entry
+                continue
+            if before is not None:
+                yield before
+                before = None
+            yield entry
+
+
+class _Copied:
+    """Sound whose packets go over unchanged but for their stamps."""
+
+    def __init__(
+        self,
+        source: AudioSource,
+        given: InputContainer,
+        stream: AudioStream,
+        container: OutputContainer,
+    ) -> None:
+        self.how = f"copied {stream.codec_context.codec.canonical_name}"
+        self._given, self._container = given, container
+        self._out = container.add_stream_from_template(stream)
+        base = stream.time_base
+        assert base is not None
+        self._base: Fraction = base
+        self._shift = round(source.start / base)
+        negative = container.format.name in _KEEPS_NEGATIVE
+        found = _packets(source, stream)
+        self._packets = (entry for entry in found if negative or entry[1] >= 0)
+        self._next = next(self._packets, None)
+
+    def advance(self, until: Fraction) -> None:
+        while self._next is not None and self._next[1] < until:
+            self._mux(self._next[0])
+            self._next = next(self._packets, None)
+
+    def finish(self, end: Fraction) -> None:
+        while self._next is not None and self._next[1] < end:
+            packet, begin, last = self._next
+            if last > end:  # the container then states the very end of the pictures
+                packet.duration = max(1, int((end - begin) / self._base))
+            self._mux(packet)
+            self._next = next(self._packets, None)
+
+    def close(self) -> None:
+        self._given.close()
+
+    def _mux(self, packet: av.Packet) -> None:
+        assert packet.pts is not None
+        packet.pts -= self._shift
+        packet.dts = packet.pts
+        packet.stream = self._out
+        self._container.mux(packet)
+
+
+class _Encoded:
+    """Sound that is decoded, fitted to the pictures by the sample and encoded again."""
+
+    def __init__(
+        self,
+        source: AudioSource,
+        given: InputContainer,
+        stream: AudioStream,
+        container: OutputContainer,
+        reason: str,
+    ) -> None:
+        encoder, form = _ENCODERS.get(container.format.name, _DEFAULT_ENCODER)
+        self._given, self._container = given, container
+        layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+        self._rate = 48_000 if encoder == "libopus" else _usual_rate(stream.codec_context.rate)
+        out = container.add_stream(encoder, rate=self._rate, layout=layout)
+        assert isinstance(out, AudioStream)
+        self._out = out
+        self._channels = 1 if layout == "mono" else 2
+        if encoder != "pcm_s16le":
+            self._out.bit_rate = _BITS_PER_CHANNEL * self._channels
+        self._form, self._layout = form, layout
+        self.how = f"re-encoded {stream.codec_context.codec.canonical_name} to {encoder}: {reason}"
+        self._resampler = av.AudioResampler(format=form, layout=layout, rate=self._rate)
+        self._pieces = self._decode(source, stream)
+        self._waiting = next(self._pieces, None)
+        self._written = 0
+
+    def advance(self, until: Fraction) -> None:
+        while self._waiting is not None and Fraction(self._waiting[0], self._rate) < until:
+            self._write(*self._waiting)
+            self._waiting = next(self._pieces, None)
+
+    def finish(self, end: Fraction) -> None:
+        total = round(end * self._rate)
+        while self._waiting is not None and self._waiting[0] < total:
+            position, samples = self._waiting
+            self._write(position, samples[:, : total - position])
+            self._waiting = next(self._pieces, None)
+        self._silence(total)
+        self._container.mux(self._out.encode(None))
+
+    def close(self) -> None:
+        self._given.close()
+
+    def _decode(self, source: AudioSource, stream: AudioStream) -> Iterator[tuple[int, np.ndarray]]:
+        """(first sample's number from the first picture on, (channels, n) samples)."""
+        for packet, _, _ in _packets(source, stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue  # its time is filled with silence
+            for frame in frames:
+                assert isinstance(frame, av.AudioFrame)
+                for even in self._resampler.resample(frame):
+                    if even.pts is not None and even.time_base:
+                        position = round((even.pts * even.time_base - source.start) * self._rate)
+                        yield position, _planar(even, self._channels)
+
+    def _write(self, position: int, samples: np.ndarray) -> None:
+        behind = self._written - position
+        if abs(behind) > _JITTER * self._rate or position < 0:
+            if behind > 0:
+                samples = samples[:, behind:]
+            else:
+                self._silence(position)
+        self._encode(samples)
+
+    def _silence(self, until: int) -> None:
+        while self._written < until:
+            count = min(self._rate, until - self._written)
+            kind = np.float32 if self._form == "fltp" else np.int16
+            self._encode(np.zeros((self._channels, count), kind))
+
+    def _encode(self, samples: np.ndarray) -> None:
+        if samples.shape[1] == 0:
+            return
+        array = samples if self._form == "fltp" else samples.T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(array), format=self._form, layout=self._layout
+        )
+        frame.sample_rate = self._rate
+        frame.time_base = Fraction(1, self._rate)
+        frame.pts = self._written
+        self._written += samples.shape[1]
+        self._container.mux(self._out.encode(frame))
+
+
+def _planar(frame: av.AudioFrame, channels: int) -> np.ndarray:
+    array = frame.to_ndarray()
+    return array if frame.format.is_planar else array.reshape(-1, channels).T
+
+
+def _usual_rate(rate: int) -> int:
+    return rate if rate in (16_000, 22_050, 24_000, 32_000, 44_100, 48_000) else 48_000

@@ -1,0 +1,252 @@
+"""How clips can be compressed, and what the libraries of this machine can do of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from types import MappingProxyType
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+
+from animate.errors import RequestError
+
+FORMATS = MappingProxyType(
+    {
+        ".mp4": "mp4",
+        ".m4v": "mp4",
+        ".mov": "mov",
+        ".mkv": "matroska",
+        ".webm": "webm",
+        ".avi": "avi",
+        ".gif": "gif",
+        ".webp": "webp",
+    }
+)
+"""Container format of each file name suffix."""
+
+_THREADS = 4
+"""Fixed, because some encoders give other bytes with another number of threads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoCodec:
+    """One way to compress a clip."""
+
+    name: str
+    """What the user calls it."""
+    encoder: str
+    """The library's encoder."""
+    pixel_format: str
+    """How pixels are stored."""
+    formats: tuple[str, ...]
+    """Container formats that take it."""
+    options: Mapping[str, str]
+    """Settings of the encoder that never change."""
+    quality_option: str | None = None
+    """The encoder's setting for quality; None if it has none."""
+    quality: int | None = None
+    """Its value unless one is asked for."""
+    quality_range: tuple[int, int] = (0, 63)
+    """Values that it takes."""
+    hardware: bool = False
+    """Whether it runs on a graphics card, which must be there."""
+    tag: str | None = None
+    """Four-letter code in mp4 and mov, where players insist on another than the default."""
+
+    @property
+    def even_width(self) -> bool:
+        """Whether pairs of columns share their colour."""
+        return self.pixel_format.startswith(("yuv420", "yuv422", "nv12"))
+
+    @property
+    def even_height(self) -> bool:
+        """Whether pairs of rows share their colour."""
+        return self.pixel_format.startswith(("yuv420", "nv12"))
+
+    def encoder_options(self, quality: int | None) -> dict[str, str]:
+        """Settings for the encoder. Raises RequestError for a quality that it cannot have."""
+        if self.quality_option is None:
+            if quality is not None:
+                raise RequestError(f"codec {self.name} has no quality setting; leave it out")
+            return dict(self.options)
+        low, high = self.quality_range
+        value = self.quality if quality is None else quality
+        if value is None or not low <= value <= high:
+            raise RequestError(f"quality of {self.name} must be {low} to {high}, not {quality}")
+        return {**self.options, self.quality_option: str(value)}
+
+
+_COMMON = ("mp4", "mov", "matroska")
+_SOFTWARE = (
+    VideoCodec(
+        name="h264",
+        encoder="libx264",
+        pixel_format="yuv420p",
+        formats=(*_COMMON, "avi"),
+        options={"preset": "medium", "threads": str(_THREADS)},
+        quality_option="crf",
+        quality=16,
+        quality_range=(0, 51),
+    ),
+    VideoCodec(
+        name="h265",
+        encoder="libx265",
+        pixel_format="yuv420p",
+        formats=_COMMON,
+        options={"preset": "medium", "x265-params": "log-level=none:frame-threads=2"},
+        quality_option="crf",
+        quality=20,
+        quality_range=(0, 51),
+        tag="hvc1",
+    ),
+    VideoCodec(
+        name="av1",
+        encoder="libsvtav1",
+        pixel_format="yuv420p",
+        formats=("mp4", "matroska", "webm"),
+        options={"preset": "8"},
+        quality_option="crf",
+        quality=25,
+        quality_range=(1, 63),
+    ),
+    VideoCodec(
+        name="vp9",
+        encoder="libvpx-vp9",
+        pixel_format="yuv420p",
+        formats=("webm", "matroska", "mp4"),
+        options={
+            "b": "0",
+            "deadline": "good",
+            "cpu-used": "4",
+            "row-mt": "1",
+            "threads": str(_THREADS),
+        },
+        quality_option="crf",
+        quality=24,
+        quality_range=(0, 63),
+    ),
+    VideoCodec(
+        name="prores",
+        encoder="prores_ks",
+        pixel_format="yuv422p10le",
+        formats=("mov", "matroska"),
+        options={"profile": "hq", "vendor": "apl0"},
+    ),
+    VideoCodec(
+        name="ffv1",
+        encoder="ffv1",
+        pixel_format="gbrp",
+        formats=("matroska", "avi"),
+        options={"level": "3", "slices": "4", "slicecrc": "1", "threads": str(_THREADS)},
+    ),
+    VideoCodec(name="gif", encoder="gif", pixel_format="pal8", formats=("gif",), options={}),
+    VideoCodec(
+        name="webp",
+        encoder="libwebp_anim",
+        pixel_format="bgra",
+        formats=("webp",),
+        options={"compression_level": "4", "loop": "0"},
+        quality_option="quality",
+        quality=90,
+        quality_range=(0, 100),
+    ),
+)
+
+
+def _hardware(name: str, maker: str) -> VideoCodec:
+    """The same codec by a graphics card's encoder; offered only if a trial encode works."""
+    soft = next(codec for codec in _SOFTWARE if codec.name == name)
+    family = {"h264": "h264", "h265": "hevc", "av1": "av1"}[name]
+    option, fixed = {
+        "nvenc": ("cq", {"rc": "vbr", "preset": "p5"}),
+        "qsv": ("global_quality", {}),
+        "amf": ("qp_i", {"rc": "cqp"}),
+    }[maker]
+    return VideoCodec(
+        name=f"{name}_{maker}",
+        encoder=f"{family}_{maker}",
+        pixel_format="nv12",
+        formats=soft.formats,
+        options=fixed,
+        quality_option=option,
+        quality=23,
+        quality_range=(1, 51),
+        hardware=True,
+        tag=soft.tag,
+    )
+
+
+CODECS: Mapping[str, VideoCodec] = MappingProxyType(
+    {codec.name: codec for codec in _SOFTWARE}
+    | {
+        f"{name}_{maker}": _hardware(name, maker)
+        for name in ("h264", "h265", "av1")
+        for maker in ("nvenc", "qsv", "amf")
+    }
+)
+"""All codecs by name; whether this machine has one, `available_encoders` tells."""
+
+_DEFAULTS = {"webm": "vp9", "gif": "gif", "webp": "webp"}
+
+
+def default_codec(form: str) -> str:
+    """The codec for a container format when none is asked for."""
+    return _DEFAULTS.get(form, "h264")
+
+
+def find_codec(name: str, form: str) -> VideoCodec:
+    """The codec called `name`, checked against the container format and this machine.
+
+    Raises RequestError if there is none, the container does not take it, or it does not work here.
+    """
+    codec = CODECS.get(name)
+    if codec is None:
+        raise RequestError(f"unknown codec {name!r}; choose one of {', '.join(CODECS)}")
+    if form not in codec.formats:
+        suffixes = ", ".join(suffix for suffix, of in FORMATS.items() if of in codec.formats)
+        raise RequestError(f"codec {name} does not go into {form}; name the output {suffixes}")
+    if not works(name):
+        raise RequestError(
+            f"codec {name} does not work on this machine; these do: "
+            f"{', '.join(codec.name for codec in available_encoders())}"
+        )
+    return codec
+
+
+@cache
+def works(name: str) -> bool:
+    """Whether a trial encode of a few frames with codec `name` succeeds here."""
+    codec = CODECS[name]
+    if codec.encoder not in av.codecs_available:
+        return False
+    return _encodes(codec) if codec.hardware else True
+
+
+def available_encoders() -> tuple[VideoCodec, ...]:
+    """The codecs that this machine can write: software ones that the library has, and hardware
+    ones that have just encoded a few frames. Being listed by the library alone says nothing."""
+    return tuple(codec for name, codec in CODECS.items() if works(name))
+
+
+def _encodes(codec: VideoCodec) -> bool:
+    picture = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8))
+    try:
+        with av.open(io.BytesIO(), "w", format="matroska") as container:
+            stream = container.add_stream(
+                codec.encoder, rate=25, options=codec.encoder_options(None)
+            )
+            assert isinstance(stream, VideoStream)
+            stream.width, stream.height, stream.pix_fmt = 256, 256, codec.pixel_format
+            for number in range(3):
+                frame = picture.reformat(format=codec.pixel_format)
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False
+    return True

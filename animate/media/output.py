@@ -1,0 +1,99 @@
+"""Pick the writer for an output by its name, and check the name before the work begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+from animate import files
+from animate.errors import MediaError, RequestError
+from animate.media.audio import AudioSource
+from animate.media.codecs import default_codec, find_codec
+from animate.media.sequences import SequenceWriter, check_sequence, is_sequence
+from animate.media.writer import ClipWriter, FrameSink, check_clip_size, format_of
+
+SEQUENCES = {"png": 8, "png16": 16}
+"""Codecs of numbered still images, and their bits for each colour."""
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    overwrite: bool,
+    *,
+    codec: str | None = None,
+    size: tuple[int, int] | None = None,
+) -> Path:
+    """`path` if a clip can be written there; to be called before the work begins.
+
+    Raises MediaError for an unknown suffix, a folder that is missing or not writable, an existing
+    file without `overwrite`, or a `size` (width, height) that the codec cannot have; RequestError
+    for a codec that does not fit the suffix or this machine.
+    """
+    place = Path(path)
+    if is_sequence(place):
+        _sequence_bits(codec)
+        check_sequence(place, overwrite)
+        return place
+    form = format_of(place)
+    _no_sequence(codec, place)
+    found = find_codec(codec or default_codec(form), form)
+    if size is not None:
+        check_clip_size(size, found, place)
+    return files.check_output(place, overwrite=overwrite, error=MediaError)
+
+
+def open_writer(
+    path: str | os.PathLike[str],
+    *,
+    size: tuple[int, int],
+    fps: Fraction,
+    codec: str | None = None,
+    quality: int | None = None,
+    audio: AudioSource | None = None,
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> FrameSink:
+    """A writer for `path`: a `ClipWriter`, or a `SequenceWriter` for names like %04d.png.
+
+    Arguments and errors are those of `ClipWriter`. A sequence has no rate, sound or quality;
+    `audio` is refused there, and `fps` and `metadata` go into the text of each PNG of 8 bits.
+    """
+    place = Path(path)
+    if not is_sequence(place):
+        _no_sequence(codec, place)
+        return ClipWriter(
+            place,
+            size=size,
+            fps=fps,
+            codec=codec,
+            quality=quality,
+            audio=audio,
+            metadata=metadata,
+            overwrite=overwrite,
+        )
+    if audio is not None or quality is not None:
+        given = "sound" if audio is not None else "a quality"
+        raise RequestError(f"{place}: numbered images cannot have {given}; leave it out")
+    return SequenceWriter(
+        place,
+        size=size,
+        bits=_sequence_bits(codec),
+        metadata={"fps": str(fps), **(metadata or {})},
+        overwrite=overwrite,
+    )
+
+
+def _sequence_bits(codec: str | None) -> int:
+    if codec not in (None, *SEQUENCES):
+        raise RequestError(f"codec {codec} is for a video file; numbered images take png or png16")
+    return SEQUENCES[codec or "png"]
+
+
+def _no_sequence(codec: str | None, place: Path) -> None:
+    if codec in SEQUENCES:
+        raise RequestError(
+            f"codec {codec} makes numbered images; name the output like "
+            f"{place.with_suffix('')}/%04d.png"
+        )

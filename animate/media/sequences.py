@@ -1,0 +1,155 @@
+"""Clips as numbered still images, under names that render farms and editors understand."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from animate import files
+from animate.errors import InternalError, MediaError
+from animate.media.image import png_bytes
+from animate.media.info import Image
+
+_NUMBER = re.compile(r"%0?(\d*)d|(#+)")
+FIRST = 1
+"""Number of the first file, as video tools count."""
+
+
+def is_sequence(path: Path) -> bool:
+    """Whether `path` names numbered PNG files: shot.%04d.png or shot.####.png."""
+    return path.suffix.lower() == ".png" and len(_NUMBER.findall(path.name)) == 1
+
+
+def file_name(pattern: str, number: int) -> str:
+    """The name for frame `number` under `pattern`, such as "%04d.png"."""
+    return _NUMBER.sub(lambda match: f"{number:0{_digits(match)}d}", pattern)
+
+
+def _digits(match: re.Match[str]) -> int:
+    return len(match[2]) if match[2] else int(match[1] or 1)
+
+
+def existing(path: Path) -> list[Path]:
+    """Files that are frames of the sequence `path`, in order of their numbers."""
+    match = _NUMBER.search(path.name)
+    if match is None or not path.parent.is_dir():
+        return []
+    before, after = re.escape(path.name[: match.start()]), re.escape(path.name[match.end() :])
+    shape = re.compile(f"{before}(\\d{{{_digits(match)},}}){after}")
+    found = [
+        (int(hit[1]), place)
+        for place in path.parent.iterdir()
+        if (hit := shape.fullmatch(place.name))
+    ]
+    return [place for _, place in sorted(found)]
+
+
+def check_sequence(path: Path, overwrite: bool) -> None:
+    """Raise MediaError if the files of `path` cannot be written.
+
+    The last folder is made if it is missing; what is above it must be there.
+    """
+    folder = path.parent
+    if not folder.exists():
+        files.check_output(folder, overwrite=False, error=MediaError)
+        return
+    found = existing(path)
+    if found and not overwrite:
+        raise MediaError(
+            f"{len(found)} files of output {path} exist already ({found[0].name} and on); "
+            "choose another name or ask to overwrite"
+        )
+    files.check_output(folder / file_name(path.name, FIRST), overwrite=True, error=MediaError)
+
+
+class SequenceWriter:
+    """Numbered PNG files being written, as a context manager.
+
+    They are collected in a hidden folder and moved to their names at a clean exit, together;
+    frames of an older, longer sequence of the same name are then removed (with `overwrite`).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        size: tuple[int, int],
+        bits: int = 8,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """`path` is a pattern like shot.%04d.png, `size` (width, height), `bits` 8 or 16.
+
+        Frames of 8 bits are spread over 16 exactly (times 257). Raises MediaError if the files
+        cannot be written.
+        """
+        self.path = Path(path)
+        check_sequence(self.path, overwrite)
+        self._size, self._bits = size, bits
+        self._text = dict(metadata or {}) if bits == 8 else {}
+        self.frames = 0
+        self.sound = "none"
+        """What was done with the sound, in words."""
+        self._stack = ExitStack()
+        self._partial: Path | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._partial = self._stack.enter_context(files.gathered_folder(self.path.parent))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return self
+
+    def write(self, frame: Image) -> None:
+        """Add one frame: (height, width, 3) RGB, uint8 or uint16. MediaError if it cannot."""
+        width, height = self._size
+        if frame.shape != (height, width, 3) or frame.dtype not in (np.uint8, np.uint16):
+            raise InternalError(
+                f"a frame of {frame.shape} {frame.dtype} was given to images of {width}x{height}"
+            )
+        if self._partial is None:
+            raise InternalError("SequenceWriter.write outside of its with block")
+        name = file_name(self.path.name, FIRST + self.frames)
+        try:
+            (self._partial / name).write_bytes(png_bytes(self._deep(frame), text=self._text))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self.frames += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stack, self._stack, self._partial = self._stack, ExitStack(), None
+        if kind is None and not self.frames:
+            kind, error = MediaError, MediaError(f"{self.path}: no frame was given")
+            stack.__exit__(kind, error, trace)
+            raise error
+        old = {place.name for place in existing(self.path)}
+        new = {file_name(self.path.name, FIRST + number) for number in range(self.frames)}
+        try:
+            stack.__exit__(kind, error, trace)
+            if kind is None:
+                for name in old - new:
+                    (self.path.parent / name).unlink(missing_ok=True)
+        except OSError as reason:
+            raise self._unwritable(reason) from reason
+
+    def _deep(self, frame: Image) -> Image:
+        if self._bits == 16:
+            return frame if frame.dtype == np.uint16 else frame.astype(np.uint16) * 257
+        if frame.dtype == np.uint8:
+            return frame
+        return ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+    def _unwritable(self, error: OSError) -> MediaError:
+        return MediaError(f"{self.path} cannot be written: {(error.strerror or error)}".lower())

@@ -1,0 +1,62 @@
+"""Open a video behind one protocol, whichever library reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from animate.errors import RequestError
+from animate.media.info import Frame, VideoInfo
+from animate.media.selection import FrameSelection, Sampling
+
+if TYPE_CHECKING:
+    from animate.media.audio import AudioSource
+
+BACKENDS = ("pyav", "decord")
+
+
+class FrameSource(Protocol):
+    """A video that can be read any number of times; it holds no file open in between.
+
+    Every implementation passes the contract suite in tests/media/test_sources.py.
+    """
+
+    info: VideoInfo
+    warnings: tuple[str, ...]
+    """What the user should know of the file, one sentence each; grows while frames are read."""
+    decoded: int
+    """Frames decoded so far, those that were not wanted included."""
+
+    def sampling(self, selection: FrameSelection) -> Sampling:
+        """The exact frames of `selection`, without decoding; `len(.frames)` is their number.
+
+        Raises MediaError if nothing is selected, or if it needs frames behind a break.
+        """
+
+    def read(self, selection: FrameSelection | None = None) -> Iterator[Frame]:
+        """The selected frames (all by default) in order, as they are decoded.
+
+        Raises MediaError like `sampling`, at once, and while reading if the file is damaged.
+        """
+
+    def audio(self, selection: FrameSelection | None = None) -> AudioSource | None:
+        """The sound that belongs to the selected frames, or None if there is none."""
+
+
+def open_video(path: str | os.PathLike[str], backend: str = "pyav") -> FrameSource:
+    """The video at `path`, looked through once (see `animate.media.scan`) but not decoded.
+
+    "pyav" reads everything; "decord" is quick at scattered frames and refuses what it gets wrong.
+    Raises MediaError if the file is missing, damaged or no video, or if decord is asked for and
+    not installed or not able to read the file rightly.
+    """
+    if backend == "pyav":
+        from animate.media.pyav_source import PyAVSource
+
+        return PyAVSource(path)
+    if backend == "decord":
+        from animate.media.decord_source import DecordSource
+
+        return DecordSource(path)
+    raise RequestError(f"unknown video backend {backend!r}; choose {' or '.join(BACKENDS)}")

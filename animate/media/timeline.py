@@ -1,0 +1,99 @@
+"""When each frame of a video is shown, and the rate that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+_STANDARD = tuple(
+    rate
+    for whole in (24, 30, 48, 60, 120)
+    for rate in (Fraction(whole), Fraction(whole * 1000, 1001))
+) + tuple(Fraction(whole) for whole in (10, 12, 15, 25, 50, 100))
+_LOOSE = Fraction(3, 4)
+"""Spread of the frames about an even grid, in frames, up to which counting them is right."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Timeline:
+    """The presentation times of all frames of a video, in the order in which they are shown."""
+
+    ticks: np.ndarray
+    """(frames,) int64: when each frame is shown, in units of `time_base`, strictly rising."""
+    time_base: Fraction
+    """Seconds of one tick."""
+    fps: Fraction
+    """Frames per second; of uneven frames, the rate of the typical one."""
+    regular: bool
+    """Whether the frames lie evenly, so that counting them equals timing them."""
+    end: Fraction
+    """Seconds from the first frame to the end of the last."""
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are."""
+        return len(self.ticks)
+
+    def time(self, index: int) -> Fraction:
+        """Seconds after the first frame at which frame `index` is shown."""
+        if self.regular:
+            return index / self.fps
+        return int(self.ticks[index] - self.ticks[0]) * self.time_base
+
+    def frame_at(self, time: Fraction) -> int:
+        """The frame shown `time` seconds after the first one."""
+        if self.regular:
+            return min(int(time * self.fps), self.frames - 1)
+        offset = int(time / self.time_base)
+        return int(np.searchsorted(self.ticks - self.ticks[0], offset, side="right")) - 1
+
+
+def make_timeline(
+    ticks: np.ndarray,
+    time_base: Fraction,
+    claimed: tuple[Fraction | None, ...],
+    last_ticks: int | None = None,
+) -> Timeline:
+    """A timeline of sorted, distinct `ticks` (at least one).
+
+    `claimed` are the rates that the file states, best first; they only count where they agree
+    with the stamps. `last_ticks` is how long the last frame is shown, if the file says so.
+    Raises ValueError if neither stamps nor claims give a rate.
+    """
+    rates = tuple(rate for rate in claimed if rate and 0 < rate <= 1000)
+    fps, regular = _find_rate(ticks, time_base, rates, last_ticks)
+    if regular:
+        return Timeline(
+            ticks=ticks, time_base=time_base, fps=fps, regular=True, end=len(ticks) / fps
+        )
+    last = last_ticks * time_base if last_ticks else 1 / fps
+    span = int(ticks[-1] - ticks[0]) * time_base
+    return Timeline(ticks=ticks, time_base=time_base, fps=fps, regular=False, end=span + last)
+
+
+def _find_rate(
+    ticks: np.ndarray, time_base: Fraction, claimed: tuple[Fraction, ...], last_ticks: int | None
+) -> tuple[Fraction, bool]:
+    if len(ticks) == 1:
+        if not claimed and not last_ticks:
+            raise ValueError("a single frame without a duration has no rate")
+        return (claimed[0] if claimed else 1 / (last_ticks * time_base)), True  # type: ignore[operator]
+    mean = (len(ticks) - 1) / (int(ticks[-1] - ticks[0]) * time_base)
+    for rate in (*claimed, *_STANDARD):
+        if _spread(ticks, time_base, rate) <= Fraction(1) + Fraction(1, 1000):
+            return rate, True
+    for rate in (*claimed, mean.limit_denominator(1001), mean):
+        if _spread(ticks, time_base, rate) * time_base * rate < _LOOSE:
+            return rate, True
+    typical = 1 / (int(np.median(np.diff(ticks))) * time_base)
+    near = min(_STANDARD, key=lambda rate: abs(rate - typical))
+    return (near if abs(near - typical) < typical / 100 else typical.limit_denominator(1001)), False
+
+
+def _spread(ticks: np.ndarray, time_base: Fraction, rate: Fraction) -> float:
+    """Width of the band, in ticks, in which frames lie about an even grid of `rate`."""
+    grid = np.arange(len(ticks)) * float(1 / (time_base * rate))
+    away = (ticks - ticks[0]) - grid
+    return float(away.max() - away.min())

@@ -1,0 +1,295 @@
+"""Write clips: exact in time, tagged in colour, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.stream import VideoStream
+
+from animate.errors import InternalError, MediaError, RequestError
+from animate.files import atomic, check_output
+from animate.media.audio import AudioSource, Track, open_track
+from animate.media.av_errors import local_url, reason_of
+from animate.media.codecs import FORMATS, VideoCodec, default_codec, find_codec
+from animate.media.info import Image
+
+_SILENT = ("gif", "webp")
+_SCALER = int(
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INP
+)
+"""Colours are averaged over all pixels they stand for, by the same arithmetic on every machine."""
+_BT709 = 1
+
+
+class FrameSink(Protocol):
+    """Something that takes the frames of a clip; a context manager that commits when it exits."""
+
+    frames: int
+    """Frames written so far."""
+    sound: str
+    """What was done with the sound, in words."""
+
+    def write(self, frame: Image) -> None:
+        """Add one frame, (height, width, 3) RGB, uint8 or uint16."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class ClipWriter:
+    """A video file being written, as a context manager.
+
+    Everything goes to a partial file beside `path`, which becomes `path` at a clean exit and is
+    removed on any exception. Frame n is shown at exactly n / `fps` seconds wherever the container
+    can say so (Matroska and WebM round to milliseconds, GIF to hundredths). The same frames give
+    the same bytes.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        size: tuple[int, int],
+        fps: Fraction,
+        codec: str | None = None,
+        quality: int | None = None,
+        audio: AudioSource | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Check that the clip can be written, before any work.
+
+        Args:
+            path: its suffix picks the container.
+            size: (width, height) in pixels.
+            fps: frames per second, exact.
+            codec: a name of `codecs.CODECS`; None takes the container's usual one.
+            quality: on the codec's own scale (CRF: lower is better); None takes its default.
+            audio: sound to put beside the pictures.
+            metadata: "title" and "comment" are kept by all video containers.
+            overwrite: whether an existing file may be replaced.
+
+        Raises MediaError for a path that cannot be written or a size that the codec cannot have,
+        RequestError for a codec, quality or rate that cannot be.
+        """
+        self.path = check_output(path, overwrite=overwrite, what="output", error=MediaError)
+        self._format = format_of(self.path)
+        self.codec: VideoCodec = find_codec(codec or default_codec(self._format), self._format)
+        self._options = self.codec.encoder_options(quality)
+        check_clip_size(size, self.codec, self.path)
+        self._size = size
+        self.fps = _check_rate(fps)
+        if audio is not None and self._format in _SILENT:
+            raise RequestError(f"{self.path}: {self._format} has no sound; write a video instead")
+        self._audio = audio
+        self._metadata = dict(metadata or {})
+        self.frames = 0
+        self.sound = "none"
+        """What was done with the sound, in words."""
+        self._stack = ExitStack()
+        self._track: Track | None = None
+        self._encode: Callable[[av.VideoFrame | None], None] | None = None
+
+    def __enter__(self) -> Self:
+        with self._errors(), ExitStack() as stack:
+            partial = stack.enter_context(atomic(self.path))
+            container = av.open(
+                local_url(partial),
+                "w",
+                format=self._format,
+                container_options=_container_options(self._format, self.fps),
+            )
+            stack.callback(container.close)
+            container.metadata.update(self._metadata)
+            stream = self._add_pictures(container)
+            if self._audio is not None:
+                self._track = open_track(self._audio, container, 1 / self.fps)
+                stack.callback(self._track.close)
+                self.sound = self._track.how
+            self._encode = _encoder(container, stream, self.codec, self._size)
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, frame: Image) -> None:
+        """Add one frame: (height, width, 3) RGB, uint8, or uint16 for codecs of more bits.
+
+        Raises MediaError if the disk is full or the encoder fails.
+        """
+        width, height = self._size
+        if frame.shape != (height, width, 3) or frame.dtype not in (np.uint8, np.uint16):
+            raise InternalError(
+                f"a frame of {frame.shape} {frame.dtype} was given to a clip of {width}x{height}"
+            )
+        if self._encode is None:
+            raise InternalError("ClipWriter.write outside of its with block")
+        form = "rgb24" if frame.dtype == np.uint8 else "rgb48le"
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=form)
+        with self._errors():
+            if self._track is not None:
+                self._track.advance(self.frames / self.fps)
+            picture.pts, picture.time_base, picture.duration = self.frames, 1 / self.fps, 1
+            self._encode(picture)
+        self.frames += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stack, self._stack = self._stack, ExitStack()
+        encode, self._encode = self._encode, None
+        with self._errors():
+            if kind is not None:
+                stack.__exit__(kind, error, trace)
+                return
+            with stack:
+                self._finish(encode)
+
+    def _finish(self, encode: Callable[[av.VideoFrame | None], None] | None) -> None:
+        if not self.frames or encode is None:
+            raise MediaError(f"{self.path}: no frame was given, so nothing was written")
+        encode(None)
+        if self._track is not None:
+            self._track.finish(self.frames / self.fps)
+
+    def _add_pictures(self, container: OutputContainer) -> VideoStream:
+        stream = container.add_stream(self.codec.encoder, rate=self.fps, options=self._options)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = self._size
+        stream.pix_fmt = self.codec.pixel_format
+        stream.codec_context.time_base = 1 / self.fps
+        if self.codec.pixel_format.startswith(("yuv", "nv12")):
+            stream.color_range = ColorRange.MPEG
+            stream.colorspace = _BT709
+            stream.color_primaries = ColorPrimaries.BT709
+            stream.color_trc = ColorTrc.BT709
+        if self.codec.tag and self._format in ("mp4", "mov"):
+            stream.codec_context.codec_tag = self.codec.tag
+        return stream
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.error.FFmpegError, OSError) as error:
+            raise MediaError(f"{self.path} cannot be written: {reason_of(error)}") from error
+
+
+def format_of(path: Path) -> str:
+    """The container format that the suffix of `path` names; raises MediaError if it names none."""
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise MediaError(
+            f"output {path} has no known suffix; use one of {', '.join(FORMATS)} or %04d.png"
+        )
+    return form
+
+
+def check_clip_size(size: tuple[int, int], codec: VideoCodec, path: Path) -> None:
+    """Raise MediaError if `codec` cannot have pictures of `size` (width, height)."""
+    width, height = size
+    if width < 1 or height < 1:
+        raise MediaError(f"output {path} cannot have a size of {width}x{height}")
+    if (codec.even_width and width % 2) or (codec.even_height and height % 2):
+        raise MediaError(
+            f"codec {codec.name} takes even sizes only, not {width}x{height}; choose "
+            f"{width - width % 2}x{height - height % 2}, codec ffv1, or a PNG sequence"
+        )
+
+
+def _check_rate(fps: Fraction) -> Fraction:
+    rate = Fraction(fps)
+    if not 0 < rate <= 1000:
+        raise RequestError(f"a clip cannot have {fps} frames per second; use up to 1000")
+    if max(rate.numerator, rate.denominator) > 1_000_000:
+        rate = rate.limit_denominator(1001)
+    return rate
+
+
+def _container_options(form: str, fps: Fraction) -> dict[str, str]:
+    options = {"fflags": "+bitexact"}  # no random identifiers: same frames, same bytes
+    if form in ("mp4", "mov"):
+        options["movflags"] = "+faststart"
+        # The film's own clock must hit the end of the last frame, as the track's does.
+        options["movie_timescale"] = str(fps.numerator * max(1, 1000 // fps.numerator))
+    if form == "gif":
+        options["loop"] = "0"
+    return options
+
+
+def _encoder(
+    container: OutputContainer, stream: VideoStream, codec: VideoCodec, size: tuple[int, int]
+) -> Callable[[av.VideoFrame | None], None]:
+    """A function that encodes and muxes one RGB frame, or flushes on None."""
+    palette = _palette_graph(size, stream) if codec.name == "gif" else None
+
+    def encode(picture: av.VideoFrame | None) -> None:
+        if picture is None:
+            container.mux(stream.encode(None))
+        elif palette is not None:
+            palette.push(picture)
+            container.mux(stream.encode(_stamped(palette.pull(), picture)))
+        else:
+            container.mux(stream.encode(_stamped(_converted(picture, codec), picture)))
+
+    return encode
+
+
+def _converted(picture: av.VideoFrame, codec: VideoCodec) -> av.VideoFrame:
+    if not codec.pixel_format.startswith(("yuv", "nv12")):
+        return picture.reformat(format=codec.pixel_format)
+    converted = picture.reformat(
+        format=codec.pixel_format,
+        dst_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=_SCALER,
+    )
+    converted.color_primaries = ColorPrimaries.BT709
+    converted.color_trc = ColorTrc.BT709
+    return converted
+
+
+def _stamped(frame: object, like: av.VideoFrame) -> av.VideoFrame:
+    assert isinstance(frame, av.VideoFrame)
+    frame.pts, frame.time_base, frame.duration = like.pts, like.time_base, like.duration
+    return frame
+
+
+def _palette_graph(size: tuple[int, int], stream: VideoStream) -> av.filter.Graph:
+    """RGB frames to 256 colours, chosen anew for each frame."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=size[0], height=size[1], format=av.VideoFormat("rgb24"), time_base=Fraction(1, 1000)
+    )
+    split = graph.add("split")
+    make = graph.add("palettegen", "stats_mode=single:reserve_transparent=0")
+    use = graph.add("paletteuse", "new=1:dither=sierra2_4a")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(use, 0, 0)
+    split.link_to(make, 1, 0)
+    make.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    return graph

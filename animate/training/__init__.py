@@ -1,0 +1,1 @@
+"""Training: procedural characters, data, objective, autoencoder, trainer, export."""

@@ -136,6 +136,10 @@ class AnimationRequest:
     retarget: Retarget = option("robust", "how driving poses are fitted to the reference")
     smooth: bool = option(True, "smooth the driving poses and fill short gaps")
     audio: bool = option(True, "copy the driving video's sound")
+    codec: str | None = option(
+        None, "compression: h264, h265, av1, vp9, prores, ffv1, ...; the suffix's usual otherwise"
+    )
+    quality: int | None = option(None, "quality in the codec's own scale", least=0, most=100)
     overwrite: bool = option(False, "replace an existing clip")
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
@@ -170,7 +174,8 @@ class AnimationRequest:
 
         Paths, `overwrite` and runtime options do not count; pass digests of the inputs.
         """
-        ignored = ("reference", "driving", "output", "poses", "overwrite", "runtime", "audio")
+        files = ("reference", "driving", "output", "poses", "overwrite", "audio")
+        ignored = (*files, "codec", "quality", "runtime")
         counted = {k: v for k, v in self.settings().items() if k not in ignored}
         text = json.dumps({**counted, **plain(resolved)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -15,6 +15,7 @@ from typing import Any
 
 from animate.errors import MediaError
 from animate.files import write_text
+from animate.media.sequences import is_sequence
 from animate.options import plain
 
 SCHEMA = 1
@@ -22,8 +23,8 @@ RECORDED_PACKAGES = ("cnx-animate", "torch", "diffusers", "transformers", "onnxr
 
 
 def sidecar_path(clip: Path) -> Path:
-    """Where the record of `clip` stands: `clip.mp4` -> `clip.mp4.json`'s place, `clip.json`."""
-    return clip.with_suffix(".json") if "%" not in clip.name else clip.parent / "frames.json"
+    """Where the record of `clip` stands: `clip.json` for `clip.mp4`, or for `clip/%04d.png`."""
+    return (clip.parent if is_sequence(clip) else clip).with_suffix(".json")
 
 
 def write_sidecar(clip: Path, record: Mapping[str, Any]) -> Path:

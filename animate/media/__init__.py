@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from animate.media.codecs import available_encoders
     from animate.media.image import read_image, write_png
     from animate.media.info import Frame, VideoInfo
-    from animate.media.output import check_output, open_writer
+    from animate.media.output import check_output, open_writer, takes_sound
     from animate.media.selection import FrameSelection, Sampling, parse_moment
     from animate.media.source import FrameSource, open_video
     from animate.media.writer import ClipWriter
@@ -41,6 +41,7 @@ _PUBLIC = {
     "open_writer": "animate.media.output",
     "parse_moment": "animate.media.selection",
     "read_image": "animate.media.image",
+    "takes_sound": "animate.media.output",
     "write_png": "animate.media.image",
 }
 
@@ -58,6 +59,7 @@ __all__ = [
     "open_writer",
     "parse_moment",
     "read_image",
+    "takes_sound",
     "write_png",
 ]
 

@@ -12,7 +12,7 @@ from animate.errors import MediaError, RequestError
 from animate.media.audio import AudioSource
 from animate.media.codecs import default_codec, find_codec
 from animate.media.sequences import SequenceWriter, check_sequence, is_sequence
-from animate.media.writer import ClipWriter, FrameSink, check_clip_size, format_of
+from animate.media.writer import SILENT, ClipWriter, FrameSink, check_clip_size, format_of
 
 SEQUENCES = {"png": 8, "png16": 16}
 """Codecs of numbered still images, and their bits for each colour."""
@@ -42,6 +42,12 @@ def check_output(
     if size is not None:
         check_clip_size(size, found, place)
     return files.check_output(place, overwrite=overwrite, error=MediaError)
+
+
+def takes_sound(path: str | os.PathLike[str]) -> bool:
+    """Whether a clip of that name can have sound; numbered images and GIF cannot."""
+    place = Path(path)
+    return not is_sequence(place) and format_of(place) not in SILENT
 
 
 def open_writer(

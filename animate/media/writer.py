@@ -23,7 +23,7 @@ from animate.media.av_errors import local_url, reason_of
 from animate.media.codecs import FORMATS, VideoCodec, default_codec, find_codec
 from animate.media.info import Image
 
-_SILENT = ("gif", "webp")
+SILENT = ("gif", "webp")
 _SCALER = int(
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
@@ -98,7 +98,7 @@ class ClipWriter:
         check_clip_size(size, self.codec, self.path)
         self._size = size
         self.fps = _check_rate(fps)
-        if audio is not None and self._format in _SILENT:
+        if audio is not None and self._format in SILENT:
             raise RequestError(f"{self.path}: {self._format} has no sound; write a video instead")
         self._audio = audio
         self._metadata = dict(metadata or {})
@@ -125,6 +125,8 @@ class ClipWriter:
                 self._track = open_track(self._audio, container, 1 / self.fps)
                 stack.callback(self._track.close)
                 self.sound = self._track.how
+            with _quiet_encoders():
+                container.start_encoding()
             self._encode = _encoder(container, stream, self.codec, self._size)
             self._stack = stack.pop_all()
         return self
@@ -193,6 +195,21 @@ class ClipWriter:
             yield
         except (av.error.FFmpegError, OSError) as error:
             raise MediaError(f"{self.path} cannot be written: {reason_of(error)}") from error
+
+
+@contextmanager
+def _quiet_encoders() -> Iterator[None]:
+    """Keep SVT-AV1 from writing its settings to the terminal.
+
+    It has no other switch than this variable, which it reads when an encoder is opened.
+    """
+    before = os.environ.get("SVT_LOG")
+    os.environ["SVT_LOG"] = before or "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SVT_LOG"]
 
 
 def format_of(path: Path) -> str:

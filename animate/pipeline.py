@@ -1,0 +1,167 @@
+"""From a picture and control frames to the frames of a clip: the algorithm, without any file.
+
+Follow `generate`: encode the reference, draw the noise, denoise in overlapping windows, decode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animate.control import ControlFrames
+from animate.models.components import Components
+from animate.models.injection import inject, learned_weight
+from animate.options import AnimationRequest
+from animate.progress import Progress
+from animate.sampling.conditioning import Conditioning, encode_reference
+from animate.sampling.denoise import denoise
+from animate.sampling.guidance import step_scales
+from animate.sampling.network import ControlEncoder, GuidedUNet
+from animate.sampling.schedules import call_sigmas, make_scheduler
+from temporal.constant_attention import constant_cross_attention
+from temporal.noise import frame_noise
+from temporal.published import PUBLISHED, published_plan
+from temporal.vae import decode_frames
+from temporal.windows import WindowPlan, plan_windows
+
+# The reference's noise is that of a frame which no clip reaches.
+_REFERENCE_FRAME = 2**31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Loaded networks and where they run.
+
+    Attributes:
+        components: the variant's networks.
+        device: where they compute.
+    """
+
+    components: Components
+    device: torch.device
+
+    @property
+    def latent_scale(self) -> int:
+        """Pixels of a side that one latent position stands for."""
+        return 2 ** (len(self.components.vae.config.block_out_channels) - 1)
+
+
+@torch.no_grad()
+def generate(
+    engine: Engine,
+    request: AnimationRequest,
+    picture: np.ndarray,
+    control: ControlFrames,
+    progress: Progress,
+) -> Iterator[np.ndarray]:
+    """Frames (H,W,3) uint8 RGB of the clip, as they are decoded.
+
+    `request` has every value resolved; `picture` (H,W,3) uint8 RGB has the clip's size.
+    """
+    conditioning = encode(engine, request, picture, progress)
+    latents = sample(engine, request, conditioning, control, progress)
+    yield from decode(engine, request, latents, progress)
+
+
+def encode(
+    engine: Engine, request: AnimationRequest, picture: np.ndarray, progress: Progress
+) -> Conditioning:
+    """What the UNet is told of the reference."""
+    parts, variant = engine.components, engine.components.variant
+    height, width = picture.shape[:2]
+    with progress.stage("encode", 1) as stage:
+        conditioning = encode_reference(
+            picture,
+            image_encoder=parts.image_encoder,
+            vae=parts.vae,
+            feature_mean=variant.feature_mean,
+            feature_std=variant.feature_std,
+            micro_conditions=tuple(variant.micro_conditions),
+            noise=frame_noise([_REFERENCE_FRAME], (3, height, width), request.sampling.seed),
+            device=engine.device,
+        )
+        stage.advance()
+    return conditioning
+
+
+def sample(
+    engine: Engine,
+    request: AnimationRequest,
+    conditioning: Conditioning,
+    control: ControlFrames,
+    progress: Progress,
+) -> Tensor:
+    """Clean latents (F,C,h,w) of the clip, float32."""
+    parts, options = engine.components, request.sampling
+    scheduler = make_scheduler(
+        parts.variant.scheduler, options.steps, solver=options.solver, device=engine.device
+    )
+    plan = plan_clip(request, frames=len(control), steps=len(scheduler.timesteps))
+    for note in plan.notes:
+        progress.note(note)
+    injection = parts.variant.injection
+    weight = learned_weight(injection, parts.controlnext, options.control_weight)
+    with ExitStack() as stack:
+        port = stack.enter_context(inject(parts.unet, injection.place, weight))
+        stack.enter_context(constant_cross_attention(parts.unet))
+        stage = stack.enter_context(progress.stage("denoise", plan.calls))
+        return denoise(
+            draw_noise(engine, request, len(control)),
+            scheduler=scheduler,
+            plan=plan,
+            predict=GuidedUNet(
+                unet=parts.unet,
+                port=port,
+                conditioning=conditioning,
+                unconditional_weight=injection.unconditional,
+            ),
+            control=ControlEncoder(
+                controlnext=parts.controlnext, draw=control, device=engine.device
+            ),
+            scales=step_scales(
+                options.guidance, plan.window, call_sigmas(scheduler), device=engine.device
+            ),
+            device=engine.device,
+            on_window=stage.advance,
+        )
+
+
+def plan_clip(request: AnimationRequest, *, frames: int, steps: int) -> WindowPlan:
+    """The windows of a clip, by the schedule that the request names."""
+    options = request.sampling
+    shape: dict[str, Any] = {"window": options.window, "overlap": options.overlap, "steps": steps}
+    if options.schedule in PUBLISHED:
+        return published_plan(options.schedule, frames, **shape)
+    return plan_windows(frames, **shape, schedule=options.schedule, weights=options.fusing)
+
+
+def draw_noise(engine: Engine, request: AnimationRequest, frames: int) -> Tensor:
+    """Standard normal noise (F,C,h,w) of the clip, on the device."""
+    options, scale = request.sampling, engine.latent_scale
+    channels = engine.components.vae.config.latent_channels
+    shape = (channels, request.size.height // scale, request.size.width // scale)
+    cycle: dict[str, int] = {}
+    if options.noise != "independent":
+        cycle["period"] = options.window
+    if options.noise == "shuffled-block":
+        cycle["stride"] = options.window - options.overlap
+    return frame_noise(frames, shape, options.seed, options.noise, **cycle).to(engine.device)
+
+
+def decode(
+    engine: Engine, request: AnimationRequest, latents: Tensor, progress: Progress
+) -> Iterator[np.ndarray]:
+    """Frames (H,W,3) uint8 RGB, a chunk at a time."""
+    vae = engine.components.vae
+    with progress.stage("decode", len(latents)) as stage:
+        for chunk in decode_frames(vae, latents, chunk=request.runtime.decode_chunk):
+            pictures = ((chunk.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            for picture in pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy():
+                yield picture
+                stage.advance()

@@ -1,0 +1,196 @@
+"""Poses for a clip: found or read, cleaned, and laid onto the reference's person."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from animate.files import sha256
+from animate.geometry import Placement
+from animate.media import FrameSelection, FrameSource
+from animate.options import AnimationRequest
+from animate.progress import Progress
+from pose.clean import CleaningOptions, clean
+from pose.errors import PoseError
+from pose.estimators.base import Estimator
+from pose.extract import extract
+from pose.people import choose_person
+from pose.retarget import retarget
+from pose.sequence import PoseSequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPoses:
+    """What a clip is driven by, and what a person should know about it.
+
+    Attributes:
+        sequence: one person's poses on the clip's canvas, a frame for each frame of the clip.
+        mismatch: how badly driver and reference fit, 0 is perfect; None without retargeting.
+        absent: number of frames in which nobody was seen.
+        warnings: remarks in words.
+    """
+
+    sequence: PoseSequence
+    mismatch: float | None
+    absent: int
+    warnings: tuple[str, ...]
+
+
+def driving_poses(
+    request: AnimationRequest,
+    source: FrameSource,
+    selection: FrameSelection,
+    estimator: Estimator | None,
+    progress: Progress,
+) -> PoseSequence:
+    """The poses of everybody in the selected frames: from the pose file, the cache or the video.
+
+    Raises PoseError when nobody is seen in any frame, or the pose file is of another video.
+    """
+    digest = sha256(request.driving)
+    if request.poses is not None:
+        poses = PoseSequence.load(request.poses, source=digest)
+        return _matching(poses, source, selection, request.poses)
+    assert estimator is not None, "an estimator is needed where no pose file is given"
+    kept = _cache_file(request.runtime.cache, digest, estimator, selection)
+    if kept is not None and kept.is_file():
+        progress.note(f"poses: taken from {kept}")
+        return PoseSequence.load(kept, source=digest)
+    poses = extract_poses(source, selection, estimator, progress, digest)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        poses.save(kept)
+    return poses
+
+
+def extract_poses(
+    source: FrameSource,
+    selection: FrameSelection,
+    estimator: Estimator,
+    progress: Progress,
+    digest: str,
+) -> PoseSequence:
+    """Estimate the poses of everybody in the selected frames; pixels are dropped at once."""
+    sampling = source.sampling(selection)
+    times = [float(sampling.time(index)) for index in range(len(sampling.frames))]
+    with progress.stage("poses", len(sampling.frames)) as stage:
+        return extract(
+            (frame.image for frame in source.read(selection)),
+            estimator,
+            fps=sampling.fps,
+            times=times,
+            source=digest,
+            on_frame=lambda index: stage.advance(),
+        )
+
+
+def reference_pose(image: np.ndarray, path: Path, estimator: Estimator) -> PoseSequence:
+    """The main person of a still image, as a sequence of one frame.
+
+    Raises PoseError naming the file when nobody is seen.
+    """
+    poses = extract([image], estimator, fps=Fraction(1), source=sha256(path))
+    if not poses.present.any():
+        raise PoseError(
+            f"no person was found in {path}; choose a picture in which one is clearly seen, "
+            "or use --retarget none to take the driving poses as they are"
+        )
+    return poses.person(choose_person(poses, "main"))
+
+
+def clip_poses(
+    driving: PoseSequence,
+    reference: PoseSequence | None,
+    placement: Placement,
+    request: AnimationRequest,
+) -> ClipPoses:
+    """Choose the person, clean, retarget, and place on the clip's canvas.
+
+    `reference` is None with `--retarget none`: the driver's canvas is then fitted to the clip's.
+    """
+    if not driving.present.any():
+        raise PoseError(
+            f"no person was found in any frame of {request.driving}; choose a video in which one "
+            "is clearly seen, or name the poses with --poses"
+        )
+    chosen = driving.person(choose_person(driving, request.person))
+    absent = int((~chosen.present[:, 0]).sum())
+    warnings: list[str] = []
+    if absent:
+        shown = ", ".join(map(str, np.flatnonzero(~chosen.present[:, 0])[:8]))
+        warnings.append(
+            f"no person in {absent} of {chosen.frames} driving frames (frame {shown}"
+            f"{', ...' if absent > 8 else ''}); short gaps are filled, others are drawn empty"
+        )
+    if request.smooth:
+        chosen = clean(chosen, CleaningOptions())
+    mismatch = None
+    if reference is not None:
+        fitted = retarget(chosen, reference, mode=request.retarget)
+        chosen, mismatch = fitted.sequence, fitted.mismatch
+        warnings += fitted.warnings
+    return ClipPoses(
+        sequence=_placed(chosen, placement),
+        mismatch=mismatch,
+        absent=absent,
+        warnings=tuple(warnings),
+    )
+
+
+def _placed(poses: PoseSequence, placement: Placement) -> PoseSequence:
+    points = placement.points(poses.points)
+    return replace(poses, points=points, canvas=tuple(placement.canvas))
+
+
+def _matching(
+    poses: PoseSequence, source: FrameSource, selection: FrameSelection, path: Path
+) -> PoseSequence:
+    """The frames of a pose file that a selection asks for, by their times.
+
+    Raises PoseError when the file does not reach over the selection.
+    """
+    sampling = source.sampling(selection)
+    wanted = np.array([float(sampling.time(index)) for index in range(len(sampling.frames))])
+    nearest = _nearest(poses.times, wanted)
+    tolerance = 0.5 / float(min(poses.fps, source.info.fps)) + 1e-6
+    off = np.abs(poses.times[nearest] - wanted) > tolerance
+    if off.any():
+        missing = float(wanted[int(np.argmax(off))])
+        raise PoseError(
+            f"{path} has no pose for {missing:.3f} s of {source.info.path}: it holds "
+            f"{poses.frames} frames from {poses.times[0]:.3f} to {poses.times[-1]:.3f} s; "
+            "extract the poses again without --start, --end or --max-frames"
+        )
+    return poses.select([int(index) for index in nearest], fps=sampling.fps)
+
+
+def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    after = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1))
+    before = after - 1
+    if len(times) == 1:
+        return np.zeros(len(wanted), int)
+    return np.where(wanted - times[before] <= times[after] - wanted, before, after)
+
+
+def _cache_file(
+    folder: Path | None, digest: str, estimator: Estimator, selection: FrameSelection
+) -> Path | None:
+    if folder is None:
+        return None
+    key = hashlib.sha256(f"{digest}|{estimator.digest}|{selection!r}".encode()).hexdigest()
+    return folder / f"{key[:32]}.npz"
+
+
+def selection_of(request: AnimationRequest) -> FrameSelection:
+    """The part of the driving video that a request uses."""
+    return FrameSelection(
+        stride=request.stride,
+        start=request.start,
+        end=request.end,
+        max_frames=request.max_frames,
+        fps=request.fps,
+    )

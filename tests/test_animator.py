@@ -1,0 +1,169 @@
+"""The whole way from files to a clip, on a model with random weights."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from animate import AnimationRequest, AnimationResult, Animator
+from animate.errors import MediaError, RequestError
+from pose.errors import PoseError
+from tests.scene import poses, write_scene, write_video
+from tests.toy import toy_model
+
+
+@pytest.fixture(scope="module")
+def animator(tmp_path_factory: pytest.TempPathFactory) -> Animator:
+    folder = tmp_path_factory.mktemp("model") / "toy"
+    toy_model(folder)
+    return Animator.from_pretrained(folder, device="cpu")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> dict[str, Any]:
+    files: dict[str, Any] = dict(write_scene(tmp_path, sound=True))
+    return {**files, "output": tmp_path / "clip.mp4", "retarget": "none"}
+
+
+def run(animator: Animator, values: dict[str, Any], **changes: Any) -> AnimationResult:
+    return animator(AnimationRequest.from_dict({**values, **changes}))
+
+
+def record(result: AnimationResult) -> dict[str, Any]:
+    return json.loads(result.sidecar.read_text())
+
+
+def frames_digest(result: AnimationResult) -> str:
+    return record(result)["output"]["frames_sha256"]
+
+
+def test_a_clip_has_exact_time_and_the_driving_videos_sound(
+    animator: Animator, scene: dict[str, Any]
+) -> None:
+    result = run(animator, scene, stride=2)
+    assert (result.frames, result.fps) == (6, Fraction(29, 2))
+    with av.open(str(result.output)) as clip:
+        video, sound = clip.streams.video[0], clip.streams.audio[0]
+        shown = [frame.time for frame in clip.decode(video)]
+        assert len(shown) == 6
+        assert shown[-1] == pytest.approx(5 * 2 / 29, abs=1e-4)
+        assert float(sound.duration * sound.time_base) == pytest.approx(12 / 29, abs=2 / 29)
+
+
+def test_the_sidecar_records_what_it_takes_to_make_it_again(
+    animator: Animator, scene: dict[str, Any]
+) -> None:
+    result = run(animator, scene, seed=5)
+    kept = record(result)
+    assert kept["seed"] == 5
+    assert kept["resolved"]["sampling"]["window"] == 4
+    assert kept["resolved"]["size"] == str(result.size) == "64x64"
+    assert kept["output"]["fps"] == "29"
+    assert set(kept["inputs"]) == {"reference", "driving", "poses"}
+    assert kept["model"]["weights_sha256"]
+    assert kept["seconds"]
+    assert kept["peak_host_bytes"] > 1 << 20
+    again = AnimationRequest.from_dict({**kept["request"], "overwrite": True})
+    assert frames_digest(animator(again)) == kept["output"]["frames_sha256"]
+
+
+CHANGES = {
+    "seed": 1, "steps": 3, "window": 3, "overlap": 2, "schedule": "shifting", "fusing": "flat",
+    "guidance": "2", "control_weight": 0.0, "noise": "repeated", "solver": "heun",
+    "size": "72x64", "decode_chunk": 2, "smooth": False, "stride": 2, "fps": 20, "max_frames": 8,
+    "start": "3f", "end": "9f",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unchanged(animator: Animator, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("unchanged")
+    values = {**write_scene(folder), "output": folder / "clip.mp4", "retarget": "none"}
+    return frames_digest(run(animator, values))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_setting_has_an_effect(
+    animator: Animator, scene: dict[str, Any], unchanged: str, name: str
+) -> None:
+    assert frames_digest(run(animator, scene, **{name: CHANGES[name]})) != unchanged
+
+
+def test_the_same_settings_give_the_same_frames(
+    animator: Animator, scene: dict[str, Any], unchanged: str
+) -> None:
+    assert frames_digest(run(animator, scene, audio=False)) == unchanged
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_a_video_of_any_length_works(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path, frames: int
+) -> None:
+    driving = write_video(tmp_path / "short.mp4", frames)
+    kept = poses(frames).save(tmp_path / "short.npz")
+    assert run(animator, scene, driving=driving, poses=kept).frames == frames
+
+
+def test_nothing_is_left_when_the_work_fails(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("animate.pipeline.decode_frames", broken)
+    before = set(scene["output"].parent.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        run(animator, scene)
+    assert set(scene["output"].parent.iterdir()) == before
+
+
+def test_an_existing_clip_is_kept_unless_asked(animator: Animator, scene: dict[str, Any]) -> None:
+    scene["output"].write_text("mine")
+    with pytest.raises(MediaError, match="exists already"):
+        run(animator, scene)
+    assert scene["output"].read_text() == "mine"
+    assert run(animator, scene, overwrite=True).frames == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"size": "63x64"}, RequestError, "nearest is 64x64"),
+        ({"reference": "none.png"}, MediaError, r"none\.png does not exist"),
+        ({"output": "no/such/clip.mp4"}, MediaError, "mkdir -p no/such"),
+        ({"output": "clip.xyz"}, MediaError, "clip.xyz"),
+        ({"person": "3"}, PoseError, "no person 3"),
+        ({"start": "1:00"}, MediaError, "driving.mp4"),
+    ],
+)
+def test_mistakes_are_named(
+    animator: Animator,
+    scene: dict[str, Any],
+    changes: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        run(animator, scene, **changes)
+
+
+def test_poses_of_another_video_are_refused(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    kept = poses(12, source="0" * 64).save(tmp_path / "other.npz")
+    with pytest.raises(PoseError, match=r"other\.npz"):
+        run(animator, scene, poses=kept)
+
+
+def test_poses_that_end_too_early_are_refused(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    kept = poses(6).save(tmp_path / "short.npz")
+    with pytest.raises(PoseError, match=r"no pose for 0\.2"):
+        run(animator, scene, poses=kept)

@@ -3,7 +3,8 @@
 `published` is the style that the published ControlNeXt-SVD weights were trained on: thin limbs,
 shaded by confidence, drawn on a canvas whose short side is 2160 pixels and reduced without
 smoothing; red and blue are swapped. `canonical` is the style of ControlNet's OpenPose annotators:
-full colours, nothing drawn below the threshold.
+full colours, nothing drawn below the threshold. `small` is for pictures of about 100 pixels, which
+the bundled model makes: limbs a few pixels wide there, anti-aliased, shaded by confidence.
 """
 
 from __future__ import annotations
@@ -58,11 +59,17 @@ class Style:
     """Width of a finger's bone."""
     dot: int = 3
     """Radius of a face point."""
+    smooth: bool = False
+    """Reduce the enlarged canvas by averaging."""
 
 
 STYLES: Final = {
     "published": Style(short_side=2160, enlarged=True, shaded=True, swapped=True),
     "canonical": Style(short_side=512, enlarged=False, shaded=False, swapped=False),
+    "small": Style(
+        short_side=384, enlarged=True, shaded=True, swapped=False,
+        limb=5, joint=5, edge=3, dot=2, smooth=True,
+    ),  # fmt: skip
 }
 
 
@@ -146,7 +153,8 @@ def _draw(
         return pen.image
     pen = _Pen(np.zeros((int(height * scale), int(width * scale), 3), np.uint8), style, 1)
     _draw_people(pen, xy, scores)
-    reduced = cv2.resize(pen.image, (width, height), interpolation=cv2.INTER_LINEAR)
+    how = cv2.INTER_AREA if style.smooth else cv2.INTER_LINEAR
+    reduced = cv2.resize(pen.image, (width, height), interpolation=how)
     return np.asarray(reduced, dtype=np.uint8)
 
 

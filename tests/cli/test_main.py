@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from animate.cli.main import COMMANDS, main
+from tests.scene import write_scene
+from tests.toy import toy_model
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "toy"
+    toy_model(folder)
+    return folder
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, model: Path) -> list[str]:
+    files = write_scene(tmp_path)
+    named = {**files, "output": tmp_path / "clip.mp4", "model": model, "retarget": "none"}
+    return ["run", *(str(part) for name, value in named.items() for part in (f"--{name}", value))]
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {name} " in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"usage: cnx {command}" in capsys.readouterr().out
+
+
+def test_help_of_a_run_shows_every_promised_option(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", "--help"])
+    shown = capsys.readouterr().out
+    for name in (
+        "reference", "driving", "output", "model", "seed", "stride", "max-frames", "size", "steps",
+        "window", "overlap", "guidance", "poses", "estimator", "quiet", "json-progress", "debug",
+    ):  # fmt: skip
+        assert f"--{name}" in shown
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from animate.cli.main import main; main(['--help']); main(['run', '--help']);"
+        "print(*sorted({'torch', 'numpy', 'cv2', 'av', 'diffusers'} & set(sys.modules)), 'loaded')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1].strip() == "loaded"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["rnu"], "did you mean 'run'"),
+        (["run", "--steps", "x"], "not a number"),
+        (["run", "--size", "12"], "576x1024"),
+        (["run", "--retarget", "sideways"], "robust"),
+        (["run"], "reference is missing"),
+        (["run", "--no-such-option"], "--no-such-option"),
+    ],
+)
+def test_slips_end_with_code_2_and_a_word(
+    given: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(given) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_a_run_writes_clip_and_record_and_says_so(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 0
+    assert (tmp_path / "clip.mp4").is_file()
+    assert (tmp_path / "clip.json").is_file()
+    shown = capsys.readouterr()
+    assert "12 frames" in shown.err
+    assert shown.out == ""
+
+
+def test_quiet_is_quiet(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--quiet"]) == 0
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "")
+
+
+def test_progress_for_programs_is_one_object_a_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--json-progress"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    stages = [event for event in events if event["event"] == "stage"]
+    assert {"encode", "denoise", "decode"} <= {event["name"] for event in stages}
+    assert stages[-1]["done"] == stages[-1]["total"] == 12
+    assert events[-1]["event"] == "done"
+    assert events[-1]["fps"] == "29"
+
+
+def test_settings_from_files_and_the_command_line_has_the_last_word(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.yaml").write_text("steps: 3\nseed: 4\nsampling:\n  guidance: 1:2\n")
+    assert main([*arguments, "--config", str(tmp_path / "a.yaml"), "--seed", "9"]) == 0
+    kept: dict[str, Any] = json.loads((tmp_path / "clip.json").read_text())
+    sampling = kept["request"]["sampling"]
+    assert (sampling["steps"], sampling["seed"], sampling["guidance"]) == (3, 9, "1:2")
+
+
+def test_an_unknown_name_in_a_file_is_an_error(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text("stepz: 3\n")
+    assert main([*arguments, "--config", str(tmp_path / "a.yaml")]) == 2
+    assert "did you mean 'steps'" in capsys.readouterr().err
+
+
+def raising(error: BaseException) -> Any:
+    def stand_in(argv: list[str]) -> int:
+        raise error
+
+    return stand_in
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("oops"), 1), (MemoryError(), 1)]
+)
+def test_faults_have_their_own_codes(
+    error: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("animate.cli.run.main", raising(error))
+    assert main(["run"]) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("animate.cli.run.main", raising(RuntimeError("oops")))
+    with pytest.raises(RuntimeError, match="oops"):
+        main(["run", "--debug"])

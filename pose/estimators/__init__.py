@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +11,42 @@ from pose.errors import PoseError
 if TYPE_CHECKING:
     from pose.estimators.base import Estimator
 
-NAMES = ("blazepose",)
+NAMES = ("blazepose", "dwpose", "controlnet-aux")
 
 
 def load_estimator(name: str = "blazepose", **options: Any) -> Estimator:
     """Open the estimator `name`, importing only what it needs.
 
-    `options` are those of the chosen one; an unknown name or option raises PoseError.
+    Args:
+        name: "blazepose" (embedded, the default), "dwpose" (from ONNX files) or
+            "controlnet-aux" (with its own stack installed).
+        options: the fields of `BlazePoseOptions`, `DWPoseOptions` or `ControlNetAuxOptions`.
+
+    Raises PoseError for an unknown name or option, missing or wrong files, or a device or library
+    that is not there.
     """
-    loaders: dict[str, Callable[..., Estimator]] = {"blazepose": _blazepose}
-    if name not in loaders:
+    if name not in NAMES:
         raise PoseError(f"Unknown pose estimator {name!r}; choose one of {', '.join(NAMES)}.")
-    return loaders[name](**options)
+    estimator, schema = _opened(name)
+    known = [field.name for field in dataclasses.fields(schema)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise PoseError(
+            f"The estimator {name} has no option {', '.join(unknown)}; it has {', '.join(known)}."
+        )
+    return estimator(schema(**options))
 
 
-def _blazepose(**options: Any) -> Estimator:
+def _opened(name: str) -> tuple[Callable[[Any], Estimator], Any]:
+    """The estimator's class and its options' class, imported now."""
+    if name == "dwpose":
+        from pose.estimators.dwpose import DWPose, DWPoseOptions
+
+        return DWPose, DWPoseOptions
+    if name == "controlnet-aux":
+        from pose.estimators.controlnet_aux import ControlNetAux, ControlNetAuxOptions
+
+        return ControlNetAux, ControlNetAuxOptions
     from pose.estimators.blazepose.estimator import BlazePose, BlazePoseOptions
 
-    return BlazePose(BlazePoseOptions(**options))
+    return BlazePose, BlazePoseOptions

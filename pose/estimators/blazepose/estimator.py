@@ -138,7 +138,7 @@ class BlazePose:
         return [self._person(frame, body) for body in bodies]
 
     def detect(self, frame: Frame) -> list[Detection]:
-        """Bodies in the whole frame and, where none is sure and the frame is large, in its tiles."""
+        """Bodies in the frame and, where none is sure and the frame is large, in its tiles."""
         height, width = frame.shape[:2]
         longer = max(width, height)
         found = self._detector(frame, Region(x=width / 2, y=height / 2, side=longer))

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from ..errors import TemporalError
+
+
+def refuse_empty(sizes: Any) -> None:
+    """Check a dataclass of piece sizes, each a number or None for all at once.
+
+    Raises:
+        TemporalError: a size is below one.
+    """
+    for name, size in vars(sizes).items():
+        if size is not None and size < 1:
+            raise TemporalError(
+                f"a chunk of {size} {name} holds nothing; the nearest size that works is 1 "
+                f"(None for all {name} at once)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +49,7 @@ class Chunks:
     queries: int | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            size = getattr(self, field.name)
-            if size is not None and size < 1:
-                raise TemporalError(
-                    f"a chunk of {size} {field.name} holds nothing; the nearest size that works "
-                    f"is 1 (None for all {field.name} at once)"
-                )
+        refuse_empty(self)
 
     def check(self, *, frames: int, pixels: int) -> None:
         """Refuse sizes beyond the tensor: they would promise a cut and make none.
@@ -77,3 +89,13 @@ def spans(total: int, size: int | None) -> Iterator[tuple[int, int]]:
     step = total if size is None else size
     for start in range(0, total, max(step, 1)):
         yield start, min(start + step, total)
+
+
+def empty_in_layout_of(example: Tensor, shape: Sequence[int]) -> Tensor:
+    """Room for a (N,C,H,W) result whose pieces look like `example`: channels first or last."""
+    last = example.is_contiguous(memory_format=torch.channels_last)
+    last = last and not example.is_contiguous()
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(
+        tuple(shape), dtype=example.dtype, device=example.device, memory_format=layout
+    )

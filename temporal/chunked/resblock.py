@@ -11,7 +11,7 @@ import torch
 from diffusers.models.resnet import SpatioTemporalResBlock, TemporalResnetBlock
 from torch import Tensor
 
-from .chunks import spans
+from .chunks import empty_in_layout_of, spans
 from .convolution import run_over_time
 from .norms import GroupStatistics, normalise
 
@@ -35,9 +35,7 @@ def by_frames(
         if into is None:
             if stop - start == count:
                 return piece
-            # The piece's own layout (channels last or not) becomes that of the whole.
-            layout = torch.empty_like(piece[:1]).expand(count, *piece.shape[1:])
-            into = torch.empty_like(layout)
+            into = empty_in_layout_of(piece, (count, *piece.shape[1:]))
         into[start:stop] = piece
         del piece  # not held while the next group is at its widest
     assert into is not None, "there are no frames"

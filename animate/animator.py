@@ -27,7 +27,7 @@ from animate.options import AnimationRequest, AnimationResult, Precision
 from animate.pipeline import Engine, generate
 from animate.poses import ClipPoses, clip_poses, driving_poses, reference_pose, selection_of
 from animate.progress import Progress, Quiet
-from animate.settings import resolve_request
+from animate.settings import ClipSettings, settle
 from animate.sidecar import sidecar_path, versions, write_sidecar
 from animate.values import Size
 from pose.estimators import load_estimator
@@ -91,27 +91,28 @@ class Animator:
         self, request: AnimationRequest, progress: Progress, clock: Clock
     ) -> AnimationResult:
         check_request(request)
-        parts = self.engine.components
         picture = read_image(request.reference)
         seen = Size(picture.shape[1], picture.shape[0])
-        resolved = resolve_request(request, parts.variant, seen)
+        variant = self.engine.components.variant
+        settings = settle(request, variant, seen)
         source = open_video(request.driving)
         with clock("poses"):
-            poses = self._poses(resolved, source, picture, progress)
+            poses = self._poses(request, settings, source, picture, progress)
         for warning in poses.warnings:
             progress.warn(warning)
-        placement = place(seen, _size(resolved), resolved.fit)
-        control = ControlFrames(poses.sequence, _size(resolved), parts.variant.pose_style)
-        frames = generate(self.engine, resolved, placement.picture(picture), control, progress)
-        written = self._write(resolved, source, frames, poses.sequence.fps, clock)
-        record = self._record(request, resolved, poses, written, clock)
+        fitted = place(seen, settings.size, request.fit).picture(picture)
+        control = ControlFrames(poses.sequence, settings.size, variant.pose_style)
+        frames = generate(self.engine, settings, fitted, control, progress)
+        with clock("generate and write"):
+            written = write_clip(request, settings, source, frames, poses.sequence.fps)
+        record = self._record(request, settings, poses, written, clock)
         return AnimationResult(
             output=request.output,
             sidecar=write_sidecar(request.output, record),
             frames=written.frames,
-            fps=poses.sequence.fps,
-            size=_size(resolved),
-            model=parts.variant.name,
+            fps=written.fps,
+            size=settings.size,
+            model=variant.name,
             seconds=dict(clock.seconds),
             peak_host_bytes=peak_host_bytes(),
             peak_device_bytes=peak_device_bytes(self.engine.device),
@@ -121,6 +122,7 @@ class Animator:
     def _poses(
         self,
         request: AnimationRequest,
+        settings: ClipSettings,
         source: FrameSource,
         picture: np.ndarray,
         progress: Progress,
@@ -132,7 +134,7 @@ class Animator:
             reference = reference_pose(picture, request.reference, estimator)
         driving = driving_poses(request, source, selection_of(request), estimator, progress)
         canvas = reference.canvas if reference is not None else driving.canvas
-        placement = place(Size(*canvas), _size(request), request.fit)
+        placement = place(Size(*canvas), settings.size, request.fit)
         return clip_poses(driving, reference, placement, request)
 
     def _estimator(self, request: AnimationRequest) -> Estimator:
@@ -140,80 +142,42 @@ class Animator:
             self._estimators[request.estimator] = load_estimator(request.estimator)
         return self._estimators[request.estimator]
 
-    def _write(
-        self,
-        request: AnimationRequest,
-        source: FrameSource,
-        frames: Iterator[np.ndarray],
-        fps: Fraction,
-        clock: Clock,
-    ) -> Written:
-        """Write frames as they come; the clip appears when the last is there."""
-        audio = None
-        if request.audio and takes_sound(request.output):
-            audio = source.audio(selection_of(request))
-        digest = hashlib.sha256()
-        count = 0
-        with (
-            clock("generate and write"),
-            open_writer(
-                request.output,
-                size=_size(request),
-                fps=fps,
-                codec=request.codec,
-                quality=request.quality,
-                audio=audio,
-                overwrite=request.overwrite,
-            ) as writer,
-        ):
-            for frame in frames:
-                writer.write(frame)
-                digest.update(frame.tobytes())
-                count += 1
-        return Written(frames=count, digest=digest.hexdigest(), audio=audio is not None)
-
     def _record(
         self,
         request: AnimationRequest,
-        resolved: AnimationRequest,
+        settings: ClipSettings,
         poses: ClipPoses,
         written: Written,
         clock: Clock,
     ) -> dict[str, Any]:
         """What the sidecar holds."""
         parts = self.engine.components
-        inputs = {"reference": request.reference, "driving": request.driving}
-        if request.poses is not None:
-            inputs["poses"] = request.poses
-        digests = {name: sha256(path) for name, path in inputs.items()}
+        weights = dict(parts.digests)
+        inputs = input_digests(request)
         return {
             "request": request,
-            "resolved": resolved,
-            "digest": resolved.digest(inputs=digests, weights=dict(parts.digests)),
-            "seed": request.sampling.seed,
+            "settings": settings,
+            "digest": request.digest(
+                size=settings.size,
+                sampling=settings,
+                model=parts.variant.name,
+                inputs=inputs,
+                weights=weights,
+            ),
+            "seed": settings.seed,
             "model": {
                 "name": parts.variant.name,
                 "why": self.reason,
                 "licence": parts.variant.licence,
-                "weights_sha256": dict(parts.digests),
+                "weights_sha256": weights,
             },
-            "inputs": {
-                name: {"path": path, "sha256": digests[name]} for name, path in inputs.items()
-            },
+            "inputs": inputs,
             "poses": {
                 "estimator": poses.sequence.estimator,
                 "mismatch": poses.mismatch,
                 "frames_without_person": poses.absent,
             },
-            "output": {
-                "path": request.output,
-                "frames": written.frames,
-                "fps": poses.sequence.fps,
-                "seconds": float(written.frames / poses.sequence.fps),
-                "size": _size(resolved),
-                "audio": written.audio,
-                "frames_sha256": written.digest,
-            },
+            "output": written,
             "device": str(self.engine.device),
             "precision": str(parts.unet.dtype).removeprefix("torch."),
             "seconds": dict(clock.seconds),
@@ -226,15 +190,60 @@ class Animator:
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What was written: number of frames, SHA-256 over their RGB bytes, whether there is sound."""
+    """What was written.
+
+    Attributes:
+        frames, fps, seconds, size: of the clip, exact.
+        audio: whether it has sound.
+        frames_sha256: over the RGB bytes of all frames in order, before compression.
+    """
 
     frames: int
-    digest: str
+    fps: Fraction
+    seconds: float
+    size: Size
     audio: bool
+    frames_sha256: str
+
+
+def write_clip(
+    request: AnimationRequest,
+    settings: ClipSettings,
+    source: FrameSource,
+    frames: Iterator[np.ndarray],
+    fps: Fraction,
+) -> Written:
+    """Write frames as they come; the clip appears when the last is there."""
+    audio = None
+    if request.audio and takes_sound(request.output):
+        audio = source.audio(selection_of(request))
+    digest = hashlib.sha256()
+    count = 0
+    with open_writer(
+        request.output,
+        size=settings.size,
+        fps=fps,
+        codec=request.codec,
+        quality=request.quality,
+        audio=audio,
+        overwrite=request.overwrite,
+    ) as writer:
+        for frame in frames:
+            writer.write(frame)
+            digest.update(frame.tobytes())
+            count += 1
+    return Written(
+        frames=count,
+        fps=fps,
+        seconds=float(count / fps),
+        size=settings.size,
+        audio=audio is not None,
+        frames_sha256=digest.hexdigest(),
+    )
 
 
 def check_request(request: AnimationRequest) -> None:
-    """Everything that can be known to be wrong before any work. Raises MediaError, PoseError."""
+    """Everything that can be known to be wrong before any work. Raises MediaError."""
     check_readable(request.reference, "reference image", MediaError)
     check_readable(request.driving, "driving video", MediaError)
     if request.poses is not None:
@@ -244,10 +253,11 @@ def check_request(request: AnimationRequest) -> None:
     files.check_output(record, overwrite=request.overwrite, what="record", error=MediaError)
 
 
+def input_digests(request: AnimationRequest) -> dict[str, str]:
+    """SHA-256 of each input file."""
+    named = {"reference": request.reference, "driving": request.driving, "poses": request.poses}
+    return {name: sha256(path) for name, path in named.items() if path is not None}
+
+
 def _needs_estimator(request: AnimationRequest) -> bool:
     return request.poses is None or request.retarget != "none"
-
-
-def _size(request: AnimationRequest) -> Size:
-    assert request.size is not None, "a resolved request has a size"
-    return request.size

@@ -40,13 +40,10 @@ class Placement:
         method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
         scaled = cv2.resize(image, tuple(self.scaled), interpolation=method)
         x, y = self.offset
-        right, bottom = (
-            self.canvas.width - x - self.scaled.width,
-            self.canvas.height - y - self.scaled.height,
-        )
-        edges = [max(0, edge) for edge in (y, bottom, x, right)]
-        if any(edges):
-            scaled = cv2.copyMakeBorder(scaled, *edges, cv2.BORDER_REPLICATE)
+        right = self.canvas.width - x - self.scaled.width
+        bottom = self.canvas.height - y - self.scaled.height
+        rows, columns = (max(0, y), max(0, bottom)), (max(0, x), max(0, right))
+        scaled = np.pad(scaled, (rows, columns, (0, 0)), mode="edge")
         left, top = max(0, -x), max(0, -y)
         cut = scaled[top : top + self.canvas.height, left : left + self.canvas.width]
         return np.ascontiguousarray(cut)

@@ -17,17 +17,17 @@ from torch import Tensor
 from animate.control import ControlFrames
 from animate.models.components import Components
 from animate.models.injection import inject, learned_weight
-from animate.options import AnimationRequest
 from animate.progress import Progress
 from animate.sampling.conditioning import Conditioning, encode_reference
 from animate.sampling.denoise import denoise
 from animate.sampling.guidance import step_scales
 from animate.sampling.network import ControlEncoder, GuidedUNet
 from animate.sampling.schedules import call_sigmas, make_scheduler
+from animate.settings import ClipSettings
 from temporal.constant_attention import constant_cross_attention
 from temporal.noise import frame_noise
 from temporal.published import PUBLISHED, published_plan
-from temporal.vae import decode_frames
+from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import WindowPlan, plan_windows
 
 # The reference's noise is that of a frame which no clip reaches.
@@ -55,22 +55,22 @@ class Engine:
 @torch.no_grad()
 def generate(
     engine: Engine,
-    request: AnimationRequest,
+    settings: ClipSettings,
     picture: np.ndarray,
     control: ControlFrames,
     progress: Progress,
 ) -> Iterator[np.ndarray]:
     """Frames (H,W,3) uint8 RGB of the clip, as they are decoded.
 
-    `request` has every value resolved; `picture` (H,W,3) uint8 RGB has the clip's size.
+    `picture` (H,W,3) uint8 RGB has the clip's size.
     """
-    conditioning = encode(engine, request, picture, progress)
-    latents = sample(engine, request, conditioning, control, progress)
-    yield from decode(engine, request, latents, progress)
+    conditioning = encode(engine, settings, picture, progress)
+    latents = sample(engine, settings, conditioning, control, progress)
+    yield from decode(engine, settings, latents, progress)
 
 
 def encode(
-    engine: Engine, request: AnimationRequest, picture: np.ndarray, progress: Progress
+    engine: Engine, settings: ClipSettings, picture: np.ndarray, progress: Progress
 ) -> Conditioning:
     """What the UNet is told of the reference."""
     parts, variant = engine.components, engine.components.variant
@@ -83,7 +83,7 @@ def encode(
             feature_mean=variant.feature_mean,
             feature_std=variant.feature_std,
             micro_conditions=tuple(variant.micro_conditions),
-            noise=frame_noise([_REFERENCE_FRAME], (3, height, width), request.sampling.seed),
+            noise=frame_noise([_REFERENCE_FRAME], (3, height, width), settings.seed),
             device=engine.device,
         )
         stage.advance()
@@ -92,27 +92,27 @@ def encode(
 
 def sample(
     engine: Engine,
-    request: AnimationRequest,
+    settings: ClipSettings,
     conditioning: Conditioning,
     control: ControlFrames,
     progress: Progress,
 ) -> Tensor:
     """Clean latents (F,C,h,w) of the clip, float32."""
-    parts, options = engine.components, request.sampling
+    parts = engine.components
     scheduler = make_scheduler(
-        parts.variant.scheduler, options.steps, solver=options.solver, device=engine.device
+        parts.variant.scheduler, settings.steps, solver=settings.solver, device=engine.device
     )
-    plan = plan_clip(request, frames=len(control), steps=len(scheduler.timesteps))
+    plan = plan_clip(settings, frames=len(control), steps=len(scheduler.timesteps))
     for note in plan.notes:
         progress.note(note)
     injection = parts.variant.injection
-    weight = learned_weight(injection, parts.controlnext, options.control_weight)
+    weight = learned_weight(injection, parts.controlnext, settings.control_weight)
     with ExitStack() as stack:
         port = stack.enter_context(inject(parts.unet, injection.place, weight))
         stack.enter_context(constant_cross_attention(parts.unet))
         stage = stack.enter_context(progress.stage("denoise", plan.calls))
         return denoise(
-            draw_noise(engine, request, len(control)),
+            draw_noise(engine, settings, len(control)),
             scheduler=scheduler,
             plan=plan,
             predict=GuidedUNet(
@@ -125,42 +125,42 @@ def sample(
                 controlnext=parts.controlnext, draw=control, device=engine.device
             ),
             scales=step_scales(
-                options.guidance, plan.window, call_sigmas(scheduler), device=engine.device
+                settings.guidance, plan.window, call_sigmas(scheduler), device=engine.device
             ),
             device=engine.device,
             on_window=stage.advance,
         )
 
 
-def plan_clip(request: AnimationRequest, *, frames: int, steps: int) -> WindowPlan:
-    """The windows of a clip, by the schedule that the request names."""
-    options = request.sampling
-    shape: dict[str, Any] = {"window": options.window, "overlap": options.overlap, "steps": steps}
-    if options.schedule in PUBLISHED:
-        return published_plan(options.schedule, frames, **shape)
-    return plan_windows(frames, **shape, schedule=options.schedule, weights=options.fusing)
+def plan_clip(settings: ClipSettings, *, frames: int, steps: int) -> WindowPlan:
+    """The windows of a clip, by the schedule that the settings name."""
+    schedule: Any = settings.schedule
+    shape: dict[str, Any] = {"window": settings.window, "overlap": settings.overlap, "steps": steps}
+    if schedule in PUBLISHED:
+        return published_plan(schedule, frames, **shape)
+    return plan_windows(frames, **shape, schedule=schedule, weights=settings.fusing)
 
 
-def draw_noise(engine: Engine, request: AnimationRequest, frames: int) -> Tensor:
+def draw_noise(engine: Engine, settings: ClipSettings, frames: int) -> Tensor:
     """Standard normal noise (F,C,h,w) of the clip, on the device."""
-    options, scale = request.sampling, engine.latent_scale
+    scale = engine.latent_scale
     channels = engine.components.vae.config.latent_channels
-    shape = (channels, request.size.height // scale, request.size.width // scale)
+    shape = (channels, settings.size.height // scale, settings.size.width // scale)
     cycle: dict[str, int] = {}
-    if options.noise != "independent":
-        cycle["period"] = options.window
-    if options.noise == "shuffled-block":
-        cycle["stride"] = options.window - options.overlap
-    return frame_noise(frames, shape, options.seed, options.noise, **cycle).to(engine.device)
+    if settings.noise != "independent":
+        cycle["period"] = settings.window
+    if settings.noise == "shuffled-block":
+        cycle["stride"] = settings.window - settings.overlap
+    return frame_noise(frames, shape, settings.seed, settings.noise, **cycle).to(engine.device)
 
 
 def decode(
-    engine: Engine, request: AnimationRequest, latents: Tensor, progress: Progress
+    engine: Engine, settings: ClipSettings, latents: Tensor, progress: Progress
 ) -> Iterator[np.ndarray]:
     """Frames (H,W,3) uint8 RGB, a chunk at a time."""
     vae = engine.components.vae
     with progress.stage("decode", len(latents)) as stage:
-        for chunk in decode_frames(vae, latents, chunk=request.runtime.decode_chunk):
+        for chunk in decode_frames(vae, latents, DecodeOptions(group=settings.decode_chunk)):
             pictures = ((chunk.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             for picture in pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy():
                 yield picture

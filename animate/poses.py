@@ -142,8 +142,8 @@ def clip_poses(
 
 
 def _placed(poses: PoseSequence, placement: Placement) -> PoseSequence:
-    points = placement.points(poses.points)
-    return replace(poses, points=points, canvas=tuple(placement.canvas))
+    canvas = (placement.canvas.width, placement.canvas.height)
+    return replace(poses, points=placement.points(poses.points), canvas=canvas)
 
 
 def _matching(

@@ -2,54 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 from animate.errors import RequestError
 from animate.geometry import native_size
 from animate.models.variants import ModelVariant
-from animate.options import AnimationRequest
-from animate.values import Size
+from animate.options import AnimationRequest, Fusing, Noise, Schedule, Solver
+from animate.values import Guidance, Size
 
 
-def resolve_request(
-    request: AnimationRequest, variant: ModelVariant, reference: Size
-) -> AnimationRequest:
-    """The request with the variant's defaults in place of None; `reference` is its picture's size.
+@dataclass(frozen=True, kw_only=True)
+class ClipSettings:
+    """What a clip is really made with; names and meanings as in `SamplingOptions`."""
+
+    size: Size
+    seed: int
+    steps: int
+    window: int
+    overlap: int
+    schedule: Schedule
+    fusing: Fusing
+    guidance: Guidance
+    control_weight: float
+    noise: Noise
+    solver: Solver
+    decode_chunk: int
+    """Frames that the VAE decodes together."""
+
+
+def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) -> ClipSettings:
+    """The request's values, and the variant's in place of None; `reference` is its picture's size.
 
     An overlap that was left open shrinks with a shorter window. Raises RequestError for a size
     that the model cannot take, naming the nearest that it can.
     """
     given, defaults = request.sampling, variant.sampling
     window = given.window or defaults.window
-    overlap = given.overlap
-    if overlap is None:
-        overlap = min(defaults.overlap, window - 1)
-    elif overlap >= window:
+    if given.overlap is not None and given.overlap >= window:
         raise RequestError(
-            f"overlap {overlap} is not below {variant.name}'s window of {window} frames; "
+            f"overlap {given.overlap} is not below {variant.name}'s window of {window} frames; "
             f"use at most {window - 1}, or a longer window"
         )
-    sampling = replace(
-        given,
+    weight = given.control_weight
+    return ClipSettings(
+        size=_checked(request.size, variant) if request.size else _fitting(variant, reference),
+        seed=given.seed,
         steps=given.steps or defaults.steps,
         window=window,
-        overlap=overlap,
+        overlap=min(defaults.overlap, window - 1) if given.overlap is None else given.overlap,
         schedule=given.schedule or defaults.schedule,
         fusing=given.fusing or defaults.fusing,
         guidance=given.guidance or defaults.guidance,
-        control_weight=(
-            variant.injection.weight if given.control_weight is None else given.control_weight
-        ),
+        control_weight=variant.injection.weight if weight is None else weight,
+        noise=given.noise,
+        solver=given.solver,
+        decode_chunk=request.runtime.decode_chunk or defaults.decode_chunk,
     )
-    runtime = replace(
-        request.runtime, decode_chunk=request.runtime.decode_chunk or defaults.decode_chunk
-    )
-    size = _checked(request.size, variant) if request.size else _fitting(variant, reference)
-    return replace(request, model=variant.name, size=size, sampling=sampling, runtime=runtime)
 
 
 def _fitting(variant: ModelVariant, reference: Size) -> Size:
-    """The trained size of the reference's orientation, or the shape nearest to the reference's."""
+    """The shape nearest to the reference's, with the short side that the model was trained on."""
     short_side = min(min(size) for size in variant.sizes)
     return native_size(reference, short_side, variant.size_multiple)
 

@@ -26,7 +26,7 @@ _DRAWN = ((1, 8), (1, 11), (8, 9), (9, 10), (11, 12), (12, 13), (2, 3), (3, 4), 
 def picture(size: tuple[int, int] = (64, 64), shift: float = 0.0) -> np.ndarray:
     """(H,W,3) uint8 RGB: the figure, `shift` of the width to the right."""
     image = np.full((size[1], size[0], 3), (90, 120, 90), np.uint8)
-    places = ((BODY + (shift, 0)) * size).astype(int).tolist()
+    places = (np.add(BODY, (shift, 0)) * size).astype(int).tolist()
     for a, b in _DRAWN:
         cv2.line(image, places[a], places[b], (200, 60, 40), max(1, size[0] // 16))
     cv2.circle(image, places[0], size[0] // 12, (230, 190, 160), -1)
@@ -44,7 +44,7 @@ def poses(
     points = np.zeros((frames, 1, 134, 2), np.float32)
     scores = np.zeros((frames, 1, 134), np.float32)
     for frame in range(frames):
-        points[frame, 0, :18] = (BODY + (0.01 * frame, 0)) * size
+        points[frame, 0, :18] = np.add(BODY, (0.01 * frame, 0)) * size
     scores[:, :, :18] = 0.9
     return PoseSequence(
         points=points,

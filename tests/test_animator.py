@@ -61,8 +61,8 @@ def test_the_sidecar_records_what_it_takes_to_make_it_again(
     result = run(animator, scene, seed=5)
     kept = record(result)
     assert kept["seed"] == 5
-    assert kept["resolved"]["sampling"]["window"] == 4
-    assert kept["resolved"]["size"] == str(result.size) == "64x64"
+    assert kept["settings"]["window"] == 4
+    assert kept["settings"]["size"] == str(result.size) == "64x64"
     assert kept["output"]["fps"] == "29"
     assert set(kept["inputs"]) == {"reference", "driving", "poses"}
     assert kept["model"]["weights_sha256"]

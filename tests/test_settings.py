@@ -5,32 +5,30 @@ import pytest
 from animate.errors import RequestError
 from animate.models.variants import load_variant
 from animate.options import AnimationRequest
-from animate.settings import resolve_request
+from animate.settings import ClipSettings, settle
 from animate.values import Size
 
 PATHS = {"reference": "a.png", "driving": "b.mp4", "output": "c.mp4"}
 PORTRAIT = Size(800, 1275)
 
 
-def resolved(reference: Size = PORTRAIT, **values: object) -> AnimationRequest:
+def resolved(reference: Size = PORTRAIT, **values: object) -> ClipSettings:
     request = AnimationRequest.from_dict({**PATHS, **values})
-    return resolve_request(request, load_variant("svd-v2"), reference)
+    return settle(request, load_variant("svd-v2"), reference)
 
 
 def test_what_is_open_takes_the_variants_default() -> None:
-    request = resolved()
-    variant = load_variant("svd-v2")
-    assert request.sampling.window == variant.sampling.window
-    assert request.sampling.guidance == variant.sampling.guidance
-    assert request.runtime.decode_chunk == variant.sampling.decode_chunk
-    assert request.model == "svd-v2"
+    settings, variant = resolved(), load_variant("svd-v2")
+    for name in ("steps", "window", "overlap", "guidance", "schedule", "fusing", "decode_chunk"):
+        assert getattr(settings, name) == getattr(variant.sampling, name)
+    assert settings.control_weight == variant.injection.weight
 
 
 def test_what_is_given_stays() -> None:
-    request = resolved(steps=3, guidance="1:2", size="512x512", control_weight=0.0)
-    assert (request.sampling.steps, request.sampling.control_weight) == (3, 0.0)
-    assert request.sampling.guidance == (1, 2)
-    assert request.size == (512, 512)
+    settings = resolved(steps=3, guidance="1:2", size="512x512", control_weight=0.0)
+    assert (settings.steps, settings.control_weight) == (3, 0.0)
+    assert settings.guidance == (1, 2)
+    assert settings.size == (512, 512)
 
 
 def test_the_size_follows_the_references_shape() -> None:
@@ -39,7 +37,7 @@ def test_the_size_follows_the_references_shape() -> None:
 
 
 def test_an_open_overlap_shrinks_with_the_window() -> None:
-    assert resolved(window=4).sampling.overlap == 3
+    assert resolved(window=4).overlap == 3
 
 
 def test_impossible_settings_name_the_nearest() -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from animate.cli.arguments import make_parser
+from animate.errors import ModelError
+from animate.models.store import ModelFile
 from animate.models.variants import list_variants, load_variant, resolve
-from animate.progress import choose_progress
+from animate.progress import Progress, choose_progress
+
+POSE_NETWORKS = "dwpose"
 
 
 def main(argv: list[str]) -> int:
@@ -12,42 +18,73 @@ def main(argv: list[str]) -> int:
     parser = make_parser(
         "models", "List, fetch and verify model variants.", "cnx models fetch svd-v2"
     )
-    commands = parser.add_subparsers(dest="action", required=True, metavar="list|fetch|verify")
-    commands.add_parser("list", help="variants, whether they are here, and their licences")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|fetch|verify")
+    actions.add_parser("list", help="variants, whether they are here, and their licences")
     for action, text in (
-        ("fetch", "download a variant's files; says which licences they have"),
-        ("verify", "check a variant's files on this machine against their digests"),
+        ("fetch", "download the files of a variant, or of the dwpose estimator"),
+        ("verify", "check files on this machine against their digests; needs no network"),
     ):
-        sub = commands.add_parser(action, help=text)
-        sub.add_argument("name", metavar="NAME", help="name of the variant, or dwpose")
+        sub = actions.add_parser(action, help=text, allow_abbrev=False)
+        sub.add_argument("name", metavar="NAME", help=f"a variant, a folder, or {POSE_NETWORKS}")
     arguments = parser.parse_args(argv)
     if arguments.action == "list":
         return show_list()
     progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
-
-    from animate.models import hub
-
-    act = hub.fetch if arguments.action == "fetch" else hub.verify
-    for line in act(arguments.name, progress):
-        progress.note(line)
-    return 0
+    act = fetch if arguments.action == "fetch" else verify
+    return act(arguments.name, progress)
 
 
 def show_list() -> int:
-    """Print every variant with where its files stand."""
+    """Print every variant: what it is, whether its files are here, and whose licences apply."""
     for variant in list_variants():
         missing = len(variant.missing())
-        state = (
-            f"{missing} file(s) not here: cnx models fetch {variant.name}" if missing else "here"
-        )
+        state = f"{missing} files not here: cnx models fetch {variant.name}" if missing else "here"
         sizes = ", ".join(str(size) for size in variant.sizes)
+        licences = {variant.licence, *(source.licence for source in variant.sources.values())}
         print(f"{variant.name:<8} {variant.summary}")
         print(f"{'':<8} {sizes}; windows of {variant.sampling.window} frames; {state}")
-        licences = {variant.licence, *(source.licence for source in variant.sources.values())}
         print(f"{'':<8} licences: {'; '.join(sorted(licences))}")
     chosen = resolve("auto")
     print(f"--model auto takes {chosen.variant.name}: {chosen.reason}")
     return 0
 
 
-__all__ = ["load_variant", "main", "show_list"]
+def files_of(name: str) -> tuple[tuple[ModelFile, ...], str]:
+    """The files behind a name, and the licences that apply to them."""
+    if name == POSE_NETWORKS:
+        from animate.models.dwpose_files import LICENCE, dwpose_files
+
+        return dwpose_files(), LICENCE
+    variant = load_variant(name)
+    licences = {variant.licence, *(source.licence for source in variant.sources.values())}
+    return tuple(variant.files()), "; ".join(sorted(licences))
+
+
+def fetch(name: str, progress: Progress) -> int:
+    """Download what is missing. Raises ModelError with the way out."""
+    from animate.models.hub import fetch_files
+
+    files, licences = files_of(name)
+    progress.note(f"{name}: licences {licences}")
+    paths = fetch_files(
+        files, lambda file, number, total: progress.note(f"{number}/{total} {file}")
+    )
+    progress.note(f"{name}: {len(paths)} files are here, digests as stated")
+    return 0
+
+
+def verify(name: str, progress: Progress) -> int:
+    """Check every file. Raises ModelError when one is missing or damaged."""
+    from animate.models.hub import verify_files
+
+    states = verify_files(files_of(name)[0])
+    for state in states:
+        progress.note(f"{state.state:<8} {state.file}")
+    bad = _shown(str(state.file) for state in states if state.state in ("missing", "damaged"))
+    if bad:
+        raise ModelError(f"{name}: missing or damaged: {bad}; cnx models fetch {name} gets them")
+    return 0
+
+
+def _shown(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -45,13 +45,16 @@ def make_scheduler(
     Raises RequestError for an unknown solver or kind of levels.
     """
     base = EulerDiscreteScheduler.from_config(config)
-    base.set_timesteps(steps, device=device)
+    base.set_timesteps(steps)
     if levels == "align-your-steps":
         sigmas = align_your_steps(steps)
-        set_levels(base, sigmas, model_timesteps(base, sigmas), device)
+        set_levels(base, sigmas, model_timesteps(base, sigmas))
     elif levels != "model":
         raise RequestError(f"no noise levels {levels!r}; there are {', '.join(get_args(Levels))}")
-    scheduler = base if solver == "euler" else _other_solver(base, solver, steps, device)
+    scheduler = base if solver == "euler" else _other_solver(base, solver, steps)
+    # Tables are made on the host: diffusers reads them value by value, and so they have the same
+    # bits on every device.
+    scheduler.timesteps = scheduler.timesteps.to(device)
     # Otherwise the first step would look its index up by value, which waits for the device.
     scheduler.set_begin_index(0)
     return scheduler
@@ -84,12 +87,7 @@ def call_sigmas(scheduler: Any) -> list[float]:
     return scheduler.sigmas[: len(scheduler.timesteps)].tolist()
 
 
-def set_levels(
-    scheduler: Any,
-    sigmas: Sequence[float],
-    timesteps: Sequence[float],
-    device: torch.device | str,
-) -> None:
+def set_levels(scheduler: Any, sigmas: Sequence[float], timesteps: Sequence[float]) -> None:
     """Replace the tables of a scheduler whose `set_timesteps` was called for as many steps.
 
     sigmas: one more than timesteps, ending with 0
@@ -99,13 +97,10 @@ def set_levels(
     if isinstance(scheduler, HeunDiscreteScheduler):  # its inner levels are called twice
         levels = torch.cat([levels[:1], levels[1:-1].repeat_interleave(2), levels[-1:]])
         times = torch.cat([times[:1], times[1:].repeat_interleave(2)])
-    scheduler.sigmas = levels  # on the host: steps read it there
-    scheduler.timesteps = times.to(device)
+    scheduler.sigmas, scheduler.timesteps = levels, times
 
 
-def _other_solver(
-    base: EulerDiscreteScheduler, solver: Solver, steps: int, device: torch.device | str
-) -> Any:
+def _other_solver(base: EulerDiscreteScheduler, solver: Solver, steps: int) -> Any:
     names = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
     shared = {name: base.config[name] for name in names}
     scheduler: Any
@@ -119,6 +114,6 @@ def _other_solver(
         scheduler = UniPCMultistepScheduler(**shared, solver_order=2)
     else:
         raise RequestError(f"no solver {solver!r}; there are {', '.join(SOLVERS)}")
-    scheduler.set_timesteps(steps, device=device)
-    set_levels(scheduler, base.sigmas.tolist(), base.timesteps.tolist(), device)
+    scheduler.set_timesteps(steps)
+    set_levels(scheduler, base.sigmas.tolist(), base.timesteps.tolist())
     return scheduler

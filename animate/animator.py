@@ -22,6 +22,7 @@ from animate.geometry import place
 from animate.media import check_output, open_video, open_writer, read_image, takes_sound
 from animate.media.source import FrameSource
 from animate.models.components import load_components
+from animate.models.pose_networks import estimator_options
 from animate.models.variants import Resolution, resolve
 from animate.options import AnimationRequest, AnimationResult, Precision
 from animate.pipeline import Engine, generate
@@ -44,7 +45,7 @@ class Animator:
         """Use networks that are loaded already; `reason` says why this variant was taken."""
         self.engine = engine
         self.reason = reason
-        self._estimators: dict[str, Estimator] = {}
+        self._estimators: dict[tuple[str, Path | None, str], Estimator] = {}
 
     @classmethod
     def from_pretrained(
@@ -138,9 +139,12 @@ class Animator:
         return clip_poses(driving, reference, placement, request)
 
     def _estimator(self, request: AnimationRequest) -> Estimator:
-        if request.estimator not in self._estimators:
-            self._estimators[request.estimator] = load_estimator(request.estimator)
-        return self._estimators[request.estimator]
+        folder, device = request.runtime.estimator_folder, request.runtime.estimator_device
+        key = (request.estimator, folder, device)
+        if key not in self._estimators:
+            options = estimator_options(request.estimator, folder, device)
+            self._estimators[key] = load_estimator(request.estimator, **options)
+        return self._estimators[key]
 
     def _record(
         self,

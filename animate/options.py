@@ -92,6 +92,10 @@ class RuntimeOptions:
     )
     offload: Offload | None = option(None, "keep weights on the host until they are needed")
     decode_chunk: int | None = option(None, "frames decoded together", least=1, most=256)
+    estimator_folder: Path | None = option(
+        None, "folder with the files of a pose estimator", parse=Path, metavar="FOLDER"
+    )
+    estimator_device: Literal["cpu", "cuda"] = option("cpu", "where poses are estimated")
     cache: Path | None = option(
         None, "folder that keeps poses between runs", parse=Path, metavar="FOLDER"
     )

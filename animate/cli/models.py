@@ -52,9 +52,10 @@ def show_list() -> int:
 def files_of(name: str) -> tuple[tuple[ModelFile, ...], str]:
     """The files behind a name, and the licences that apply to them."""
     if name == POSE_NETWORKS:
-        from animate.models.dwpose_files import LICENCE, dwpose_files
+        from animate.models.pose_networks import dwpose_files
+        from pose.estimators.dwpose import LICENCE_NOTE
 
-        return dwpose_files(), LICENCE
+        return dwpose_files(), LICENCE_NOTE
     variant = load_variant(name)
     licences = {variant.licence, *(source.licence for source in variant.sources.values())}
     return tuple(variant.files()), "; ".join(sorted(licences))

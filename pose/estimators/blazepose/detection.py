@@ -17,10 +17,10 @@ from pose.estimators.blazepose.regions import Region, crop
 from pose.estimators.sessions import Network
 
 _OVERLAP = 0.3
-_TWO_PASSES_MEET = 0.3
+_SAME_HEAD = 0.15
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Detection:
     """One found body or face, in pixels of the frame."""
 
@@ -64,7 +64,7 @@ class Detector:
         scores = sigmoid(logits.reshape(-1))
         keep = np.flatnonzero(scores > self._threshold)
         values = boxes[0, keep] / np.float32(self._size)
-        corners = values.reshape(len(keep), -1, 2)
+        corners = values.reshape(len(keep), values.shape[1] // 2, 2)
         # Offsets from the anchor, but for the box's size, which stands second.
         corners[:, [0, *range(2, corners.shape[1])]] += self._anchors[keep, None]
         return [
@@ -131,14 +131,17 @@ def _detection(
     )
 
 
-def tiles(width: int, height: int) -> list[Region]:
-    """Squares that cover a frame, overlapping by at least half, for a closer second look.
+def tiles(width: int, height: int, parts: int = 1) -> list[Region]:
+    """Squares that cover a frame, overlapping by at least half, for a closer look.
 
-    Their side is the frame's shorter side, or 0.6 of the longer where the frame is nearly square.
+    Their side is the frame's shorter side, or 0.6 of the longer where the frame is nearly square,
+    divided by `parts`.
     """
-    side = min(min(width, height), 0.6 * max(width, height))
+    side = min(min(width, height), 0.6 * max(width, height)) / parts
     return [
-        Region(x=x, y=y, side=side) for y in _centres(height, side) for x in _centres(width, side)
+        Region(x=float(x), y=float(y), side=side)
+        for y in _centres(height, side)
+        for x in _centres(width, side)
     ]
 
 
@@ -147,12 +150,22 @@ def _centres(length: int, side: float) -> NDArray[np.float64]:
     return np.linspace(side / 2, length - side / 2, steps + 1)
 
 
-def merged(detections: list[Detection]) -> list[Detection]:
-    """Detections of several passes without the ones that show the same body again."""
-    ordered = sorted(detections, key=lambda found: -found.score)
-    boxes = np.array([found.box for found in ordered], np.float32).reshape(-1, 4)
-    kept: list[int] = []
-    for index in range(len(ordered)):
-        if not (overlap(boxes, index)[kept] > _TWO_PASSES_MEET).any():
-            kept.append(index)
-    return [ordered[index] for index in kept]
+def merged_bodies(detections: list[Detection]) -> list[Detection]:
+    """Bodies found in several passes, the surest first, each once.
+
+    A body's box stands for its head and has one size in every pass, so that two passes' boxes of
+    one body hardly overlap; what agrees is its middle, measured by the circle around the body.
+    """
+    kept: list[Detection] = []
+    for found in sorted(detections, key=lambda body: -body.score):
+        near = (
+            np.linalg.norm(found.centre - other.centre) < _SAME_HEAD * min(_radius(found), radius)
+            for other, radius in ((other, _radius(other)) for other in kept)
+        )
+        if not any(near):
+            kept.append(found)
+    return kept
+
+
+def _radius(body: Detection) -> float:
+    return float(np.linalg.norm(body.points[1] - body.points[0]))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pose.errors import PoseError
 from pose.estimators.base import Frame, Points, Scores, as_rgb, nobody
 from pose.estimators.blazepose import landmarks
-from pose.estimators.blazepose.detection import Detection, Detector, merged, tiles
+from pose.estimators.blazepose.detection import Detection, Detector, merged_bodies, tiles
 from pose.estimators.blazepose.landmarks import Body, Part
 from pose.estimators.blazepose.regions import Region
 from pose.estimators.blazepose.whole_body import whole_body
@@ -30,6 +30,9 @@ _FILES = (
     "face_detection_short_range",
     "face_landmark",
 )
+# A closer look's tiles, and the still closer one's: a person a third as high as a 1080p frame is
+# only found in the latter.
+_TILE_PARTS = (1, 2)
 _BODY_DETECTOR_INPUT, _BODY_STRIDES = 224, (8, 16, 32, 32, 32)
 _FACE_DETECTOR_INPUT, _FACE_STRIDES = 128, (8, 16, 16, 16)
 # Two regions whose bodies differ by less than this part of their side hold the same body.
@@ -40,10 +43,12 @@ _SAME_BODY = 0.08
 class BlazePoseOptions:
     """What decides the embedded estimator's points."""
 
-    redetect: int = 1
-    """Frames from one search of the whole frame to the next; a found body is followed between.
-    Following saves a quarter of the time, but the regions it looks at differ from searched ones
-    where the frame cuts a body off: points move by pixels from one kind to the other."""
+    stretch: int = 4
+    """Frames from one thorough search to the next; see `BlazePose.look`."""
+    follow: bool = False
+    """Follow bodies between thorough searches instead of searching the frame again. It saves a
+    quarter of the time, but a followed region differs from a searched one where the frame cuts a
+    body off: points move by pixels from one kind to the other."""
     max_people: int = 10
     """The surest this many people of a frame are kept."""
     detection: float = 0.5
@@ -52,16 +57,16 @@ class BlazePoseOptions:
     """Lowest presence of a body, hand or face, in (0,1)."""
     wrist: float = 0.1
     """A hand is looked for where its wrist is at least this visible, in [0,1)."""
-    closer_look: float = 0.75
-    """Square tiles of a large frame are searched too where the best body scores below this."""
+    sure: float = 0.75
+    """A large frame in which no body, or one below this score, is found deserves a closer look."""
     large: int = 448
     """A frame is large from this longer side in pixels on: twice the detector's input."""
 
     def __post_init__(self) -> None:
-        for name in ("redetect", "max_people", "large"):
+        for name in ("stretch", "max_people", "large"):
             if getattr(self, name) < 1:
                 raise PoseError(f"{name} must be at least 1; got {getattr(self, name)}.")
-        for name in ("detection", "presence", "wrist", "closer_look"):
+        for name in ("detection", "presence", "wrist", "sure"):
             if not 0 <= getattr(self, name) <= 1:
                 raise PoseError(f"{name} must lie in [0,1]; got {getattr(self, name)}.")
 
@@ -84,7 +89,7 @@ class BlazePose:
     def __init__(self, options: BlazePoseOptions | None = None, *, folder: Path = NETWORKS) -> None:
         """Open the networks in `folder`. Raises PoseError where one is missing or broken."""
         self.options = options or BlazePoseOptions()
-        self.stretch = self.options.redetect
+        self.stretch = self.options.stretch
         files = [folder / f"{name}.onnx" for name in _FILES]
         self.digest = settings_digest(*map(file_digest, files), *astuple(self.options))
         detector, self._body, self._hand_region, self._hand, face_detector, self._face = (
@@ -128,35 +133,60 @@ class BlazePose:
         return other
 
     def look(self, frame: Frame) -> list[Person]:
-        """The people of `frame` in the family's own points (33, 2x21 and 468)."""
-        bodies = self._followed(frame)
-        if not bodies:
-            found = self.detect(frame)
-            bodies = self._bodies(frame, [landmarks.body_region(body) for body in found])
+        """The people of `frame` in the family's own points (33, 2x21 and 468).
+
+        Every frame is searched as a whole. The first of a stretch is searched in tiles too where
+        that is not sure of itself; in the others, what was found before is followed there.
+        """
+        bodies = self._following_bodies(frame) or self._searched_bodies(frame)
         self._following = [body.following for body in bodies]
-        self._age = (self._age + 1) % self.options.redetect
+        self._age = (self._age + 1) % self.options.stretch
         return [self._person(frame, body) for body in bodies]
 
     def detect(self, frame: Frame) -> list[Detection]:
-        """Bodies in the frame and, where none is sure and the frame is large, in its tiles."""
+        """Bodies of the whole frame, the surest first."""
         height, width = frame.shape[:2]
-        longer = max(width, height)
-        found = self._detector(frame, Region(x=width / 2, y=height / 2, side=longer))
-        sure = bool(found) and found[0].score >= self.options.closer_look
-        if sure or longer < self.options.large:
-            return found
-        closer = [body for tile in tiles(width, height) for body in self._detector(frame, tile)]
-        return merged([*found, *closer])
+        return self._detector(frame, Region(x=width / 2, y=height / 2, side=max(width, height)))
 
-    def _followed(self, frame: Frame) -> list[Body]:
-        """The last frame's bodies, where they went; none when it is time to search again.
+    def detect_closer(self, frame: Frame, found: list[Detection]) -> list[Detection]:
+        """`found` and the bodies in square tiles, in smaller ones too where that is not enough.
 
-        Where one was lost, the whole frame is searched: it may have jumped.
+        Of what only a tile shows, what is not sure is dropped: the closer the look, the more
+        things resemble a body (an empty landscape's tiles scored up to 0.57, people 0.87 and
+        more).
         """
-        if self._age == 0:
+        whole = found
+        height, width = frame.shape[:2]
+        for parts in _TILE_PARTS:
+            if not self._unsure(frame, found):
+                break
+            squares = tiles(width, height, parts)
+            if squares[0].side < _BODY_DETECTOR_INPUT:
+                break
+            closer = [body for tile in squares for body in self._detector(frame, tile)]
+            found = merged_bodies([*found, *closer])
+        return [body for body in found if body.score >= self.options.sure or body in whole]
+
+    def _unsure(self, frame: Frame, found: list[Detection]) -> bool:
+        large = max(frame.shape[:2]) >= self.options.large
+        return large and (not found or found[-1].score < self.options.sure)
+
+    def _following_bodies(self, frame: Frame) -> list[Body]:
+        """With `follow`: the last frame's bodies, unless one was lost or it is time to search."""
+        if not self.options.follow or self._age == 0:
             return []
         bodies = self._bodies(frame, self._following)
         return bodies if len(bodies) == len(self._following) else []
+
+    def _searched_bodies(self, frame: Frame) -> list[Body]:
+        found = self.detect(frame)
+        if self._age == 0:
+            found = self.detect_closer(frame, found)
+            return self._bodies(frame, [landmarks.body_region(body) for body in found])
+        sure = [landmarks.body_region(b) for b in found if b.score >= self.options.sure]
+        unsure = [landmarks.body_region(b) for b in found if b.score < self.options.sure]
+        before = self._following if self._unsure(frame, found) else []
+        return self._bodies(frame, [*sure, *before, *unsure])
 
     def _bodies(self, frame: Frame, regions: list[Region]) -> list[Body]:
         bodies: list[Body] = []

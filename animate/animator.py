@@ -130,12 +130,9 @@ class Animator:
     ) -> ClipPoses:
         """Driving poses on the clip's canvas."""
         estimator = self._estimator(request) if _needs_estimator(request) else None
-        reference = None
-        if request.retarget != "none" and estimator is not None:
-            reference = reference_pose(picture, request.reference, estimator)
+        reference = reference_pose(picture, request, estimator)
         driving = driving_poses(request, source, selection_of(request), estimator, progress)
-        canvas = reference.canvas if reference is not None else driving.canvas
-        placement = place(Size(*canvas), settings.size, request.fit)
+        placement = place(Size(*reference.canvas), settings.size, request.fit)
         return clip_poses(driving, reference, placement, request)
 
     def _estimator(self, request: AnimationRequest) -> Estimator:

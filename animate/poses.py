@@ -18,6 +18,7 @@ from pose.clean import CleaningOptions, clean
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import extract
+from pose.layout import POINTS
 from pose.people import choose_person
 from pose.retarget import retarget
 from pose.sequence import PoseSequence
@@ -29,13 +30,13 @@ class ClipPoses:
 
     Attributes:
         sequence: one person's poses on the clip's canvas, a frame for each frame of the clip.
-        mismatch: how badly driver and reference fit, 0 is perfect; None without retargeting.
+        mismatch: how badly driver and reference fit, from 0 to 1; see `pose.retarget`.
         absent: number of frames in which nobody was seen.
         warnings: remarks in words.
     """
 
     sequence: PoseSequence
-    mismatch: float | None
+    mismatch: float
     absent: int
     warnings: tuple[str, ...]
 
@@ -88,29 +89,45 @@ def extract_poses(
         )
 
 
-def reference_pose(image: np.ndarray, path: Path, estimator: Estimator) -> PoseSequence:
-    """The main person of a still image, as a sequence of one frame.
+def reference_pose(
+    image: np.ndarray, request: AnimationRequest, estimator: Estimator | None
+) -> PoseSequence:
+    """The main person of the still image, as a sequence of one frame.
 
-    Raises PoseError naming the file when nobody is seen.
+    Nobody with `--retarget none`, which needs the picture's shape alone. Raises PoseError naming
+    the file when nobody is seen.
     """
-    poses = extract([image], estimator, fps=Fraction(1), source=sha256(path))
+    if request.retarget == "none" or estimator is None:
+        return _nobody(image)
+    poses = extract([image], estimator, fps=Fraction(1), source=sha256(request.reference))
     if not poses.present.any():
         raise PoseError(
-            f"no person was found in {path}; choose a picture in which one is clearly seen, "
-            "or use --retarget none to take the driving poses as they are"
+            f"no person was found in {request.reference}; choose a picture in which one is "
+            "clearly seen, or use --retarget none to take the driving poses as they are"
         )
     return poses.person(choose_person(poses, "main"))
 
 
+def _nobody(image: np.ndarray) -> PoseSequence:
+    height, width = image.shape[:2]
+    return PoseSequence(
+        points=np.zeros((1, 0, POINTS, 2)),
+        scores=np.zeros((1, 0, POINTS)),
+        canvas=(width, height),
+        fps=Fraction(1),
+        times=np.zeros(1),
+    )
+
+
 def clip_poses(
     driving: PoseSequence,
-    reference: PoseSequence | None,
+    reference: PoseSequence,
     placement: Placement,
     request: AnimationRequest,
 ) -> ClipPoses:
-    """Choose the person, clean, retarget, and place on the clip's canvas.
+    """Choose the person, clean, retarget to the reference, and place on the clip's canvas.
 
-    `reference` is None with `--retarget none`: the driver's canvas is then fitted to the clip's.
+    Raises PoseError when nobody is seen in any driving frame, or the person named is not there.
     """
     if not driving.present.any():
         raise PoseError(
@@ -128,16 +145,12 @@ def clip_poses(
         )
     if request.smooth:
         chosen = clean(chosen, CleaningOptions())
-    mismatch = None
-    if reference is not None:
-        fitted = retarget(chosen, reference, mode=request.retarget)
-        chosen, mismatch = fitted.sequence, fitted.mismatch
-        warnings += fitted.warnings
+    fitted = retarget(chosen, reference, mode=request.retarget)
     return ClipPoses(
-        sequence=_placed(chosen, placement),
-        mismatch=mismatch,
+        sequence=_placed(fitted.sequence, placement),
+        mismatch=fitted.mismatch,
         absent=absent,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *fitted.warnings),
     )
 
 

@@ -1,0 +1,66 @@
+"""The published fit: least squares over the heights of the joints, one scale for both axes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pose.errors import PoseError
+from pose.layout import SEEN
+from pose.retarget.similarity import Array, Similarity
+
+# Nose, neck, shoulders, hips, knees, ankles, eyes and ears: the published choice, without arms.
+JOINTS: Final = (0, 1, 2, 5, *range(8, 18))
+
+
+def fit_affine(body: Array, scores: Array, place: Array, joints: Array) -> Similarity:
+    """The published scale and shift, in pixels.
+
+    `body` (F,18,2) and `scores` (F,18) are the driver's, `place` (18,2) and `joints` (18,) the
+    reference's. Joints that were never estimated (score 0) are left out; the published code always
+    has a place for them. Raises `PoseError` when too little is seen to fit a line.
+    """
+    chosen = [joint for joint in JOINTS if joints[joint] > SEEN]
+    found = scores[:, chosen] > 0
+    own = body[:, chosen][found]
+    theirs = np.broadcast_to(place[chosen], (len(body), len(chosen), 2))[found]
+    if len(own) < 2 or np.ptp(own[:, 1]) == 0:
+        raise PoseError(
+            "The affine fit needs two joints at different heights that both the reference and the "
+            "driver show (head, shoulders, hips or legs); use the mode robust or other pictures."
+        )
+    mean, goal = own.mean(axis=0), theirs.mean(axis=0)
+    height = own[:, 1] - mean[1]
+    scale = float((height * (theirs[:, 1] - goal[1])).sum() / (height * height).sum())
+    x, y = (goal - scale * mean).tolist()
+    return Similarity(scale=scale, shift=(x, y))
+
+
+def affine_parts(
+    *,
+    body: ArrayLike,
+    face: ArrayLike,
+    hands: ArrayLike,
+    reference_body: ArrayLike,
+    reference_scores: ArrayLike,
+    driving_size: tuple[int, int],
+    reference_size: tuple[int, int],
+) -> tuple[Array, Array, Array]:
+    """The published alignment of a sequence given as parts, in double precision.
+
+    `body` (F,18,2), `face` (F,68,2) and `hands` (F,2,21,2) are in [0,1] of the driving picture,
+    every frame showing exactly one person; `reference_body` (18,2) is in [0,1] of the reference
+    picture, with scores (18,). Sizes are (width, height). Returns body, face and hands in [0,1] of
+    the reference picture. Raises `PoseError` when too little is seen to fit a line.
+    """
+    joints = np.asarray(reference_scores, np.float64)
+    own = np.asarray(body, np.float64) * driving_size
+    place = np.asarray(reference_body, np.float64) * reference_size
+    similarity = fit_affine(own, np.ones(own.shape[:2]), place, joints)
+    moved = [
+        similarity(np.asarray(part, np.float64) * driving_size) / reference_size
+        for part in (body, face, hands)
+    ]
+    return moved[0], moved[1], moved[2]

@@ -1,0 +1,26 @@
+"""One scale and one shift: the model of every retargeting mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity:
+    """`scale * p + shift`, from driving pixels to reference pixels; circles stay circles."""
+
+    scale: float
+    """Reference pixels per driving pixel, above 0 for every sensible pair."""
+    shift: tuple[float, float]
+    """x, y in reference pixels."""
+
+    def __call__(self, points: Array) -> Array:
+        """Move points of any shape (..., 2)."""
+        return points * self.scale + np.asarray(self.shift)

@@ -102,6 +102,9 @@ def _why_not_copied(
     codec = stream.codec_context.codec.canonical_name
     if codec not in _COPIED.get(form, ()):
         return f"{form} does not take {codec}"
+    base = stream.time_base or Fraction(1, av.time_base)
+    if form not in _KEEPS_NEGATIVE and source.start > (stream.start_time or 0) * base:
+        return f"{form} cannot begin inside a packet of sound"
     if source.duration is None:
         return None
     begin, end = _covered(source, stream)
@@ -168,9 +171,7 @@ class _Copied:
         assert base is not None
         self._base: Fraction = base
         self._shift = round(source.start / base)
-        negative = container.format.name in _KEEPS_NEGATIVE
-        found = _packets(source, stream)
-        self._packets = (entry for entry in found if negative or entry[1] >= 0)
+        self._packets = _packets(source, stream)
         self._next = next(self._packets, None)
 
     def advance(self, until: Fraction) -> None:

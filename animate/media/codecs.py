@@ -140,7 +140,7 @@ _SOFTWARE = (
     VideoCodec(
         name="ffv1",
         encoder="ffv1",
-        pixel_format="gbrp",
+        pixel_format="bgr0",
         formats=("matroska", "avi"),
         options={"level": "3", "slices": "4", "slicecrc": "1", "threads": str(_THREADS)},
     ),
@@ -150,7 +150,7 @@ _SOFTWARE = (
         encoder="libwebp_anim",
         pixel_format="bgra",
         formats=("webp",),
-        options={"compression_level": "4", "loop": "0"},
+        options={"compression_level": "4"},
         quality_option="quality",
         quality=90,
         quality_range=(0, 100),

@@ -21,6 +21,7 @@ from animate.media.pictures import over_white
 
 _MOST_PIXELS = 150_000_000
 """Larger pictures are refused: they would need several GiB."""
+_SMALLER = f"make it smaller, {_MOST_PIXELS // 1_000_000} million pixels at most"
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
@@ -41,6 +42,8 @@ def read_image(path: str | os.PathLike[str]) -> Image:
                 return _upright_rgb(image)
     except MediaError:
         raise
+    except PIL.Image.DecompressionBombError:
+        raise MediaError(f"image {place} is too large; {_SMALLER}") from None
     except PIL.UnidentifiedImageError:
         raise MediaError(f"{place} is not an image; give a PNG, JPEG, WebP or TIFF file") from None
     except Exception as error:  # damaged files raise whatever the decoder stumbles over
@@ -80,10 +83,7 @@ def png_bytes(image: Image, *, text: Mapping[str, str] | None = None) -> bytes:
 
 def _check_size(image: PIL.Image.Image, path: Path) -> None:
     if image.width * image.height > _MOST_PIXELS:
-        raise MediaError(
-            f"image {path} is too large ({image.width}x{image.height}); make it smaller, "
-            f"{_MOST_PIXELS // 1_000_000} million pixels at most"
-        )
+        raise MediaError(f"image {path} is too large ({image.width}x{image.height}); {_SMALLER}")
 
 
 def _upright_rgb(image: PIL.Image.Image) -> Image:

@@ -263,7 +263,7 @@ def _warnings(found: Scan, info: VideoInfo) -> tuple[str, ...]:
     notes = []
     if not found.complete:
         notes.append(f"{info.path} is cut off after {found.timeline.frames} frames")
-    if not found.timed:
+    if not found.timed and info.path.suffix.lower() != ".avi":  # whose rate is a stated fact
         notes.append(f"{info.path} has no time stamps; {float(info.fps):g} frames/s are assumed")
     if info.variable_rate:
         ticks = found.timeline.ticks

@@ -25,8 +25,8 @@ from animate.media.av_errors import av_errors, local_url
 from animate.media.timeline import Timeline, make_timeline
 
 _NOT_VIDEO = ("image2", "tty", "lrc", "hls", "concat", "dash")
-_SLACK_SECONDS = Fraction(1, 2)
-"""How much earlier than promised by its header a file may end without being called cut off."""
+_MOST_REORDERED = 16
+"""Frames by which decoders may delay a frame, by the H.264 and H.265 standards."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,11 +79,13 @@ def scan(container: InputContainer, stream: VideoStream, path: Path) -> Scan:
     Raises MediaError if there is no frame, or none whose time can be told.
     """
     stamps, found_end = _read_packets(container, stream, path)
-    shown = _shown(stamps)
+    complete, promised = _promise(container, stream, len(stamps), found_end)
+    shown = _shown(stamps if complete else _whole(stamps))
     if not shown:
         raise MediaError(f"{path} has no frame in its video stream; export or copy it again")
     claimed = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-    timed = all(stamp.pts is not None for stamp in shown)
+    # AVI has no time stamps; those that the library makes up are wrong for reordered frames.
+    timed = "avi" not in container.format.name and all(stamp.pts is not None for stamp in shown)
     try:
         timeline = _timeline(shown, stream, claimed, timed)
     except ValueError:
@@ -91,13 +93,13 @@ def scan(container: InputContainer, stream: VideoStream, path: Path) -> Scan:
             f"{path} states neither times nor a rate for its frames; convert it to mp4"
         ) from None
     start = int(timeline.ticks[0]) * timeline.time_base if timed else Fraction(0)
-    complete, promised = _promise(container, stream, len(stamps), found_end)
     return Scan(timeline=timeline, timed=timed, start=start, complete=complete, promised=promised)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stamp:
     pts: int | None
+    dts: int | None
     duration: int
     key: bool
     hidden: bool
@@ -117,9 +119,32 @@ def _read_packets(
                 latest = max(latest, (packet.pts + (packet.duration or 0)) * packet.time_base)
             if packet.stream_index == stream.index and not packet.is_corrupt:
                 stamps.append(
-                    _Stamp(packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
+                    _Stamp(
+                        packet.pts,
+                        packet.dts,
+                        packet.duration or 0,
+                        packet.is_keyframe,
+                        packet.is_discard,
+                    )
                 )
     return stamps, latest
+
+
+def _whole(stamps: list[_Stamp]) -> list[_Stamp]:
+    """Those of a file that breaks off which surely can be shown without holes.
+
+    The last packet may be half there, and of frames that are stored out of order the break may
+    have taken some that are shown before others which are left. A frame cannot be shown later
+    than it is decoded, so all that are to be shown up to the last decoding time are there.
+    """
+    kept = stamps[:-1]
+    times = [stamp.pts for stamp in kept if stamp.pts is not None]
+    if times == sorted(times) or not kept:
+        return kept
+    last = kept[-1].dts
+    if last is None:
+        return kept[:-_MOST_REORDERED]
+    return [stamp for stamp in kept if stamp.pts is not None and stamp.pts <= last]
 
 
 def _shown(stamps: list[_Stamp]) -> list[_Stamp]:
@@ -157,9 +182,12 @@ def _promise(
     """Whether the header's promise is kept, and the promise in words."""
     if "mp4" in container.format.name and stream.frames > found:
         return False, f"{stream.frames} frames"
-    if "matroska" in container.format.name or "avi" in container.format.name:
+    promised = Fraction(0)
+    if "matroska" in container.format.name:
         promised = Fraction(container.duration or 0, av.time_base)
-        begun = Fraction(container.start_time or 0, av.time_base)
-        if promised + begun > found_end + _SLACK_SECONDS:
-            return False, f"{float(promised):.3f} s"
+    if "avi" in container.format.name and stream.average_rate:
+        promised = stream.frames / stream.average_rate
+    slack = 2 / stream.average_rate if stream.average_rate else Fraction(1, 10)
+    if promised > found_end + slack:
+        return False, f"{float(promised):.3f} s"
     return True, ""

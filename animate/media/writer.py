@@ -249,7 +249,7 @@ def _container_options(form: str, fps: Fraction) -> dict[str, str]:
         options["movflags"] = "+faststart"
         # The film's own clock must hit the end of the last frame, as the track's does.
         options["movie_timescale"] = str(fps.numerator * max(1, 1000 // fps.numerator))
-    if form == "gif":
+    if form in SILENT:
         options["loop"] = "0"
     return options
 

@@ -1,0 +1,175 @@
+"""Still images come upright, in RGB and in sRGB, or are refused by name."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageCms
+import pytest
+
+from animate.errors import MediaError
+from animate.media import read_image, write_png
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    x, y = np.meshgrid(np.arange(60), np.arange(40))
+    return np.stack([x * 4, y * 6, 255 - x * 2 - y], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tiff", "bmp"])
+def test_lossless_formats(tmp_path: Path, picture: np.ndarray, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    PIL.Image.fromarray(picture).save(path, **({"lossless": True} if suffix == "webp" else {}))
+    read = read_image(path)
+    assert np.array_equal(read, picture)
+    assert (read.dtype, read.flags.c_contiguous) == (np.uint8, True)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path: Path, picture: np.ndarray, orientation: int) -> None:
+    stored = {  # how a camera that writes this tag holds the picture
+        1: picture,
+        2: picture[:, ::-1],
+        3: picture[::-1, ::-1],
+        4: picture[::-1],
+        5: picture.transpose(1, 0, 2),
+        6: np.rot90(picture, 1),
+        7: np.rot90(picture.transpose(1, 0, 2), 2),
+        8: np.rot90(picture, -1),
+    }[orientation]
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    PIL.Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "a.png"), picture)
+
+
+def test_grey_and_sixteen_bits(tmp_path: Path) -> None:
+    grey = np.arange(0, 256, dtype=np.uint8).reshape(16, 16)
+    PIL.Image.fromarray(grey).save(tmp_path / "8.png")
+    PIL.Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    PIL.Image.fromarray(grey > 127).save(tmp_path / "1.png")
+    expected = np.repeat(grey[..., None], 3, -1)
+    assert np.array_equal(read_image(tmp_path / "8.png"), expected)
+    assert np.array_equal(read_image(tmp_path / "16.png"), expected)
+    assert np.array_equal(read_image(tmp_path / "1.png"), np.where(expected > 127, 255, 0))
+
+
+def test_sixteen_bit_colour(tmp_path: Path, picture: np.ndarray) -> None:
+    write_png(tmp_path / "a.png", picture.astype(np.uint16) * 257)
+    assert np.abs(read_image(tmp_path / "a.png").astype(int) - picture).max() <= 1
+
+
+def test_transparent_pixels_are_laid_over_white(tmp_path: Path, picture: np.ndarray) -> None:
+    alpha = np.full((40, 60, 1), 255, np.uint8)
+    alpha[:, :20], alpha[:, 20:40] = 0, 128
+    PIL.Image.fromarray(np.concatenate([picture, alpha], -1)).save(tmp_path / "a.png")
+    read = read_image(tmp_path / "a.png").astype(int)
+    assert (read[:, :20] == 255).all()
+    assert np.abs(read[:, 20:40] - (picture[:, 20:40] * 128.0 + 255 * 127) / 255).max() <= 1
+    assert np.array_equal(read[:, 40:], picture[:, 40:])
+
+
+def test_palettes_with_and_without_transparency(tmp_path: Path) -> None:
+    image = PIL.Image.new("P", (4, 2))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "b.png", transparency=1)
+    assert read_image(tmp_path / "a.png")[0, 1].tolist() == [0, 255, 0]
+    assert read_image(tmp_path / "b.png")[0, 1].tolist() == [255, 255, 255]
+    assert read_image(tmp_path / "b.png")[0, 0].tolist() == [255, 0, 0]
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    PIL.Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - (255, 0, 0)).max() <= 4
+
+
+def test_colour_profiles_are_applied(tmp_path: Path) -> None:
+    lab = PIL.ImageCms.createProfile("LAB")
+    srgb = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+    image = PIL.Image.new("RGB", (8, 8), (200, 100, 50))
+    image.save(tmp_path / "same.png", icc_profile=srgb)
+    assert np.abs(read_image(tmp_path / "same.png").astype(int) - (200, 100, 50)).max() <= 1
+    image.save(tmp_path / "broken.png", icc_profile=b"not a profile")
+    assert read_image(tmp_path / "broken.png")[0, 0].tolist() == [200, 100, 50]
+    wrong = PIL.ImageCms.ImageCmsProfile(lab).tobytes()  # of another kind than the pixels
+    image.save(tmp_path / "wrong.png", icc_profile=wrong)
+    assert read_image(tmp_path / "wrong.png")[0, 0].tolist() == [200, 100, 50]
+
+
+def test_the_first_picture_of_an_animation(tmp_path: Path) -> None:
+    frames = [PIL.Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "a.gif")[0, 0].tolist() == [255, 0, 0]
+
+
+def test_what_is_no_image_is_named(tmp_path: Path, picture: np.ndarray, plain: Path) -> None:
+    (tmp_path / "words.png").write_text("not an image")
+    (tmp_path / "empty.png").touch()
+    for suffix in ("png", "jpg", "webp", "tiff", "gif"):
+        whole = tmp_path / f"whole.{suffix}"
+        PIL.Image.fromarray(picture).save(whole)
+        (tmp_path / f"cut.{suffix}").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    PIL.Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "float.tiff")
+    for path, words in (
+        (tmp_path / "words.png", "is not an image"),
+        (tmp_path / "empty.png", "is empty"),
+        (tmp_path / "missing.png", "does not exist"),
+        (tmp_path, "is a folder"),
+        (plain, "is not an image"),
+        (tmp_path / "cut.png", "damaged or cut off"),
+        (tmp_path / "cut.jpg", "damaged or cut off"),
+        (tmp_path / "cut.webp", "damaged or cut off|not an image"),
+        (tmp_path / "cut.tiff", "damaged or cut off|not an image"),
+        (tmp_path / "cut.gif", "damaged or cut off"),
+        (tmp_path / "float.tiff", "no agreed range"),
+    ):
+        with pytest.raises(MediaError, match=words) as caught:
+            read_image(path)
+        assert str(path) in str(caught.value)
+
+
+def test_damaged_images_never_raise_anything_else(tmp_path: Path, picture: np.ndarray) -> None:
+    rng = np.random.default_rng(1)
+    for suffix in ("png", "jpg", "webp", "tiff", "gif", "bmp"):
+        whole = tmp_path / f"whole.{suffix}"
+        PIL.Image.fromarray(picture).save(whole)
+        for _ in range(60):
+            data = bytearray(whole.read_bytes())
+            for place in rng.integers(0, len(data), 4):
+                data[place] ^= 1 << rng.integers(0, 8)
+            (tmp_path / f"bad.{suffix}").write_bytes(data)
+            try:
+                read = read_image(tmp_path / f"bad.{suffix}")
+            except MediaError:
+                continue
+            assert read.dtype == np.uint8
+            assert read.shape[2] == 3
+
+
+def test_too_large_pictures_are_refused(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    for side in (13_000, 60_000):  # written into the header, with its checksum
+        data[16:24] = struct.pack(">II", side, side)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        (tmp_path / "a.png").write_bytes(data)
+        with pytest.raises(MediaError, match=r"a\.png is too large"):
+            read_image(tmp_path / "a.png")
+
+
+def test_writing_png(tmp_path: Path, picture: np.ndarray) -> None:
+    write_png(tmp_path / "a.png", picture, text={"comment": "a mélange"})
+    with PIL.Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(np.asarray(image), picture)
+        assert image.info["comment"] == "a mélange"
+    write_png(tmp_path / "grey.png", picture[..., 0])
+    assert np.array_equal(read_image(tmp_path / "grey.png")[..., 1], picture[..., 0])
+    with pytest.raises(MediaError, match="cannot be written"):
+        write_png(tmp_path / "no" / "a.png", picture)

@@ -1,0 +1,301 @@
+"""The contract of every video reader, run over every backend and every kind of video."""
+
+from __future__ import annotations
+
+import importlib.util
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from animate.errors import MediaError, RequestError
+from animate.media import FrameSelection, FrameSource, open_video
+from tests.media.clips import cut_file, make_video, number_picture, read_number
+
+BACKENDS = [
+    "pyav",
+    pytest.param(
+        "decord",
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec("decord") is None, reason="decord is not installed"
+        ),
+    ),
+]
+pytestmark = pytest.mark.parametrize("backend", BACKENDS)
+
+
+def numbers(source: FrameSource, **selection: object) -> list[int]:
+    return [read_number(frame.image) for frame in source.read(FrameSelection(**selection))]  # type: ignore[arg-type]
+
+
+def test_every_frame_once_in_order(plain: Path, backend: str) -> None:
+    source = open_video(plain, backend)
+    frames = list(source.read())
+    assert [frame.index for frame in frames] == list(range(30))
+    assert [frame.time for frame in frames] == [Fraction(number, 25) for number in range(30)]
+    assert [read_number(frame.image) for frame in frames] == list(range(30))
+    assert source.info.fps == 25
+    assert source.info.frames == 30
+    assert source.info.duration == Fraction(30, 25)
+    assert source.info.size == (96, 64)
+    assert not source.info.has_audio
+    assert source.warnings == ()
+
+
+def test_pictures_are_rgb_arrays_close_to_the_originals(plain: Path, backend: str) -> None:
+    for frame in open_video(plain, backend).read(FrameSelection(stride=7)):
+        assert frame.image.shape == (64, 96, 3)
+        assert frame.image.dtype == np.uint8
+        assert frame.image.flags.c_contiguous
+        assert np.abs(frame.image.astype(int) - number_picture(frame.index)).mean() < 6
+
+
+def test_reading_twice_gives_the_same(plain: Path, backend: str) -> None:
+    source = open_video(plain, backend)
+    first = [frame.image for frame in source.read()]
+    for image, frame in zip(first, source.read(), strict=True):
+        assert np.array_equal(image, frame.image)
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ({"stride": 3}, range(0, 30, 3)),
+        ({"start": 17}, range(17, 30)),
+        ({"end": 4}, range(4)),
+        ({"start": 5, "end": 25, "stride": 4, "max_frames": 3}, (5, 9, 13)),
+        ({"start": Fraction(1, 2), "end": 1.0}, range(13, 25)),
+        ({"start": 0.4, "max_frames": 2}, (10, 11)),
+        ({"end": Fraction(41, 1000)}, (0, 1)),
+        ({"max_frames": 1}, (0,)),
+        ({"start": 29}, (29,)),
+        ({"end": 1000}, range(30)),
+        ({"fps": Fraction(25, 2)}, range(0, 30, 2)),
+        ({"fps": 50, "max_frames": 6}, (0, 0, 1, 1, 2, 2)),
+        ({"fps": 10}, (0, 3, 5, 8, 10, 13, 15, 18, 20, 23, 25, 28)),
+        ({"fps": 50, "stride": 2, "end": 3}, (0, 1, 2)),
+    ],
+)
+def test_selections(
+    plain: Path, backend: str, selection: dict[str, object], expected: range
+) -> None:
+    source = open_video(plain, backend)
+    assert numbers(source, **selection) == list(expected)
+    sampling = source.sampling(FrameSelection(**selection))  # type: ignore[arg-type]
+    assert list(sampling.frames) == list(expected)
+    assert sampling.fps == FrameSelection(**selection).output_fps(source.info)  # type: ignore[arg-type]
+
+
+def test_only_the_selection_is_decoded(media: Path, backend: str) -> None:
+    path = make_video(media / f"long-{backend}.mp4", 250)
+    source = open_video(path, backend)
+    before = source.decoded
+    assert numbers(source, start=203, max_frames=4) == [203, 204, 205, 206]
+    assert source.decoded - before <= 10 + 4  # from the key frame before (every 10) to the last
+
+
+def test_29_frames_a_second_halved_stay_exact(media: Path, backend: str) -> None:
+    source = open_video(make_video(media / f"29-{backend}.mp4", 133, rate=29), backend)
+    selection = FrameSelection(stride=2)
+    assert selection.output_fps(source.info) == Fraction(29, 2)
+    assert len(source.sampling(selection).frames) == 67
+    assert source.sampling(selection).duration == Fraction(134, 29)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "mov", "ts"])
+@pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(24), Fraction(15)])
+def test_containers_tell_the_exact_rate(
+    media: Path, backend: str, suffix: str, rate: Fraction
+) -> None:
+    path = make_video(
+        media / f"rate-{rate.numerator}-{backend}.{suffix}", 25, rate=rate, size=(64, 48)
+    )
+    source = open_video(path, backend)
+    assert source.info.fps == rate
+    assert source.info.frames == 25
+    assert numbers(source) == list(range(25))
+    assert numbers(source, start=12, max_frames=3) == [12, 13, 14]
+
+
+def test_uneven_frames_are_sampled_by_time(media: Path, backend: str) -> None:
+    # frames of 40 ms, but number 3 stays for 200 ms and number 10 for 120 ms
+    lengths = [200 if number == 3 else 120 if number == 10 else 40 for number in range(20)]
+    times = [0, *np.cumsum(lengths)[:-1].tolist()]
+    path = make_video(media / f"uneven-{backend}.mkv", 20, times=times, time_base=Fraction(1, 1000))
+    source = open_video(path, backend)
+    assert source.info.variable_rate
+    assert source.info.fps == 25
+    expected = [number for number in range(20) for _ in range(lengths[number] // 40)]
+    assert numbers(source) == expected
+    assert [frame.time for frame in source.read()] == [Fraction(number, 25) for number in range(26)]
+    assert numbers(source, start=0.32, max_frames=4) == [4, 5, 6, 7]
+    assert "variable frame rate" in source.warnings[0]
+
+
+def test_jitter_neither_drops_nor_repeats(media: Path, backend: str) -> None:
+    jitter = np.random.default_rng(0).integers(-9, 10, 40)
+    times = [number * 40 + int(jitter[number]) + 9 for number in range(40)]
+    path = make_video(media / f"jitter-{backend}.mkv", 40, times=times, time_base=Fraction(1, 1000))
+    assert numbers(open_video(path, backend)) == list(range(40))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_pictures_come_upright(media: Path, backend: str, degrees: int, mirrored: bool) -> None:
+    """Stored so that the display matrix turns it back to how `number_picture` draws it."""
+
+    def stored(number: int, _: tuple[int, int]) -> np.ndarray:
+        upright = number_picture(number)
+        upright = upright[:, ::-1] if mirrored else upright
+        return np.ascontiguousarray(np.rot90(upright, -degrees // 90))
+
+    size = (64, 96) if degrees in (90, 270) else (96, 64)
+    path = make_video(
+        media / f"turned-{degrees}-{mirrored}-{backend}.mp4",
+        4,
+        size=size,
+        rotate=(degrees, mirrored),
+        picture=stored,
+    )
+    source = open_video(path, backend)
+    assert source.info.size == (96, 64)
+    assert (source.info.rotation, source.info.mirrored) == (
+        -degrees % 360 if mirrored else degrees,  # the matrix mirrors last, the info first
+        mirrored,
+    )
+    images = [frame.image for frame in source.read()]
+    assert [read_number(image) for image in images] == [0, 1, 2, 3]
+    assert images[0].shape == (64, 96, 3)
+    assert images[0][10, 10, 0] > 150 > images[0][10, 80, 0]
+
+
+@pytest.mark.parametrize("aspect", [Fraction(16, 11), Fraction(8, 9)])
+def test_pixels_become_square(media: Path, backend: str, aspect: Fraction) -> None:
+    path = make_video(
+        media / f"aspect-{aspect.numerator}-{backend}.mkv", 3, aspect=aspect, size=(96, 64)
+    )
+    source = open_video(path, backend)
+    assert source.info.pixel_aspect == aspect
+    assert source.info.size == ((140, 64) if aspect > 1 else (96, 72))
+    image = next(iter(source.read())).image
+    assert image.shape[1::-1] == source.info.size
+
+
+def test_odd_sizes(media: Path, backend: str) -> None:
+    path = make_video(media / f"odd-{backend}.mkv", 3, size=(97, 65), pixels="yuv444p")
+    source = open_video(path, backend)
+    assert source.info.size == (97, 65)
+    assert numbers(source) == [0, 1, 2]
+
+
+def test_a_single_frame(media: Path, backend: str) -> None:
+    source = open_video(make_video(media / f"one-{backend}.mp4", 1), backend)
+    assert (source.info.frames, source.info.fps) == (1, 25)
+    assert numbers(source) == [0]
+    assert numbers(source, stride=5) == [0]
+
+
+def test_a_late_first_frame_is_time_zero(media: Path, backend: str) -> None:
+    times = list(range(50, 62))
+    path = make_video(media / f"late-{backend}.mkv", 12, times=times, time_base=Fraction(1, 25))
+    source = open_video(path, backend)
+    assert source.info.start == 2
+    assert [frame.time for frame in source.read()][:2] == [0, Fraction(1, 25)]
+    assert numbers(source, start=0.2, max_frames=2) == [5, 6]
+
+
+def test_what_selects_nothing_says_so(plain: Path, backend: str) -> None:
+    source = open_video(plain, backend)
+    for selection in (FrameSelection(start=30), FrameSelection(start=1.2)):
+        with pytest.raises(MediaError, match=r"plain\.mp4.*behind its end.*30 frames, 1\.200 s"):
+            source.read(selection)
+
+
+def test_a_cut_off_file_names_the_break(media: Path, backend: str) -> None:
+    whole = make_video(
+        media / f"whole-{backend}.mp4", 60, container_options={"movflags": "+faststart"}
+    )
+    path = cut_file(whole, media / f"cut-{backend}.mp4", 0.8)
+    source = open_video(path, backend)
+    found = source.info.frames
+    assert found is not None
+    assert 10 < found < 60
+    with pytest.raises(
+        MediaError, match=r"cut-.*promises 60 frames.*only \d+ frames.*copy it again"
+    ):
+        source.read()
+    assert numbers(source, end=found - 1) == list(range(found - 1))
+    assert numbers(source, max_frames=5) == [0, 1, 2, 3, 4]
+    assert "cut off" in source.warnings[0]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "avi"])
+def test_a_cut_off_file_of_other_containers(media: Path, backend: str, suffix: str) -> None:
+    whole = make_video(
+        media / f"whole-{backend}.{suffix}", 80, options={"x264-params": "bframes=0"}
+    )
+    path = cut_file(whole, media / f"cut-{backend}.{suffix}", 0.8)
+    with pytest.raises(MediaError, match=r"cut off|damaged"):
+        list(open_video(path, backend).read())
+
+
+def test_files_that_are_no_video(tmp_path: Path, sounding: Path, plain: Path, backend: str) -> None:
+    import av
+    import PIL.Image
+
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "words.mp4").write_text("not a video\n" * 100)
+    (tmp_path / "words.txt").write_text("not a video\n" * 100)
+    (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(20000))
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{plain}\n#EXT-X-ENDLIST\n")
+    PIL.Image.new("RGB", (20, 20)).save(tmp_path / "still.png")
+    PIL.Image.new("RGB", (20, 20)).save(tmp_path / "still.jpg")
+    cut_file(plain, tmp_path / "headless.mp4", 0.5)
+    with av.open(str(tmp_path / "sound.m4a"), "w") as out, av.open(str(sounding)) as given:
+        stream = out.add_stream_from_template(given.streams.audio[0])
+        for packet in given.demux(given.streams.audio[0]):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    for name, words in (
+        ("missing.mp4", "does not exist"),
+        ("empty.mp4", "is empty"),
+        ("words.mp4", "damaged, cut off or not a video"),
+        ("words.txt", "no video"),
+        ("noise.mp4", "damaged, cut off or not a video"),
+        ("list.m3u8", "no video|not a video"),
+        ("still.png", "no video"),
+        ("still.jpg", "no video"),
+        ("headless.mp4", "damaged, cut off or not a video"),
+        ("sound.m4a", "only sound"),
+        (".", "is a folder"),
+    ):
+        with pytest.raises(MediaError, match=words) as caught:
+            open_video(tmp_path / name, backend)
+        assert str(tmp_path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_strange_file_names(plain: Path, tmp_path: Path, backend: str) -> None:
+    for name in ("a b.mp4", "ö😀.mp4", "http:x.mp4", "%d.mp4", "-i.mp4", "no-suffix"):
+        path = tmp_path / name
+        path.write_bytes(plain.read_bytes())
+        assert numbers(open_video(path, backend), max_frames=2) == [0, 1]
+
+
+def test_stopping_early_leaves_nothing_open(plain: Path, backend: str) -> None:
+    import os
+
+    source = open_video(plain, backend)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        frames = iter(source.read())
+        next(frames)
+        del frames
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_unknown_backends_are_named(plain: Path, backend: str) -> None:
+    with pytest.raises(RequestError, match="pyav or decord"):
+        open_video(plain, backend + "x")

@@ -224,9 +224,16 @@ def _fill(
         file = variant.file(reference)
         place = file.locate()
         assert place is not None  # _check_present has looked
+        digest = recorded_digest(place)
+        if file.digest not in (None, digest):
+            raise ModelError(
+                f"weight file {place} is not the one that {variant.name} states (SHA-256 "
+                f"{digest[:12]}..., stated {str(file.digest)[:12]}...): it was changed or damaged; "
+                "remove it and get it again, or correct the digest in the variant"
+            )
         # What an earlier file set may be missing from a later one; nothing may stay unset.
         reports.append(apply_weights(network, read_weights(place), place, partial=True))
-        digests[str(file.path)] = recorded_digest(place)
+        digests[file.path] = digest
     unset = [name for name, value in network.state_dict().items() if value.is_meta]
     if unset:
         shown = ", ".join(unset[:3]) + (f" and {len(unset) - 3} more" if len(unset) > 3 else "")

@@ -12,7 +12,7 @@ each), C channels, h x w positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 from animate.errors import InternalError, ModelError
 from animate.models.config import Injection, Place
+
+_MARK = "_control_port"
+"""Attribute of a block that has a port, so that none is given two."""
 
 
 def cross_normalise(control: Tensor, features: Tensor, eps: float = 1e-5) -> Tensor:
@@ -47,8 +50,7 @@ class ControlPort:
     Set `control` before a call and leave it until the backward pass, if there is one, is done.
     """
 
-    def __init__(self, place: Place, weight: float | Tensor) -> None:
-        self.place = place
+    def __init__(self, weight: float | Tensor) -> None:
         self.weight = weight
         """Weight of the normalised control where `weights` does not say otherwise: a number, or a
         scalar tensor when it is learned."""
@@ -103,26 +105,41 @@ def inject(unet: Any, place: Place = "down", weight: float | Tensor = 1.0) -> It
     """Attach a `ControlPort` to `unet` for the length of the `with` block.
 
     `place` is "down" (onto what the first down block gives the next block; its skip tensors stay
-    as they are) or "mid" (onto the middle block's input). Raises `ModelError` when the UNet has no
-    such place.
+    as they are) or "mid" (onto the middle block's input). Compile the UNet inside the block, and
+    keep the block open for all clips that shall use what was compiled: compiled code does not see
+    hooks come and go. Raises `ModelError` for another place, for a place that is in use, and for a
+    UNet that is compiled already.
     """
-    port = ControlPort(place, weight)
-    # A compiled module forwards attributes to the original, whose blocks are hooked.
-    if place == "down":
-        block = unet.down_blocks[0]
-        handle = block.register_forward_hook(_after_down(port))
-    elif place == "mid":
-        block = unet.mid_block
-        handle = block.register_forward_pre_hook(_before_mid(port), with_kwargs=True)
-    else:
+    if hasattr(unet, "_orig_mod") or getattr(unet, "_compiled_call_impl", None) is not None:
         raise ModelError(
-            f"control can be injected at {' or '.join(get_args(Place))}, not at {place!r}"
+            "the UNet was compiled before control was injected, and compiled modules do not notice "
+            "new hooks: call torch.compile inside the `with inject(...)` block that it serves"
         )
+    port = ControlPort(weight)
+    block, attach = _place(unet, place)
+    if _MARK in block.__dict__:
+        raise ModelError(f"control is injected at {place!r} of this UNet already")
+    block.__dict__[_MARK] = port
+    handle = attach(port)
     try:
         yield port
     finally:
         handle.remove()
-        port.control = None
+        del block.__dict__[_MARK]
+        port.control = port.weights = None
+
+
+def _place(unet: Any, place: Place) -> tuple[Any, Callable[[ControlPort], Any]]:
+    """The block to hook, and what hooks it."""
+    if place == "down":
+        block = unet.down_blocks[0]
+        return block, lambda port: block.register_forward_hook(_after_down(port))
+    if place == "mid":
+        block = unet.mid_block
+        return block, lambda port: block.register_forward_pre_hook(
+            _before_mid(port), with_kwargs=True
+        )
+    raise ModelError(f"control can be injected at {' or '.join(get_args(Place))}, not at {place!r}")
 
 
 def learned_weight(

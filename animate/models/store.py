@@ -46,13 +46,19 @@ class ModelFile:
         return f"{self.source.repository}/{self.path}"
 
 
+def cached_digest(path: Path) -> str | None:
+    """The SHA-256 that the hub stated for a large file when it was fetched, or None.
+
+    The hub's cache stores such files under their digest.
+    """
+    target = path.resolve()
+    named = target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name)
+    return target.name if named else None
+
+
 def recorded_digest(path: Path) -> str:
     """SHA-256 of a file, without reading it where the hub's cache has it in the file's name.
 
-    The cache stores large files under their digest, which was checked when they were fetched;
-    `verify` reads them again.
+    It was checked when the file was fetched; `verify` reads the file again.
     """
-    target = path.resolve()
-    if target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name):
-        return target.name
-    return sha256(path)
+    return cached_digest(path) or sha256(path)

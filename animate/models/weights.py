@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ from animate.files import check_readable
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _SHOWN = 3
 """Names that a message spells out before it only counts."""
+
+# What torch's restricted loader says of a pickle that names a function or class.
+_CODE = re.compile(r"(?:GLOBAL|Unsupported class|reduce for) (\S+)")
 
 _log = logging.getLogger(__name__)
 
@@ -76,29 +81,28 @@ def _read_pickle(place: Path) -> Any:
     try:
         # The older format, without a zip archive, cannot be mapped into memory.
         mapped = zipfile.is_zipfile(place)
-        return torch.load(place, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as reason:
-        if "weights_only" in str(reason) or "Unsupported" in str(reason):
+        with warnings.catch_warnings():
+            # Of a pickle protocol that torch does not write; what matters is raised or read.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(place, map_location="cpu", weights_only=True, mmap=mapped)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        OSError,
+    ) as reason:
+        code = _CODE.search(str(reason))
+        if code:
             raise ModelError(
-                f"weight file {place} holds more than tensors and may run code when it is opened, "
-                f"so it was not opened ({_first_line(reason)}); use a .safetensors file, or save "
-                "its state dict alone with torch.save"
+                f"weight file {place} holds more than tensors ({code[1]}) and may run code when it "
+                "is opened, so it was not opened; use a .safetensors file, or save its state dict "
+                "alone with torch.save"
             ) from reason
-        raise _damaged(place, reason) from reason
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as reason:
-        raise _damaged(place, reason) from reason
-
-
-def _damaged(place: Path, reason: BaseException) -> ModelError:
-    return ModelError(
-        f"weight file {place} is damaged, truncated or no weight file at all "
-        f"({_first_line(reason)}); fetch it again"
-    )
-
-
-def _first_line(reason: BaseException) -> str:
-    lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(reason).__name__
+        raise ModelError(
+            f"weight file {place} is damaged, truncated or no weight file at all; fetch it again"
+        ) from reason
 
 
 def _tensors(content: Any, place: Path) -> dict[str, Tensor]:

@@ -14,13 +14,14 @@ from typing import Final
 
 import numpy as np
 
+from pose.arrays import Array, Indices
 from pose.errors import PoseError
 from pose.layout import BODY, SEEN
 from pose.retarget.affine import affine_parts, fit_affine
 from pose.retarget.limbs import transfer_limbs
 from pose.retarget.match import compare
 from pose.retarget.robust import framings
-from pose.retarget.similarity import Array, Indices, Similarity
+from pose.retarget.similarity import Similarity
 from pose.sequence import PoseSequence
 
 __all__ = ["MODES", "Retargeted", "Similarity", "affine_parts", "retarget"]

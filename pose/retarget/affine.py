@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pose.arrays import Array
 from pose.errors import PoseError
 from pose.layout import SEEN
-from pose.retarget.similarity import Array, Similarity
+from pose.retarget.similarity import Similarity
 
 # Nose, neck, shoulders, hips, knees, ankles, eyes and ears: the published choice, without arms.
 JOINTS: Final = (0, 1, 2, 5, *range(8, 18))

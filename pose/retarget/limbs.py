@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from pose.arrays import Array, Mask
 from pose.layout import (
     FACE,
     FEET,
@@ -44,7 +45,6 @@ from pose.layout import (
     RIGHT_WRIST,
     SEEN,
 )  # fmt: skip
-from pose.retarget.similarity import Array, Mask
 
 # The middle of the hips, which the layout lacks, is put behind its last point.
 _HIPS: Final = POINTS

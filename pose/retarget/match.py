@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from pose.arrays import Array, Mask
 from pose.layout import (
     BODY,
     LEFT_ANKLE,
@@ -26,7 +27,6 @@ from pose.layout import (
     RIGHT_SHOULDER,
     SEEN,
 )  # fmt: skip
-from pose.retarget.similarity import Array, Mask
 
 _POSTURE: Final = (0, 1, 2, 5, *range(8, 18))
 _HIPS: Final = [RIGHT_HIP, LEFT_HIP]

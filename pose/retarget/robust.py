@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from pose.arrays import Array, Indices
 from pose.layout import (
     BODY,
     FACE,
@@ -36,7 +37,7 @@ from pose.layout import (
     RIGHT_WRIST,
     SEEN,
 )  # fmt: skip
-from pose.retarget.similarity import Array, Indices, Similarity
+from pose.retarget.similarity import Similarity
 from pose.sequence import PoseSequence
 
 # Parts whose lengths are compared, and how much each says: long ones more than short ones, the

@@ -1,0 +1,147 @@
+"""Make estimated motion steady without moving it in time: flips, gaps, smoothing.
+
+Everything happens within shots, person by person, and looks as far ahead as back, so nothing lags.
+Frames in which a person is missing for longer than the gap limit stay without that person.
+
+Legend: F frames of one shot, 134 points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pose.arrays import Array, Mask
+from pose.errors import PoseError
+from pose.flips import repair_flips
+from pose.layout import SEEN
+from pose.sequence import PoseSequence
+
+# Beyond this many bandwidths a neighbour weighs less than a hundredth.
+_REACH = 3
+# Keeps a fit through too few neighbours from bending: curvature is only believed when several
+# frames show it. In units of one frame's full weight.
+_STIFFNESS = np.diag([0.0, 1e-6, 1e-3])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleaningOptions:
+    """What is repaired, and how much is smoothed."""
+
+    gap: float = 0.35
+    """Longest gap in seconds that is bridged, between two frames that show the point; 0 bridges
+    nothing."""
+    smoothing: float = 0.055
+    """Bandwidth in seconds: how far a frame's neighbours count (Gaussian, one standard deviation);
+    0 leaves points as estimated. Motion slower than this passes unchanged."""
+    flips: bool = True
+    """Exchange left and right where they were clearly mistaken for each other."""
+
+    def __post_init__(self) -> None:
+        for name in ("gap", "smoothing"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise PoseError(f"{name} must be 0 or more seconds, not {value}.")
+
+
+def clean(sequence: PoseSequence, options: CleaningOptions | None = None) -> PoseSequence:
+    """The sequence with flips repaired, gaps bridged and points smoothed, in this order."""
+    options = options or CleaningOptions()
+    points = sequence.points.astype(np.float64)
+    scores = sequence.scores.astype(np.float64)
+    for start, stop in sequence.shots:
+        times = sequence.times[start:stop]
+        for person in range(sequence.people):
+            shot = slice(start, stop), person
+            points[shot], scores[shot] = _clean_shot(points[shot], scores[shot], times, options)
+    return replace(sequence, points=points.astype(np.float32), scores=scores.astype(np.float32))
+
+
+def _clean_shot(
+    points: Array, scores: Array, times: Array, options: CleaningOptions
+) -> tuple[Array, Array]:
+    if options.flips:
+        points, scores = repair_flips(points, scores)
+    points, scores = bridge_gaps(points, scores, times, options.gap)
+    if options.smoothing == 0:
+        return points, scores
+    return smooth(points, scores, times, options.smoothing)
+
+
+def bridge_gaps(points: Array, scores: Array, times: Array, longest: float) -> tuple[Array, Array]:
+    """Fill points that are unseen for at most `longest` seconds between two sights of them.
+
+    A filled point lies on the line between both sights and has the lower of their scores. Points
+    are (F,134,2), scores (F,134), times (F,) in seconds.
+    """
+    points, scores = points.copy(), scores.copy()
+    for point in range(points.shape[1]):
+        seen = np.flatnonzero(scores[:, point] >= SEEN)
+        gaps = np.diff(seen) > 1
+        for before, after in zip(seen[:-1][gaps], seen[1:][gaps], strict=True):
+            # The time without a sight: between the frames just outside the gap, less one frame.
+            missing = times[after] - times[before]
+            frames = after - before - 1
+            if missing * frames / (frames + 1) > longest + 1e-6:
+                continue
+            share = ((times[before + 1 : after] - times[before]) / max(missing, 1e-9))[:, None]
+            ends = points[before, point], points[after, point]
+            points[before + 1 : after, point] = (1 - share) * ends[0] + share * ends[1]
+            scores[before + 1 : after, point] = min(scores[before, point], scores[after, point])
+    return points, scores
+
+
+def smooth(points: Array, scores: Array, times: Array, bandwidth: float) -> tuple[Array, Array]:
+    """Local quadratic regression over time, weighted by score: zero phase, irregular times welcome.
+
+    A parabola per point and frame is fitted to the frames around, seen ones only; its value at the
+    frame is the smoothed place. Unseen points stay as they are. Scores of seen points become the
+    weighted mean of their neighbours', since the drawing shades by them.
+    """
+    seen = scores >= SEEN
+    sums, products, level = _moments(points, scores, seen, times, bandwidth)
+    # Without any curvature or slope to believe (one seen frame alone) the fit is that frame.
+    fitted = np.linalg.solve(
+        sums + _STIFFNESS * np.maximum(1e-12, scores[..., None, None] ** 2), products
+    )[..., 0, :]
+    calm = np.where(seen, np.clip(level, SEEN, 1), scores)
+    return np.where(seen[..., None], fitted, points), calm
+
+
+def _moments(
+    points: Array, scores: Array, seen: Mask, times: Array, bandwidth: float
+) -> tuple[Array, Array, Array]:
+    """Normal equations of every fit, (F,134,3,3) and (F,134,3,2), and the mean score (F,134).
+
+    Neighbours are added one distance after another, so that memory grows with the frames only.
+    """
+    count, joints = scores.shape
+    sums = np.zeros((count, joints, 3, 3))
+    products = np.zeros((count, joints, 3, 2))
+    level = np.zeros((count, joints))
+    # An unseen point gets a fit that is thrown away; this keeps its equations solvable.
+    sums[~seen] = np.eye(3)
+    trust = np.where(seen, scores, 0.0) ** 2
+    for step in range(-_farthest(times, bandwidth), _farthest(times, bandwidth) + 1):
+        here = slice(max(0, -step), count - max(0, step))
+        there = slice(max(0, step), count - max(0, -step))
+        distance = (times[there] - times[here]) / bandwidth
+        weight = np.exp(-0.5 * distance**2)[:, None] * trust[there] * seen[here]
+        powers = distance[:, None] ** np.arange(3)
+        sums[here] += weight[..., None, None] * (powers[:, :, None] * powers[:, None])[:, None]
+        products[here] += (
+            weight[..., None, None] * powers[:, None, :, None] * points[there][:, :, None]
+        )
+        level[here] += weight * scores[there]
+    total = np.where(seen, sums[..., 0, 0], 1.0)
+    return sums, products, level / total
+
+
+def _farthest(times: Array, bandwidth: float) -> int:
+    """Frames to look at on each side so as to reach as far as neighbours count."""
+    if len(times) < 2:
+        return 0
+    typical = float(np.median(np.diff(times)))
+    reach = _REACH * bandwidth / max(typical, 1e-6)
+    return int(min(len(times) - 1, np.ceil(reach)))

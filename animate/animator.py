@@ -96,6 +96,7 @@ class Animator:
         seen = Size(picture.shape[1], picture.shape[0])
         variant = self.engine.components.variant
         settings = settle(request, variant, seen)
+        check_output(request.output, request.overwrite, codec=request.codec, size=settings.size)
         source = open_video(request.driving)
         with clock("poses"):
             poses = self._poses(request, settings, source, picture, progress)
@@ -249,7 +250,7 @@ def check_request(request: AnimationRequest) -> None:
     check_readable(request.driving, "driving video", MediaError)
     if request.poses is not None:
         check_readable(request.poses, "pose file", MediaError)
-    check_output(request.output, request.overwrite, codec=request.codec, size=request.size)
+    check_output(request.output, request.overwrite, codec=request.codec)
     record = sidecar_path(request.output)
     files.check_output(record, overwrite=request.overwrite, what="record", error=MediaError)
 

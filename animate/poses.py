@@ -20,6 +20,7 @@ from pose.estimators.base import Estimator
 from pose.extract import extract
 from pose.layout import POINTS
 from pose.people import choose_person
+from pose.posefile import check_source
 from pose.retarget import retarget
 from pose.sequence import PoseSequence
 
@@ -54,8 +55,9 @@ def driving_poses(
     """
     digest = sha256(request.driving)
     if request.poses is not None:
-        poses = PoseSequence.load(request.poses, source=digest)
-        return _matching(poses, source, selection, request.poses)
+        return _matching(
+            _kept_poses(request.poses, digest, progress), source, selection, request.poses
+        )
     assert estimator is not None, "an estimator is needed where no pose file is given"
     kept = _cache_file(request.runtime.cache, digest, estimator, selection)
     if kept is not None and kept.is_file():
@@ -159,6 +161,15 @@ def _placed(poses: PoseSequence, placement: Placement) -> PoseSequence:
     return replace(poses, points=placement.points(poses.points), canvas=canvas)
 
 
+def _kept_poses(path: Path, digest: str, progress: Progress) -> PoseSequence:
+    poses = PoseSequence.load(path)
+    if poses.source:
+        check_source(poses, digest, path)
+    else:
+        progress.warn(f"{path} does not say which video it is of; it is taken for this one's")
+    return poses
+
+
 def _matching(
     poses: PoseSequence, source: FrameSource, selection: FrameSelection, path: Path
 ) -> PoseSequence:
@@ -169,7 +180,8 @@ def _matching(
     sampling = source.sampling(selection)
     wanted = np.array([float(sampling.time(index)) for index in range(len(sampling.frames))])
     nearest = _nearest(poses.times, wanted)
-    tolerance = 0.5 / float(min(poses.fps, source.info.fps)) + 1e-6
+    # A frame is shown until the next one: the last may be asked for almost a frame late.
+    tolerance = 1 / float(min(poses.fps, source.info.fps)) + 1e-6
     off = np.abs(poses.times[nearest] - wanted) > tolerance
     if off.any():
         missing = float(wanted[int(np.argmax(off))])

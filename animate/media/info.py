@@ -53,6 +53,8 @@ class VideoInfo:
     """Whether fields are woven together; a full frame is made of each pair while reading."""
     transfer: str = "sdr"
     """"sdr", or "pq" or "hlg" for high dynamic range, which is tone-mapped while reading."""
+    container: str = ""
+    """The library's names for the file format, such as "mov,mp4,m4a,3gp,3g2,mj2"."""
     codec: str = ""
     """Name of the video's compression, such as "h264"."""
     pixel_format: str = ""

@@ -57,9 +57,9 @@ class PyAVSource:
         )
 
     @property
-    def timeline_ticks(self) -> np.ndarray:
-        """(frames,) int64 presentation stamps, for other readers of the same file."""
-        return self._scan.timeline.ticks
+    def complete(self) -> bool:
+        """Whether all that the file's header promises is there."""
+        return self._scan.complete
 
     def _read(self, sampling: Sampling) -> Iterator[Frame]:
         wanted = set(sampling.frames)
@@ -253,6 +253,7 @@ def _info(
         variable_rate=not timeline.regular,
         interlaced=shape.interlaced,
         transfer=shape.transfer,
+        container=container.format.name,
         codec=stream.codec_context.name,
         pixel_format=stream.pix_fmt or "",
         start=found.start,

@@ -25,6 +25,16 @@ BACKENDS = [
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 
 
+def opened(path: Path, backend: str, *, refused: bool = False) -> FrameSource:
+    """The source, or for one that decord must refuse (`refused`), the other after the refusal."""
+    if backend == "decord" and refused:
+        with pytest.raises(MediaError, match=r'decord .* use the "pyav" backend') as caught:
+            open_video(path, backend)
+        assert str(path) in str(caught.value)
+        backend = "pyav"
+    return open_video(path, backend)
+
+
 def numbers(source: FrameSource, **selection: object) -> list[int]:
     return [read_number(frame.image) for frame in source.read(FrameSelection(**selection))]  # type: ignore[arg-type]
 
@@ -111,7 +121,7 @@ def test_containers_tell_the_exact_rate(
     path = make_video(
         media / f"rate-{rate.numerator}-{backend}.{suffix}", 25, rate=rate, size=(64, 48)
     )
-    source = open_video(path, backend)
+    source = opened(path, backend, refused=suffix in ("avi", "ts"))
     assert source.info.fps == rate
     assert source.info.frames == 25
     assert numbers(source) == list(range(25))
@@ -158,7 +168,7 @@ def test_pictures_come_upright(media: Path, backend: str, degrees: int, mirrored
         rotate=(degrees, mirrored),
         picture=stored,
     )
-    source = open_video(path, backend)
+    source = opened(path, backend, refused=mirrored)
     assert source.info.size == (96, 64)
     assert (source.info.rotation, source.info.mirrored) == (
         -degrees % 360 if mirrored else degrees,  # the matrix mirrors last, the info first
@@ -217,7 +227,7 @@ def test_a_cut_off_file_names_the_break(media: Path, backend: str) -> None:
         media / f"whole-{backend}.mp4", 60, container_options={"movflags": "+faststart"}
     )
     path = cut_file(whole, media / f"cut-{backend}.mp4", 0.8)
-    source = open_video(path, backend)
+    source = opened(path, backend, refused=True)
     found = source.info.frames
     assert found is not None
     assert 10 < found < 60
@@ -237,7 +247,7 @@ def test_a_cut_off_file_of_other_containers(media: Path, backend: str, suffix: s
     )
     path = cut_file(whole, media / f"cut-{backend}.{suffix}", 0.8)
     with pytest.raises(MediaError, match=r"cut off|damaged"):
-        list(open_video(path, backend).read())
+        list(opened(path, backend, refused=True).read())
 
 
 def test_files_that_are_no_video(tmp_path: Path, sounding: Path, plain: Path, backend: str) -> None:
@@ -299,3 +309,134 @@ def test_stopping_early_leaves_nothing_open(plain: Path, backend: str) -> None:
 def test_unknown_backends_are_named(plain: Path, backend: str) -> None:
     with pytest.raises(RequestError, match="pyav or decord"):
         open_video(plain, backend + "x")
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libsvtav1", "mp4"), ("libvpx-vp9", "webm")])
+def test_other_codecs(media: Path, backend: str, codec: str, suffix: str) -> None:
+    from animate.media import open_writer
+
+    path = media / f"{codec}-{backend}.{suffix}"
+    name = {"libsvtav1": "av1", "libvpx-vp9": "vp9"}[codec]
+    with open_writer(path, size=(96, 64), fps=Fraction(25), codec=name) as writer:
+        for number in range(6):
+            writer.write(number_picture(number))
+    source = opened(path, backend, refused=name == "av1")
+    assert numbers(source) == list(range(6))
+    assert numbers(source, start=2, end=4) == [2, 3]
+
+
+def test_woven_fields_become_full_frames(media: Path, backend: str) -> None:
+    """Vertical bars that move 8 pixels a field: woven, they comb; made whole, they do not."""
+
+    def woven(number: int, size: tuple[int, int]) -> np.ndarray:
+        fields = [bars(2 * number + field, size) for field in (0, 1)]
+        picture = fields[1].copy()  # the encoder stores the lower field (odd rows) first
+        picture[1::2] = fields[0][1::2]
+        return picture
+
+    path = make_video(
+        media / f"woven-{backend}.mkv",
+        10,
+        picture=woven,
+        size=(128, 64),
+        options={"crf": "5", "flags": "+ildct+ilme"},
+    )
+    source = opened(path, backend, refused=True)
+    assert source.info.interlaced
+    frames = list(source.read())
+    assert [frame.index for frame in frames] == list(range(10))
+    for frame in frames[1:-1]:
+        grey = frame.image[..., 1].astype(int)
+        combing = np.abs(grey[1:-1] * 2 - grey[:-2] - grey[2:]).mean()
+        assert combing < 3
+        first_field = bars(2 * frame.index, (128, 64))[..., 1].astype(int)
+        assert np.abs(grey - first_field).mean() < 12
+    assert [frame.index for frame in source.read(FrameSelection(start=4, max_frames=2))] == [4, 5]
+
+
+def bars(step: int, size: tuple[int, int]) -> np.ndarray:
+    width, height = size
+    row = np.where((np.arange(width) - 8 * step) // 32 % 2, 220, 30).astype(np.uint8)
+    return np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
+
+
+@pytest.mark.parametrize(("transfer", "code"), [(16, "pq"), (18, "hlg")])
+def test_high_dynamic_range_is_tone_mapped(
+    media: Path, backend: str, transfer: int, code: str
+) -> None:
+    """Grey patches: black stays black, reference white is light, brighter light does not clip."""
+    signals = {"pq": (0.0, 0.44, 0.58, 0.75), "hlg": (0.0, 0.52, 0.75, 1.0)}[code]
+
+    def patches(_: int, size: tuple[int, int]) -> np.ndarray:
+        row = np.repeat([round(255 * signal) for signal in signals], size[0] // 4)
+        return np.broadcast_to(row[None, :, None], (size[1], size[0], 3)).astype(np.uint8)
+
+    def tagged(stream: object) -> None:
+        for name, value in (("color_trc", transfer), ("color_primaries", 9), ("colorspace", 9)):
+            setattr(stream, name, value)
+
+    path = make_video(
+        media / f"{code}-{backend}.mkv",
+        2,
+        pixels="yuv420p10le",
+        picture=patches,
+        size=(128, 64),
+        options={"crf": "1"},
+        prepare=tagged,
+    )
+    source = opened(path, backend, refused=True)
+    assert source.info.transfer == code
+    assert "HDR" in source.warnings[0]
+    image = next(iter(source.read())).image
+    black, middle, white, bright = (int(image[32, x].mean()) for x in (16, 48, 80, 112))
+    assert black < 4
+    assert 90 < middle < 215
+    assert middle < white < bright <= 255
+    assert 215 < white < 245
+    assert np.ptp(image[32, 80].astype(int)) <= 3  # grey stays grey
+
+
+def test_transparent_video_is_laid_over_white(media: Path, backend: str) -> None:
+    import PIL.Image
+
+    path = media / f"clear-{backend}.gif"
+    frames = []
+    for number in range(3):
+        frame = PIL.Image.new("P", (64, 48), 0)
+        frame.putpalette([255, 0, 0, 0, 0, 255])
+        frame.paste(1, (20, 20, 40, 40 + number))
+        frames.append(frame)
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=100, transparency=0, disposal=2
+    )
+    source = opened(path, backend, refused=True)
+    assert source.info.fps == 10
+    images = [frame.image for frame in source.read()]
+    assert images[1][5, 5].tolist() == [255, 255, 255]
+    assert images[1][30, 30].tolist() == [0, 0, 255]
+
+
+def test_damaged_frames_in_the_middle_are_held_and_told(media: Path, backend: str) -> None:
+    import av
+
+    whole = make_video(media / f"well-{backend}.mkv", 40, options={"bf": "0", "sc_threshold": "0"})
+    path = media / f"hurt-{backend}.mkv"
+    with av.open(str(whole)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(video=0)):
+            if packet.size:
+                if 10 <= number < 20:  # a whole group of pictures, its key frame included
+                    broken = av.Packet(b"\0\0\0\1" + bytes(packet.size - 4))
+                    broken.pts, broken.dts = packet.pts, packet.dts
+                    broken.time_base, broken.is_keyframe = packet.time_base, packet.is_keyframe
+                    packet = broken
+                packet.stream = stream
+                new.mux(packet)
+    source = opened(path, backend)
+    if backend == "decord":
+        with pytest.raises(MediaError, match=r'use the "pyav" backend'):
+            list(source.read())
+        return
+    frames = list(source.read())
+    assert [read_number(frame.image) for frame in frames] == [*range(10), *[9] * 10, *range(20, 40)]
+    assert "10 damaged frames" in source.warnings[-1]

@@ -127,6 +127,8 @@ def save_model(
             written = _write(partial, variant, networks, dtype)
     except FileExistsError:
         raise ModelError(f"model folder {place} exists already; choose another name") from None
+    except OSError as reason:
+        raise ModelError(f"model folder {place} cannot be written: {reason}") from reason
     return replace(written, folder=place.resolve())
 
 

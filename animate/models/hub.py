@@ -13,6 +13,7 @@ from typing import Literal
 
 from animate.errors import ModelError
 from animate.files import sha256
+from animate.models.config import Source
 from animate.models.store import ModelFile, cached_digest
 from animate.models.variants import ModelVariant
 
@@ -64,6 +65,27 @@ def verify(variant: ModelVariant) -> tuple[FileState, ...]:
 def verify_files(files: Iterable[ModelFile]) -> tuple[FileState, ...]:
     """`verify` for any files."""
     return tuple(_verified(file) for file in files)
+
+
+def dwpose_files() -> tuple[ModelFile, ...]:
+    """The two files of the DWPose estimator, pinned."""
+    from pose.estimators import dwpose
+
+    pins = (dwpose.DETECTOR, dwpose.POSE)
+    source = Source(
+        repository=dwpose.REPOSITORY,
+        revision=dwpose.REVISION,
+        licence=dwpose.LICENCE_NOTE,
+        digests={pin.name: pin.sha256 for pin in pins},
+    )
+    return tuple(ModelFile(path=pin.name, source=source, digest=pin.sha256) for pin in pins)
+
+
+def dwpose_folder() -> Path | None:
+    """The folder that holds both of DWPose's files, or None when they were not fetched."""
+    places = [file.locate() for file in dwpose_files()]
+    folders = {place.parent for place in places if place is not None}
+    return folders.pop() if None not in places and len(folders) == 1 else None
 
 
 def _verified(file: ModelFile) -> FileState:

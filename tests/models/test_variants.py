@@ -1,0 +1,181 @@
+"""Model variants as data: what is shipped, what folders may say, and the words for faults."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from animate.errors import ModelError
+from animate.models import variants
+from animate.models.store import ModelFile
+from animate.models.variants import (
+    configs_folder,
+    load_variant,
+    read_variant,
+    resolve,
+    variant_names,
+)
+from animate.values import Guidance, Size
+from tests.toy import toy_variant
+
+PUBLISHED = ("svd-v1", "svd-v2")
+
+
+def write(folder: Path, **changes) -> Path:
+    """A variant file made of the toy's, with some top-level settings changed or (None) left out."""
+    values = {**toy_variant().to_dict(), **changes}
+    folder.mkdir(exist_ok=True)
+    path = folder / "variant.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in values.items() if v is not None}))
+    return path
+
+
+def test_the_published_variants_state_the_published_constants():
+    first, second = (load_variant(name) for name in PUBLISHED)
+    assert variant_names() == ["tiny", *PUBLISHED]
+    assert (first.sampling.window, first.sampling.overlap) == (14, 4)
+    assert (second.sampling.window, second.sampling.overlap) == (24, 6)
+    assert (first.sampling.guidance, second.sampling.guidance) == (
+        Guidance(3.5, 3.5),
+        Guidance(3, 3),
+    )
+    assert (first.sizes, second.sizes) == ((Size(512, 768),), (Size(576, 1024),))
+    assert (first.injection.place, first.injection.weight) == ("mid", 1.3)
+    assert (second.injection.place, second.injection.weight) == ("down", 0.2)
+    assert (first.injection.unconditional, second.injection.unconditional) == (0.65, 0)
+    for variant in (first, second):
+        assert tuple(variant.micro_conditions) == (6, 128, 0.02)
+        assert variant.sampling.steps == 25
+        assert variant.sources["base"].gated
+        assert variant.scheduler["prediction_type"] == "v_prediction"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_files_are_named_licensed_and_where_known_pinned(name):
+    variant = load_variant(name)
+    files = list(variant.files())
+    assert len(files) == 7
+    assert all(file.source and file.source.licence for file in files)
+    pinned = {file.path for file in files if file.digest}
+    assert len(pinned) == 2
+    assert all(path.startswith("ControlNeXt-SVD/") for path in pinned)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_variant_survives_writing_and_reading(name, tmp_path):
+    variant = load_variant(name)
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(variant.to_dict()))
+    assert read_variant(path) == variant
+
+
+def test_configs_are_found_in_a_checkout_and_in_an_installed_package(monkeypatch, tmp_path):
+    assert (configs_folder() / "models" / "svd-v2.yaml").is_file()
+    installed = tmp_path / "site" / "animate" / "configs" / "models"
+    installed.mkdir(parents=True)
+    monkeypatch.setattr(variants, "__file__", str(tmp_path / "site/animate/models/variants.py"))
+    assert configs_folder() == installed.parent
+    installed.rmdir()
+    with pytest.raises(ModelError, match="install it again"):
+        configs_folder()
+
+
+def test_unknown_models_are_told_the_nearest_and_the_known(tmp_path):
+    with pytest.raises(ModelError, match=r"'svd_v2'.*did you mean 'svd-v2'\?.*auto, tiny, svd-v1"):
+        load_variant("svd_v2")
+    with pytest.raises(ModelError, match=r"has no variant\.yaml"):
+        load_variant(tmp_path)
+
+
+def test_a_folder_is_a_variant(tmp_path):
+    write(tmp_path / "mine", name="mine")
+    variant = load_variant(tmp_path / "mine")
+    assert (variant.name, variant.folder) == ("mine", (tmp_path / "mine").resolve())
+    assert all(str(file).startswith(str(tmp_path)) for file in variant.missing())
+    assert variant.missing()
+
+
+def nested(group: str, **changes):
+    return {group: {**toy_variant().to_dict()[group], **changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"windw": 3}, r"unknown setting 'windw'"),
+        (
+            nested("sampling", windo=3),
+            r"sampling: unknown setting 'windo'; did you mean 'window'\?",
+        ),
+        ({"injection": None}, r"the setting 'injection' is missing"),
+        ({"folder": "/x"}, r"unknown setting 'folder'"),
+        (nested("sampling", window="six"), r"window must be a whole number, not 'six'"),
+        (nested("sampling", window=True), r"window must be a whole number"),
+        (nested("sampling", window=0), r"window must be at least 1"),
+        (nested("sampling", overlap=4), r"overlap must be below the window of 4"),
+        (nested("sampling", guidance="high"), r"guidance 'high' is not SCALE"),
+        (nested("sampling", schedule="random"), r"schedule must be one of static"),
+        (nested("injection", place="up"), r"place must be one of down, mid, not 'up'"),
+        (nested("injection", weight=-1), r"weight must lie between 0 and 10"),
+        (nested("injection", gate="sigmoid"), r"needs controlnext\.learned_scale"),
+        (nested("controlnext", mid_groups=5), r"32 channels cannot be normalised in 5 groups"),
+        (nested("micro_conditions", noise_augmentation=-0.1), r"between 0 and 10"),
+        ({"sizes": ["65x64"]}, r"size 65x64 is not a multiple of 8"),
+        ({"sizes": []}, r"at least one size"),
+        ({"sizes": ["big"]}, r"sizes: size 'big' is not WIDTHxHEIGHT"),
+        ({"size_multiple": 0}, r"size_multiple must be positive"),
+        ({"feature_std": [1, 1]}, r"three numbers each"),
+        ({"channels_per_group": 0}, r"channels_per_group must be positive"),
+        ({"components": {}}, r"components must be unet, vae"),
+        ({"digests": {"x": "0" * 64}}, r"a file that no component has"),
+        ({"sources": {"a": {"repository": "x", "revision": "m", "licence": ""}}}, r"owner/name"),
+    ],
+)
+def test_faults_name_the_file_and_the_setting(tmp_path, changes, message):
+    write(tmp_path / "m")
+    path = tmp_path / "m" / "variant.yaml"
+    values = {**yaml.safe_load(path.read_text()), **changes}
+    path.write_text(yaml.safe_dump({k: v for k, v in values.items() if v is not None}))
+    with pytest.raises(ModelError, match=rf"variant\.yaml.*{message}"):
+        load_variant(path.parent)
+
+
+def test_a_component_may_not_name_an_unknown_source(tmp_path):
+    parts = toy_variant().to_dict()["components"]
+    parts["vae"] = {"config": "bse:vae/config.json", "weights": ["w.bin"]}
+    write(tmp_path / "m", components=parts)
+    with pytest.raises(ModelError, match=r"bse:vae/config\.json names no source"):
+        load_variant(tmp_path / "m")
+    parts["vae"] = {"weights": []}
+    write(tmp_path / "m", components=parts)
+    with pytest.raises(ModelError, match="weights must name at least one file"):
+        load_variant(tmp_path / "m")
+
+
+def test_auto_takes_the_published_model_when_it_is_here_and_says_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(variants, "bundled_folder", lambda: tmp_path / "tiny")
+    write(tmp_path / "tiny", name="tiny")
+    absent = resolve("auto")
+    assert absent.variant.name == "tiny"
+    assert "svd-v2 are not on this machine" in absent.reason
+    assert "cnx models fetch svd-v2" in absent.reason
+    (tmp_path / "file").write_bytes(b"x")
+    monkeypatch.setattr(ModelFile, "locate", lambda file: tmp_path / "file")
+    present = resolve("auto")
+    assert (present.variant.name, present.reason) == (
+        "svd-v2",
+        "svd-v2: its weights are on this machine",
+    )
+    assert resolve("svd-v1").reason == "svd-v1 was asked for"
+
+
+def test_variants_are_read_without_torch():
+    code = (
+        "import sys; from animate.models.variants import load_variant; load_variant('svd-v2');"
+        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=configs_folder().parent)

@@ -7,8 +7,6 @@ Nothing is pickled. The version rises whenever an older reader would misread the
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pose.errors import PoseError
+from pose.files import write_whole
 from pose.sequence import PoseSequence
 
 FORMAT = "cnx-pose"
@@ -30,7 +29,6 @@ def save(sequence: PoseSequence, path: str | Path) -> Path:
     The file is written beside its place and renamed into it, so that a reader never sees half of
     it. Raises `PoseError` when the folder is missing or cannot be written.
     """
-    path = Path(path)
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -39,21 +37,7 @@ def save(sequence: PoseSequence, path: str | Path) -> Path:
     }
     arrays: dict[str, Any] = {name: getattr(sequence, name) for name in _ARRAYS}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as file:
-            np.savez_compressed(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PoseError(
-            f"The pose file {path} cannot be written: {error.strerror or error}; choose a folder "
-            "that exists and has room."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_whole(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def load(path: str | Path, *, source: str | None = None) -> PoseSequence:

@@ -1,0 +1,146 @@
+"""OpenPose's JSON: one file a frame, in a folder, with 25 (BODY_25) or 18 (COCO) body points.
+
+BODY_25 has the feet and the middle of the hips; COCO-18 has neither, so feet are lost in it. Faces
+have 70 points there: ours and two pupils, which are left absent. The files know neither the size of
+the picture nor the frame rate. `person_id` holds the number of the person, where OpenPose itself
+writes -1.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from pose.errors import PoseError
+from pose.formats.points import (
+    People,
+    Points,
+    from_list,
+    people_of,
+    rate,
+    read_json,
+    sequence_of,
+    to_list,
+    write_json,
+)
+from pose.layout import BODY, FACE, FEET, LEFT_HAND, LEFT_HIP, POINTS, RIGHT_HAND, RIGHT_HIP
+from pose.sequence import PoseSequence
+
+# Our index of each BODY_25 point; the middle of the hips, number 8, is not one of ours.
+_MIDDLE_OF_HIPS: Final = 8
+_BODY_25: Final = (*range(8), -1, *range(8, 24))
+_OURS_25: Final = [i for i in range(25) if i != _MIDDLE_OF_HIPS]
+_FACE_POINTS: Final = 70
+BODIES: Final = ("body25", "coco18")
+
+
+def export_openpose(
+    sequence: PoseSequence, folder: str | Path, *, body: str = "body25", name: str = "pose"
+) -> list[Path]:
+    """Write `NAME_000000000000_keypoints.json` and so on into the folder, which is made if missing.
+
+    Raises `PoseError` for an unknown body, or when a file cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PoseError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    written = []
+    for frame in range(sequence.frames):
+        people = [
+            {"person_id": [number], **person_record(points, body=body)}
+            for number, points in people_of(sequence, frame).items()
+        ]
+        path = folder / f"{name}_{frame:012d}_keypoints.json"
+        written.append(write_json({"version": 1.3, "people": people}, path))
+    return written
+
+
+def import_openpose(
+    place: str | Path, *, canvas: tuple[int, int], fps: Fraction | None
+) -> PoseSequence:
+    """Read a folder of frames, in the order of their names, or one frame's file.
+
+    Points are in pixels of `canvas` (width, height). People are told apart by `person_id` where it
+    is given, else by their order in the file. Raises `PoseError` naming the file that is wrong.
+    """
+    place = Path(place)
+    files = sorted(place.glob("*.json")) if place.is_dir() else [place]
+    if not files:
+        raise PoseError(f"The folder {place} holds no .json file; give the folder of the frames.")
+    frames = [read_frame(read_json(file), str(file)) for file in files]
+    still = Fraction(1) if len(files) == 1 else None
+    return sequence_of(frames, canvas=canvas, fps=rate(fps or still, str(place)))
+
+
+def read_frame(record: Any, where: str) -> People:
+    """The people of one frame's record. Raises `PoseError` naming `where` if it is none."""
+    if not isinstance(record, dict) or not isinstance(record.get("people"), list):
+        raise PoseError(f"{where} is not an OpenPose frame: it has no list of people.")
+    people: People = {}
+    for index, person in enumerate(record["people"]):
+        own = f"{where}, person {index}"
+        if not isinstance(person, dict):
+            raise PoseError(f"{own}: not a record of keypoints.")
+        number = _number(person.get("person_id"), index)
+        if number in people:
+            raise PoseError(f"{own}: a second person with person_id {number}.")
+        people[number] = read_person(person, own)
+    return people
+
+
+def person_record(points: Points, *, body: str) -> dict[str, list[float]]:
+    """One person (134,3) as OpenPose's lists. Raises `PoseError` for an unknown body."""
+    if body not in BODIES:
+        raise PoseError(f"Unknown OpenPose body {body!r}; choose {' or '.join(BODIES)}.")
+    face = np.zeros((_FACE_POINTS, 3))
+    face[:68] = points[FACE]
+    return {
+        "pose_keypoints_2d": to_list(_body_25(points) if body == "body25" else points[BODY]),
+        "face_keypoints_2d": to_list(face),
+        "hand_left_keypoints_2d": to_list(points[LEFT_HAND]),
+        "hand_right_keypoints_2d": to_list(points[RIGHT_HAND]),
+        "pose_keypoints_3d": [],
+        "face_keypoints_3d": [],
+        "hand_left_keypoints_3d": [],
+        "hand_right_keypoints_3d": [],
+    }
+
+
+def read_person(record: dict[str, Any], where: str) -> Points:
+    """One person (134,3) from OpenPose's lists. Raises `PoseError` naming what is wrong."""
+    points = np.zeros((POINTS, 3))
+    body = from_list(record.get("pose_keypoints_2d"), (25, 18), f"{where}, pose_keypoints_2d")
+    if len(body) == 25:
+        points[BODY.start : FEET.stop] = body[_OURS_25]
+    else:
+        points[BODY] = body
+    lists = (
+        ("face_keypoints_2d", FACE, (_FACE_POINTS, 68)),
+        ("hand_left_keypoints_2d", LEFT_HAND, (21,)),
+        ("hand_right_keypoints_2d", RIGHT_HAND, (21,)),
+    )
+    for name, part, lengths in lists:
+        found = from_list(record.get(name), lengths, f"{where}, {name}")
+        points[part] = found[: part.stop - part.start]
+    return points
+
+
+def _body_25(points: Points) -> Points:
+    body = points[list(_BODY_25)].copy()
+    right, left = points[RIGHT_HIP], points[LEFT_HIP]
+    body[_MIDDLE_OF_HIPS] = (right + left) / 2
+    body[_MIDDLE_OF_HIPS, 2] = min(right[2], left[2])
+    return np.asarray(body)
+
+
+def _number(person_id: Any, index: int) -> int:
+    """OpenPose writes [-1] when it does not track people."""
+    if isinstance(person_id, list) and len(person_id) == 1:
+        person_id = person_id[0]
+    good = type(person_id) is int and 0 <= person_id < 1000
+    return person_id if good else index

@@ -1,0 +1,46 @@
+"""What a person should know of a sequence, in numbers and in words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pose.layout import PARTS, SEEN
+from pose.sequence import PoseSequence
+
+
+def absences(sequence: PoseSequence, person: int) -> tuple[tuple[int, int], ...]:
+    """(start, stop) of every stretch of frames without the person, in order."""
+    absent = np.concatenate([[False], ~sequence.present[:, person], [False]])
+    edges = np.flatnonzero(np.diff(absent.astype(np.int8)))
+    return tuple((int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True))
+
+
+def describe(sequence: PoseSequence) -> tuple[str, ...]:
+    """Lines for a terminal: the clip, then each person's presence, gaps and seen parts."""
+    width, height = sequence.canvas
+    lines = [
+        f"{sequence.frames} frames of {width}x{height} at {float(sequence.fps):g} frames a second, "
+        f"{sequence.people} people, {len(sequence.cuts)} cuts"
+    ]
+    empty = int((~sequence.present.any(axis=1)).sum())
+    if empty:
+        lines.append(f"nobody is seen in {empty} of {sequence.frames} frames; they stay empty")
+    lines += [_person(sequence, person) for person in range(sequence.people)]
+    return tuple(lines)
+
+
+def _person(sequence: PoseSequence, person: int) -> str:
+    gaps = absences(sequence, person)
+    there = sequence.present[:, person]
+    text = f"person {person}: in {int(there.sum())} of {sequence.frames} frames"
+    if gaps:
+        longest = max(gaps, key=lambda gap: gap[1] - gap[0])
+        text += (
+            f", {len(gaps)} gaps, the longest {longest[1] - longest[0]} frames from frame "
+            f"{longest[0]}"
+        )
+    if there.any():
+        scores = sequence.scores[there, person]
+        seen = [f"{name} {(scores[:, part] >= SEEN).mean():.0%}" for name, part in PARTS.items()]
+        text += "; seen: " + ", ".join(seen)
+    return text

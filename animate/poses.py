@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -102,19 +103,26 @@ def reference_pose(
     if request.retarget == "none" or estimator is None:
         return _nobody(image)
     poses = extract([image], estimator, fps=Fraction(1), source=sha256(request.reference))
+    return person_of(poses, "main", request.reference)
+
+
+def person_of(poses: PoseSequence, choice: str, path: Path) -> PoseSequence:
+    """The poses of one person: `main`, `left`, `right` or a number.
+
+    Raises PoseError naming the file when nobody is seen in any frame, or there is no such person.
+    """
     if not poses.present.any():
         raise PoseError(
-            f"no person was found in {request.reference}; choose a picture in which one is "
-            "clearly seen, or use --retarget none to take the driving poses as they are"
+            f"no person was found in {path}; choose one in which a person is clearly seen"
         )
-    return poses.person(choose_person(poses, "main"))
+    return poses.person(choose_person(poses, choice))
 
 
 def _nobody(image: np.ndarray) -> PoseSequence:
     height, width = image.shape[:2]
     return PoseSequence(
-        points=np.zeros((1, 0, POINTS, 2)),
-        scores=np.zeros((1, 0, POINTS)),
+        points=np.zeros((1, 0, POINTS, 2), np.float32),
+        scores=np.zeros((1, 0, POINTS), np.float32),
         canvas=(width, height),
         fps=Fraction(1),
         times=np.zeros(1),
@@ -131,12 +139,7 @@ def clip_poses(
 
     Raises PoseError when nobody is seen in any driving frame, or the person named is not there.
     """
-    if not driving.present.any():
-        raise PoseError(
-            f"no person was found in any frame of {request.driving}; choose a video in which one "
-            "is clearly seen, or name the poses with --poses"
-        )
-    chosen = driving.person(choose_person(driving, request.person))
+    chosen = person_of(driving, request.person, request.driving)
     absent = int((~chosen.present[:, 0]).sum())
     warnings: list[str] = []
     if absent:
@@ -191,6 +194,23 @@ def _matching(
             "extract the poses again without --start, --end or --max-frames"
         )
     return poses.select([int(index) for index in nearest], fps=sampling.fps)
+
+
+def frames_of_poses(source: FrameSource, poses: PoseSequence, path: Path) -> Iterator[np.ndarray]:
+    """The picture of each frame of `poses`, by its time: a picture is held until the next.
+
+    Raises PoseError when the video ends before the poses do.
+    """
+    shown: np.ndarray | None = None
+    pictures = source.read()
+    coming = next(pictures, None)
+    slack = 0.5 / float(source.info.fps)
+    for time in poses.times:
+        while coming is not None and float(coming.time) <= time + slack:
+            shown, coming = coming.image, next(pictures, None)
+        if shown is None or (coming is None and time > float(source.info.duration or time) + slack):
+            raise PoseError(f"{path} goes on to {time:.3f} s, where {source.info.path} has ended")
+        yield shown
 
 
 def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ FLOORS = (
     ("models",),
     ("settings",),
     ("sampling", "poses", "control"),
-    ("pipeline",),
+    ("pipeline", "pose_tools"),
     ("sidecar",),
     ("animator",),
     ("parity", "metrics"),

@@ -1,0 +1,99 @@
+"""What `cnx pose` does: pose files from videos and pictures, previews, and fitting to a picture."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+from animate.files import sha256
+from animate.media import FrameSelection, open_video, open_writer, read_image, write_png
+from animate.media.info import Image
+from animate.poses import extract_poses, frames_of_poses, person_of
+from animate.progress import Progress
+from pose.clean import clean
+from pose.errors import PoseError
+from pose.estimators.base import Estimator
+from pose.extract import extract
+from pose.people import summaries
+from pose.preview import overlay_frames, sheet
+from pose.retarget import Retargeted, retarget
+from pose.sequence import PoseSequence
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def extract_file(
+    path: Path, selection: FrameSelection, estimator: Estimator, progress: Progress
+) -> PoseSequence:
+    """The poses of everybody in a video, or in a still image as one frame, as estimated.
+
+    Raises MediaError when the file cannot be read.
+    """
+    if path.suffix.lower() in _PICTURES:
+        return extract([read_image(path)], estimator, fps=Fraction(1), source=sha256(path))
+    return extract_poses(open_video(path), selection, estimator, progress, sha256(path))
+
+
+def save(poses: PoseSequence, path: Path) -> Path:
+    """Write a pose file. Raises PoseError for a name that is none."""
+    if path.suffix.lower() != ".npz":
+        raise PoseError(f"{path}: a pose file's name ends in .npz; cnx pose convert writes others")
+    return poses.save(path)
+
+
+def describe(poses: PoseSequence) -> list[str]:
+    """Who is in the poses and what is missing, in lines for a person."""
+    seconds = poses.frames / float(poses.fps)
+    lines = [f"{poses.frames} frames, {seconds:.2f} s, {len(poses.cuts)} cuts"]
+    if not poses.people:
+        lines.append("nobody was found in any frame")
+    people = summaries(poses)
+    seen = [f"person {p.name}: seen in {p.frames} of {poses.frames} frames" for p in people]
+    return lines + seen
+
+
+def draw_preview(
+    poses_file: Path, output: Path, video: Path | None, progress: Progress, overwrite: bool
+) -> None:
+    """A contact sheet if `output` ends in .png, a video of every frame otherwise.
+
+    Raises PoseError or MediaError when a file cannot be used or the video is another one.
+    """
+    poses = PoseSequence.load(poses_file, source=sha256(video) if video else None)
+    pictures = frames_of_poses(open_video(video), poses, poses_file) if video else None
+    if output.suffix.lower() == ".png":
+        with progress.stage("preview", None):
+            write_png(output, sheet(pictures, poses))
+        return
+    frames = overlay_frames(pictures, poses)
+    first = next(frames, None)
+    if first is None:
+        raise PoseError(f"{poses_file} holds no frame to show")
+    with (
+        progress.stage("preview", poses.frames) as stage,
+        open_writer(output, size=_size(first), fps=poses.fps, overwrite=overwrite) as writer,
+    ):
+        writer.write(first)
+        stage.advance()
+        for frame in frames:
+            writer.write(frame)
+            stage.advance()
+
+
+def _size(picture: Image) -> tuple[int, int]:
+    return picture.shape[1], picture.shape[0]
+
+
+def retarget_file(
+    poses_file: Path, image: Path, estimator: Estimator, *, mode: str, person: str
+) -> Retargeted:
+    """Poses cleaned and laid onto the main person of a picture.
+
+    Raises PoseError when nobody is seen in either.
+    """
+    driving = person_of(PoseSequence.load(poses_file), person, poses_file)
+    picture = read_image(image)
+    reference = extract([picture], estimator, fps=Fraction(1), source=sha256(image))
+    if mode != "none":
+        reference = person_of(reference, "main", image)
+    return retarget(clean(driving), reference, mode=mode)

@@ -40,8 +40,8 @@ class CutOptions:
     colours: float = 0.18
     """Least share of the picture in other colours, in [0,1]."""
     jump: float = 1.5
-    """How many times the median residual of the recent frames: fast motion goes on, a cut is
-    alone."""
+    """How many times the median residual of the recent frames at least: fast motion goes on, a cut
+    is alone."""
 
     def __post_init__(self) -> None:
         if self.residual <= 0 or self.jump < 0 or not 0 <= self.colours <= 1:
@@ -62,7 +62,7 @@ def mark_cuts(
     for frame in frames:
         now = _small(frame)
         if held is not None and before is not None:
-            flash = not _differs(before, now, options, ())
+            flash = not _differs(before, now, options, None)
             yield held[0], not flash
             if not flash:
                 before = held[1]
@@ -86,16 +86,19 @@ def _differs(
     before: NDArray[np.float32],
     now: NDArray[np.float32],
     options: CutOptions,
-    recent: deque[float] | tuple[()],
+    recent: deque[float] | None,
 ) -> bool:
-    """Whether `now` is another scene than `before`; notes its residual in `recent`."""
-    rest = residual(before, now)
+    """Whether `now` is another scene than `before`; notes its residual in `recent`.
+
+    Residuals take milliseconds, so that they are only looked at where colours changed; without,
+    what is noted is 0.
+    """
+    changed = other_colours(before, now) >= options.colours
+    rest = residual(before, now) if changed else 0.0
     usual = float(np.median(recent)) if recent else 0.0
-    if isinstance(recent, deque):
+    if recent is not None:
         recent.append(rest)
-    if rest < max(options.residual, options.jump * usual):
-        return False
-    return other_colours(before, now) >= options.colours
+    return changed and rest >= max(options.residual, options.jump * usual)
 
 
 def _small(frame: Picture) -> NDArray[np.float32]:

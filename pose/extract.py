@@ -124,6 +124,10 @@ class _Clock:
                 )
             self.times.append(self._next_time())
             yield picture
+        if self._given is not None and next(self._given, None) is not None:
+            raise PoseError(
+                f"There are more times than frames, of which there are {len(self.times)}."
+            )
 
     def _next_time(self) -> float:
         if self._given is None:

@@ -149,7 +149,11 @@ class Tracker:
     def _assign(
         self, points: NDArray[np.float32], scores: NDArray[np.float32], time: float
     ) -> dict[int, _Track]:
-        """The open track of each slot that has one: the best total similarity (Hungarian)."""
+        """The open track of each slot that has one: the likeliest assignment (Hungarian).
+
+        Costs are logarithms. Summed as they are, similarities would give one person a perfect
+        match at the price of a hopeless one for the other, where two people move side by side.
+        """
         similar = np.zeros((len(self._open), len(points)))
         for row, track in enumerate(self._open):
             slack = 1 + self._options.widening * max(0.0, time - track.time)
@@ -157,7 +161,8 @@ class Tracker:
                 similar[row, slot] = similarity(
                     (track.points, track.scores), (points[slot], scores[slot]), slack=slack
                 )
-        rows, slots = linear_sum_assignment(-similar)
+        hopeless = self._options.similarity / 2
+        rows, slots = linear_sum_assignment(-np.log(np.maximum(similar, hopeless)))
         return {
             int(slot): self._open[row]
             for row, slot in zip(rows, slots, strict=True)

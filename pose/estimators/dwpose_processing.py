@@ -41,7 +41,7 @@ def detector_input(frame: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float
     """
     height, width = frame.shape[:2]
     scale = min(DETECTOR_SIDE / height, DETECTOR_SIDE / width)
-    size = (int(width * scale), int(height * scale))
+    size = (max(1, int(width * scale)), max(1, int(height * scale)))
     picture = np.full((DETECTOR_SIDE, DETECTOR_SIDE, 3), _PADDING, np.uint8)
     picture[: size[1], : size[0]] = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
     return picture.transpose(2, 0, 1)[None].astype(np.float32), scale

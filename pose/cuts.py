@@ -66,7 +66,6 @@ def mark_cuts(
             yield held[0], not flash
             if not flash:
                 before = held[1]
-                recent.clear()
             held = None
         if before is not None and _differs(before, now, options, recent):
             held = (frame, now)

@@ -67,8 +67,15 @@ STYLES: Final = {
     "published": Style(short_side=2160, enlarged=True, shaded=True, swapped=True),
     "canonical": Style(short_side=512, enlarged=False, shaded=False, swapped=False),
     "small": Style(
-        short_side=384, enlarged=True, shaded=True, swapped=False,
-        limb=5, joint=5, edge=3, dot=2, smooth=True,
+        short_side=384,
+        enlarged=True,
+        shaded=True,
+        swapped=False,
+        limb=5,
+        joint=5,
+        edge=3,
+        dot=2,
+        smooth=True,
     ),  # fmt: skip
 }
 

@@ -74,7 +74,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
         raise PoseError(f"There is no pose file {path}; check the name.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, since numpy leaves a file open that turns out to be damaged.
+        with path.open("rb") as raw:
+            file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile) or "header" not in file.files:
                 raise PoseError(f"{path} is not a pose file; `cnx pose extract` writes one.")
             header = json.loads(file["header"].tobytes().decode())

@@ -8,23 +8,25 @@ found from body proportions, so that outliers, unseen joints and half bodies do 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from pose.arrays import Array, Indices
+from pose.arrays import Array
 from pose.errors import PoseError
 from pose.layout import BODY, SEEN
 from pose.retarget.affine import affine_parts, fit_affine
 from pose.retarget.limbs import transfer_limbs
 from pose.retarget.match import compare
-from pose.retarget.robust import framings
+from pose.retarget.robust import Framing, framings
 from pose.retarget.similarity import Similarity
 from pose.sequence import PoseSequence
 
 __all__ = ["MODES", "Retargeted", "Similarity", "affine_parts", "retarget"]
+
+
+MODES: Final = ("none", "affine", "robust", "limbs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,74 +61,35 @@ def retarget(driving: PoseSequence, reference: PoseSequence, mode: str = "robust
     _check_people(driving, reference)
     place, joints = _person(reference)
     points, scores = _person(driving)
-    scale, moved = _MOVERS[mode](driving, points, scores, reference, place[0], joints[0])
-    width, height = reference.canvas
-    match = compare(moved, scores, place[0], joints[0], (width, height))
+    fits = (_affine if mode == "affine" else framings)(driving, points, scores, reference)
+    placed, moved = points.copy(), points.copy()
+    for frames, fit in fits:
+        placed[frames] = moved[frames] = fit(points[frames])
+        if mode == "limbs":
+            moved[frames] = transfer_limbs(placed[frames], scores[frames], place[0], joints[0])
+    match = compare(moved, placed, scores, place[0], joints[0], reference.canvas)
     sequence = replace(
         driving.person(0), points=moved[:, None].astype(np.float32), canvas=reference.canvas
     )
     return Retargeted(
         sequence=sequence,
         mode=mode,
-        scale=scale,
+        scale=max(fits, key=lambda framing: len(framing[0]))[1].scale,
         mismatch=match.mismatch,
         warnings=(*_surplus_people(driving, reference), *match.warnings),
     )
 
 
 def _affine(
-    driving: PoseSequence,
-    points: Array,
-    scores: Array,
-    reference: PoseSequence,
-    place: Array,
-    joints: Array,
-) -> tuple[float, Array]:
+    driving: PoseSequence, points: Array, scores: Array, reference: PoseSequence
+) -> list[Framing]:
     # The published fit takes the frames that show exactly one person. Where there is none it fails;
     # every frame that shows the main person serves here instead.
     alone = driving.present[:, 0] & (driving.present.sum(axis=1) == 1)
     used = alone if alone.any() else driving.present[:, 0]
-    similarity = fit_affine(points[used][:, BODY], scores[used][:, BODY], place[BODY], joints[BODY])
-    return similarity.scale, similarity(points)
-
-
-def _robust(
-    driving: PoseSequence,
-    points: Array,
-    scores: Array,
-    reference: PoseSequence,
-    place: Array,
-    joints: Array,
-) -> tuple[float, Array]:
-    moved = points.copy()
-    found = framings(driving, points, scores, place, joints, reference.canvas)
-    for frames, similarity in found:
-        moved[frames] = similarity(points[frames])
-    return _longest(found).scale, moved
-
-
-def _limbs(
-    driving: PoseSequence,
-    points: Array,
-    scores: Array,
-    reference: PoseSequence,
-    place: Array,
-    joints: Array,
-) -> tuple[float, Array]:
-    moved = points.copy()
-    found = framings(driving, points, scores, place, joints, reference.canvas)
-    for frames, similarity in found:
-        moved[frames] = transfer_limbs(similarity(points[frames]), scores[frames], place, joints)
-    return _longest(found).scale, moved
-
-
-_Mover = Callable[[PoseSequence, Array, Array, PoseSequence, Array, Array], tuple[float, Array]]
-_MOVERS: Final[dict[str, _Mover]] = {"affine": _affine, "robust": _robust, "limbs": _limbs}
-MODES: Final = ("none", *_MOVERS)
-
-
-def _longest(found: list[tuple[Indices, Similarity]]) -> Similarity:
-    return max(found, key=lambda framing: len(framing[0]))[1]
+    place, joints = _person(reference)
+    fit = fit_affine(points[used][:, BODY], scores[used][:, BODY], place[0, BODY], joints[0, BODY])
+    return [(np.arange(len(points)), fit)]
 
 
 def _person(sequence: PoseSequence) -> tuple[Array, Array]:
@@ -147,7 +110,8 @@ def _fitted_into(driving: PoseSequence, reference: PoseSequence) -> Retargeted:
     if driving.people and reference.people and reference.present[0, 0]:
         place, joints = _person(reference)
         scores = driving.scores[:, 0].astype(np.float64)
-        match = compare(points[:, 0], scores, place[0], joints[0], (width, height))
+        own = points[:, 0]
+        match = compare(own, own, scores, place[0], joints[0], reference.canvas)
         mismatch, warnings = match.mismatch, match.warnings
     sequence = replace(driving, points=points.astype(np.float32), canvas=reference.canvas)
     return Retargeted(

@@ -55,12 +55,21 @@ class Match:
 
 
 def compare(
-    placed: Array, scores: Array, place: Array, joints: Array, canvas: tuple[int, int]
+    moved: Array,
+    placed: Array,
+    scores: Array,
+    place: Array,
+    joints: Array,
+    canvas: tuple[int, int],
 ) -> Match:
-    """Compare a placed driver (F,134,2) with the reference (134,2), both in reference pixels."""
+    """Compare the driver (F,134,2) with the reference (134,2), both in reference pixels.
+
+    `moved` is the result; `placed` is the driver only scaled and shifted, by whose own limbs the
+    posture is told.
+    """
     seen = scores[:, BODY] >= SEEN
     there = seen.sum(axis=1) >= 3
-    points, seen = placed[there][:, BODY], seen[there]
+    points, own, seen = moved[there][:, BODY], placed[there][:, BODY], seen[there]
     shown = seen.mean(axis=0) >= _SHOWN if len(seen) else np.zeros(18, bool)
     theirs = joints[BODY] >= SEEN
     pose = _distance(points, seen, place[BODY], theirs)
@@ -70,7 +79,7 @@ def compare(
     mismatch = 1 - (1 - pose) * (1 - coverage)
     remarks = [
         *_different_parts(shown, theirs),
-        *_postures(points, seen, place[BODY], theirs),
+        *_postures(own, seen, place[BODY], theirs),
         *_directions(points, seen, place[BODY], theirs),
         *_out_of_picture(points, seen, theirs, canvas),
     ]

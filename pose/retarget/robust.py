@@ -69,24 +69,22 @@ Framing = tuple[Indices, Similarity]
 
 
 def framings(
-    driving: PoseSequence,
-    points: Array,
-    scores: Array,
-    place: Array,
-    joints: Array,
-    canvas: tuple[int, int],
+    driving: PoseSequence, points: Array, scores: Array, reference: PoseSequence
 ) -> list[Framing]:
     """The fit of every stretch of frames that has one framing: (frame numbers, fit).
 
     Shots that fit as the longest does are one framing, so that a cut found by mistake moves
-    nothing; a shot framed otherwise (a close-up) gets its own. Points are (F,134,2), the reference
-    (134,2), scores likewise.
+    nothing; a shot framed otherwise (a close-up) gets its own. `points` (F,134,2) and `scores`
+    (F,134) are the driving person's.
     """
+    place = reference.points[0, 0].astype(np.float64)
+    joints = reference.scores[0, 0].astype(np.float64)
     shots = [np.arange(start, stop) for start, stop in driving.shots]
     own = [fit_robust(points[shot], scores[shot], place, joints) for shot in shots]
     fitted = [i for i, fit in enumerate(own) if fit is not None]
     if not fitted:
-        return [(np.arange(len(points)), _fallback(points, scores, place, joints, driving, canvas))]
+        height_ratio = reference.canvas[1] / driving.canvas[1]
+        return [(np.arange(len(points)), _fallback(points, scores, place, joints, height_ratio))]
     main = max(fitted, key=lambda i: len(shots[i]))
     size = _size(place, joints)
 
@@ -184,14 +182,12 @@ def _fallback(
     scores: Array,
     place: Array,
     joints: Array,
-    driving: PoseSequence,
-    canvas: tuple[int, int],
+    scale: float,
 ) -> Similarity:
-    """Nothing to measure a scale by: as tall as the pictures are, on a joint in common or centred.
+    """Nothing to measure a scale by: `scale` itself, on a joint in common, else middle on middle.
 
     The comparison that follows warns that the two people show nothing in common.
     """
-    scale = canvas[1] / driving.canvas[1]
     shift = _shift(points, scores, place, joints, scale)
     if shift is None:
         seen = points[scores >= SEEN]

@@ -38,7 +38,8 @@ class IdealNetwork:
     def __call__(self, sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
         self.calls.append(call)
         sigma2 = torch.exp(8 * call.timestep.double())
-        mean = torch.stack([self.mean[list(window.frames)] for window in call.windows])
+        # One by one: an index made of a list would be uploaded, and a GPU waited for.
+        mean = torch.stack([torch.stack([self.mean[f] for f in w.frames]) for w in call.windows])
         noisy = sample_WSCHW.double() * (sigma2 + 1).sqrt()
         clean = (self.spread**2 * noisy + sigma2 * mean) / (self.spread**2 + sigma2)
         return ((noisy / (sigma2 + 1) - clean) * ((sigma2 + 1) / sigma2).sqrt()).float()

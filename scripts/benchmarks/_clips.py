@@ -1,0 +1,172 @@
+"""Clips of the bundled model for benchmarks: rendered people whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animate.control import ControlFrames
+from animate.models.components import Components, load_components
+from animate.models.injection import inject, learned_weight
+from animate.models.variants import load_variant
+from animate.sampling.conditioning import Conditioning, encode_reference
+from animate.sampling.denoise import Predict, denoise
+from animate.sampling.guidance import NoiseInterval, step_scales
+from animate.sampling.network import ControlEncoder, GuidedUNet
+from animate.sampling.schedules import Levels, Solver, call_sigmas, make_scheduler
+from animate.sampling.shortcuts import cached_features
+from animate.training.characters import render_clip
+from animate.values import Guidance, Size
+from pose.sequence import PoseSequence
+from temporal.constant_attention import constant_cross_attention
+from temporal.noise import frame_noise
+from temporal.published import PUBLISHED, published_plan
+from temporal.vae import DecodeOptions, decode_frames
+from temporal.windows import WindowPlan, plan_windows
+
+# Far from the seeds that training data start from.
+_FIRST_SEED = 900_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One person to animate. F frames of H x W pixels.
+
+    Attributes:
+        conditioning: of the reference picture.
+        drawn: (F,3,H,W) control frames in [0,1].
+        truth: (F,3,H,W) float32 in [0,1], the person really in these poses.
+    """
+
+    conditioning: Conditioning
+    drawn: Tensor
+    truth: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way to sample; None is the variant's own setting."""
+
+    schedule: str | None = None
+    weights: str | None = None
+    overlap: int | None = None
+    steps: int | None = None
+    solver: Solver = "euler"
+    levels: Levels = "model"
+    guidance: Guidance | None = None
+    interval: NoiseInterval | None = None
+    every: int = 1
+
+
+class Studio:
+    """The bundled model, ready to make clips."""
+
+    def __init__(self, name: str = "tiny") -> None:
+        self.parts: Components = load_components(load_variant(name))
+        self.variant = self.parts.variant
+        self.size: Size = self.variant.sizes[0]
+
+    def case(self, number: int, frames: int) -> Case:
+        """A person and a motion that no training has seen; the same for the same number."""
+        take = render_clip(_FIRST_SEED + number, frames, (self.size.width, self.size.height))
+        return Case(
+            conditioning=self.encode(take.reference),
+            drawn=self.draw(take.points, take.scores)(range(frames)),
+            truth=torch.from_numpy(take.frames).permute(0, 3, 1, 2).float() / 255,
+        )
+
+    def encode(self, picture: np.ndarray) -> Conditioning:
+        """What the UNet is told of a reference picture (H,W,3) uint8."""
+        return encode_reference(
+            picture,
+            image_encoder=self.parts.image_encoder,
+            vae=self.parts.vae,
+            feature_mean=self.variant.feature_mean,
+            feature_std=self.variant.feature_std,
+            micro_conditions=tuple(self.variant.micro_conditions),
+            noise=frame_noise([2**31], (3, self.size.height, self.size.width), 0),
+        )
+
+    def draw(self, points: np.ndarray, scores: np.ndarray) -> ControlFrames:
+        """Control frames of poses (F,134,2) with scores (F,134)."""
+        poses = PoseSequence(
+            points=points[:, None],
+            scores=scores[:, None],
+            canvas=(self.size.width, self.size.height),
+            fps=Fraction(12),
+            times=np.arange(len(points)) / 12,
+        )
+        return ControlFrames(poses, self.size, self.variant.pose_style)
+
+    def plan(self, way: Way, frames: int, calls: int) -> WindowPlan:
+        """The windows of a way."""
+        own = self.variant.sampling
+        schedule = way.schedule or own.schedule
+        overlap = own.overlap if way.overlap is None else way.overlap
+        if schedule in PUBLISHED:
+            return published_plan(schedule, frames, window=own.window, overlap=overlap, steps=calls)
+        return plan_windows(
+            frames,
+            window=own.window,
+            overlap=overlap,
+            steps=calls,
+            schedule=schedule,  # type: ignore[arg-type]
+            weights=way.weights or own.fusing,  # type: ignore[arg-type]
+        )
+
+    def sample(
+        self, conditioning: Conditioning, drawn: Tensor | ControlFrames, way: Way, seed: int = 0
+    ) -> Tensor:
+        """Latents (F,C,h,w) of a clip."""
+        own, frames, unet = self.variant.sampling, len(drawn), self.parts.unet
+        scheduler = make_scheduler(
+            self.variant.scheduler, way.steps or own.steps, solver=way.solver, levels=way.levels
+        )
+        plan = self.plan(way, frames, len(scheduler.timesteps))
+        guidance = way.guidance or own.guidance
+        weight = learned_weight(self.variant.injection, self.parts.controlnext)
+        with ExitStack() as stack:
+            port = stack.enter_context(inject(unet, self.variant.injection.place, weight))
+            stack.enter_context(constant_cross_attention(unet))
+            predict: Predict = GuidedUNet(unet, port, conditioning)
+            if way.every > 1:
+                predict = stack.enter_context(cached_features(unet, predict, plan, every=way.every))
+            return denoise(
+                frame_noise(frames, self._latent_shape(), seed),
+                scheduler=scheduler,
+                plan=plan,
+                predict=predict,
+                control=ControlEncoder(
+                    controlnext=self.parts.controlnext, draw=lambda wanted: _pick(drawn, wanted)
+                ),
+                scales=step_scales(
+                    guidance, plan.window, call_sigmas(scheduler), interval=way.interval
+                ),
+            )
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Frames (F,3,H,W) in [0,1]."""
+        options = DecodeOptions(group=self.variant.sampling.decode_chunk)
+        parts = list(decode_frames(self.parts.vae, latents, options))
+        return ((torch.cat(parts).float() + 1) / 2).clamp(0, 1)
+
+    def _latent_shape(self) -> tuple[int, int, int]:
+        config = self.parts.vae.config
+        scale = 2 ** (len(config.block_out_channels) - 1)
+        return config.latent_channels, self.size.height // scale, self.size.width // scale
+
+
+def psnr(ours: Tensor, truth: Tensor) -> float:
+    """Decibels of a clip, values in [0,1]: the mean over its frames."""
+    error = (ours - truth).square().flatten(1).mean(1).clamp(min=1e-10)
+    return float((-10 * error.log10()).mean())
+
+
+def _pick(drawn: Tensor | ControlFrames, wanted: Sequence[int]) -> Tensor:
+    return drawn[list(wanted)] if isinstance(drawn, Tensor) else drawn(wanted)

@@ -1,0 +1,82 @@
+"""24, 240 and 2,400 frames of the bundled model: time per frame, and memory per extra frame.
+
+Control frames are drawn when a window needs them and decoded frames are thrown away, so what grows
+is what a clip really keeps: keypoints and latents. Two steps instead of the model's own: the loop
+is the same and the benchmark ends today.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import time
+
+import numpy as np
+import torch
+
+from animate.training.characters import render_clip
+from scripts.benchmarks._clips import Studio, Way
+from scripts.benchmarks.rows import Row
+from temporal.vae import DecodeOptions, decode_frames
+
+LENGTHS = (24, 240, 2400)
+_WAY = Way(steps=2)
+_MIB = 2.0**20
+
+
+def run(model: str = "tiny") -> list[Row]:
+    studio = Studio(model)
+    make(studio, LENGTHS[0])  # the first run also loads kernels
+    window = studio.variant.sampling.window
+    rows: list[Row] = []
+    seconds, peaks = {}, {}
+    for frames in LENGTHS:  # rising: the peak of a process never falls
+        repeats = max(1, LENGTHS[1] // frames)
+        times = [make(studio, frames) for _ in range(repeats)]
+        seconds[frames] = float(np.median(times)) / frames
+        peaks[frames] = peak_bytes()
+        windows = studio.plan(_WAY, frames, 2).calls / 2
+        rows.append(
+            Row(
+                name=f"{frames} frames: time per frame",
+                value=seconds[frames],
+                unit="s",
+                baseline=seconds[LENGTHS[0]],
+                note=f"{windows * window / frames:.2f} frames computed a step for each frame kept",
+            )
+        )
+    for shorter, longer in ((24, 240), (240, 2400)):
+        extra = (peaks[longer] - peaks[shorter]) / (longer - shorter)
+        rows.append(
+            Row(
+                name=f"host memory per extra frame, {shorter} to {longer}",
+                value=extra / 1024,
+                unit="KiB",
+                note=f"peak {peaks[longer] / _MIB:.0f} MiB at {longer} frames",
+            )
+        )
+    return rows
+
+
+def make(studio: Studio, frames: int) -> float:
+    """Seconds from control frames to decoded frames for a clip of this length."""
+    take = render_clip(7, 24, (studio.size.width, studio.size.height))
+    turns = -(-frames // 24)
+    control = studio.draw(
+        np.tile(take.points, (turns, 1, 1))[:frames], np.tile(take.scores, (turns, 1))[:frames]
+    )
+    conditioning = studio.encode(take.reference)
+    gc.collect()
+    start = time.perf_counter()
+    latents = studio.sample(conditioning, control, _WAY)
+    options = DecodeOptions(group=studio.variant.sampling.decode_chunk)
+    checksum = torch.zeros(())
+    for part in decode_frames(studio.parts.vae, latents, options):
+        checksum = checksum + part.mean()
+    assert torch.isfinite(checksum)
+    return time.perf_counter() - start
+
+
+def peak_bytes() -> int:
+    """Largest resident size of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

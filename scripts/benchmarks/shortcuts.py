@@ -1,0 +1,101 @@
+"""What shortcuts save and cost on the bundled model: few steps, guidance interval, kept features.
+
+Every way is timed in turn with the model's own settings, and its clips are held against the truth.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+
+from animate.sampling.guidance import NoiseInterval
+from animate.values import Guidance
+from scripts.benchmarks._clips import Case, Studio, Way, psnr
+from scripts.benchmarks.rows import Row, interleaved
+
+FRAMES = 24
+CLIPS = 4
+_GUIDED = Guidance(1.5, 1.5)
+_INTERVAL = NoiseInterval(low=0.5, high=20.0)
+
+
+def run(model: str = "tiny") -> list[Row]:
+    studio = Studio(model)
+    cases = [studio.case(number, FRAMES) for number in range(CLIPS)]
+    rows = []
+    for title, baseline, others in comparisons(studio.variant.sampling.steps):
+        rows += compare(studio, cases, title, baseline, others)
+    return rows
+
+
+def comparisons(steps: int) -> list[tuple[str, Way, dict[str, Way]]]:
+    """Name of the baseline, the baseline, and what is compared with it."""
+    ten = Way(steps=10)
+    counts = {f"{n} steps": Way(steps=n) for n in (1, 2, 8, 12) if n != steps}
+    ays = {
+        f"{n} steps, Align-Your-Steps": Way(steps=n, levels="align-your-steps") for n in (steps, 10)
+    }
+    solvers = {
+        f"{steps} steps, {s}": Way(steps=steps, solver=s) for s in ("heun", "dpmpp-2m", "unipc")
+    }
+    return [
+        (f"{steps} Euler steps", Way(), {**counts, **ays, **solvers}),
+        (
+            "10 steps",
+            ten,
+            {f"10 steps, features kept {n}": Way(steps=10, every=n) for n in (2, 3, 5)},
+        ),
+        (
+            f"{steps} steps, guidance {_GUIDED}",
+            Way(guidance=_GUIDED),
+            {
+                f"guidance {_GUIDED} for sigma {_INTERVAL.low:g} to {_INTERVAL.high:g}": Way(
+                    guidance=_GUIDED, interval=_INTERVAL
+                )
+            },
+        ),
+    ]
+
+
+def compare(
+    studio: Studio, cases: list[Case], title: str, baseline: Way, others: dict[str, Way]
+) -> list[Row]:
+    """Two rows for each way: time and likeness, against the baseline's."""
+    ways = {title: baseline, **others}
+    likeness = {name: statistics.fmean(quality(studio, way, cases)) for name, way in ways.items()}
+    seconds = interleaved(
+        {name: timed(studio, way, cases[0]) for name, way in ways.items()}, repeats=3
+    )
+    rows = []
+    for name in others:
+        cost = likeness[name] - likeness[title]
+        rows += [
+            Row(
+                name=f"{name}: time",
+                value=seconds[name],
+                unit="s",
+                baseline=seconds[title],
+                note=f"sampling {FRAMES} frames; baseline {title}",
+            ),
+            Row(
+                name=f"{name}: likeness",
+                value=likeness[name],
+                unit="dB",
+                baseline=likeness[title],
+                note=f"PSNR to the truth, {cost:+.2f} dB",
+            ),
+        ]
+    return rows
+
+
+def quality(studio: Studio, way: Way, cases: list[Case]) -> list[float]:
+    """PSNR of each case."""
+    return [
+        psnr(studio.decode(studio.sample(case.conditioning, case.drawn, way)), case.truth)
+        for case in cases
+    ]
+
+
+def timed(studio: Studio, way: Way, case: Case) -> Callable[[], object]:
+    """A call that samples one clip."""
+    return lambda: studio.sample(case.conditioning, case.drawn, way)

@@ -1,0 +1,46 @@
+"""Checkpoints: whole or absent, and only taken up by the recipe that wrote them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from animate.errors import TrainingError
+from animate.files import atomic
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values; a crash leaves the previous checkpoint."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as partial:
+        torch.save(state, partial)
+
+
+def load_checkpoint(path: Path, digest: str) -> dict[str, Any] | None:
+    """The state in `path`, or None when there is none.
+
+    Raises `TrainingError` when it is damaged or belongs to a recipe with another digest.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError) as reason:
+        raise TrainingError(
+            f"checkpoint {path} cannot be read ({reason}); remove it to start again"
+        ) from reason
+    if state.get("digest") != digest:
+        raise TrainingError(
+            f"checkpoint {path} was written by another recipe; change the recipe's name or folder, "
+            "or remove the checkpoint to start again"
+        )
+    return state
+
+
+def remove(path: Path) -> None:
+    """Remove a checkpoint if it is there."""
+    if path.exists():
+        os.unlink(path)

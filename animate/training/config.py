@@ -1,0 +1,206 @@
+"""Training recipes: every number that decides what a run makes, read from YAML.
+
+A run is a list of stages over clip sets; what is made depends on the recipe alone, and a
+checkpoint remembers the recipe's digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from animate.errors import ModelError, TrainingError
+from animate.models.build import build, dump
+from animate.models.config import ControlNeXtConfig
+from animate.yaml_file import read_yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetRecipe:
+    """Procedural clips of one size."""
+
+    size: tuple[int, ...]
+    """[width, height] in pixels, multiples of 16."""
+    clips: int
+    """Number of characters, whose seeds run from 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderRecipe:
+    """The autoencoder: sizes, and how its decoder is trained."""
+
+    latents: int = 12
+    """Latent channels."""
+    blocks: tuple[int, ...] = (32, 32, 64)
+    """Channels from the full resolution down; the last must be wider than the one before."""
+    layers: int = 1
+    """Residual layers of a block."""
+    sets: tuple[SetRecipe, ...]
+    basis_images: int = 600
+    """Images whose patches the closed-form encoder is fitted to."""
+    cycles: tuple[int, ...] = (500,)
+    """Steps of each cycle of the learning rate; it starts again at each."""
+    batch: int = 5
+    """Clips of a step."""
+    frames: int = 3
+    """Frames of a clip: at least 3, or no frame has two neighbours."""
+    crop: int = 64
+    """Side of the square that is cut from a clip, in pixels."""
+    rate: float = 2e-3
+    """Highest learning rate; it warms up over a twentieth of a cycle and falls as a cosine."""
+    noise: float = 0.03
+    """Standard deviation of the noise on latents, which a denoiser leaves behind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRecipe:
+    """Sizes of the denoising networks."""
+
+    channels: tuple[int, ...] = (64, 128, 128)
+    """Channels of the UNet's blocks from the finest down; all but the first have attention."""
+    layers: int = 1
+    """Residual layers of a block."""
+    heads: int = 4
+    """Attention heads."""
+    context: int = 64
+    """Width of the image embedding."""
+    time_width: int = 32
+    """Sinusoids for each micro-condition."""
+    encoder_size: int = 64
+    """Side of the image encoder's input in pixels."""
+    encoder_patch: int = 8
+    encoder_width: int = 64
+    encoder_layers: int = 2
+    controlnext: ControlNeXtConfig
+    control_weight: float = 1.0
+    """Weight of the normalised control features."""
+    channels_per_group: int = 8
+    """Fewest channels that a group of the UNet's and the autoencoder's normalisations has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveRecipe:
+    """What is minimised; see `animate.training.objective`."""
+
+    sigma_mean: float = 0.7
+    """Mean of the logarithm of sigma."""
+    sigma_deviation: float = 1.6
+    """Deviation of the logarithm of sigma."""
+    dropout: float = 0.05
+    """Chance that a clip is trained without its reference."""
+    near_weight: float = 3.0
+    """Weight of the loss near the skeleton; elsewhere 1. The mean is brought to 1."""
+    reference_noise: float = 0.02
+    """Standard deviation of the noise on the reference before it is encoded."""
+    fps: float = 6.0
+    motion_bucket: float = 127.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseNoiseRecipe:
+    """What estimators do to poses; see `animate.training.data.PoseNoise`."""
+
+    no_face: float = 0.1
+    no_hand: float = 0.2
+    no_joint: float = 0.02
+    jitter: float = 0.003
+    dimmed: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of the run with its own sizes, clip length and learning rate."""
+
+    sets: tuple[SetRecipe, ...]
+    steps: int
+    batch: int
+    """Clips of a step."""
+    frames: int
+    """Frames of a clip."""
+    rate: float
+    """Learning rate at the stage's start."""
+    final_rate: float
+    """Learning rate at its end; between them a cosine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A whole run. Raises `TrainingError` for values that cannot be trained with."""
+
+    name: str
+    summary: str
+    seed: int = 0
+    folder: Path
+    """Where checkpoints, logs and rendered clips go; no part of what is made."""
+    pose_style: str = "small"
+    """Style (of `pose.draw`) of the control frames."""
+    autoencoder: AutoencoderRecipe
+    networks: NetworkRecipe
+    objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
+    pose_noise: PoseNoiseRecipe = field(default_factory=PoseNoiseRecipe)
+    stages: tuple[Stage, ...]
+    start_from: Path | None = None
+    """Model folder whose weights the run starts from; none: from nothing."""
+    warm_up: int = 100
+    """Steps over which the learning rate rises from 0."""
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    """Largest norm of the gradient."""
+    ema: float = 0.998
+    """Share that the moving average of the weights keeps at a step."""
+    checkpoint_every: int = 100
+    """Steps between two checkpoints."""
+    threads: int = 1
+    """Threads that one process computes with; more processes are faster than more threads."""
+    precision: str = "bfloat16"
+    """"bfloat16" (autocast; weights stay float32) or "float32"."""
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise TrainingError("stages must name at least one stage")
+        if self.precision not in ("bfloat16", "float32"):
+            raise TrainingError(f"precision {self.precision!r} is not bfloat16 or float32")
+        if not 0 <= self.ema < 1:
+            raise TrainingError(f"ema must lie in [0,1), not {self.ema}")
+        for stage in self.stages:
+            if min(stage.steps, stage.batch, stage.frames) < 1 or stage.frames > 8:
+                raise TrainingError("a stage needs steps and a batch, and 1 to 8 frames")
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    def digest(self) -> str:
+        """SHA-256 of what decides the weights: everything but folder, threads and intervals."""
+        free = {"folder", "threads", "checkpoint_every", "summary"}
+        return _digest({name: value for name, value in dump(self).items() if name not in free})
+
+    def autoencoder_digest(self) -> str:
+        """SHA-256 of what decides the autoencoder, which the networks' recipe does not change."""
+        return _digest([self.seed, self.precision, dump(self.autoencoder)])
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def load_config(path: Path | str, **changes: Any) -> TrainingConfig:
+    """The recipe in a YAML file, some of its fields changed.
+
+    Raises `TrainingError`, naming the file, for unknown names and impossible values.
+    """
+    values = read_yaml(path, TrainingError)
+    try:
+        config = build(TrainingConfig, _with_paths(values), str(path))
+        return replace(config, **changes)
+    except ModelError as reason:
+        raise TrainingError(str(reason)) from reason
+
+
+def _with_paths(values: dict[str, Any]) -> dict[str, Any]:
+    paths = {name: Path(values[name]) for name in ("folder", "start_from") if values.get(name)}
+    return {**values, **paths}

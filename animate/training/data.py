@@ -1,0 +1,257 @@
+"""Clips of procedural characters, rendered once into memory-mapped shards, and batches of them.
+
+A shard is a folder of three arrays. It appears whole or not at all, so rendering can be stopped
+and taken up again; a shard's seeds follow from its number, so any machine renders the same.
+
+Shapes: N clips of a shard, F target frames (a clip stores F + 1: its reference comes first),
+h x w pixels, 134 points.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from animate.errors import TrainingError
+from animate.training.characters import render_clip
+from pose import layout
+from pose.draw import draw
+
+SHARD = 100
+"""Clips a shard."""
+
+# Part of a cache's name: raise it when the renderer's pictures change.
+RENDERER = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSet:
+    """Clips of one size: which seeds, how many frames.
+
+    Raises `TrainingError` for sizes that the networks cannot take.
+    """
+
+    size: tuple[int, int]
+    """(width, height) in pixels, multiples of 16."""
+    clips: int
+    """How many characters."""
+    frames: int = 8
+    """Target frames of each."""
+    first_seed: int = 0
+    """Seed of the first; held-out characters start at a million."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", tuple(self.size))
+        if len(self.size) != 2 or any(side < 16 or side % 16 for side in self.size):
+            raise TrainingError(f"size {self.size} is not two multiples of 16")
+        if self.clips < 1 or self.frames < 1:
+            raise TrainingError("a clip set needs at least one clip of one frame")
+
+    @property
+    def name(self) -> str:
+        width, height = self.size
+        return f"r{RENDERER}-{width}x{height}x{self.frames}-{self.first_seed}"
+
+    def shards(self) -> Iterator[tuple[int, int]]:
+        """(first clip, number of clips) of each shard."""
+        for first in range(0, self.clips, SHARD):
+            yield first, min(SHARD, self.clips - first)
+
+
+def _shard_folder(cache: Path, clips: ClipSet, first: int, count: int) -> Path:
+    return cache / clips.name / f"{first:06d}-{count:03d}"
+
+
+def render_shard(cache: Path, clips: ClipSet, first: int, count: int) -> Path:
+    """Render one shard, unless it is there, and return its folder."""
+    place = _shard_folder(cache, clips, first, count)
+    if place.is_dir():
+        return place
+    width, height = clips.size
+    images = np.empty((count, clips.frames + 1, height, width, 3), np.uint8)
+    points = np.empty((count, clips.frames + 1, layout.POINTS, 2), np.float32)
+    scores = np.empty((count, clips.frames + 1, layout.POINTS), np.float32)
+    for row in range(count):
+        take = render_clip(clips.first_seed + first + row, clips.frames, clips.size)
+        images[row, 0], images[row, 1:] = take.reference, take.frames
+        points[row, 0], points[row, 1:] = take.reference_points, take.points
+        scores[row, 0], scores[row, 1:] = take.reference_scores, take.scores
+    partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    for name, array in (("images", images), ("points", points), ("scores", scores)):
+        np.save(partial / f"{name}.npy", array)
+    try:
+        partial.rename(place)
+    except OSError:
+        shutil.rmtree(partial)  # another process finished the same shard first
+        if not place.is_dir():
+            raise
+    return place
+
+
+def render_set(cache: Path, clips: ClipSet, workers: int = 1) -> None:
+    """Render every shard of the set that is missing, in `workers` processes."""
+    jobs = [(cache, clips, *shard) for shard in clips.shards()]
+    if workers == 1:
+        for job in jobs:
+            render_shard(*job)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for future in [pool.submit(render_shard, *job) for job in jobs]:
+            future.result()
+
+
+class Clips:
+    """A rendered set, memory-mapped."""
+
+    def __init__(self, cache: Path, clips: ClipSet) -> None:
+        """Raises `TrainingError` when a shard is missing."""
+        self.set = clips
+        self._arrays = []
+        for first, count in clips.shards():
+            place = _shard_folder(cache, clips, first, count)
+            if not place.is_dir():
+                raise TrainingError(f"clips {place} are not rendered yet; render the set first")
+            self._arrays.append(
+                tuple(
+                    np.load(place / f"{name}.npy", mmap_mode="r")
+                    for name in ("images", "points", "scores")
+                )
+            )
+
+    def __len__(self) -> int:
+        return self.set.clips
+
+    def take(
+        self, index: int, start: int, frames: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+        """Images (1+frames,h,w,3), points and scores of a clip: the reference, then its frames
+        `start` and after."""
+        images, points, scores = self._arrays[index // SHARD]
+        row = index % SHARD
+        picked = [0, *range(1 + start, 1 + start + frames)]
+        return (
+            np.ascontiguousarray(images[row, picked]),
+            np.array(points[row, picked]),
+            np.array(scores[row, picked]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """B clips of F frames. Images are uint8 RGB."""
+
+    reference: NDArray[np.uint8]
+    """(B,h,w,3)."""
+    frames: NDArray[np.uint8]
+    """(B,F,h,w,3)."""
+    control: NDArray[np.uint8]
+    """(B,F,h,w,3) drawn skeletons."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseNoise:
+    """What estimators do to poses: chances and sizes, for each clip unless said otherwise."""
+
+    no_face: float = 0.1
+    """Chance that the 68 face points are lost."""
+    no_hand: float = 0.2
+    """Chance that a hand is lost, for each hand."""
+    no_joint: float = 0.02
+    """Chance that one body joint is lost, for each joint."""
+    jitter: float = 0.003
+    """Standard deviation of a point's place in a frame, in short sides of the picture."""
+    dimmed: float = 0.5
+    """Chance that scores are below 1; then each part's is drawn between 0.55 and 1."""
+
+
+def as_estimated(
+    points: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    short_side: int,
+    noise: PoseNoise,
+    rng: Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """True points (F,134,2) and scores (F,134) as an estimator would give them."""
+    scores = scores.copy()
+    frames = len(points)
+    spread = noise.jitter * short_side * float(rng.uniform(0, 1.5))
+    jitter = spread * rng.standard_normal((frames, layout.POINTS, 2))
+    # Points of a face or a hand are found together and err together.
+    for part in (layout.FACE, *layout.HANDS):
+        jitter[:, part] *= 0.35
+    points = points + jitter.astype(np.float32)
+    if rng.uniform() < noise.no_face:
+        scores[:, layout.FACE] = 0
+    for hand in layout.HANDS:
+        if rng.uniform() < noise.no_hand:
+            scores[:, hand] = 0
+    lost = rng.random(layout.BODY.stop) < noise.no_joint
+    scores[:, : layout.BODY.stop][:, lost] = 0
+    if rng.uniform() < noise.dimmed:
+        level = np.ones(layout.POINTS, np.float32)
+        level[layout.BODY] = rng.uniform(0.75, 1, layout.BODY.stop)
+        for part in (layout.FACE, *layout.HANDS):
+            level[part] = rng.uniform(0.55, 1)
+        scores = scores * level
+    return points, scores.astype(np.float32)
+
+
+def mirrored(
+    images: NDArray[np.uint8], points: NDArray[np.float32], scores: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """The clip in a mirror: left and right change their names too."""
+    width = images.shape[-2]
+    turned = points[:, list(layout.MIRROR)].copy()
+    turned[..., 0] = width - turned[..., 0]
+    return np.ascontiguousarray(images[:, :, ::-1]), turned, scores[:, list(layout.MIRROR)]
+
+
+def draw_control(
+    points: NDArray[np.float32], scores: NDArray[np.float32], size: tuple[int, int], style: str
+) -> NDArray[np.uint8]:
+    """Control frames (F,h,w,3) of one person's points (F,134,2) and scores (F,134)."""
+    return np.stack(
+        [
+            draw(place[None], score[None], size, size, style)
+            for place, score in zip(points, scores, strict=True)
+        ]
+    )
+
+
+def sample_batch(
+    sets: Sequence[Clips],
+    *,
+    clips: int,
+    frames: int,
+    style: str,
+    noise: PoseNoise,
+    rng: Generator,
+) -> Batch:
+    """A batch from one of the sets, chosen by its number of clips; mirrored half the time."""
+    counts = np.array([len(one) for one in sets], float)
+    chosen = sets[int(rng.choice(len(sets), p=counts / counts.sum()))]
+    size = chosen.set.size
+    references, targets, controls = [], [], []
+    for _ in range(clips):
+        index = int(rng.integers(len(chosen)))
+        start = int(rng.integers(chosen.set.frames - frames + 1))
+        images, points, scores = chosen.take(index, start, frames)
+        if rng.uniform() < 0.5:
+            images, points, scores = mirrored(images, points, scores)
+        seen, sure = as_estimated(points[1:], scores[1:], min(size), noise, rng)
+        references.append(images[0])
+        targets.append(images[1:])
+        controls.append(draw_control(seen, sure, size, style))
+    return Batch(
+        reference=np.stack(references), frames=np.stack(targets), control=np.stack(controls)
+    )

@@ -1,0 +1,128 @@
+"""What is minimised, and the formulas that inference shares with it.
+
+A network F sees `c_in(sigma) * (x + sigma * n)` and the timestep `ln(sigma) / 4`; the clean latents
+are then `c_skip * noisy + c_out * F` (Karras et al., arXiv 2206.00364, with the v-prediction
+constants of Stable Video Diffusion, arXiv 2311.15127). `scheduler_config` makes diffusers' Euler
+scheduler use the same constants, so training and sampling cannot drift apart.
+
+Shapes: B clips, F frames, C latent channels, h x w positions, H x W pixels, D embedding width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.random import Generator
+from torch import Tensor
+
+from animate.training.config import ObjectiveRecipe
+
+SIGMA_DATA = 1.0
+"""Deviation of clean latents: the autoencoder's are scaled to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preconditioning:
+    """The constants of one noise level each, broadcastable over (B,F,C,h,w)."""
+
+    skip: Tensor
+    out: Tensor
+    input: Tensor
+    timestep: Tensor
+    """(B,)."""
+
+    def denoised(self, noisy_BFCHW: Tensor, prediction_BFCHW: Tensor) -> Tensor:
+        """Clean latents from what the network said about noisy ones."""
+        return self.skip * noisy_BFCHW + self.out * prediction_BFCHW
+
+    def target(self, noisy_BFCHW: Tensor, clean_BFCHW: Tensor) -> Tensor:
+        """What the network should have said."""
+        return (clean_BFCHW - self.skip * noisy_BFCHW) / self.out
+
+
+def precondition(sigma_B: Tensor) -> Preconditioning:
+    """Constants of the v-prediction for noise levels (B,)."""
+    sigma = sigma_B.view(-1, 1, 1, 1, 1)
+    total = (sigma**2 + SIGMA_DATA**2).sqrt()
+    return Preconditioning(
+        skip=(SIGMA_DATA / total) ** 2,
+        out=-sigma * SIGMA_DATA / total,
+        input=1 / total,
+        timestep=sigma_B.log() / 4,
+    )
+
+
+def scheduler_config(sigma_min: float, sigma_max: float) -> dict[str, Any]:
+    """Configuration of diffusers' `EulerDiscreteScheduler` that samples what this objective
+    trained: v-prediction, `ln(sigma)/4` as the timestep, Karras' spacing between two levels."""
+    return {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction",
+        "interpolation_type": "linear",
+        "use_karras_sigmas": True,
+        "sigma_min": sigma_min,
+        "sigma_max": sigma_max,
+        "timestep_spacing": "leading",
+        "timestep_type": "continuous",
+        "steps_offset": 1,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """The random numbers of one training step."""
+
+    sigma: Tensor
+    """(B,) noise levels."""
+    noise: Tensor
+    """(B,F,C,h,w) standard normal."""
+    keep: Tensor
+    """(B,) 1 = with the reference, 0 = without."""
+    reference_noise: Tensor
+    """(B,3,H,W) standard normal, added to the reference before it is encoded."""
+
+
+def draw(
+    recipe: ObjectiveRecipe, latents: tuple[int, ...], pixels: tuple[int, ...], rng: Generator
+) -> Draws:
+    """Draws for latents of shape (B,F,C,h,w) and references (B,3,H,W)."""
+    clips = latents[0]
+
+    def normal(shape: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(rng.standard_normal(shape, np.float32))
+
+    sigma = torch.exp(recipe.sigma_mean + recipe.sigma_deviation * normal((clips,)))
+    keep = torch.from_numpy((rng.random(clips) >= recipe.dropout).astype(np.float32))
+    return Draws(
+        sigma=sigma, noise=normal(latents), keep=keep, reference_noise=normal(pixels)
+    )
+
+
+def near_skeleton(control_BF3HW: Tensor, latent_size: tuple[int, int], weight: float) -> Tensor:
+    """Loss weights (B,F,1,h,w): `weight` around drawn skeletons, 1 elsewhere, brought to mean 1."""
+    clips, frames = control_BF3HW.shape[:2]
+    drawn = control_BF3HW.flatten(0, 1).amax(1, keepdim=True)
+    drawn = F.max_pool2d(F.adaptive_max_pool2d(drawn, latent_size), 3, 1, 1)
+    weights = 1 + (weight - 1) * (drawn > 0.1).float()
+    weights = weights / weights.mean((1, 2, 3), keepdim=True)
+    return weights.unflatten(0, (clips, frames))
+
+
+def weighted_loss(
+    constants: Preconditioning,
+    noisy_BFCHW: Tensor,
+    clean_BFCHW: Tensor,
+    prediction_BFCHW: Tensor,
+    weights_BF1HW: Tensor,
+) -> Tensor:
+    """Losses (B,): squared error of the prediction, which is that of the clean latents weighted by
+    `1 / c_out**2` (the paper's lambda)."""
+    error = prediction_BFCHW.float() - constants.target(noisy_BFCHW, clean_BFCHW)
+    return (error**2 * weights_BF1HW).mean((1, 2, 3, 4))

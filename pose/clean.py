@@ -20,6 +20,10 @@ from pose.sequence import PoseSequence
 
 # Beyond this many bandwidths a neighbour weighs less than a hundredth.
 _REACH = 3
+# Frames that are smoothed at once; bounds the memory of long clips.
+_BLOCK = 1024
+# Frames repeated at one time are taken to last this many seconds.
+_SHORTEST_FRAME = 1e-3
 # Keeps a fit through too few neighbours from bending: curvature is only believed when several
 # frames show it. In units of one frame's full weight.
 _STIFFNESS = np.diag([0.0, 1e-6, 1e-3])
@@ -99,22 +103,37 @@ def smooth(points: Array, scores: Array, times: Array, bandwidth: float) -> tupl
     frame is the smoothed place. Unseen points stay as they are. Scores of seen points become the
     weighted mean of their neighbours', since the drawing shades by them.
     """
+    reach = _reach(times, bandwidth)
+    smoothed, calm = points.copy(), scores.copy()
+    for start in range(0, len(points), _BLOCK):
+        stop = min(start + _BLOCK, len(points))
+        around = slice(max(0, start - reach), min(len(points), stop + reach))
+        own = slice(start - around.start, stop - around.start)
+        places, levels = _smooth_block(
+            points[around], scores[around], times[around], bandwidth, reach
+        )
+        smoothed[start:stop], calm[start:stop] = places[own], levels[own]
+    return smoothed, calm
+
+
+def _smooth_block(
+    points: Array, scores: Array, times: Array, bandwidth: float, reach: int
+) -> tuple[Array, Array]:
     seen = scores >= SEEN
-    sums, products, level = _moments(points, scores, seen, times, bandwidth)
+    sums, products, level = _moments(points, scores, seen, times / bandwidth, reach)
     # Without any curvature or slope to believe (one seen frame alone) the fit is that frame.
-    fitted = np.linalg.solve(
-        sums + _STIFFNESS * np.maximum(1e-12, scores[..., None, None] ** 2), products
-    )[..., 0, :]
+    stiff = _STIFFNESS * np.maximum(1e-12, scores[..., None, None] ** 2)
+    fitted = np.linalg.solve(sums + stiff, products)[..., 0, :]
     calm = np.where(seen, np.clip(level, SEEN, 1), scores)
     return np.where(seen[..., None], fitted, points), calm
 
 
 def _moments(
-    points: Array, scores: Array, seen: Mask, times: Array, bandwidth: float
+    points: Array, scores: Array, seen: Mask, times: Array, reach: int
 ) -> tuple[Array, Array, Array]:
     """Normal equations of every fit, (F,134,3,3) and (F,134,3,2), and the mean score (F,134).
 
-    Neighbours are added one distance after another, so that memory grows with the frames only.
+    `times` are in bandwidths; neighbours up to `reach` frames away are added.
     """
     count, joints = scores.shape
     sums = np.zeros((count, joints, 3, 3))
@@ -123,10 +142,11 @@ def _moments(
     # An unseen point gets a fit that is thrown away; this keeps its equations solvable.
     sums[~seen] = np.eye(3)
     trust = np.where(seen, scores, 0.0) ** 2
-    for step in range(-_farthest(times, bandwidth), _farthest(times, bandwidth) + 1):
+    reach = min(reach, count - 1)
+    for step in range(-reach, reach + 1):
         here = slice(max(0, -step), count - max(0, step))
         there = slice(max(0, step), count - max(0, -step))
-        distance = (times[there] - times[here]) / bandwidth
+        distance = times[there] - times[here]
         weight = np.exp(-0.5 * distance**2)[:, None] * trust[there] * seen[here]
         powers = distance[:, None] ** np.arange(3)
         sums[here] += weight[..., None, None] * (powers[:, :, None] * powers[:, None])[:, None]
@@ -138,10 +158,9 @@ def _moments(
     return sums, products, level / total
 
 
-def _farthest(times: Array, bandwidth: float) -> int:
+def _reach(times: Array, bandwidth: float) -> int:
     """Frames to look at on each side so as to reach as far as neighbours count."""
     if len(times) < 2:
         return 0
-    typical = float(np.median(np.diff(times)))
-    reach = _REACH * bandwidth / max(typical, 1e-6)
-    return int(min(len(times) - 1, np.ceil(reach)))
+    typical = max(float(np.median(np.diff(times))), _SHORTEST_FRAME)
+    return int(np.ceil(_REACH * bandwidth / typical))

@@ -76,7 +76,7 @@ STYLES: Final = {
         edge=3,
         dot=2,
         smooth=True,
-    ),  # fmt: skip
+    ),
 }
 
 

@@ -127,6 +127,20 @@ def test_nothing_crosses_a_cut() -> None:
     np.testing.assert_allclose(cleaned.points, np.concatenate(apart), atol=1e-3)
 
 
+def test_long_clips_are_smoothed_in_blocks_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = add_noise(dancer(100), seed=4)
+    whole = clean(noisy)
+    monkeypatch.setattr("pose.clean._BLOCK", 7)
+    blocks = clean(noisy)
+    np.testing.assert_allclose(blocks.points, whole.points, atol=1e-4)
+    np.testing.assert_allclose(blocks.scores, whole.scores, atol=1e-6)
+
+
+def test_frames_repeated_at_one_time_are_no_trouble() -> None:
+    poses = dancer(30).select([0] * 20 + [1, 2, 3])
+    np.testing.assert_allclose(clean(poses).points[:20], poses.points[:20], atol=0.5)
+
+
 def test_irregular_times_are_respected() -> None:
     poses = dancer(40)
     times = np.sort(np.random.default_rng(0).uniform(0, 1.3, 40))

@@ -63,13 +63,14 @@ _BONES: Final[tuple[tuple[int, int, str], ...]] = (
     (NOSE, RIGHT_EAR, "head"), (NOSE, LEFT_EAR, "head"),
     *((NOSE, i, "head") for i in range(FACE.start, FACE.stop)),
 )  # fmt: skip
-# Hands and feet follow forearms and shins: curled or seen from the side in a single picture, they
-# cannot be measured.
+# Curled or seen from the side in a single picture, hands and feet cannot be measured. Hands follow
+# the face, which they are about as long as and which points at the camera less often than forearms;
+# feet follow the shins.
 _FOLLOWERS: Final[tuple[tuple[int, int, str], ...]] = (
     *((LEFT_ANKLE, i, "shin") for i in (LEFT_BIG_TOE, LEFT_SMALL_TOE, LEFT_HEEL)),
     *((RIGHT_ANKLE, i, "shin") for i in (RIGHT_BIG_TOE, RIGHT_SMALL_TOE, RIGHT_HEEL)),
-    *((LEFT_WRIST, i, "forearm") for i in range(LEFT_HAND.start, LEFT_HAND.stop)),
-    *((RIGHT_WRIST, i, "forearm") for i in range(RIGHT_HAND.start, RIGHT_HAND.stop)),
+    *((LEFT_WRIST, i, "head") for i in range(LEFT_HAND.start, LEFT_HAND.stop)),
+    *((RIGHT_WRIST, i, "head") for i in range(RIGHT_HAND.start, RIGHT_HAND.stop)),
 )
 _GROUND: Final = (RIGHT_ANKLE, LEFT_ANKLE, *range(FEET.start, FEET.stop))
 # Typical of a bone over the clip: above the median, since pointing at the camera shortens it.

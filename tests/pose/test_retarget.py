@@ -222,6 +222,16 @@ def test_limbs_that_a_picture_foreshortens_keep_their_length() -> None:
 
 
 @pytest.mark.parametrize("mode", FITS)
+def test_hands_are_as_large_as_the_face_says(mode: str) -> None:
+    reference = still(Build(arms=0.7))
+    points = retarget(dancer(10), reference, mode).sequence.points
+    own, hand = dancer(10).points, slice(92, 113)
+    before = np.linalg.norm(own[:, 0, hand] - own[:, 0, 92:93], axis=2)
+    after = np.linalg.norm(points[:, 0, hand] - points[:, 0, 92:93], axis=2)
+    np.testing.assert_allclose(after, before, rtol=0.05, atol=0.5)
+
+
+@pytest.mark.parametrize("mode", FITS)
 def test_frames_without_a_person_stay_without(mode: str) -> None:
     driving = dancer(12)
     scores = driving.scores.copy()

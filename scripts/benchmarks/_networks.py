@@ -1,0 +1,75 @@
+"""Full-size networks with random weights, made quickly; shared by the benchmarks."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Stable Video Diffusion's autoencoder; the UNet's class defaults are SVD's own.
+VAE = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+}
+
+
+def make_unet() -> Any:
+    """SVD's UNet, weights not set."""
+    from diffusers import UNetSpatioTemporalConditionModel
+
+    return UNetSpatioTemporalConditionModel()
+
+
+def make_vae() -> Any:
+    """SVD's autoencoder, weights not set."""
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    return AutoencoderKLTemporalDecoder(**VAE)
+
+
+def filled(make: Any, dtype: torch.dtype = torch.float32) -> Any:
+    """A network on the CPU with random weights of a sensible size, from one repeated block."""
+    gc.collect()
+    with torch.device("meta"):
+        network = make().to(dtype)
+    network = network.to_empty(device="cpu").eval().requires_grad_(False)
+    block = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).to(dtype)
+    for name, weight in network.named_parameters():
+        _fill(name, weight.data, block)
+    return network
+
+
+def _fill(name: str, weight: Tensor, block: Tensor) -> None:
+    flat = weight.view(-1)
+    scale = weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.02
+    for start in range(0, len(flat), len(block)):
+        part = flat[start : start + len(block)]
+        part.copy_(block[: len(part)]).mul_(scale)
+    if weight.ndim == 1 and "norm" in name and name.endswith("weight"):
+        weight.add_(1)
+
+
+def guided_inputs(
+    *, frames: int, size: tuple[int, int], dtype: torch.dtype, halves: int = 2
+) -> dict[str, Any]:
+    """Arguments of one UNet call; size is (width, height) of the picture, 8 times the latent's."""
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(dtype)
+
+    return {
+        "sample": draw(halves, frames, 8, size[1] // 8, size[0] // 8),
+        "timestep": torch.tensor(0.5),
+        "encoder_hidden_states": draw(halves, 1, 1024),
+        "added_time_ids": torch.tensor([[6.0, 127.0, 0.02]], dtype=dtype).repeat(halves, 1),
+        "return_dict": False,
+    }
+
+
+def weight_size(*networks: nn.Module) -> int:
+    """Bytes of weights."""
+    return sum(w.numel() * w.itemsize for network in networks for w in network.parameters())

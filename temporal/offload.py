@@ -1,0 +1,145 @@
+"""Weights on the host until they are needed.
+
+`model`: a whole network is moved to the device for as long as it is in use. `stream`: only the
+blocks that run are on the device; each is copied just before it runs, on a GPU while the one
+before it still computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, get_args
+
+import torch
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import SpatioTemporalResBlock
+from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+
+from .errors import TemporalError
+
+Offload = Literal["none", "model", "stream"]
+
+_BLOCKS = (SpatioTemporalResBlock, TransformerSpatioTemporalModel, Upsample2D, Downsample2D)
+
+
+@contextmanager
+def offloaded(
+    network: nn.Module, device: torch.device | str, offload: Offload = "none"
+) -> Iterator[None]:
+    """Within it, a network can be called with tensors on a device.
+
+    Args:
+        network: `stream` is for a diffusers video UNet; the others are for any network.
+        device: where it computes.
+        offload: `none` moves the network there and leaves it, `model` moves it there and back,
+            `stream` copies block by block and never holds all of it there.
+
+    Raises:
+        TemporalError: there is no such way.
+    """
+    if offload not in get_args(Offload):
+        raise TemporalError(f"no offload {offload!r}; there are {', '.join(get_args(Offload))}")
+    if offload == "stream":
+        with _streamed(network, torch.device(device)):
+            yield
+        return
+    before = next(network.parameters()).device
+    network.to(device)
+    try:
+        yield
+    finally:
+        if offload == "model":
+            network.to(before)
+
+
+def streamed_units(network: nn.Module) -> list[nn.Module]:
+    """The parts that are copied as one: blocks, and whatever stands beside them."""
+    units: list[nn.Module] = []
+
+    def collect(module: nn.Module) -> None:
+        if isinstance(module, _BLOCKS) or next(module.children(), None) is None:
+            if next(module.parameters(), None) is not None:
+                units.append(module)
+            return
+        for child in module.children():
+            collect(child)
+
+    collect(network)
+    return units
+
+
+class _Unit:
+    """One part's weights: at home on the host, for a while on the device."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self.module, self.device = module, device
+        self.homes: list[tuple[Any, Tensor]] = []
+        for tensor in [*module.parameters(), *module.buffers()]:
+            home = tensor.data
+            if device.type == "cuda":
+                home = home.cpu().pin_memory()
+            self.homes.append((tensor, home))
+            tensor.data = home
+        self.here = False
+
+    def fetch(self) -> None:
+        if not self.here:
+            for tensor, home in self.homes:
+                tensor.data = home.to(self.device, non_blocking=True, copy=True)
+            self.here = True
+
+    def drop(self) -> None:
+        for tensor, home in self.homes:
+            if self.here and self.device.type == "cuda":
+                # It may have been made on the copying stream: not before this one is done with it.
+                tensor.data.record_stream(torch.cuda.current_stream(self.device))
+            tensor.data = home
+        self.here = False
+
+
+class _Stream:
+    """Fetches units as they run; on a GPU the next one, too, once the order is known."""
+
+    def __init__(self, units: list[_Unit], device: torch.device) -> None:
+        self.units = units
+        self.copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.after: dict[int, _Unit] = {}
+        self.last: _Unit | None = None
+
+    def begin(self, unit: _Unit) -> None:
+        if self.copies is not None and unit.here:
+            torch.cuda.current_stream(unit.device).wait_stream(self.copies)
+        unit.fetch()
+        if self.last is not None:
+            self.after[id(self.last)] = unit
+        self.last = unit
+        upcoming = self.after.get(id(unit))
+        if self.copies is not None and upcoming is not None and upcoming is not unit:
+            with torch.cuda.stream(self.copies):
+                upcoming.fetch()
+
+    def end(self, unit: _Unit) -> None:
+        unit.drop()
+
+
+@contextmanager
+def _streamed(network: nn.Module, device: torch.device) -> Iterator[None]:
+    modules = streamed_units(network)
+    inside = {id(tensor) for module in modules for tensor in module.parameters()}
+    outside = [name for name, tensor in network.named_parameters() if id(tensor) not in inside]
+    if outside:
+        raise TemporalError(f"{outside[0]} belongs to no block, so blocks cannot be streamed")
+    with ExitStack() as stack:
+        units = [_Unit(module, device) for module in modules]
+        stream = _Stream(units, device)
+        for module, unit in zip(modules, units, strict=True):
+            stack.callback(unit.drop)
+            for hook in (
+                module.register_forward_pre_hook(lambda *_, u=unit: stream.begin(u)),
+                module.register_forward_hook(lambda *_, u=unit: stream.end(u), always_call=True),
+            ):
+                stack.callback(hook.remove)
+        yield

@@ -1,0 +1,103 @@
+"""In which numbers a network computes and is stored.
+
+Weight-only 8-bit: kernels are kept as whole numbers from -127 to 127 with one scale for each
+output channel, and turned into the computing type when they are used. It halves float16 weights
+and changes the result a little; biases, norms and everything small stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from .chunked.convolution import convolve_over_time
+from .errors import TemporalError
+
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
+
+_SMALL = 4096  # elements; below, scales and overhead outweigh what is saved
+
+
+def computing_type(precision: str, *, device: str = "cuda") -> torch.dtype:
+    """The type in which a precision computes; 8-bit weights compute in a half-precision type.
+
+    Raises:
+        TemporalError: there is no such precision.
+    """
+    if precision not in get_args(Precision):
+        raise TemporalError(
+            f"no precision {precision!r}; there are {', '.join(get_args(Precision))}"
+        )
+    if precision == "int8":
+        return torch.bfloat16 if device == "cpu" else torch.float16
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
+
+
+def weight_bytes(network: nn.Module, precision: str) -> int:
+    """Bytes of a network's weights in a precision, whatever they are in now."""
+    wide = computing_type(precision).itemsize
+    total = 0
+    small = _eight_bit_weights(network) if precision == "int8" else {}
+    for tensor in [*network.parameters(), *network.buffers()]:
+        if id(tensor) in small:
+            total += tensor.numel() + 4 * tensor.shape[0]
+        else:
+            total += tensor.numel() * wide
+    return total
+
+
+def quantise_weights(network: nn.Module) -> nn.Module:
+    """Turn a network's large kernels into 8-bit ones, for good.
+
+    Put the network into the computing type first. A second time does nothing.
+
+    Returns:
+        The same network.
+    """
+    for module in network.modules():
+        weight = getattr(module, "weight", None)
+        if _is_quantisable(module) and weight.is_floating_point():
+            _quantise(module)
+    return network
+
+
+def _is_quantisable(module: nn.Module) -> bool:
+    plain = type(module) in (nn.Linear, nn.Conv2d, nn.Conv3d)
+    return plain and module.weight.numel() >= _SMALL  # type: ignore[union-attr, operator]
+
+
+def _eight_bit_weights(network: nn.Module) -> dict[int, Any]:
+    return {id(m.weight): m for m in network.modules() if _is_quantisable(m)}
+
+
+def _quantise(module: Any) -> None:
+    weight = module.weight.data
+    shape = (-1, *[1] * (weight.ndim - 1))
+    largest = weight.flatten(1).abs().amax(1).float().clamp_min(1e-12)
+    scale = (largest / 127).view(shape)
+    numbers = (weight.float() / scale).round_().to(torch.int8)
+    module.weight = nn.Parameter(numbers, requires_grad=False)
+    module.register_buffer("weight_scale", scale, persistent=False)
+    vars(module)["forward"] = _dequantising(module)
+
+
+def _dequantising(module: Any) -> Callable[[Tensor], Tensor]:
+    """The module's forward with its kernel in the type of what comes in."""
+
+    def kernel(dtype: torch.dtype) -> Tensor:
+        return (module.weight * module.weight_scale).to(dtype)
+
+    if isinstance(module, nn.Linear):
+        return lambda values: nn.functional.linear(values, kernel(values.dtype), module.bias)
+    if isinstance(module, nn.Conv3d) and module.kernel_size[1:] == (1, 1):
+
+        def over_time(clip: Tensor) -> Tensor:
+            result = convolve_over_time(module, clip.flatten(3), kernel(clip.dtype))
+            return result.unflatten(3, clip.shape[3:])
+
+        return over_time
+    return lambda values: module._conv_forward(values, kernel(values.dtype), module.bias)

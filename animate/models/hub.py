@@ -13,7 +13,6 @@ from typing import Literal
 
 from animate.errors import ModelError
 from animate.files import sha256
-from animate.models.config import Source
 from animate.models.store import ModelFile, cached_digest
 from animate.models.variants import ModelVariant
 
@@ -38,8 +37,9 @@ def fetch(
 ) -> tuple[Path, ...]:
     """Bring all files of `variant` onto this machine; returns where they are.
 
-    `on_file(file, number, total)` is called before each. Raises `ModelError` when a repository is
-    gated, absent or out of reach, and when a file does not have the digest that the variant states.
+    Files that are here are read and, when their digest is wrong, fetched again. `on_file(file,
+    number, total)` is called before each. Raises `ModelError` when a repository is gated, absent or
+    out of reach, and when a file that was fetched has another digest than is stated for it.
     """
     return fetch_files(variant.files(), on_file)
 
@@ -53,7 +53,9 @@ def fetch_files(
     for number, file in enumerate(wanted, start=1):
         if on_file is not None:
             on_file(file, number, len(wanted))
-        paths.append(file.locate() or _fetched(file))
+        known = _verified(file)
+        here = known.path if known.state in ("ok", "unpinned") else None
+        paths.append(here or _fetched(file, again=known.state == "damaged"))
     return tuple(paths)
 
 
@@ -67,27 +69,6 @@ def verify_files(files: Iterable[ModelFile]) -> tuple[FileState, ...]:
     return tuple(_verified(file) for file in files)
 
 
-def dwpose_files() -> tuple[ModelFile, ...]:
-    """The two files of the DWPose estimator, pinned."""
-    from pose.estimators import dwpose
-
-    pins = (dwpose.DETECTOR, dwpose.POSE)
-    source = Source(
-        repository=dwpose.REPOSITORY,
-        revision=dwpose.REVISION,
-        licence=dwpose.LICENCE_NOTE,
-        digests={pin.name: pin.sha256 for pin in pins},
-    )
-    return tuple(ModelFile(path=pin.name, source=source, digest=pin.sha256) for pin in pins)
-
-
-def dwpose_folder() -> Path | None:
-    """The folder that holds both of DWPose's files, or None when they were not fetched."""
-    places = [file.locate() for file in dwpose_files()]
-    folders = {place.parent for place in places if place is not None}
-    return folders.pop() if None not in places and len(folders) == 1 else None
-
-
 def _verified(file: ModelFile) -> FileState:
     path = file.locate()
     if path is None:
@@ -98,15 +79,19 @@ def _verified(file: ModelFile) -> FileState:
     return FileState(file=file, state=state, path=path, digest=digest)
 
 
-def _fetched(file: ModelFile) -> Path:
+def _fetched(file: ModelFile, *, again: bool) -> Path:
     if file.source is None:
-        raise ModelError(f"{file} is missing and comes from no repository; copy the folder again")
+        state = "damaged" if again else "missing"
+        raise ModelError(f"{file} is {state} and comes from no repository; copy the folder again")
     import huggingface_hub
 
     try:
         path = Path(
             huggingface_hub.hf_hub_download(
-                file.source.repository, file.path, revision=file.source.revision
+                file.source.repository,
+                file.path,
+                revision=file.source.revision,
+                force_download=again,
             )
         )
     except Exception as reason:

@@ -30,18 +30,19 @@ _MARK = "_control_port"
 def cross_normalise(control: Tensor, features: Tensor, eps: float = 1e-5) -> Tensor:
     """Give `control` (N,C,h',w') the statistics and the size of `features` (N,C,h,w).
 
-    `(c - mean_c) * (std_x / (std_c + eps)) + mean_x` for each row over channels and positions,
-    with unbiased deviations, and only then average-pooled to (h,w), as in the published code.
-    Computed in float32 or better: in float16 the quotient of a flat control would overflow.
-    Returned with the features' dtype.
+    Published: `(c - mean_c) * (std_x / (std_c + eps)) + mean_x` for each row over channels and
+    positions, with unbiased deviations, then average-pooled to (h,w). Pooling is linear and its
+    weights add up to one, so it comes before the rest here, on a quarter of the numbers, with the
+    same result; the statistics are those of the whole control. Computed in float32 or better: in
+    float16 the quotient of a flat control would overflow. Returned with the features' dtype.
     """
     exact = torch.promote_types(features.dtype, torch.float32)
     std_x, mean_x = torch.std_mean(features.to(exact), dim=(1, 2, 3), keepdim=True)
     control = control.to(exact)
     std_c, mean_c = torch.std_mean(control, dim=(1, 2, 3), keepdim=True)
     height, width = features.shape[-2:]
-    control = (control - mean_c) * (std_x / (std_c + eps)) + mean_x
-    return F.adaptive_avg_pool2d(control, (height, width)).to(features.dtype)
+    pooled = F.adaptive_avg_pool2d(control, (height, width))
+    return ((pooled - mean_c) * (std_x / (std_c + eps)) + mean_x).to(features.dtype)
 
 
 class ControlPort:

@@ -31,8 +31,6 @@ def remote(path: str = "net/model.bin", digest: str | None = None, **changes) ->
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     """A hub cache of our own, with a stand-in download that stores `CONTENT` as the hub does."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
 
     def locate(repository, filename, revision):
         found = place(repository, filename)
@@ -41,12 +39,14 @@ def cache(tmp_path, monkeypatch) -> Path:
     def place(repository: str, filename: str) -> Path:
         return tmp_path / repository.replace("/", "--") / "snapshots" / "c0" / filename
 
-    def download(repository, filename, revision):
+    def download(repository, filename, revision, force_download):
         link = place(repository, filename)
         blob = tmp_path / repository.replace("/", "--") / "blobs" / DIGEST
         for folder in (link.parent, blob.parent):
             folder.mkdir(parents=True, exist_ok=True)
-        blob.write_bytes(CONTENT)
+        if force_download or not blob.exists():
+            blob.write_bytes(CONTENT)
+        link.unlink(missing_ok=True)
         link.symlink_to(blob)
         return str(link)
 
@@ -81,6 +81,9 @@ def test_verify_tells_every_state(cache):
     pinned.locate().resolve().write_bytes(b"changed")
     states = hub.verify_files([pinned, unknown])
     assert [state.state for state in states] == ["damaged", "damaged"]
+    (again,) = hub.fetch_files([pinned])
+    assert again.read_bytes() == CONTENT
+    assert hub.verify_files([pinned])[0].state == "ok"
 
 
 def test_own_files_are_verified_by_the_stated_digest(tmp_path):
@@ -136,8 +139,12 @@ def test_the_hubs_errors_become_one_sentence(cache, monkeypatch, error, message)
 
 
 def test_own_files_cannot_be_fetched(tmp_path):
-    with pytest.raises(ModelError, match="comes from no repository"):
-        hub.fetch_files([ModelFile(path="a.bin", folder=tmp_path)])
+    file = ModelFile(path="a.bin", folder=tmp_path, digest=DIGEST)
+    with pytest.raises(ModelError, match=r"a\.bin is missing and comes from no repository"):
+        hub.fetch_files([file])
+    (tmp_path / "a.bin").write_bytes(b"changed")
+    with pytest.raises(ModelError, match=r"a\.bin is damaged and comes from no repository"):
+        hub.fetch_files([file])
 
 
 def test_a_machine_that_is_offline_gets_one_message(tmp_path):
@@ -159,18 +166,3 @@ def test_a_machine_that_is_offline_gets_one_message(tmp_path):
     assert "HF_HUB_OFFLINE" in done.stdout
     assert "copy its cache folder" in done.stdout
     assert len(done.stdout.splitlines()) == 1
-
-
-def test_dwpose_files_are_pinned(cache):
-    files = hub.dwpose_files()
-    assert [file.path for file in files] == ["yolox_l.onnx", "dw-ll_ucoco_384.onnx"]
-    assert all(file.digest and len(file.source.revision) == 40 for file in files)
-    assert all("non-commercial" in file.source.licence for file in files)
-    assert hub.dwpose_folder() is None
-
-
-def test_dwpose_files_are_found_together(cache, monkeypatch):
-    pins = [remote("yolox_l.onnx"), remote("dw-ll_ucoco_384.onnx")]
-    monkeypatch.setattr(hub, "dwpose_files", lambda: pins)
-    first, second = hub.fetch_files(pins)
-    assert hub.dwpose_folder() == first.parent == second.parent

@@ -48,7 +48,7 @@ def test_cross_normalise_gives_the_statistics_of_the_features():
     torch.testing.assert_close(made[0], by_hand + features[0].mean(), rtol=1e-4, atol=1e-5)
 
 
-def test_cross_normalise_pools_after_it_normalises():
+def test_cross_normalise_takes_the_statistics_before_it_pools():
     features, control = torch.randn(2, 4, 5, 3), torch.randn(2, 4, 11, 7)
     whole = cross_normalise(
         control, torch.randn(1, 4, 1, 1).expand(2, 4, 11, 7) * 0 + features.mean()

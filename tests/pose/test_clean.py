@@ -39,6 +39,16 @@ def test_smoothing_halves_jitter_without_lag_or_displacement() -> None:
     assert abs(lag(smooth, truth)) < 0.03
 
 
+def test_a_clip_played_backwards_is_cleaned_to_the_same_places() -> None:
+    def backwards(poses: PoseSequence) -> PoseSequence:
+        return replace(poses, points=poses.points[::-1], scores=poses.scores[::-1])
+
+    noisy = without(add_noise(dancer(60), seed=5), slice(20, 26), [3, 4, 7])
+    there, back = clean(noisy), backwards(clean(backwards(noisy)))
+    np.testing.assert_allclose(back.points, there.points, atol=1e-3)
+    np.testing.assert_allclose(back.scores, there.scores, atol=1e-6)
+
+
 def test_the_lag_measure_sees_lag() -> None:
     truth = dancer(100)
     late = replace(truth, points=np.concatenate([truth.points[:1], truth.points[:-1]]))

@@ -20,7 +20,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 
 from animate.errors import MediaError
-from animate.media.av_errors import av_errors, local_url
+from animate.media.av_errors import av_errors, open_input
 
 _COPIED = {
     "mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"},
@@ -77,7 +77,7 @@ def open_track(source: AudioSource, container: OutputContainer, frame: Fraction)
     Raises MediaError if the source has no sound that can be read.
     """
     with av_errors(source.path, "cannot be opened for its sound", "leave the sound out"):
-        given = av.open(local_url(source.path), options={"protocol_whitelist": "file"})
+        given = open_input(source.path)
     try:
         stream = _audio_stream(given, source.path)
         reason = _why_not_copied(source, stream, container.format.name, frame)
@@ -195,7 +195,8 @@ class _Copied:
         packet.pts -= self._shift
         packet.dts = packet.pts
         packet.stream = self._out
-        self._container.mux(packet)
+        with suppress(av.error.InvalidDataError):  # a damaged packet: that moment is silent
+            self._container.mux(packet)
 
 
 class _Encoded:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import av
+from av.container import InputContainer
 
 from animate.errors import MediaError
 
@@ -23,6 +24,17 @@ def av_errors(path: str | os.PathLike[str], doing: str, hint: str) -> Iterator[N
 def reason_of(error: BaseException) -> str:
     """The library's words for an error, without its numbers and path."""
     return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def open_input(path: str | os.PathLike[str]) -> InputContainer:
+    """The container at `path`; errors of the video library pass through.
+
+    Playlists may name other files and addresses: nothing but this one file is read. Words in
+    other alphabets than UTF-8 do no harm.
+    """
+    return av.open(
+        local_url(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
+    )
 
 
 def local_url(path: str | os.PathLike[str]) -> str:

@@ -23,6 +23,8 @@ _UNSPECIFIED = 2
 _HD_HEIGHT = 720
 """Lines from which an untagged picture is taken to be in BT.709 colours instead of BT.601."""
 _WHITE = 255
+_MOST_PIXELS = 70_000_000
+"""A little more than 8192x8192, the most that common formats have; damaged headers claim more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,15 @@ class Shape:
 
 
 def shape_of(frame: av.VideoFrame, aspect: Fraction | None, path: object) -> Shape:
-    """The shape of a clip by its first decoded frame. Raises MediaError for a slanted one."""
+    """The shape of a clip by its first decoded frame.
+
+    Raises MediaError for one that is slanted or impossibly large.
+    """
+    if frame.width * frame.height > _MOST_PIXELS:
+        raise MediaError(
+            f"{path} is too large ({frame.width}x{frame.height}); make it smaller, "
+            f"{_MOST_PIXELS // 1_000_000} million pixels at most"
+        )
     transposed, flip_x, flip_y = _orientation(frame, path)
     return Shape(
         width=frame.width,

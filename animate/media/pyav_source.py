@@ -15,9 +15,10 @@ from av.video.stream import VideoStream
 
 from animate.errors import MediaError
 from animate.media.audio import AudioSource
+from animate.media.av_errors import av_errors
 from animate.media.info import Frame, Image, VideoInfo
 from animate.media.pictures import PictureMaker, Shape, deinterlaced, shape_of
-from animate.media.scan import Scan, opened, scan
+from animate.media.scan import DAMAGED, Scan, opened, scan
 from animate.media.selection import FrameSelection, Sampling, sample
 
 _PACKETS_TO_FIRST_FRAME = 300
@@ -30,7 +31,10 @@ class PyAVSource:
         """Raises MediaError if `path` is missing, damaged or not a video."""
         self.path = Path(path)
         self.decoded = 0
-        with opened(path) as (container, stream):
+        with (
+            opened(path) as (container, stream),
+            av_errors(path, "breaks off while it is read", DAMAGED),
+        ):
             first = _first_frame(container, stream, self.path)
             self._shape = shape_of(first, stream.sample_aspect_ratio, self.path)
         with opened(path) as (container, stream):

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from animate.errors import MediaError
 from animate.files import check_readable
-from animate.media.av_errors import av_errors, local_url
+from animate.media.av_errors import av_errors, open_input
 from animate.media.timeline import Timeline, make_timeline
 
 _NOT_VIDEO = ("image2", "tty", "lrc", "hls", "concat", "dash")
@@ -48,16 +48,15 @@ class Scan:
 def opened(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container at `path` and its video stream. Raises MediaError if it is not a video."""
     place = check_readable(path, "video", MediaError)
-    with av_errors(place, "cannot be opened as a video", _DAMAGED):
-        # Playlists may name other files and addresses; nothing but this one file is to be read.
-        container = av.open(local_url(place), options={"protocol_whitelist": "file"})
+    with av_errors(place, "cannot be opened as a video", DAMAGED):
+        container = open_input(place)
     try:
         yield container, _video_stream(container, place)
     finally:
         container.close()
 
 
-_DAMAGED = "it is damaged, cut off or not a video; export or copy it again"
+DAMAGED = "it is damaged, cut off or not a video; export or copy it again"
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -111,7 +110,7 @@ def _read_packets(
     """Stamps of the video's packets, and the latest end among all streams in seconds."""
     stamps: list[_Stamp] = []
     latest = Fraction(0)
-    with av_errors(path, "breaks off while it is read", _DAMAGED):
+    with av_errors(path, "breaks off while it is read", DAMAGED):
         for packet in container.demux():
             if packet.size == 0:
                 continue

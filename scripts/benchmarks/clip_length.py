@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import resource
 import time
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ def run(model: str = "tiny") -> list[Row]:
                 note=f"{windows * window / frames:.2f} frames computed a step for each frame kept",
             )
         )
-    for shorter, longer in ((24, 240), (240, 2400)):
+    for shorter, longer in pairwise(LENGTHS):
         extra = (peaks[longer] - peaks[shorter]) / (longer - shorter)
         rows.append(
             Row(

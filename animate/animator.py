@@ -14,10 +14,10 @@ import torch
 
 from animate import files
 from animate.clock import Clock, peak_host_bytes
-from animate.control import ControlFrames
+from animate.control import ControlFrames, DrawnSkeletons, Skeletons, is_rendered, take_rendered
 from animate.device import choose_device, choose_dtype, peak_device_bytes
 from animate.errors import MediaError
-from animate.files import check_readable, sha256
+from animate.files import check_readable, sha256_of
 from animate.geometry import place
 from animate.media import check_output, open_video, open_writer, read_image, takes_sound
 from animate.media.source import FrameSource
@@ -99,14 +99,14 @@ class Animator:
         check_output(request.output, request.overwrite, codec=request.codec, size=settings.size)
         source = open_video(request.driving)
         with clock("poses"):
-            poses = self._poses(request, settings, source, picture, progress)
-        for warning in poses.warnings:
+            skeletons, poses = self._skeletons(request, settings, source, picture, progress)
+        warnings = poses.warnings if poses else ()
+        for warning in warnings:
             progress.warn(warning)
         fitted = place(seen, settings.size, request.fit).picture(picture)
-        control = ControlFrames(poses.sequence, settings.size, variant.pose_style)
-        frames = generate(self.engine, settings, fitted, control, progress)
+        frames = generate(self.engine, settings, fitted, ControlFrames(skeletons), progress)
         with clock("generate and write"):
-            written = write_clip(request, settings, source, frames, poses.sequence.fps)
+            written = write_clip(request, settings, source, frames, skeletons.fps)
         record = self._record(request, settings, poses, written, clock)
         return AnimationResult(
             output=request.output,
@@ -118,23 +118,29 @@ class Animator:
             seconds=dict(clock.seconds),
             peak_host_bytes=peak_host_bytes(),
             peak_device_bytes=peak_device_bytes(self.engine.device),
-            warnings=poses.warnings,
+            warnings=warnings,
         )
 
-    def _poses(
+    def _skeletons(
         self,
         request: AnimationRequest,
         settings: ClipSettings,
         source: FrameSource,
         picture: np.ndarray,
         progress: Progress,
-    ) -> ClipPoses:
-        """Driving poses on the clip's canvas."""
+    ) -> tuple[Skeletons, ClipPoses | None]:
+        """The clip's skeletons, and the poses they are drawn from unless they came rendered."""
+        selection = selection_of(request)
+        if request.poses is not None and is_rendered(request.poses):
+            rendered = take_rendered(request.poses, source, selection, settings.size, progress)
+            return rendered, None
         estimator = self._estimator(request) if _needs_estimator(request) else None
         reference = reference_pose(picture, request, estimator)
-        driving = driving_poses(request, source, selection_of(request), estimator, progress)
+        driving = driving_poses(request, source, selection, estimator, progress)
         placement = place(Size(*reference.canvas), settings.size, request.fit)
-        return clip_poses(driving, reference, placement, request)
+        poses = clip_poses(driving, reference, placement, request)
+        style = self.engine.components.variant.pose_style
+        return DrawnSkeletons(poses.sequence, settings.size, style), poses
 
     def _estimator(self, request: AnimationRequest) -> Estimator:
         folder, device = request.runtime.estimator_folder, request.runtime.estimator_device
@@ -148,7 +154,7 @@ class Animator:
         self,
         request: AnimationRequest,
         settings: ClipSettings,
-        poses: ClipPoses,
+        poses: ClipPoses | None,
         written: Written,
         clock: Clock,
     ) -> dict[str, Any]:
@@ -174,11 +180,7 @@ class Animator:
                 "weights_sha256": weights,
             },
             "inputs": inputs,
-            "poses": {
-                "estimator": poses.sequence.estimator,
-                "mismatch": poses.mismatch,
-                "frames_without_person": poses.absent,
-            },
+            "poses": poses.record() if poses else "rendered skeletons, as they are",
             "output": written,
             "device": str(self.engine.device),
             "precision": str(parts.unet.dtype).removeprefix("torch."),
@@ -186,7 +188,7 @@ class Animator:
             "peak_host_bytes": peak_host_bytes(),
             "peak_device_bytes": peak_device_bytes(self.engine.device),
             "versions": versions(),
-            "warnings": list(poses.warnings),
+            "warnings": list(poses.warnings) if poses else [],
         }
 
 
@@ -248,7 +250,7 @@ def check_request(request: AnimationRequest) -> None:
     """Everything that can be known to be wrong before any work. Raises MediaError."""
     check_readable(request.reference, "reference image", MediaError)
     check_readable(request.driving, "driving video", MediaError)
-    if request.poses is not None:
+    if request.poses is not None and not request.poses.is_dir():
         check_readable(request.poses, "pose file", MediaError)
     check_output(request.output, request.overwrite, codec=request.codec)
     record = sidecar_path(request.output)
@@ -258,7 +260,7 @@ def check_request(request: AnimationRequest) -> None:
 def input_digests(request: AnimationRequest) -> dict[str, str]:
     """SHA-256 of each input file."""
     named = {"reference": request.reference, "driving": request.driving, "poses": request.poses}
-    return {name: sha256(path) for name, path in named.items() if path is not None}
+    return {name: sha256_of(path) for name, path in named.items() if path is not None}
 
 
 def _needs_estimator(request: AnimationRequest) -> bool:

@@ -35,6 +35,17 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    place = Path(path)
+    if not place.is_dir():
+        return sha256(place)
+    digest = hashlib.sha256()
+    for file in sorted(file for file in place.iterdir() if file.is_file()):
+        digest.update(f"{file.name}\0{sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
 def check_readable(
     path: str | os.PathLike[str], what: str = "file", error: type[UserError] = UserError
 ) -> Path:

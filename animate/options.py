@@ -133,7 +133,7 @@ class AnimationRequest:
         None, "resample the driving video to this rate", parse=parse_rate, metavar="RATE"
     )
     poses: Path | None = option(
-        None, "pose file to use instead of estimating", parse=Path, metavar="FILE"
+        None, "pose file, or rendered skeletons (video, folder)", parse=Path, metavar="FILE"
     )
     estimator: str = option("blazepose", "pose estimator: blazepose, dwpose, controlnet-aux")
     person: str = option("main", "whom to follow: main, left, right or a number", metavar="WHO")

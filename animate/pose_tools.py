@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+from animate.control import PICTURE_SUFFIXES
 from animate.files import sha256
 from animate.media import FrameSelection, open_video, open_writer, read_image, write_png
 from animate.media.info import Image
@@ -14,12 +15,9 @@ from pose.clean import clean
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import extract
-from pose.people import summaries
 from pose.preview import overlay_frames, sheet
 from pose.retarget import Retargeted, retarget
 from pose.sequence import PoseSequence
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def extract_file(
@@ -29,7 +27,7 @@ def extract_file(
 
     Raises MediaError when the file cannot be read.
     """
-    if path.suffix.lower() in _PICTURES:
+    if path.suffix.lower() in PICTURE_SUFFIXES:
         return extract([read_image(path)], estimator, fps=Fraction(1), source=sha256(path))
     return extract_poses(open_video(path), selection, estimator, progress, sha256(path))
 
@@ -39,17 +37,6 @@ def save(poses: PoseSequence, path: Path) -> Path:
     if path.suffix.lower() != ".npz":
         raise PoseError(f"{path}: a pose file's name ends in .npz; cnx pose convert writes others")
     return poses.save(path)
-
-
-def describe(poses: PoseSequence) -> list[str]:
-    """Who is in the poses and what is missing, in lines for a person."""
-    seconds = poses.frames / float(poses.fps)
-    lines = [f"{poses.frames} frames, {seconds:.2f} s, {len(poses.cuts)} cuts"]
-    if not poses.people:
-        lines.append("nobody was found in any frame")
-    people = summaries(poses)
-    seen = [f"person {p.name}: seen in {p.frames} of {poses.frames} frames" for p in people]
-    return lines + seen
 
 
 def draw_preview(

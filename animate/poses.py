@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from pose.clean import CleaningOptions, clean
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import extract
+from pose.formats import import_poses
 from pose.layout import POINTS
 from pose.people import choose_person
 from pose.posefile import check_source
@@ -42,6 +44,14 @@ class ClipPoses:
     absent: int
     warnings: tuple[str, ...]
 
+    def record(self) -> dict[str, Any]:
+        """What the sidecar says of them."""
+        return {
+            "estimator": self.sequence.estimator,
+            "mismatch": self.mismatch,
+            "frames_without_person": self.absent,
+        }
+
 
 def driving_poses(
     request: AnimationRequest,
@@ -56,18 +66,17 @@ def driving_poses(
     """
     digest = sha256(request.driving)
     if request.poses is not None:
-        return _matching(
-            _kept_poses(request.poses, digest, progress), source, selection, request.poses
-        )
+        kept = _kept_poses(request.poses, source, digest, progress)
+        return _matching(kept, source, selection, request.poses)
     assert estimator is not None, "an estimator is needed where no pose file is given"
-    kept = _cache_file(request.runtime.cache, digest, estimator, selection)
-    if kept is not None and kept.is_file():
-        progress.note(f"poses: taken from {kept}")
-        return PoseSequence.load(kept, source=digest)
+    cached = _cache_file(request.runtime.cache, digest, estimator, selection)
+    if cached is not None and cached.is_file():
+        progress.note(f"poses: taken from {cached}")
+        return PoseSequence.load(cached, source=digest)
     poses = extract_poses(source, selection, estimator, progress, digest)
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        poses.save(kept)
+    if cached is not None:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        poses.save(cached)
     return poses
 
 
@@ -164,8 +173,12 @@ def _placed(poses: PoseSequence, placement: Placement) -> PoseSequence:
     return replace(poses, points=placement.points(poses.points), canvas=canvas)
 
 
-def _kept_poses(path: Path, digest: str, progress: Progress) -> PoseSequence:
-    poses = PoseSequence.load(path)
+def _kept_poses(path: Path, source: FrameSource, digest: str, progress: Progress) -> PoseSequence:
+    """A pose file, or one of another program, whose pictures were those of the driving video."""
+    if path.suffix.lower() == ".npz":
+        poses = PoseSequence.load(path)
+    else:
+        poses = import_poses(path, canvas=source.info.size, fps=source.info.fps)
     if poses.source:
         check_source(poses, digest, path)
     else:

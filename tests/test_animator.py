@@ -12,6 +12,8 @@ import pytest
 
 from animate import AnimationRequest, AnimationResult, Animator
 from animate.errors import MediaError, RequestError
+from animate.media import write_png
+from pose.draw import draw
 from pose.errors import PoseError
 from tests.scene import poses, write_scene, write_video
 from tests.toy import toy_model
@@ -167,3 +169,57 @@ def test_poses_that_end_too_early_are_refused(
     kept = poses(6).save(tmp_path / "short.npz")
     with pytest.raises(PoseError, match=r"no pose for 0\.2"):
         run(animator, scene, poses=kept)
+
+
+@pytest.mark.parametrize("kind", ["folder", "video"])
+def test_rendered_skeletons_are_taken_as_they_are(
+    animator: Animator, scene: dict[str, Any], unchanged: str, tmp_path: Path, kind: str
+) -> None:
+    drawn = poses(12)
+    folder = tmp_path / "skeletons"
+    folder.mkdir()
+    if kind == "folder":
+        for frame in range(12):
+            picture = draw(drawn.points[frame], drawn.scores[frame], drawn.canvas, (64, 64))
+            write_png(folder / f"{frame:04d}.png", picture)
+    else:
+        folder = write_video(tmp_path / "skeletons.mp4", 12)
+    result = run(animator, scene, poses=folder, stride=2)
+    assert result.frames == 6
+    assert "rendered" in record(result)["poses"]
+    if kind == "folder":
+        full = run(animator, scene, poses=folder, smooth=False, overwrite=True)
+        as_poses = run(animator, scene, smooth=False, overwrite=True)
+        assert frames_digest(full) == frames_digest(as_poses)
+
+
+def test_too_few_rendered_skeletons_are_refused(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(PoseError, match="has 3 skeletons; 12 are needed"):
+        run(animator, scene, poses=write_video(tmp_path / "short.mp4", 3))
+
+
+def test_a_cache_is_used_the_second_time(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    estimated = []
+
+    class Estimator:
+        name = digest = "stand-in"
+
+        def __call__(self, frame: Any) -> Any:
+            estimated.append(frame)
+            one = poses(1)
+            return one.points[0], one.scores[0]
+
+        def reset(self) -> None:
+            pass
+
+    monkeypatch.setattr("animate.animator.load_estimator", lambda name: Estimator())
+    fresh = Animator(animator.engine, "a test")
+    changes = {"poses": None, "cache": tmp_path / "cache", "max_frames": 4}
+    first = frames_digest(run(fresh, scene, **changes))
+    assert len(estimated) == 4
+    assert frames_digest(run(fresh, scene, **changes, overwrite=True)) == first
+    assert len(estimated) == 4

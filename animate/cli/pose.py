@@ -117,6 +117,7 @@ def extract(arguments: argparse.Namespace, progress: Progress) -> None:
     """Estimate and keep; says whom it found."""
     _check(arguments, arguments.video)
     from animate import pose_tools
+    from pose.report import describe
 
     selection = pose_tools.FrameSelection(
         stride=arguments.stride,
@@ -128,7 +129,7 @@ def extract(arguments: argparse.Namespace, progress: Progress) -> None:
     estimator = _estimator(arguments)
     poses = pose_tools.extract_file(arguments.video, selection, estimator, progress)
     pose_tools.save(poses, arguments.output)
-    for line in pose_tools.describe(poses):
+    for line in describe(poses):
         progress.note(line)
 
 

@@ -32,11 +32,10 @@ def extract_file(
     return extract_poses(open_video(path), selection, estimator, progress, sha256(path))
 
 
-def save(poses: PoseSequence, path: Path) -> Path:
-    """Write a pose file. Raises PoseError for a name that is none."""
+def check_pose_name(path: Path) -> None:
+    """Raises PoseError for a name that is none of a pose file; before the work is done."""
     if path.suffix.lower() != ".npz":
         raise PoseError(f"{path}: a pose file's name ends in .npz; cnx pose convert writes others")
-    return poses.save(path)
 
 
 def draw_preview(

@@ -119,6 +119,7 @@ def extract(arguments: argparse.Namespace, progress: Progress) -> None:
     from animate import pose_tools
     from pose.report import describe
 
+    pose_tools.check_pose_name(arguments.output)
     selection = pose_tools.FrameSelection(
         stride=arguments.stride,
         start=arguments.start,
@@ -128,7 +129,7 @@ def extract(arguments: argparse.Namespace, progress: Progress) -> None:
     )
     estimator = _estimator(arguments)
     poses = pose_tools.extract_file(arguments.video, selection, estimator, progress)
-    pose_tools.save(poses, arguments.output)
+    poses.save(arguments.output)
     for line in describe(poses):
         progress.note(line)
 
@@ -148,6 +149,7 @@ def retarget(arguments: argparse.Namespace, progress: Progress) -> None:
     _check(arguments, arguments.poses, arguments.reference)
     from animate import pose_tools
 
+    pose_tools.check_pose_name(arguments.output)
     fitted = pose_tools.retarget_file(
         arguments.poses,
         arguments.reference,
@@ -155,7 +157,7 @@ def retarget(arguments: argparse.Namespace, progress: Progress) -> None:
         mode=arguments.retarget,
         person=arguments.person,
     )
-    pose_tools.save(fitted.sequence, arguments.output)
+    fitted.sequence.save(arguments.output)
     progress.note(f"mismatch {fitted.mismatch:.2f} (0 is perfect, 1 nothing in common)")
     for warning in fitted.warnings:
         progress.warn(warning)

@@ -169,7 +169,7 @@ def decoder_loss(
     vae: Any, images_BF3HW: Tensor, basis: PatchBasis, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(loss, mean squared error) of clips decoded from noisy latents; `noise` (B*F,L,h,w)."""
-    clips, frames = images_BF3HW.shape[:2]
+    frames = images_BF3HW.shape[1]
     flat = images_BF3HW.flatten(0, 1)
     latents = basis.encode(flat) + noise
     decoded = vae.decode(latents, num_frames=frames).sample.float()

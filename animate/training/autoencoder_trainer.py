@@ -136,9 +136,7 @@ def _images(sets: list[Clips], recipe: AutoencoderRecipe, rng: Generator) -> Ten
     return pixels(np.stack(crops))
 
 
-def _batch(
-    sets: list[Clips], recipe: AutoencoderRecipe, rng: Generator
-) -> tuple[Tensor, Tensor]:
+def _batch(sets: list[Clips], recipe: AutoencoderRecipe, rng: Generator) -> tuple[Tensor, Tensor]:
     """Clips (B,F,3,c,c) and noise for their latents."""
     crops = np.stack([_crop(sets, recipe, rng, recipe.frames) for _ in range(recipe.batch)])
     side = recipe.crop // 4

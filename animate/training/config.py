@@ -142,6 +142,10 @@ class TrainingConfig:
     objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
     pose_noise: PoseNoiseRecipe = field(default_factory=PoseNoiseRecipe)
     stages: tuple[Stage, ...]
+    sampling_steps: int = 4
+    """Denoising steps that the exported model takes by default."""
+    sampling_overlap: int = 3
+    """Frames that its windows share by default."""
     start_from: Path | None = None
     """Model folder whose weights the run starts from; none: from nothing."""
     warm_up: int = 100
@@ -177,6 +181,7 @@ class TrainingConfig:
     def digest(self) -> str:
         """SHA-256 of what decides the weights: everything but folder, threads and intervals."""
         free = {"folder", "threads", "checkpoint_every", "summary"}
+        free |= {"sampling_steps", "sampling_overlap"}
         return _digest({name: value for name, value in dump(self).items() if name not in free})
 
     def autoencoder_digest(self) -> str:

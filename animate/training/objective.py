@@ -100,9 +100,7 @@ def draw(
 
     sigma = torch.exp(recipe.sigma_mean + recipe.sigma_deviation * normal((clips,)))
     keep = torch.from_numpy((rng.random(clips) >= recipe.dropout).astype(np.float32))
-    return Draws(
-        sigma=sigma, noise=normal(latents), keep=keep, reference_noise=normal(pixels)
-    )
+    return Draws(sigma=sigma, noise=normal(latents), keep=keep, reference_noise=normal(pixels))
 
 
 def near_skeleton(control_BF3HW: Tensor, latent_size: tuple[int, int], weight: float) -> Tensor:

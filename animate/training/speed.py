@@ -26,9 +26,10 @@ def fast_on_cpu(*networks: nn.Module) -> Iterator[None]:
             for module in network.modules():
                 if is_over_time(module):
                     override_forward(stack, module, partial(_over_time, module))
-            if hasattr(network, "attn_processors"):
-                stack.callback(network.set_attn_processor, dict(network.attn_processors))
-                network.set_attn_processor(OneTokenProcessor())  # type: ignore[operator]
+            unet: Any = network
+            if hasattr(unet, "attn_processors"):
+                stack.callback(unet.set_attn_processor, dict(unet.attn_processors))
+                unet.set_attn_processor(OneTokenProcessor())
         yield
 
 

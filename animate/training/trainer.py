@@ -112,9 +112,7 @@ class Trainer:
         rate = stage.final_rate + (stage.rate - stage.final_rate) * fall
         return rate * min((self.step + 1) / max(self.config.warm_up, 1), 1)
 
-    def train_step(
-        self, port: ControlPort, sets: list[Clips], stage: Stage, place: float
-    ) -> float:
+    def train_step(self, port: ControlPort, sets: list[Clips], stage: Stage, place: float) -> float:
         """One step of the optimiser; returns the loss."""
         config = self.config
         for group in self.optimiser.param_groups:

@@ -71,11 +71,13 @@ def _room(rng: Generator, size: Size) -> _Float:
         centre, half = rng.uniform(0, 1, 2), rng.uniform(0.03, 0.25, 2)
         first = (centre - half) * (width, height)
         last = (centre + half) * (width, height)
-        corners = [tuple(int(v) for v in point) for point in (first, last)]
-        cv2.rectangle(picture, *corners, colour(rng, (0, 0.8), (0.1, 1)), -1, cv2.LINE_AA)
+        left, top, right, bottom = (int(v) for v in (*first, *last))
+        tint = colour(rng, (0, 0.8), (0.1, 1))
+        cv2.rectangle(picture, (left, top), (right, bottom), tint, -1, cv2.LINE_AA)
         if rng.uniform() < 0.6:
             edge = colour(rng, (0, 0.5), (0.1, 1))
-            cv2.rectangle(picture, *corners, edge, int(rng.integers(1, 5)), cv2.LINE_AA)
+            width_px = int(rng.integers(1, 5))
+            cv2.rectangle(picture, (left, top), (right, bottom), edge, width_px, cv2.LINE_AA)
     picture *= 1 + 0.25 * (noise(rng, size, rng.uniform(3, 30))[..., None] - 0.5)
     if rng.uniform() < 0.7:
         _ground(rng, picture, rng.uniform(0.7, 0.95), palette(rng, 2))
@@ -91,7 +93,7 @@ def _blobs(rng: Generator, size: Size) -> _Float:
         layer = picture.copy()
         radius = int(rng.uniform(0.02, 0.2) * width)
         cv2.circle(layer, centre, radius, colour(rng, (0, 0.9), (0.1, 1)), -1, cv2.LINE_AA)
-        picture = cv2.addWeighted(layer, 0.6, picture, 0.4, 0)
+        picture = np.asarray(cv2.addWeighted(layer, 0.6, picture, 0.4, 0), np.float32)
     return picture
 
 
@@ -136,7 +138,8 @@ def background(rng: Generator, size: Size) -> Picture:
     place = _PLACES[int(rng.choice(len(_PLACES), p=_CHANCES))]
     picture = np.ascontiguousarray(place(rng, size), np.float32)
     if rng.uniform() < 0.6:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.003, 0.02) * max(size))
+        blur = rng.uniform(0.003, 0.02) * max(size)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.float32)
     width, height = size
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     centre = rng.uniform(-0.7, 0.7, 2)

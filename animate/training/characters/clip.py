@@ -62,7 +62,9 @@ class Character:
         self.grade = _grade(rng)
         self.background = self._finish(self.place)
 
-    def paint(self, pose: Pose) -> tuple[Picture, NDArray[np.float32], NDArray[np.float32], Picture]:
+    def paint(
+        self, pose: Pose
+    ) -> tuple[Picture, NDArray[np.float32], NDArray[np.float32], Picture]:
         """Frame (h,w,3), points (134,2), scores (134,) and mask (h,w) of one pose."""
         body = pose_body(self.who, pose)
         painter = Painter(self.place)
@@ -73,11 +75,16 @@ class Character:
         self.figure.paint(painter, body, large)
         points = self.camera.project(body.points).astype(np.float32)
         mask = cv2.resize(painter.mask, self.size, interpolation=cv2.INTER_AREA)
-        return self._finish(painter.picture), points, _visible(body, points, self.size), mask
+        return (
+            self._finish(painter.picture),
+            points,
+            _visible(body, points, self.size),
+            np.asarray(mask, np.uint8),
+        )
 
     def _finish(self, picture: Picture) -> Picture:
         small = cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
-        return cv2.LUT(small, self.grade)
+        return np.asarray(cv2.LUT(small, self.grade), np.uint8)
 
 
 def render_clip(
@@ -113,9 +120,7 @@ def render_clip(
     )
 
 
-def _camera(
-    rng: Generator, torso: float, size: tuple[int, int], shot: str | None
-) -> Camera:
+def _camera(rng: Generator, torso: float, size: tuple[int, int], shot: str | None) -> Camera:
     """How much of the body is in the picture, and where."""
     width, height = size
     upright = height >= width
@@ -145,12 +150,13 @@ def _grade(rng: Generator) -> NDArray[np.uint8]:
 
 def _visible(body: Body, points: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """1 for points that an estimator could see: in the picture, and not behind the head."""
-    inside = (points >= 0).all(1) & (points < np.array(size)).all(1)
+    seen = np.logical_and(points >= 0, points < np.array(size))
+    inside = np.asarray(seen[:, 0] & seen[:, 1], np.float32)
     turned = float(body.head_frame[0, 2])
     if turned > 0.45:
-        inside[layout.LEFT_EAR] = False
+        inside[layout.LEFT_EAR] = 0
     if turned < -0.45:
-        inside[layout.RIGHT_EAR] = False
+        inside[layout.RIGHT_EAR] = 0
     if float(body.head_frame[2, 2]) < 0.3:
-        inside[layout.FACE] = False
-    return inside.astype(np.float32)
+        inside[layout.FACE] = 0
+    return inside

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+import cv2
 import numpy as np
 
 from animate.training.characters.body import Body, Camera
 from animate.training.characters.head import paint_back_hair, paint_head, paint_locks
 from animate.training.characters.identity import Identity
 from animate.training.characters.paint import Painter, Place, capsule
-from animate.training.characters.textures import Colour, Picture, rounded
+from animate.training.characters.textures import Picture, mean_colour, rounded
 from pose import layout
 
 
@@ -117,15 +116,20 @@ class Figure:
         left = [neck + along * size * down + wide * side for along, wide in rows]
         right = [neck + along * size * down - wide * side for along, wide in reversed(rows)]
         painter.drape(
-            np.array(left + right), self.top, neck, -side * shoulder, down * 1.1 * build.torso * size
+            np.array(left + right),
+            self.top,
+            neck,
+            -side * shoulder,
+            down * 1.1 * build.torso * size,
         )
         if "dress" in who.outfit:
             self._skirt(painter, place, size, neck, hips, side, narrow)
         self._collar(painter, size, neck, down, side, narrow)
         if who.badge is not None and abs(body.yaw) < 0.9:
             across, along, radius, tint = who.badge
-            middle = neck + size * (along * down + (across * np.cos(body.yaw)
-                                                    + 0.06 * np.sin(body.yaw)) * side)
+            middle = neck + size * (
+                along * down + (across * np.cos(body.yaw) + 0.06 * np.sin(body.yaw)) * side
+            )
             outline = [
                 middle + radius * size * (np.cos(t) * side * narrow + np.sin(t) * down)
                 for t in np.linspace(0, 2 * np.pi, 16, endpoint=False)
@@ -135,9 +139,7 @@ class Figure:
     def _seat(self, painter: Painter, place: Place, size: float) -> None:
         radius = 1.05 * self.who.build.leg_width * size
         left, right = place[layout.LEFT_HIP], place[layout.RIGHT_HIP]
-        painter.fill(
-            capsule(left, right, radius, radius), _mean(self.bottom)
-        )
+        painter.fill(capsule(left, right, radius, radius), mean_colour(self.bottom))
 
     def _collar(self, painter: Painter, size: float, neck: Place, down: Place, side: Place,
                 narrow: float) -> None:  # fmt: skip
@@ -177,20 +179,15 @@ class Figure:
         painter.drape(np.array(outline), self.bottom, waist, (left - right) / -2, reach)
 
 
-def _mean(swatch: Picture) -> Colour:
-    red, green, blue = swatch.mean((0, 1))
-    return (float(red), float(green), float(blue))
-
-
 def _paint_shadow(painter: Painter, place: Place, size: float) -> None:
     """Darken the floor below the feet; it is no part of the figure."""
     feet = place[layout.FEET]
     middle, half = feet.mean(0), np.ptp(feet[:, 0]) / 2 + 0.04 * size
-    height, width = painter.mask.shape
+    height, width = painter.picture.shape[:2]
     top, bottom = int(middle[1] - 0.03 * size), int(middle[1] + 0.05 * size)
     left, right = int(middle[0] - 1.3 * half), int(middle[0] + 1.3 * half)
-    top, bottom = np.clip((top, bottom), 0, height)
-    left, right = np.clip((left, right), 0, width)
+    top, bottom = max(top, 0), min(bottom, height)
+    left, right = max(left, 0), min(right, width)
     if bottom - top < 2 or right - left < 2:
         return
     y, x = np.mgrid[-1 : 1 : (bottom - top) * 1j, -1 : 1 : (right - left) * 1j]
@@ -199,21 +196,13 @@ def _paint_shadow(painter: Painter, place: Place, size: float) -> None:
     area[:] = (area * shade[..., None]).astype(np.uint8)
 
 
-def _paint_hand(
-    painter: Painter, place: Place, size: float, who: Identity, skin: Picture
-) -> None:
-    tint = _mean(skin)
+def _paint_hand(painter: Painter, place: Place, size: float, who: Identity, skin: Picture) -> None:
+    red, green, blue = mean_colour(skin)
     width = 0.17 * who.build.hand * size
-    palm = place[[0, 1, 5, 9, 13, 17]]
-    centre = palm.mean(0)
-    painter.fill(centre + (_hull(palm) - centre) * 1.12, tint)
-    darker: Callable[[float], Colour] = lambda f: (f * tint[0], f * tint[1], f * tint[2])  # noqa: E731
+    palm = cv2.convexHull(place[[0, 1, 5, 9, 13, 17]].astype(np.float32))[:, 0].astype(np.float64)
+    centre = place[[0, 1, 5, 9, 13, 17]].mean(0)
+    painter.fill(centre + (palm - centre) * 1.12, (red, green, blue))
     for finger in range(5):
-        shade = darker(1.0 - 0.05 * (finger % 2))
-        painter.line(place[4 * finger + 1 : 4 * finger + 5], width, shade)
-
-
-def _hull(points: Place) -> Place:
-    import cv2
-
-    return cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
+        shade = 1.0 - 0.05 * (finger % 2)
+        joints = place[4 * finger + 1 : 4 * finger + 5]
+        painter.line(joints, width, (shade * red, shade * green, shade * blue))

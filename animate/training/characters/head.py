@@ -32,7 +32,9 @@ def paint_back_hair(
     across, down, size = _axes(body, camera, who)
     back = _on_head(body, camera, who, [[0, -0.1, -0.25]])[0]
     if who.hair_style in ("long", "bob"):
-        drop = 0.95 * size if who.hair_style == "bob" else 0.6 * size + who.hair_length * camera.scale
+        drop = (
+            0.95 * size if who.hair_style == "bob" else 0.6 * size + who.hair_length * camera.scale
+        )
         # Long hair hangs; it does not stay in line with a tilted head.
         hang = (0.4 if who.hair_style == "long" else 0.8) * down + (
             np.array([0, 0.6]) if who.hair_style == "long" else np.array([0, 0.2])
@@ -42,8 +44,10 @@ def paint_back_hair(
         painter.drape(outline, who.hair, back - size * down, across * size, down * 2 * drop)
     elif who.hair_style == "tail":
         root = _on_head(body, camera, who, [[0, -0.5, -0.8]])[0]
-        tip = root + np.array([0.3 * size * np.sign(body.facing or 1.0), 0.8 * size]) + (
-            0.6 * who.hair_length * camera.scale * np.array([0, 1])
+        tip = (
+            root
+            + np.array([0.3 * size * np.sign(body.facing or 1.0), 0.8 * size])
+            + (0.6 * who.hair_length * camera.scale * np.array([0, 1]))
         )
         painter.limb(root, tip, 0.35 * size, 0.15 * size, who.hair)
     elif who.hair_style == "bun":
@@ -127,9 +131,7 @@ def _paint_fringe(painter: Painter, who: Identity, body: Body, camera: Camera) -
     under = [[0.66 - 0.22 * k, low + 0.12 * (k % 2) - 0.08 * abs(k - 3), 0.6] for k in range(7)]
     outline = _on_head(body, camera, who, top + under)
     across, down, size = _axes(body, camera, who)
-    painter.drape(
-        outline, who.hair, outline[5], across * size, down * 2 * size
-    )
+    painter.drape(outline, who.hair, outline[5], across * size, down * 2 * size)
 
 
 def _paint_hat(painter: Painter, who: Identity, body: Body, camera: Camera) -> None:
@@ -149,5 +151,7 @@ def paint_locks(painter: Painter, who: Identity, body: Body, camera: Camera) -> 
         if side * body.head_frame[0, 2] > 0.5:
             continue
         root = _on_head(body, camera, who, [[side * 0.74, -0.1, 0.1]])[0]
-        tip = root + np.array([side * 0.12 * size, 0.8 * size + 0.8 * who.hair_length * camera.scale])
+        tip = root + np.array(
+            [side * 0.12 * size, 0.8 * size + 0.8 * who.hair_length * camera.scale]
+        )
         painter.limb(root, tip, 0.2 * size, 0.24 * size, who.hair)

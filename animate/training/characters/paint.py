@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from animate.training.characters.textures import SWATCH, Colour, Picture
+from animate.training.characters.textures import SWATCH, Colour, Picture, mean_colour
 
 Place = NDArray[np.float64]
 
@@ -51,7 +53,7 @@ class Painter:
 
     def line(self, points: Place, width: float, tint: Colour) -> None:
         """A thick line through points; thinner than a pixel fades instead of vanishing."""
-        for first, last in zip(points[:-1], points[1:], strict=True):
+        for first, last in itertools.pairwise(points):
             self.fill(capsule(first, last, width / 2, width / 2), tint)
 
     def drape(
@@ -59,16 +61,17 @@ class Painter:
     ) -> None:
         """Cloth inside an outline. The swatch's top middle lies at `origin`; `across` reaches to
         its right edge and `along` to its bottom; beyond them it repeats mirrored."""
-        height, width = self.mask.shape
+        height, width = self.picture.shape[:2]
         low = np.floor(outline.min(0)).astype(int) - 1
         high = np.ceil(outline.max(0)).astype(int) + 2
-        (x0, y0), (x1, y1) = np.maximum(low, 0), np.minimum(high, (width, height))
+        x0, y0 = (int(v) for v in np.maximum(low, 0))
+        x1, y1 = (int(v) for v in np.minimum(high, (width, height)))
         if x1 <= x0 or y1 <= y0:
             return
         half = SWATCH / 2
         matrix = np.stack([across / half, along / SWATCH, origin - across - (x0, y0)], 1)
         if abs(np.linalg.det(matrix[:, :2])) < 1e-6:
-            self.fill(outline, tuple(float(v) for v in swatch.mean((0, 1))))
+            self.fill(outline, mean_colour(swatch))
             return
         cloth = cv2.warpAffine(
             swatch, matrix, (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR,
@@ -90,8 +93,7 @@ class Painter:
         length = max(float(np.hypot(*along)), 1e-3)
         across = np.array([-along[1], along[0]]) / length * max(first_radius, last_radius)
         if np.hypot(*across) < 0.3 or length < 0.5:
-            tint = tuple(float(v) for v in swatch.mean((0, 1)))
-            self.fill(capsule(first, last, first_radius, last_radius), tint)
+            self.fill(capsule(first, last, first_radius, last_radius), mean_colour(swatch))
             return
         # Cloth does not shrink when a limb points at the camera.
         self.drape(

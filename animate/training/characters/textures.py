@@ -146,6 +146,12 @@ def strands(rng: Generator, base: Colour) -> Picture:
     )
 
 
+def mean_colour(swatch: Picture) -> Colour:
+    """The colour that a swatch has from afar."""
+    red, green, blue = swatch.mean((0, 1))
+    return (float(red), float(green), float(blue))
+
+
 def rounded(swatch: Picture, light: float, depth: float) -> Picture:
     """The swatch as it looks on a cylinder along its y axis; `light` in [-1,1] is where it is
     brightest across, `depth` in [0,1] how dark the far edge gets."""

@@ -1,0 +1,156 @@
+"""Measure a model on characters that no recipe trains on, through the product's own pipeline.
+
+Everything is known of a procedural clip, so the truth is a picture: the same character, place and
+pose. Stated beside it: repeating the reference, and the truth through the autoencoder alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from animate import metrics
+from animate.control import ControlFrames, DrawnSkeletons
+from animate.pipeline import Engine, generate
+from animate.progress import Quiet
+from animate.settings import ClipSettings
+from animate.training.characters import Take, render_clip
+from animate.values import Guidance, Size
+from pose.sequence import PoseSequence
+
+HELD_OUT = 1_000_000
+"""First seed that no recipe trains on."""
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Means over clips and frames."""
+
+    psnr: float
+    """dB, whole pictures."""
+    ssim: float
+    iou: float
+    """Of the figure's mask with the true one."""
+    figure_psnr: float
+    """dB, where the true figure is."""
+    background_psnr: float
+    """dB, elsewhere."""
+
+    def as_row(self) -> dict[str, float]:
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+def held_out(count: int, frames: int, sizes: list[Size]) -> list[Take]:
+    """Clips of unseen characters, their sizes in turn."""
+    return [render_clip(HELD_OUT + i, frames, sizes[i % len(sizes)]) for i in range(count)]
+
+
+def score(frames: Picture, take: Take) -> Scores:
+    """Of one clip (F,h,w,3)."""
+    rows = []
+    for frame, truth, mask in zip(frames, take.frames, take.masks, strict=True):
+        inside = mask > 25
+        iou = metrics.mask_iou(
+            metrics.figure_mask(frame, take.background),
+            metrics.figure_mask(truth, take.background),
+        )
+        rows.append(
+            (
+                metrics.psnr(frame, truth),
+                metrics.ssim(frame, truth),
+                iou,
+                metrics.psnr(frame, truth, inside),
+                metrics.psnr(frame, truth, ~inside),
+            )
+        )
+    return Scores(**dict(zip(Scores.__dataclass_fields__, np.nanmean(rows, 0), strict=True)))
+
+
+def mean_scores(scores: list[Scores]) -> Scores:
+    """Mean over clips."""
+    rows = np.array([list(asdict(one).values()) for one in scores])
+    return Scores(**dict(zip(Scores.__dataclass_fields__, rows.mean(0), strict=True)))
+
+
+def poses_of(take: Take, size: Size) -> PoseSequence:
+    """The clip's exact poses."""
+    count = len(take.frames)
+    return PoseSequence(
+        points=take.points[:, None],
+        scores=take.scores[:, None],
+        canvas=(size.width, size.height),
+        fps=Fraction(12),
+        times=np.arange(count) / 12,
+        estimator="procedural",
+    )
+
+
+def animate_take(engine: Engine, take: Take, seed: int = 0, **changes: Any) -> Picture:
+    """The model's clip (F,h,w,3) for a take's reference and poses; `changes` are of
+    `ClipSettings`."""
+    variant = engine.components.variant
+    height, width = take.reference.shape[:2]
+    size = Size(width, height)
+    defaults = variant.sampling
+    values: dict[str, Any] = {
+        "size": size,
+        "seed": seed,
+        "steps": defaults.steps,
+        "window": defaults.window,
+        "overlap": defaults.overlap,
+        "schedule": defaults.schedule,
+        "fusing": defaults.fusing,
+        "guidance": Guidance.parse(str(defaults.guidance)),
+        "control_weight": variant.injection.weight,
+        "noise": "independent",
+        "solver": "euler",
+        "decode_chunk": defaults.decode_chunk,
+        **changes,
+    }
+    skeletons = DrawnSkeletons(poses_of(take, size), size, variant.pose_style)
+    settings = ClipSettings(**values)
+    return np.stack(
+        list(generate(engine, settings, take.reference, ControlFrames(skeletons), Quiet()))
+    )
+
+
+@torch.no_grad()
+def through_autoencoder(engine: Engine, frames: Picture) -> Picture:
+    """Frames encoded and decoded again: what no denoiser can do better than."""
+    vae = engine.components.vae
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    latents = vae.encode(pixels).latent_dist.mode()
+    decoded = vae.decode(latents, num_frames=len(frames)).sample
+    levels = ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).numpy()
+
+
+def repeated(take: Take) -> Picture:
+    """The reference, standing still."""
+    return np.repeat(take.reference[None], len(take.frames), 0)
+
+
+def sheet(takes: list[Take], clips: list[Picture], control: str, columns: int = 4) -> Picture:
+    """A picture: a row a clip, the reference, then (skeleton, generated, truth) several times."""
+    from animate.training.data import draw_control
+
+    rows = []
+    for take, clip in zip(takes, clips, strict=True):
+        height, width = take.reference.shape[:2]
+        picked = np.linspace(0, len(clip) - 1, columns).round().astype(int)
+        drawn = draw_control(take.points[picked], take.scores[picked], (width, height), control)
+        parts = [take.reference]
+        for column, frame in enumerate(picked):
+            parts += [drawn[column], clip[frame], take.frames[frame]]
+        rows.append(np.concatenate(parts, 1))
+    widest = max(row.shape[1] for row in rows)
+    return np.concatenate(
+        [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows]
+    )

@@ -1,0 +1,70 @@
+"""Measure a model on held-out procedural characters: `python scripts/evaluate_tiny.py [FOLDER]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from animate.models.components import load_components
+from animate.models.variants import load_variant
+from animate.pipeline import Engine
+from animate.training import evaluation
+from animate.values import Size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="tiny", help="variant or model folder")
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--steps", type=int, help="denoising steps (default: the variant's)")
+    parser.add_argument("--guidance", type=float, help="guidance scale (default: the variant's)")
+    parser.add_argument("--size", type=Size.parse, help="one size (default: the variant's in turn)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--sheet", type=Path, help="PNG to write: skeletons, generated, truth")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(json.dumps(evaluate(options), indent=2))
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """Scores of generated clips, of the repeated reference, and of the autoencoder alone."""
+    variant = load_variant(options.model)
+    engine = Engine(components=load_components(variant), device=torch.device("cpu"))
+    sizes = [options.size] if options.size else list(variant.sizes)
+    takes = evaluation.held_out(options.clips, options.frames, sizes)
+    changes: dict[str, Any] = {}
+    if options.steps:
+        changes["steps"] = options.steps
+    if options.guidance:
+        changes["guidance"] = evaluation.Guidance(options.guidance, options.guidance)
+    clips = [
+        evaluation.animate_take(engine, take, seed=number, **changes)
+        for number, take in enumerate(takes)
+    ]
+    kinds = {
+        "generated": clips,
+        "reference repeated": [evaluation.repeated(take) for take in takes],
+        "truth through the autoencoder": [
+            evaluation.through_autoencoder(engine, take.frames) for take in takes
+        ],
+    }
+    if options.sheet:
+        picture = evaluation.sheet(takes[:12], clips[:12], variant.pose_style)
+        cv2.imwrite(str(options.sheet), picture[..., ::-1])
+    rows: dict[str, Any] = {
+        kind: evaluation.mean_scores(
+            [evaluation.score(clip, take) for clip, take in zip(frames, takes, strict=True)]
+        ).as_row()
+        for kind, frames in kinds.items()
+    }
+    return {"model": variant.name, "clips": len(takes), "frames": options.frames, **rows}
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from animate.control import ControlFrames
+from animate.control import ControlFrames, DrawnSkeletons
 from animate.models.components import Components, load_components
 from animate.models.injection import inject, learned_weight
 from animate.models.variants import load_variant
@@ -102,7 +102,7 @@ class Studio:
             fps=Fraction(12),
             times=np.arange(len(points)) / 12,
         )
-        return ControlFrames(poses, self.size, self.variant.pose_style)
+        return ControlFrames(DrawnSkeletons(poses, self.size, self.variant.pose_style))
 
     def plan(self, way: Way, frames: int, calls: int) -> WindowPlan:
         """The windows of a way."""

@@ -58,16 +58,16 @@ def quantise_weights(network: nn.Module) -> nn.Module:
     Returns:
         The same network.
     """
+    module: Any
     for module in network.modules():
-        weight = getattr(module, "weight", None)
-        if _is_quantisable(module) and weight.is_floating_point():
+        if _is_quantisable(module) and module.weight.is_floating_point():
             _quantise(module)
     return network
 
 
-def _is_quantisable(module: nn.Module) -> bool:
+def _is_quantisable(module: Any) -> bool:
     plain = type(module) in (nn.Linear, nn.Conv2d, nn.Conv3d)
-    return plain and module.weight.numel() >= _SMALL  # type: ignore[union-attr, operator]
+    return plain and module.weight.numel() >= _SMALL
 
 
 def _eight_bit_weights(network: nn.Module) -> dict[int, Any]:

@@ -1,0 +1,215 @@
+"""Peaks of the networks from their configuration alone, in microseconds.
+
+Walks through a network as it runs and adds up what is alive: what callers hold (skip tensors, a
+block's input), the block's own tensors, and the widest piece of its work. `tracking.tracked_peak`
+runs the same under torch's tracker and is what these sums are checked against.
+
+Sizes are counted in elements and turned into bytes at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .chunked.chunks import Chunks
+from .vae import DecodeOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What one call of the UNet works on, and in which pieces."""
+
+    rows: int  # batch elements times frames
+    chunks: Chunks
+    pixels: int  # of the latents
+    element: int  # bytes of one number
+
+    def frames(self, pixels: int) -> int:
+        """Frames at a time where a frame has that many pixels."""
+        if self.chunks.frames is None:
+            return self.rows
+        return min(self.rows, max(1, self.chunks.frames * self.pixels // pixels))
+
+    def piece(self, pixels: int) -> int:
+        return min(pixels, self.chunks.pixels or pixels)
+
+    def statistics(self) -> float:
+        """Numbers at a time in a norm's statistics: two of float32."""
+        return 8 / self.element
+
+
+def _res_block(work: _Work, source: int, channels: int, pixels: int) -> float:
+    group = work.frames(pixels) * pixels
+    spatial = group * max(2 * source, source + channels, 4 * channels)
+    whole = work.rows * pixels * channels
+    piece = work.rows * work.piece(pixels) * channels
+    temporal = whole + piece * max(work.statistics(), 4)
+    kept = whole if work.frames(pixels) < work.rows else 0
+    return max(kept + spatial, whole + temporal)
+
+
+def _transformer(work: _Work, channels: int, pixels: int) -> float:
+    group = work.frames(pixels) * pixels
+    piece = work.rows * work.piece(pixels)
+    whole = work.rows * pixels * channels
+    spatial = _block(work, group, channels)
+    temporal = _block(work, piece, channels) + 3 * piece * channels
+    return whole + max(spatial, temporal, whole + 3 * group * channels)
+
+
+def _block(work: _Work, tokens: int, channels: int) -> float:
+    """A transformer block on some tokens: attention, or the feed-forward that is wider."""
+    at_once = min(tokens, work.chunks.tokens or tokens)
+    return max(7 * tokens * channels, 3 * tokens * channels + 16 * at_once * channels)
+
+
+def unet_peak(
+    config: Mapping[str, Any],
+    *,
+    size: tuple[int, int],
+    frames: int,
+    batch: int,
+    chunks: Chunks | None,
+    element: int,
+) -> int:
+    """Bytes at the widest moment of one call of a video UNet, without its weights.
+
+    Args:
+        config: of a `UNetSpatioTemporalConditionModel`.
+        size: (width, height) of the latents.
+        frames: frames of a window.
+        batch: windows and guidance halves in one call.
+        chunks: its pieces; None for the stock forward.
+        element: bytes of one number.
+    """
+    width, height = size
+    work = _Work(
+        rows=batch * frames,
+        chunks=chunks or Chunks(),
+        pixels=width * height,
+        element=element,
+    )
+    widths = list(config["block_out_channels"])
+    layers = _per_level(config["layers_per_block"], len(widths))
+    areas, skips, peak = [], [], 0.0
+    pixels, source = width * height, widths[0]
+    skips.append((pixels, source))
+
+    def held() -> float:
+        return work.rows * sum(p * c for p, c in skips)
+
+    for level, channels in enumerate(widths):
+        areas.append(pixels)
+        attends = "CrossAttn" in config["down_block_types"][level]
+        for _ in range(layers[level]):
+            peak = max(peak, held() + _res_block(work, source, channels, pixels))
+            if attends:
+                inside = work.rows * pixels * channels + _transformer(work, channels, pixels)
+                peak = max(peak, held() + inside)
+            skips.append((pixels, channels))
+            source = channels
+        if level < len(widths) - 1:
+            width, height = math.ceil(width / 2), math.ceil(height / 2)
+            pixels = width * height
+            skips.append((pixels, channels))
+    peak = max(peak, held() + work.rows * pixels * source + _transformer(work, source, pixels))
+    entering = (pixels, source)
+    for level in reversed(range(len(widths))):
+        channels, pixels = widths[level], areas[level]
+        attends = "CrossAttn" in config["up_block_types"][len(widths) - 1 - level]
+        base = held() + work.rows * math.prod(entering)
+        hidden = entering[1]
+        own = 0.0  # the block's own input, once it is no longer the caller's
+        for _ in range(layers[level] + 1):
+            _, skip = skips[-1]
+            skips.pop()
+            joined = work.rows * pixels * (hidden + skip)
+            peak = max(peak, base + own + joined)
+            inside = joined + _res_block(work, hidden + skip, channels, pixels)
+            peak = max(peak, base + inside)
+            own = work.rows * pixels * channels
+            if attends:
+                peak = max(peak, base + own + _transformer(work, channels, pixels))
+            hidden = channels
+        if level > 0:
+            larger = areas[level - 1]
+            group = max(1, work.frames(pixels) // 4) if work.chunks.frames else work.rows
+            doubled = work.rows * larger * channels
+            peak = max(peak, base + own + doubled + 2 * group * larger * channels)
+            entering = (larger, channels)
+    return int(peak * element)
+
+
+def _per_level(value: Any, levels: int) -> list[int]:
+    return [value] * levels if isinstance(value, int) else list(value)
+
+
+def decode_peak(
+    config: Mapping[str, Any],
+    *,
+    size: tuple[int, int],
+    frames: int,
+    options: DecodeOptions,
+    element: int,
+) -> int:
+    """Bytes at the widest moment of decoding one group, without weights.
+
+    Args:
+        config: of an `AutoencoderKLTemporalDecoder`.
+        size: (width, height) of the latents.
+        frames: frames of the clip.
+        options: groups, tiles and pieces.
+        element: bytes of one number.
+    """
+    width, height = size
+    finished = 0
+    scale = 2 ** (len(config["block_out_channels"]) - 1)
+    count = min(options.group, frames)
+    if options.tile is not None:
+        finished = 3 * count * 3 * width * height * scale**2
+        width, height = min(width, options.tile), min(height, options.tile)
+    cuts = options.cuts
+    widths = list(reversed(config["block_out_channels"]))
+    source, held, peak = widths[0], 0, 0.0
+    group = min(count, cuts.frames or count)
+    attention = 6 * group * width * height * source + count * width * height * source
+    peak = max(peak, attention)
+    for level, channels in enumerate(widths):
+        pixels, rows = width * height, min(height, cuts.rows or height)
+        band = group * (rows + 2) * width
+        before = count * (pixels // 4) * source if level else 0
+        whole = count * pixels * channels
+        wide = group * pixels * source if level else 0  # the doubled frame
+        if cuts.rows is None:
+            spatial = before + whole + wide + group * pixels * max(2 * source, 4 * channels)
+        else:
+            values = 8 / element
+            inner = group * pixels * channels + band * max(values, 4) * max(source, channels)
+            spatial = before + whole + wide + inner
+        piece = count * min(pixels, cuts.pixels or pixels) * channels
+        temporal = 2 * whole + piece * max(8 / element, 4)
+        peak = max(peak, spatial, temporal)
+        source, held = channels, whole
+        if level < len(widths) - 1:
+            width, height = 2 * width, 2 * height
+    peak = max(peak, held + 4 * group * width * min(height, cuts.rows or height) * source)
+    return int((peak + finished) * element)
+
+
+def encode_peak(config: Mapping[str, Any], *, size: tuple[int, int]) -> int:
+    """Bytes at the widest moment of encoding one reference image in float32, without weights.
+
+    Args:
+        config: of an `AutoencoderKLTemporalDecoder`.
+        size: (width, height) of the latents.
+    """
+    widths = list(config["block_out_channels"])
+    pixels = size[0] * size[1] * 4 ** (len(widths) - 1)
+    peak, source = 0, widths[0]
+    for channels in widths:
+        peak = max(peak, pixels * (source + max(2 * source, 3 * channels)))
+        pixels, source = pixels // 4, channels
+    return 4 * peak

@@ -1,0 +1,360 @@
+"""Choose how to run within a memory budget: first what costs no time, last what changes numbers.
+
+The choices form a ladder from the fastest to the smallest; a plan is its first rung that fits.
+Going down it: windows one at a time, pieces, guidance halves in turn, smaller pieces, networks on
+the device only while in use, the UNet's weights block by block, and (if the precision may be
+chosen) 8-bit weights. Two of them change the result: 8-bit weights, and fewer frames decoded
+together, which is done only where the autoencoder alone on the device has no room for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from torch import nn
+
+from temporal.chunked.chunks import Chunks
+from temporal.chunked.decoder import DecoderCuts
+from temporal.constant_attention import constant_cross_attention
+from temporal.errors import TemporalError
+from temporal.estimate import decode_peak, encode_peak, unet_peak
+from temporal.offload import Offload, offloaded
+from temporal.precision import Precision, computing_type, quantise_weights
+from temporal.vae import DecodeOptions
+
+GIB = 2**30
+_ROOM = 1.05  # allocators round up and leave gaps
+
+# Frames, pixels and tokens at a time for latents of 128x72, from fast to small.
+_PIECES = ((8, 4096, 65536), (4, 2048, 16384), (2, 1024, 8192), (1, 512, 4096))
+_CUTS = (
+    DecoderCuts(),
+    DecoderCuts(rows=64),
+    DecoderCuts(rows=16, pixels=8192, queries=1024),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRequest:
+    """What is to be run, and within what.
+
+    Attributes:
+        unet_config: of the `UNetSpatioTemporalConditionModel`.
+        vae_config: of the `AutoencoderKLTemporalDecoder`.
+        unet_weights: parameters of the UNet, a count.
+        vae_weights: parameters of the autoencoder, a count.
+        size: (width, height) of the picture in pixels.
+        window: frames of a window.
+        windows: windows that may run together, at most.
+        guided: two guidance halves, or only one.
+        decode_group: frames decoded together.
+        budget: bytes that may be in use on the device.
+        resident: bytes there that are not these networks' (control network, latents of the clip).
+        precision: a precision, or "auto": `automatic`, with 8-bit weights as the last resort.
+        automatic: what "auto" computes in.
+        offload: a way, or None to choose.
+    """
+
+    unet_config: Mapping[str, Any]
+    vae_config: Mapping[str, Any]
+    unet_weights: int
+    vae_weights: int
+    size: tuple[int, int]
+    window: int
+    windows: int = 1
+    guided: bool = True
+    decode_group: int = 8
+    budget: int
+    resident: int = 0
+    precision: Precision | Literal["auto"] = "auto"
+    automatic: Precision = "float16"
+    offload: Offload | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("window", "windows", "decode_group", "budget"):
+            if getattr(self, name) < 1:
+                raise TemporalError(f"{name} is {getattr(self, name)}; the nearest that works is 1")
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """(width, height) of the latents."""
+        scale = 2 ** (len(self.vae_config["block_out_channels"]) - 1)
+        return -(-self.size[0] // scale), -(-self.size[1] // scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryPlan:
+    """How to run, and what that is predicted to take.
+
+    Attributes:
+        window_batch: windows in one call of the UNet.
+        halves_together: both guidance halves in one call, or one after the other.
+        chunks: pieces of the UNet's work; None for its stock forward.
+        decode: how latents become frames.
+        precision: of weights and arithmetic.
+        offload: where weights are while they are not needed.
+        peaks: predicted bytes on the device by stage: encode, denoise, decode.
+        budget: bytes that were allowed.
+        rung: place on the ladder, for `smaller`.
+        request: what was asked for.
+    """
+
+    window_batch: int
+    halves_together: bool
+    chunks: Chunks | None
+    decode: DecodeOptions
+    precision: Precision
+    offload: Offload
+    peaks: Mapping[str, int]
+    budget: int
+    rung: int
+    request: MemoryRequest = field(repr=False)
+
+    @property
+    def peak(self) -> int:
+        """Predicted bytes of the widest stage."""
+        return max(self.peaks.values())
+
+    def lines(self) -> list[str]:
+        """The plan in words, for people."""
+        chunks = self.chunks
+        pieces = (
+            "whole"
+            if chunks is None
+            else ", ".join(
+                f"{size} {name}" for name, size in vars(chunks).items() if size is not None
+            )
+        )
+        cuts = self.decode.cuts
+        rows = "" if cuts.rows is None else f", {cuts.rows} rows at a time"
+        return [
+            f"windows together   {self.window_batch}",
+            f"guidance halves    {'together' if self.halves_together else 'in turn'}",
+            f"UNet in pieces of  {pieces}",
+            f"decoded together   {self.decode.group} frames{rows}",
+            f"precision          {self.precision}",
+            f"offload            {self.offload}",
+            *(f"peak, {stage:12} {size / GIB:.2f} GiB" for stage, size in self.peaks.items()),
+            f"budget             {self.budget / GIB:.2f} GiB",
+        ]
+
+
+def plan_memory(request: MemoryRequest) -> MemoryPlan:
+    """The fastest plan within the budget.
+
+    Raises:
+        TemporalError: nothing fits; says what the smallest plan takes.
+    """
+    plans = _ladder(request)
+    for plan in plans:
+        if plan.peak * _ROOM <= request.budget:
+            return plan
+    least = min(plans, key=lambda plan: plan.peak)
+    needed = least.peak * _ROOM / GIB
+    shorter = "" if request.window == 1 else ", or use a smaller size or a shorter window"
+    raise TemporalError(
+        f"nothing runs {request.window} frames of {request.size[0]}x{request.size[1]} within "
+        f"{request.budget / GIB:.2f} GiB; the nearest budget that works is "
+        f"{needed + 0.005:.2f} GiB{shorter}"
+    )
+
+
+def smaller(plan: MemoryPlan, stage: Literal["denoise", "decode"] = "denoise") -> MemoryPlan:
+    """The next plan that takes clearly less in a stage, after memory has run out in it.
+
+    Raises:
+        TemporalError: there is none.
+    """
+    if stage == "decode":
+        found = _smaller_decoding(plan)
+    else:
+        later = _ladder(plan.request)[plan.rung + 1 :]
+        less = 0.95 * plan.peaks["denoise"]
+        found = next((other for other in later if other.peaks["denoise"] < less), None)
+    if found is None:
+        raise TemporalError(
+            f"memory ran out with the smallest plan already ({plan.peaks[stage] / GIB:.2f} GiB "
+            f"predicted to {stage}); use a smaller size or a shorter window, or free memory on "
+            "the device"
+        )
+    return found
+
+
+def _smaller_decoding(plan: MemoryPlan) -> MemoryPlan | None:
+    request = plan.request
+    element = computing_type(plan.precision).itemsize
+    work = decode_peak(
+        request.vae_config,
+        size=request.latent_size,
+        frames=plan.decode.group,
+        options=plan.decode,
+        element=element,
+    )
+    options, peak = _decoding(request, element, room=int(0.95 * _ROOM * work), fewer=True)
+    if peak > 0.95 * work:
+        return None
+    peaks = {**plan.peaks, "decode": plan.peaks["decode"] - work + peak}
+    return replace(plan, decode=options, peaks=peaks)
+
+
+def _ladder(request: MemoryRequest) -> list[MemoryPlan]:
+    ways: list[Offload] = ["none", "model", "stream"]
+    if request.offload is not None:
+        ways = [request.offload]
+    precisions: list[Precision] = [request.automatic]
+    if request.precision == "auto":
+        precisions.append("int8")
+    else:
+        precisions = [request.precision]
+    rungs = [
+        (batch, together, chunks, precision, way)
+        for precision in precisions
+        for way in ways
+        if not (precision == "int8" and way == "stream" and request.offload is None)
+        for batch, together, chunks in _pieces(request)
+    ]
+    return [_priced(request, number, *rung) for number, rung in enumerate(rungs)]
+
+
+def _pieces(request: MemoryRequest) -> list[tuple[int, bool, Chunks | None]]:
+    width, height = request.latent_size
+    found: list[tuple[int, bool, Chunks | None]] = []
+    batches = [batch for batch in (8, 4, 2, 1) if batch <= request.windows]
+    together = (True, False) if request.guided else (True,)
+    found += [(batch, True, None) for batch in batches]
+    for halves in together:
+        rows = request.window * (2 if halves and request.guided else 1)
+        for frames, pixels, tokens in _PIECES:
+            # The same amount of work in a piece at any picture size.
+            frames = max(1, frames * 128 * 72 // (width * height))
+            chunks = Chunks(frames=frames, pixels=pixels, tokens=tokens)
+            fitted = chunks.fitted(frames=rows, pixels=width * height)
+            if (1, halves, fitted) not in found:
+                found.append((1, halves, fitted))
+    return found
+
+
+def _priced(
+    request: MemoryRequest,
+    rung: int,
+    batch: int,
+    together: bool,
+    chunks: Chunks | None,
+    precision: Precision,
+    offload: Offload,
+) -> MemoryPlan:
+    element = computing_type(precision).itemsize
+    stored = 1.02 if precision == "int8" else float(element)
+    unet, vae = int(request.unet_weights * stored), request.vae_weights * element
+    calls = batch * (2 if together and request.guided else 1)
+    denoise = unet_peak(
+        request.unet_config,
+        size=request.latent_size,
+        frames=request.window,
+        batch=calls,
+        chunks=chunks,
+        element=element,
+    )
+    encoding = encode_peak(request.vae_config, size=request.latent_size)
+    if offload == "none":
+        here = {"encode": unet + vae, "denoise": unet + vae, "decode": unet + vae}
+    elif offload == "model":
+        here = {"encode": vae, "denoise": unet, "decode": vae}
+    else:
+        # The block that runs and the one that is fetched for next.
+        block = int(2 * stored * _largest_block(request.unet_config))
+        here = {"encode": vae, "denoise": block, "decode": vae}
+    decode, decoding = _decoding(
+        request,
+        element,
+        room=request.budget - request.resident - here["decode"],
+        fewer=offload != "none" or request.offload == "none",
+    )
+    # The autoencoder encodes in float32, whatever it is kept in.
+    here["encode"] += (4 - element) * request.vae_weights
+    work = {"encode": encoding, "denoise": denoise, "decode": decoding}
+    return MemoryPlan(
+        window_batch=batch,
+        halves_together=together,
+        chunks=chunks,
+        decode=decode,
+        precision=precision,
+        offload=offload,
+        peaks={stage: request.resident + here[stage] + work[stage] for stage in work},
+        budget=request.budget,
+        rung=rung,
+        request=request,
+    )
+
+
+def _decoding(
+    request: MemoryRequest, element: int, *, room: int, fewer: bool
+) -> tuple[DecodeOptions, int]:
+    """The quickest way to decode that fits into the room, or the smallest.
+
+    Args:
+        request: what was asked for.
+        element: bytes of one number.
+        room: bytes that are free for it.
+        fewer: fewer frames together may be tried, too.
+    """
+    group = request.decode_group
+    choices = [DecodeOptions(group=group, cuts=cuts) for cuts in _CUTS]
+    while fewer and group > 1:
+        group = (group + 1) // 2
+        choices.append(DecodeOptions(group=group, cuts=_CUTS[-1]))
+    for options in choices:
+        peak = decode_peak(
+            request.vae_config,
+            size=request.latent_size,
+            frames=options.group,
+            options=options,
+            element=element,
+        )
+        if peak * _ROOM <= room:
+            break
+    return options, peak
+
+
+def _largest_block(config: Mapping[str, Any]) -> int:
+    """Parameters of the widest residual block: two inputs joined, at the deepest level."""
+    width = max(config["block_out_channels"])
+    return 9 * width * 2 * width + 9 * width**2 + 6 * width**2 + 2 * width**2 + 8 * width**2
+
+
+@contextlib.contextmanager
+def apply_plan(unet: nn.Module, plan: MemoryPlan, device: Any) -> Iterator[None]:
+    """Within it the UNet runs as planned; put it into the plan's computing type first.
+
+    Constant cross-attention is on, too. What is not the UNet's is the caller's: `window_batch`,
+    `halves_together`, `decode`, and moving the other networks for offload "model" and "stream"
+    (`offloaded(vae, device, "model")`).
+
+    Args:
+        unet: a `UNetSpatioTemporalConditionModel`; restored at the end, but for 8-bit weights,
+            which stay.
+        plan: from `plan_memory`.
+        device: where to compute.
+    """
+    from .chunked.context import chunked
+
+    if plan.precision == "int8":
+        quantise_weights(unet)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(offloaded(unet, device, plan.offload))
+        stack.enter_context(constant_cross_attention(unet))
+        if plan.chunks is not None:
+            stack.enter_context(chunked(unet, plan.chunks))
+        yield
+
+
+def with_window(plan: MemoryPlan, window: int) -> MemoryPlan:
+    """The plan for windows of fewer frames (a short clip): pieces no larger than what there is."""
+    if plan.chunks is None or window >= plan.request.window:
+        return plan
+    width, height = plan.request.latent_size
+    rows = window * (2 if plan.halves_together and plan.request.guided else 1)
+    return replace(plan, chunks=plan.chunks.fitted(frames=rows, pixels=width * height))

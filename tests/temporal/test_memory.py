@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+import torch
+
+from temporal.chunked import Chunks, chunked
+from temporal.chunked.decoder import DecoderCuts
+from temporal.constant_attention import constant_cross_attention
+from temporal.errors import TemporalError
+from temporal.estimate import decode_peak, unet_peak
+from temporal.memory import (
+    GIB,
+    MemoryRequest,
+    apply_plan,
+    plan_memory,
+    smaller,
+    with_window,
+)
+from temporal.tracking import build_fake, tracked_peak
+from temporal.vae import DecodeOptions, decode_frames
+from tests.temporal.networks import unet_inputs, worst
+
+SVD_UNET = {
+    "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2,
+    "down_block_types": (*("CrossAttnDownBlockSpatioTemporal",) * 3, "DownBlockSpatioTemporal"),
+    "up_block_types": ("UpBlockSpatioTemporal", *("CrossAttnUpBlockSpatioTemporal",) * 3),
+}
+SVD_VAE = {"block_out_channels": (128, 256, 512, 512)}
+
+
+def request(budget: float, **changes: Any) -> MemoryRequest:
+    return MemoryRequest(
+        **{
+            "unet_config": SVD_UNET,
+            "vae_config": SVD_VAE,
+            "unet_weights": 1_524_623_082,
+            "vae_weights": 97_742_847,
+            "size": (1024, 576),
+            "window": 24,
+            "budget": int(budget * GIB),
+            **changes,
+        }
+    )
+
+
+def test_more_memory_is_never_a_smaller_plan() -> None:
+    plans = [plan_memory(request(budget)) for budget in (2.5, 3, 4, 5, 6, 8, 12, 24, 80)]
+    rungs = [plan.rung for plan in plans]
+    assert rungs == sorted(rungs, reverse=True)
+    assert all(plan.peak <= plan.budget for plan in plans)
+    assert plans[-1].chunks is None
+    assert plans[-1].halves_together
+    assert plans[0].offload == "stream"
+    assert len(set(rungs)) >= 5
+
+
+def test_figures_asked_for_are_planned() -> None:
+    resident = plan_memory(request(4.75, offload="none", decode_group=1))
+    assert resident.precision == "float16"
+    assert resident.peaks["denoise"] < 4.6 * GIB
+    streamed = plan_memory(request(2.6, offload="stream", precision="float16"))
+    assert streamed.peaks["denoise"] < 2.5 * GIB
+
+
+def test_what_was_asked_for_is_kept() -> None:
+    plan = plan_memory(request(20, precision="float32", offload="model", decode_group=5))
+    assert (plan.precision, plan.offload, plan.decode.group) == ("float32", "model", 5)
+    assert plan_memory(request(200, windows=3, window=8)).window_batch == 2
+    assert not plan_memory(request(200, guided=False)).request.guided
+
+
+def test_no_plan_names_the_nearest_budget_that_works() -> None:
+    with pytest.raises(TemporalError, match=r"within 0\.50 GiB.*nearest budget") as error:
+        plan_memory(request(0.5))
+    nearest = float(str(error.value).split("works is ")[1].split(" GiB")[0])
+    assert plan_memory(request(nearest)).peak <= nearest * GIB
+    with pytest.raises(TemporalError, match="nearest budget"):
+        plan_memory(request(nearest - 0.05))
+
+
+def test_smaller_goes_down_to_an_error() -> None:
+    plans = [plan_memory(request(80))]
+    with contextlib.suppress(TemporalError):
+        while len(plans) < 100:
+            plans.append(smaller(plans[-1]))
+    assert 4 < len(plans) < 100
+    peaks = [plan.peaks["denoise"] for plan in plans]
+    assert peaks == sorted(peaks, reverse=True)
+    with pytest.raises(TemporalError, match="smallest plan already"):
+        smaller(plans[-1])
+
+
+@pytest.mark.parametrize("name", ["window", "budget", "decode_group", "windows"])
+def test_impossible_requests(name: str) -> None:
+    with pytest.raises(TemporalError, match=f"{name} is 0.*works is 1"):
+        request(**{"budget": 8, name: 0}) if name != "budget" else request(0)
+
+
+def test_decoding_gets_smaller_too() -> None:
+    plan = plan_memory(request(24))
+    less = smaller(plan, "decode")
+    assert less.peaks["decode"] < plan.peaks["decode"]
+    assert (less.chunks, less.peaks["denoise"]) == (plan.chunks, plan.peaks["denoise"])
+    assert less.decode.group == plan.decode.group
+    while less.decode.group > 1:
+        less = smaller(less, "decode")
+    with pytest.raises(TemporalError, match="to decode"):
+        smaller(less, "decode")
+
+
+def test_plan_in_words() -> None:
+    text = "\n".join(plan_memory(request(5)).lines())
+    for word in ("in turn", "frames", "float16", "peak, denoise", "GiB", "budget"):
+        assert word in text
+
+
+@torch.no_grad()
+def test_apply_plan_gives_the_stock_result(unet: Any) -> None:
+    inputs = unet_inputs()
+    theirs = unet(**inputs)[0]
+    small = request(
+        0.2,
+        unet_config=unet.config,
+        size=(80, 48),
+        window=5,
+        offload="stream",
+        precision="float32",
+        unet_weights=1_300_000,
+        vae_weights=1_000_000,
+    )
+    plan = plan_memory(small)
+    plan = smaller(plan)
+    assert plan.chunks is not None
+    with apply_plan(unet, with_window(plan, 4), "cpu"):
+        ours = unet(**inputs)[0]
+    assert worst(ours, theirs) < 1e-5
+    assert not any("forward" in vars(module) for module in unet.modules())
+
+
+def test_prediction_against_the_tracker(unet: Any) -> None:
+    """A network of a few widths at a size where activations outweigh weights."""
+    from diffusers import UNetSpatioTemporalConditionModel
+
+    config, chunks = dict(unet.config), Chunks(frames=2, pixels=96)
+    mode, fake = build_fake(
+        lambda: UNetSpatioTemporalConditionModel.from_config(config), torch.float32
+    )
+    inputs = unet_inputs(batch=1, frames=4, size=(16, 12))
+    with mode, constant_cross_attention(fake), chunked(fake, chunks):
+        inside = {
+            name: torch.empty(value.shape) if torch.is_tensor(value) else value
+            for name, value in inputs.items()
+        }
+        tracked = tracked_peak([fake], lambda: fake(**inside))
+    weights = sum(w.numel() * w.itemsize for w in fake.parameters())
+    predicted = unet_peak(config, size=(16, 12), frames=4, batch=1, chunks=chunks, element=4)
+    assert predicted == pytest.approx(tracked - weights, rel=0.15)
+
+
+def test_decoding_against_the_tracker(vae: Any) -> None:
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    config = dict(vae.config)
+    mode, fake = build_fake(lambda: AutoencoderKLTemporalDecoder.from_config(config), torch.float32)
+    options = DecodeOptions(group=4, cuts=DecoderCuts(frames=1, pixels=1024, queries=128))
+    with mode:
+        latents = torch.empty(4, 4, 24, 32)
+        tracked = tracked_peak([fake], lambda: list(decode_frames(fake, latents, options)))
+    weights = sum(w.numel() * w.itemsize for w in fake.parameters())
+    predicted = decode_peak(config, size=(32, 24), frames=4, options=options, element=4)
+    assert predicted == pytest.approx(tracked - weights, rel=0.15)

@@ -32,6 +32,8 @@ _SCALER = int(
 )
 """Colours are averaged over all pixels they stand for, by the same arithmetic on every machine."""
 _BT709 = 1
+_MOST_REORDERED = 64
+"""Frames, well above what any encoder here keeps back, by which a frame may be coded early."""
 
 
 class FrameSink(Protocol):
@@ -260,16 +262,32 @@ def _encoder(
     """A function that encodes and muxes one RGB frame, or flushes on None."""
     palette = _palette_graph(size, stream) if codec.name == "gif" else None
 
+    def put(packets: list[av.Packet]) -> None:
+        for packet in packets:
+            _mend_order(packet)
+            container.mux(packet)
+
     def encode(picture: av.VideoFrame | None) -> None:
         if picture is None:
-            container.mux(stream.encode(None))
+            put(stream.encode(None))
         elif palette is not None:
             palette.push(picture)
-            container.mux(stream.encode(_stamped(palette.pull(), picture)))
+            put(stream.encode(_stamped(palette.pull(), picture)))
         else:
-            container.mux(stream.encode(_stamped(_converted(picture, codec), picture)))
+            put(stream.encode(_stamped(_converted(picture, codec), picture)))
 
     return encode
+
+
+def _mend_order(packet: av.Packet) -> None:
+    """Give a packet of a one- or two-frame H.265 clip its decoding time.
+
+    x265 leaves it undefined when it is flushed before its third frame; such frames are in order.
+    """
+    if packet.pts is not None and (
+        packet.dts is None or not packet.pts - _MOST_REORDERED <= packet.dts <= packet.pts
+    ):
+        packet.dts = packet.pts
 
 
 def _converted(picture: av.VideoFrame, codec: VideoCodec) -> av.VideoFrame:

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from scripts import benchmark
+from scripts.benchmarks.rows import Row, interleaved
+
+
+def test_ratio_is_against_the_baseline() -> None:
+    assert Row(name="step", value=3.0, unit="s", baseline=4.0).ratio == 0.75
+    assert Row(name="step", value=3.0).ratio is None
+    assert Row(name="step", value=3.0, baseline=0.0).ratio is None
+
+
+def test_calls_take_turns_and_warm_up() -> None:
+    order: list[str] = []
+    seconds = interleaved(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, repeats=3, warmup=1
+    )
+    assert order == ["a", "b"] * 4
+    assert set(seconds) == {"a", "b"}
+
+
+def test_every_benchmark_says_what_it_measures() -> None:
+    found = benchmark.available()
+    assert {"unet_step", "unet_memory", "vae_memory"} <= set(found)
+    assert "rows" not in found
+    assert all(found.values())
+
+
+def test_table_and_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [Row(name="step", value=3.0, unit="s", baseline=4.0, note="two cores")]
+    modules = {"scripts.benchmarks.unet_step": SimpleNamespace(run=lambda: rows)}
+    monkeypatch.setattr(benchmark.importlib, "import_module", modules.__getitem__)
+    file = tmp_path / "figures.json"
+    assert benchmark.main(["unet_step", "--json", str(file)]) == 0
+    assert "3 s" in (text := capsys.readouterr().out)
+    assert "0.750" in text
+    row = json.loads(file.read_text())["benchmarks"]["unet_step"]["rows"][0]
+    assert (row["value"], row["baseline"], row["ratio"]) == (3.0, 4.0, 0.75)
+
+
+def test_a_benchmark_that_fails_is_reported_and_the_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> list[Row]:
+        raise RuntimeError("no room")
+
+    modules = {
+        "scripts.benchmarks.unet_step": SimpleNamespace(run=fail),
+        "scripts.benchmarks.vae_memory": SimpleNamespace(run=lambda: [Row(name="peak", value=1)]),
+    }
+    monkeypatch.setattr(benchmark.importlib, "import_module", modules.__getitem__)
+    file = tmp_path / "figures.json"
+    assert benchmark.main(["unet_step", "vae_memory", "--json", str(file)]) == 1
+    assert "no room" in capsys.readouterr().err
+    record = json.loads(file.read_text())["benchmarks"]
+    assert record["unet_step"] == {"error": "RuntimeError: no room"}
+    assert record["vae_memory"]["rows"][0]["name"] == "peak"
+
+
+def test_unknown_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main(["nothing"]) == 2
+    assert "there are" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import torch
 from animate import files
 from animate.clock import Clock, peak_host_bytes
 from animate.control import ControlFrames, DrawnSkeletons, Skeletons, is_rendered, take_rendered
-from animate.device import choose_device, choose_dtype, peak_device_bytes
+from animate.device import choose_device, choose_dtype, peak_device_bytes, precision_of
 from animate.errors import MediaError
 from animate.files import check_readable, sha256_of
 from animate.geometry import place
 from animate.media import check_output, open_video, open_writer, read_image, takes_sound
 from animate.media.source import FrameSource
+from animate.memory import plan_clip_memory, wants_plan
 from animate.models.components import load_components
 from animate.models.pose_networks import estimator_options
 from animate.models.variants import Resolution, resolve
@@ -72,7 +73,7 @@ class Animator:
     @classmethod
     def _load(cls, resolution: Resolution, device: str, precision: Precision) -> Animator:
         chosen = choose_device(device)
-        parts = load_components(resolution.variant, choose_dtype(precision, chosen), chosen)
+        parts = load_components(resolution.variant, choose_dtype(precision, chosen))
         return cls(Engine(components=parts, device=chosen), resolution.reason)
 
     def __call__(
@@ -104,7 +105,8 @@ class Animator:
         for warning in warnings:
             progress.warn(warning)
         fitted = place(seen, settings.size, request.fit).picture(picture)
-        frames = generate(self.engine, settings, fitted, ControlFrames(skeletons), progress)
+        engine = self._planned(request, settings, len(skeletons), progress)
+        frames = generate(engine, settings, fitted, ControlFrames(skeletons), progress)
         with clock("generate and write"):
             written = write_clip(request, settings, source, frames, skeletons.fps)
         record = self._record(request, settings, poses, written, clock)
@@ -120,6 +122,28 @@ class Animator:
             peak_device_bytes=peak_device_bytes(self.engine.device),
             warnings=warnings,
         )
+
+    def _planned(
+        self, request: AnimationRequest, settings: ClipSettings, frames: int, progress: Progress
+    ) -> Engine:
+        """The engine with a memory plan where one was asked for, or where memory is the device's.
+
+        Raises TemporalError when nothing fits.
+        """
+        device = self.engine.device
+        if not wants_plan(request.runtime) and device.type != "cuda":
+            return self.engine
+        plan = plan_clip_memory(
+            self.engine.components.variant,
+            settings,
+            request.runtime,
+            frames=frames,
+            device=device,
+            components=self.engine.components,
+        )
+        for line in plan.lines():
+            progress.note(f"  {line}")
+        return replace(self.engine, plan=plan)
 
     def _skeletons(
         self,
@@ -183,7 +207,7 @@ class Animator:
             "poses": poses.record() if poses else "rendered skeletons, as they are",
             "output": written,
             "device": str(self.engine.device),
-            "precision": str(parts.unet.dtype).removeprefix("torch."),
+            "precision": precision_of(parts.unet),
             "seconds": dict(clock.seconds),
             "peak_host_bytes": peak_host_bytes(),
             "peak_device_bytes": peak_device_bytes(self.engine.device),

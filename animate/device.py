@@ -41,6 +41,13 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     }[precision]
 
 
+def precision_of(network: torch.nn.Module) -> str:
+    """What a network's weights are: `int8` where any are, else their type's name."""
+    kinds = {parameter.dtype for parameter in network.parameters()}
+    kind = torch.int8 if torch.int8 in kinds else next(network.parameters()).dtype
+    return str(kind).removeprefix("torch.")
+
+
 def peak_device_bytes(device: torch.device) -> int | None:
     """The most memory that torch has allocated on a GPU so far; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None

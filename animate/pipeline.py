@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,10 @@ from animate.sampling.network import ControlEncoder, GuidedUNet
 from animate.sampling.schedules import call_sigmas, make_scheduler
 from animate.settings import ClipSettings
 from temporal.constant_attention import constant_cross_attention
+from temporal.errors import TemporalError
+from temporal.memory import MemoryPlan, apply_plan, smaller
 from temporal.noise import frame_noise
+from temporal.offload import Offload, offloaded
 from temporal.published import PUBLISHED, published_plan
 from temporal.speed import channels_last, convolutions_in_2d
 from temporal.vae import DecodeOptions, decode_frames
@@ -33,6 +36,8 @@ from temporal.windows import WindowPlan, plan_windows
 
 # The reference's noise is that of a frame which no clip reaches.
 _REFERENCE_FRAME = 2**31
+# How often a plan is made smaller after memory has run out.
+_RETRIES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +45,19 @@ class Engine:
     """Loaded networks and where they run.
 
     Attributes:
-        components: the variant's networks.
+        components: the variant's networks, anywhere: a stage brings to the device what it uses.
         device: where they compute.
+        plan: how to keep within an amount of memory; None runs everything whole.
     """
 
     components: Components
     device: torch.device
+    plan: MemoryPlan | None = None
+
+    @property
+    def offload(self) -> Offload:
+        """What happens to a network after the stage that uses it."""
+        return "none" if self.plan is None or self.plan.offload == "none" else "model"
 
     @property
     def latent_scale(self) -> int:
@@ -66,7 +78,7 @@ def generate(
     `picture` (H,W,3) uint8 RGB has the clip's size.
     """
     conditioning = encode(engine, settings, picture, progress)
-    latents = sample(engine, settings, conditioning, control, progress)
+    engine, latents = sample_within_memory(engine, settings, conditioning, control, progress)
     yield from decode(engine, settings, latents, progress)
 
 
@@ -76,7 +88,11 @@ def encode(
     """What the UNet is told of the reference."""
     parts, variant = engine.components, engine.components.variant
     height, width = picture.shape[:2]
-    with progress.stage("encode", 1) as stage:
+    with (
+        progress.stage("encode", 1) as stage,
+        offloaded(parts.image_encoder, engine.device, engine.offload),
+        offloaded(parts.vae, engine.device, engine.offload),
+    ):
         conditioning = encode_reference(
             picture,
             image_encoder=parts.image_encoder,
@@ -89,6 +105,39 @@ def encode(
         )
         stage.advance()
     return conditioning
+
+
+def sample_within_memory(
+    engine: Engine,
+    settings: ClipSettings,
+    conditioning: Conditioning,
+    control: ControlFrames,
+    progress: Progress,
+) -> tuple[Engine, Tensor]:
+    """`sample`, made smaller once or twice if the device's memory runs out, which is said."""
+    for _ in range(_RETRIES):
+        try:
+            return engine, sample(engine, settings, conditioning, control, progress)
+        except torch.OutOfMemoryError:
+            engine = _smaller(engine, "denoise", progress)
+    return engine, sample(engine, settings, conditioning, control, progress)
+
+
+def _smaller(engine: Engine, stage: Any, progress: Progress) -> Engine:
+    """The engine with the next smaller plan. Raises TemporalError when there is none."""
+    if engine.plan is None:
+        raise TemporalError(
+            f"the device's memory ran out to {stage}; give --memory with what may be used, a "
+            "smaller --size or a shorter --window"
+        ) from None
+    plan = smaller(engine.plan, stage)
+    progress.warn(
+        f"memory ran out to {stage}; trying again with a plan of {plan.peaks[stage] / 2**30:.1f} "
+        f"GiB instead of {engine.plan.peaks[stage] / 2**30:.1f}"
+    )
+    if engine.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return replace(engine, plan=plan)
 
 
 def sample(
@@ -109,8 +158,13 @@ def sample(
     injection = parts.variant.injection
     weight = learned_weight(injection, parts.controlnext, settings.control_weight)
     with ExitStack() as stack:
+        stack.enter_context(offloaded(parts.controlnext, engine.device, engine.offload))
+        if engine.plan is None:
+            stack.enter_context(offloaded(parts.unet, engine.device))
+            stack.enter_context(constant_cross_attention(parts.unet))
+        else:
+            stack.enter_context(apply_plan(parts.unet, engine.plan, engine.device))
         port = stack.enter_context(inject(parts.unet, injection.place, weight))
-        stack.enter_context(constant_cross_attention(parts.unet))
         if engine.device.type == "cpu":  # the same numbers; several times faster there
             stack.enter_context(convolutions_in_2d(parts.unet))
             stack.enter_context(channels_last(parts.unet, parts.controlnext))
@@ -124,6 +178,7 @@ def sample(
                 port=port,
                 conditioning=conditioning,
                 unconditional_weight=injection.unconditional,
+                together=engine.plan is None or engine.plan.halves_together,
             ),
             control=ControlEncoder(
                 controlnext=parts.controlnext, draw=control, device=engine.device
@@ -161,11 +216,29 @@ def draw_noise(engine: Engine, settings: ClipSettings, frames: int) -> Tensor:
 def decode(
     engine: Engine, settings: ClipSettings, latents: Tensor, progress: Progress
 ) -> Iterator[np.ndarray]:
-    """Frames (H,W,3) uint8 RGB, a chunk at a time."""
-    vae = engine.components.vae
-    with progress.stage("decode", len(latents)) as stage:
-        for chunk in decode_frames(vae, latents, DecodeOptions(group=settings.decode_chunk)):
-            pictures = ((chunk.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-            for picture in pictures.permute(0, 2, 3, 1).contiguous().cpu().numpy():
-                yield picture
-                stage.advance()
+    """Frames (H,W,3) uint8 RGB, a group at a time; smaller groups if memory runs out."""
+    vae, done = engine.components.vae, 0
+    with (
+        progress.stage("decode", len(latents)) as stage,
+        offloaded(vae, engine.device, engine.offload),
+    ):
+        for attempt in range(_RETRIES + 1):
+            whole = DecodeOptions(group=settings.decode_chunk)
+            options = engine.plan.decode if engine.plan else whole
+            try:
+                for group in decode_frames(vae, latents[done:], options):
+                    for picture in _pictures(group):
+                        yield picture
+                        done += 1
+                        stage.advance()
+                return
+            except torch.OutOfMemoryError:
+                if attempt == _RETRIES:
+                    raise
+                engine = _smaller(engine, "decode", progress)
+
+
+def _pictures(group_F3HW: Tensor) -> np.ndarray:
+    """(F,H,W,3) uint8 of frames in [-1,1]."""
+    levels = ((group_F3HW.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()

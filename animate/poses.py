@@ -34,13 +34,14 @@ class ClipPoses:
 
     Attributes:
         sequence: one person's poses on the clip's canvas, a frame for each frame of the clip.
-        mismatch: how badly driver and reference fit, from 0 to 1; see `pose.retarget`.
+        mismatch: how badly driver and reference fit, from 0 to 1 (see `pose.retarget`);
+            None where nobody was compared.
         absent: number of frames in which nobody was seen.
         warnings: remarks in words.
     """
 
     sequence: PoseSequence
-    mismatch: float
+    mismatch: float | None
     absent: int
     warnings: tuple[str, ...]
 
@@ -160,11 +161,12 @@ def clip_poses(
     if request.smooth:
         chosen = clean(chosen, CleaningOptions())
     fitted = retarget(chosen, reference, mode=request.retarget)
+    compared = reference.people > 0
     return ClipPoses(
         sequence=_placed(fitted.sequence, placement),
-        mismatch=fitted.mismatch,
+        mismatch=fitted.mismatch if compared else None,
         absent=absent,
-        warnings=(*warnings, *fitted.warnings),
+        warnings=(*warnings, *(fitted.warnings if compared else ())),
     )
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import av
+import numpy as np
 import pytest
+import torch
 
 from animate import AnimationRequest, AnimationResult, Animator
 from animate.errors import MediaError, RequestError
 from animate.media import write_png
+from animate.progress import Quiet
 from pose.draw import draw
 from pose.errors import PoseError
+from temporal.errors import TemporalError
 from tests.scene import poses, write_scene, write_video
 from tests.toy import toy_model
 
@@ -223,3 +227,64 @@ def test_a_cache_is_used_the_second_time(
     assert len(estimated) == 4
     assert frames_digest(run(fresh, scene, **changes, overwrite=True)) == first
     assert len(estimated) == 4
+
+
+RUNTIME = {"memory": "64MiB", "offload": "stream"}
+
+
+@pytest.mark.parametrize("name", RUNTIME)
+def test_keeping_within_memory_gives_the_same_frames_but_for_rounding(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    plain = run(animator, scene, codec="ffv1", output=tmp_path / "a.mkv")
+    small = run(animator, scene, codec="ffv1", output=tmp_path / "b.mkv", **{name: RUNTIME[name]})
+    for one, other in zip(shown(plain), shown(small), strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def shown(result: AnimationResult) -> list[np.ndarray]:
+    with av.open(str(result.output)) as clip:
+        return [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+
+
+def test_too_little_memory_names_the_least_that_works(
+    animator: Animator, scene: dict[str, Any]
+) -> None:
+    with pytest.raises(TemporalError, match="nearest budget"):
+        run(animator, scene, memory=1000)
+
+
+def test_memory_that_runs_out_makes_the_plan_smaller_and_says_so(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from animate import pipeline
+
+    real, calls = pipeline.denoise, []
+
+    def tight(*args: Any, **kwargs: Any) -> Any:
+        calls.append(kwargs["predict"])
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("stand-in")
+        return real(*args, **kwargs)
+
+    class Said(Quiet):
+        warnings: ClassVar[list[str]] = []
+
+        def warn(self, text: str) -> None:
+            self.warnings.append(text)
+
+    monkeypatch.setattr(pipeline, "denoise", tight)
+    request = AnimationRequest.from_dict({**scene, "memory": "1GiB"})
+    assert animator(request, progress=Said()).frames == 12
+    assert len(calls) == 2
+    assert "memory ran out to denoise" in Said.warnings[0]
+
+
+def test_eight_bit_weights_are_used_and_recorded(
+    scene: dict[str, Any], unchanged: str, tmp_path: Path
+) -> None:
+    toy_model(tmp_path / "toy")
+    small = Animator.from_pretrained(tmp_path / "toy", device="cpu", precision="int8")
+    result = run(small, scene, precision="int8")
+    assert record(result)["precision"] == "int8"
+    assert frames_digest(result) != unchanged

@@ -29,6 +29,7 @@ FLOORS = (
     ("media",),
     ("models",),
     ("settings",),
+    ("memory",),
     ("sampling", "poses", "control"),
     ("pipeline", "pose_tools"),
     ("sidecar",),

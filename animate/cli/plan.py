@@ -1,0 +1,59 @@
+"""`cnx plan`: what fits in an amount of memory, and how."""
+
+from __future__ import annotations
+
+from animate.cli.arguments import make_parser
+from animate.errors import RequestError
+from animate.options import AnimationRequest
+from animate.progress import choose_progress
+from animate.values import Size
+
+
+def main(argv: list[str]) -> int:
+    """Parse, plan, print; returns the exit code. Needs neither weights nor the device."""
+    parser = make_parser(
+        "plan",
+        "How a clip would be made within an amount of memory, with the predicted peak by stage.\n"
+        "`cnx run --memory` does what this shows. Weights need not be here.",
+        "cnx plan --model svd-v2 --size 576x1024 --window 24 --memory 8GiB",
+    )
+    for flag, text, shown in (
+        ("--model", "model variant or folder (default: auto)", "NAME|FOLDER"),
+        ("--size", "size of the clip (default: the model's)", "WxH"),
+        ("--memory", "bytes that may be used, such as 8GiB (default: what is free)", "SIZE"),
+    ):
+        parser.add_argument(flag, metavar=shown, help=text)
+    parser.add_argument("--window", type=int, metavar="N", help="frames denoised together")
+    parser.add_argument("--frames", type=int, default=240, metavar="N", help="frames of the clip")
+    parser.add_argument("--guidance", metavar="MIN[:MAX]", help="guidance scale")
+    parser.add_argument("--decode-chunk", type=int, metavar="N", help="frames decoded together")
+    parser.add_argument("--precision", default="auto", help="auto, float32, float16, ...")
+    parser.add_argument("--offload", help="none, model or stream (default: what is needed)")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="kind of device")
+    arguments = parser.parse_args(argv)
+    if arguments.frames < 1:
+        raise RequestError(f"frames {arguments.frames} is not at least 1")
+
+    import torch
+
+    from animate.device import choose_device
+    from animate.memory import plan_clip_memory
+    from animate.models.variants import resolve
+    from animate.settings import settle
+
+    names = ("size", "memory", "window", "guidance", "decode_chunk", "precision", "offload")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
+    request = AnimationRequest.from_dict({"reference": "-", "driving": "-", "output": "-", **given})
+    variant = resolve(arguments.model or "auto").variant
+    settings = settle(request, variant, Size(*variant.sizes[0]))
+    device = torch.device(arguments.device)
+    if not arguments.memory:
+        choose_device(arguments.device)  # what is free is asked of the device itself
+    plan = plan_clip_memory(
+        variant, settings, request.runtime, frames=arguments.frames, device=device
+    )
+    progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
+    progress.note(f"{variant.name}, {settings.size}, windows of {settings.window} frames")
+    for line in plan.lines():
+        print(line)
+    return 0

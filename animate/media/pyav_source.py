@@ -35,6 +35,7 @@ class PyAVSource:
             opened(path) as (container, stream),
             av_errors(path, "breaks off while it is read", DAMAGED),
         ):
+            stream.thread_type = "SLICE"  # frame threads would decode several to give one
             first = _first_frame(container, stream, self.path)
             self._shape = shape_of(first, stream.sample_aspect_ratio, self.path)
         with opened(path) as (container, stream):

@@ -101,7 +101,7 @@ class Animator:
         source = open_video(request.driving)
         with clock("poses"):
             skeletons, poses = self._skeletons(request, settings, source, picture, progress)
-        warnings = poses.warnings if poses else ()
+        warnings = (*source.warnings, *(poses.warnings if poses else ()))
         for warning in warnings:
             progress.warn(warning)
         fitted = place(seen, settings.size, request.fit).picture(picture)
@@ -110,6 +110,7 @@ class Animator:
         with clock("generate and write"):
             written = write_clip(request, settings, source, frames, skeletons.fps)
         record = self._record(request, settings, poses, written, clock)
+        record["warnings"] = list(warnings)
         return AnimationResult(
             output=request.output,
             sidecar=write_sidecar(request.output, record),
@@ -212,7 +213,6 @@ class Animator:
             "peak_host_bytes": peak_host_bytes(),
             "peak_device_bytes": peak_device_bytes(self.engine.device),
             "versions": versions(),
-            "warnings": list(poses.warnings) if poses else [],
         }
 
 
@@ -222,7 +222,7 @@ class Written:
 
     Attributes:
         frames, fps, seconds, size: of the clip, exact.
-        audio: whether it has sound.
+        sound: what was done with the driving video's sound, in words.
         frames_sha256: over the RGB bytes of all frames in order, before compression.
     """
 
@@ -230,7 +230,7 @@ class Written:
     fps: Fraction
     seconds: float
     size: Size
-    audio: bool
+    sound: str
     frames_sha256: str
 
 
@@ -265,7 +265,7 @@ def write_clip(
         fps=fps,
         seconds=float(count / fps),
         size=settings.size,
-        audio=audio is not None,
+        sound=writer.sound,
         frames_sha256=digest.hexdigest(),
     )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from animate.media.image import read_image, write_png
     from animate.media.info import Frame, VideoInfo
     from animate.media.output import check_output, open_writer, takes_sound
-    from animate.media.selection import FrameSelection, Sampling, parse_moment
+    from animate.media.selection import FrameSelection, Sampling
     from animate.media.source import FrameSource, open_video
     from animate.media.writer import ClipWriter
 
@@ -39,7 +39,6 @@ _PUBLIC = {
     "check_output": "animate.media.output",
     "open_video": "animate.media.source",
     "open_writer": "animate.media.output",
-    "parse_moment": "animate.media.selection",
     "read_image": "animate.media.image",
     "takes_sound": "animate.media.output",
     "write_png": "animate.media.image",
@@ -57,7 +56,6 @@ __all__ = [
     "check_output",
     "open_video",
     "open_writer",
-    "parse_moment",
     "read_image",
     "takes_sound",
     "write_png",

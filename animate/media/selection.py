@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,22 +16,6 @@ Moment = int | Fraction
 
 _FASTEST = 1000
 """Frames per second above which a rate is taken for a slip."""
-
-
-def parse_moment(text: str) -> Moment:
-    """A place in a video from words: "48f" is a frame; "2.5", "2.5s", "1:02.5" are seconds.
-
-    Raises RequestError for anything else.
-    """
-    text = text.strip()
-    if match := re.fullmatch(r"(\d+)\s*f", text):
-        return int(match[1])
-    if match := re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?|\.\d+)\s*s?", text):
-        hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
-        return hours * 3600 + minutes * 60 + seconds
-    raise RequestError(
-        f"{text!r} is no place in a video; give seconds (2.5 or 1:02.5) or a frame (48f)"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

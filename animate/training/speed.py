@@ -26,10 +26,12 @@ def fast_on_cpu(*networks: nn.Module) -> Iterator[None]:
             for module in network.modules():
                 if is_over_time(module):
                     override_forward(stack, module, partial(_over_time, module))
-            unet: Any = network
-            if hasattr(unet, "attn_processors"):
-                stack.callback(unet.set_attn_processor, dict(unet.attn_processors))
-                unet.set_attn_processor(OneTokenProcessor())
+            for name, module in network.named_modules():
+                # An autoencoder's attention is of another kind: over pictures, not tokens.
+                if "transformer_blocks" in name and hasattr(module, "processor"):
+                    attention: Any = module
+                    stack.callback(setattr, attention, "processor", attention.processor)
+                    attention.processor = OneTokenProcessor()
         yield
 
 

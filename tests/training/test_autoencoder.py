@@ -1,0 +1,51 @@
+"""The stock encoder computes the closed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from animate.errors import TrainingError
+from animate.training.autoencoder import fit_basis, make_autoencoder, write_encoder
+
+
+def pictures(seed: int = 0) -> torch.Tensor:
+    """(4,3,32,48) with structure at several scales."""
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros(4, 3, 32, 48)
+    for cells in (2, 4, 8, 16):
+        grid = torch.rand(4, 3, cells, cells, generator=generator) - 0.5
+        total += torch.nn.functional.interpolate(grid, size=(32, 48), mode="bilinear") / cells**0.5
+    return total.clamp(-1, 1)
+
+
+@pytest.mark.parametrize("latents", [6, 12])
+def test_the_stock_encoder_equals_the_basis(latents: int) -> None:
+    torch.manual_seed(0)
+    vae = make_autoencoder(latents, (32, 32, 64))
+    basis = fit_basis(pictures(), latents)
+    write_encoder(vae, basis)
+    unseen = pictures(1)
+    with torch.no_grad():
+        mode = vae.encode(unseen).latent_dist.mode()
+    expected = basis.encode(unseen)
+    assert mode.shape == (4, latents, 8, 12)
+    torch.testing.assert_close(mode, expected, atol=3e-3, rtol=3e-3)
+
+
+def test_latents_of_what_was_fitted_have_unit_variance() -> None:
+    basis = fit_basis(pictures(), 8)
+    assert basis.encode(pictures()).std() == pytest.approx(1, abs=0.01)
+
+
+def test_components_are_orthonormal_and_the_strongest_come_first() -> None:
+    basis = fit_basis(pictures(), 8)
+    gram = basis.components.T @ basis.components
+    torch.testing.assert_close(gram, torch.eye(8), atol=1e-4, rtol=0)
+    assert (basis.gain[1:] >= basis.gain[:-1] - 1e-6).all()
+
+
+def test_too_many_latents_are_refused() -> None:
+    vae = make_autoencoder(4, (32, 32, 64))
+    with pytest.raises(TrainingError, match="do not fit"):
+        write_encoder(vae, fit_basis(pictures(), 20))

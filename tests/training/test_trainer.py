@@ -1,0 +1,181 @@
+"""The training loop on a toy: it resumes to the bit, stops at NaN, and exports what runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from animate.errors import TrainingError
+from animate.models.components import load_components
+from animate.models.config import ControlNeXtConfig
+from animate.models.variants import load_variant
+from animate.pipeline import Engine
+from animate.progress import Quiet
+from animate.training import evaluation
+from animate.training.characters import render_clip
+from animate.training.config import (
+    AutoencoderRecipe,
+    NetworkRecipe,
+    SetRecipe,
+    Stage,
+    TrainingConfig,
+    load_config,
+)
+from animate.training.export import averaged_networks, export
+from animate.training.networks import make_networks
+from animate.training.speed import fast_on_cpu
+from animate.training.trainer import Trainer, train
+
+SETS = (SetRecipe(size=(32, 48), clips=3),)
+
+
+def recipe(folder: Path) -> TrainingConfig:
+    """Seconds of training, every part of it real."""
+    control = ControlNeXtConfig(
+        stem_channels=(8, 8), stem_padding=1, block_channels=(8, 16), block_groups=(2, 2),
+        mid_groups=2, out_channels=32, time_channels=16, time_embed_dim=16,
+    )  # fmt: skip
+    return TrainingConfig(
+        name="toy",
+        summary="for tests",
+        folder=folder,
+        autoencoder=AutoencoderRecipe(
+            latents=4, sets=SETS, basis_images=8, cycles=(2,), batch=1, crop=32
+        ),
+        networks=NetworkRecipe(
+            channels=(32, 32, 32), heads=2, context=16, time_width=8, encoder_size=32,
+            encoder_width=16, encoder_layers=1, controlnext=control,
+        ),
+        stages=(
+            Stage(sets=SETS, steps=2, batch=2, frames=1, rate=1e-3, final_rate=1e-3),
+            Stage(sets=SETS, steps=2, batch=1, frames=3, rate=1e-3, final_rate=1e-4),
+        ),
+        warm_up=2,
+        checkpoint_every=1,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainingConfig:
+    """A run that went through in one piece."""
+    config = recipe(tmp_path_factory.mktemp("runs") / "whole")
+    train(config)
+    return config
+
+
+def test_a_run_that_was_stopped_continues_to_the_bit(trained: TrainingConfig) -> None:
+    # Beside the first run: it shares the rendered clips.
+    config = replace(trained, folder=trained.folder.parent / "stopped")
+    for stop in (1, 3, 4):
+        _train_until(config, stop)
+    first, second = (
+        torch.load(place.folder / "networks.pt", weights_only=True) for place in (trained, config)
+    )
+    assert second["step"] == 4
+    for name, value in first["networks"].items():
+        assert torch.equal(value, second["networks"][name]), name
+    for one, other in zip(first["average"], second["average"], strict=True):
+        assert torch.equal(one, other)
+
+
+def _train_until(config: TrainingConfig, step: int) -> None:
+    """Run the recipe and be killed after a step."""
+
+    class Killed(Exception):
+        pass
+
+    class Killing(Trainer):
+        def save(self) -> None:
+            super().save()
+            if self.step == step:
+                raise Killed
+
+    from animate.training.autoencoder_trainer import train_autoencoder
+
+    vae = train_autoencoder(config)
+    with fast_on_cpu(vae), pytest.raises(Killed):
+        Killing(config, lambda images: vae.encode(images).latent_dist.mode()).run(Quiet())
+
+
+def test_another_recipe_does_not_take_up_the_checkpoint(trained: TrainingConfig) -> None:
+    with pytest.raises(TrainingError, match="another recipe"):
+        Trainer(replace(trained, ema=0.5), lambda images: images)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(trained: TrainingConfig) -> None:
+    config = replace(trained, folder=trained.folder.parent / "broken")
+    config.folder.mkdir()
+    trainer = Trainer(config, lambda images: images[:, :1, ::4, ::4].repeat(1, 4, 1, 1) * torch.nan)
+    with pytest.raises(TrainingError, match="step 0 is nan"):
+        trainer.run(Quiet())
+
+
+def test_the_average_lags_behind_the_weights(trained: TrainingConfig) -> None:
+    state = torch.load(trained.folder / "networks.pt", weights_only=True)
+    averaged = averaged_networks(trained).state_dict()
+    name = "unet.conv_in.weight"
+    start = make_networks(trained).state_dict()[name]
+    moved = (state["networks"][name] - start).norm()
+    assert 0 < (averaged[name] - start).norm() < moved
+
+
+def test_the_exported_folder_animates(trained: TrainingConfig, tmp_path: Path) -> None:
+    variant = export(trained, tmp_path / "model")
+    assert variant.sizes == ((32, 48),)
+    loaded = load_variant(str(tmp_path / "model"))
+    engine = Engine(components=load_components(loaded), device=torch.device("cpu"))
+    averaged = averaged_networks(trained)["unet"].conv_in.weight
+    torch.testing.assert_close(
+        engine.components.unet.conv_in.weight, averaged.half().float(), rtol=0, atol=0
+    )
+    take = render_clip(evaluation.HELD_OUT, 10, (32, 48))
+    clip = evaluation.animate_take(engine, take, steps=2)
+    assert clip.shape == take.frames.shape
+    assert clip.dtype == np.uint8
+    scores = evaluation.score(clip, take)
+    assert 3 < scores.psnr < 40
+    assert evaluation.score(take.frames, take).iou == 1
+
+
+def test_training_starts_from_a_model_folder(trained: TrainingConfig, tmp_path: Path) -> None:
+    export(trained, tmp_path / "model")
+    config = replace(trained, folder=tmp_path / "next", start_from=tmp_path / "model")
+    weights = Trainer(config, lambda images: images).networks["unet"].conv_in.weight
+    expected = averaged_networks(trained)["unet"].conv_in.weight.half().float()
+    torch.testing.assert_close(weights, expected, rtol=0, atol=0)
+
+
+def test_the_fast_ways_give_the_same_numbers(trained: TrainingConfig) -> None:
+    unet = make_networks(trained)["unet"]
+    sample = torch.randn(2, 3, 8, 12, 8)
+    call = {
+        "timestep": torch.tensor([0.3, -0.1]),
+        "encoder_hidden_states": torch.randn(2, 1, 16),
+        "added_time_ids": torch.tensor([[6.0, 127.0, 0.02]]).repeat(2, 1),
+    }
+    with torch.no_grad():
+        stock = unet(sample, **call).sample
+        with fast_on_cpu(unet):
+            torch.testing.assert_close(unet(sample, **call).sample, stock, atol=2e-5, rtol=1e-4)
+        assert torch.equal(unet(sample, **call).sample, stock)
+
+
+def test_the_shipped_recipe_is_read() -> None:
+    config = load_config("configs/train/tiny.yaml")
+    assert config.steps == sum(stage.steps for stage in config.stages)
+    assert min(min(one.size) for one in config.stages[-1].sets) >= 96
+
+
+def test_unknown_names_and_impossible_values_name_the_file(tmp_path: Path) -> None:
+    text = Path("configs/train/tiny.yaml").read_text()
+    place = tmp_path / "recipe.yaml"
+    place.write_text(text + "\nsede: 1\n")
+    with pytest.raises(TrainingError, match=r"recipe\.yaml.*sede.*did you mean 'seed'"):
+        load_config(place)
+    place.write_text(text + "\nema: 1.5\n")
+    with pytest.raises(TrainingError, match="ema"):
+        load_config(place)

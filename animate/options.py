@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from animate.errors import RequestError
-from animate.values import FrameNumber, Guidance, Size, parse_bytes, parse_rate, parse_time
+from animate.values import (
+    FrameNumber,
+    Guidance,
+    Interval,
+    Size,
+    parse_bytes,
+    parse_rate,
+    parse_time,
+)
 
 Schedule = Literal[
     "static", "anchored", "shifting", "controlnext-v1", "controlnext-v2", "mimicmotion"
@@ -27,6 +35,7 @@ Schedule = Literal[
 Fusing = Literal["flat", "triangular", "overlap-linear", "relative"]
 Noise = Literal["independent", "repeated", "shuffled-block"]
 Solver = Literal["euler", "heun", "dpmpp-2m", "unipc"]
+Levels = Literal["model", "align-your-steps"]
 Retarget = Literal["none", "affine", "robust", "limbs"]
 Fit = Literal["crop", "pad", "stretch"]
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
@@ -71,6 +80,13 @@ class SamplingOptions:
     )
     noise: Noise = option("independent", "how the noise of frames is related")
     solver: Solver = option("euler", "solver of the diffusion equation")
+    levels: Levels = option("model", "noise levels of the steps: the model's, or few chosen ones")
+    guidance_interval: Interval | None = option(
+        None, "guide only at these noise levels", parse=Interval.parse, metavar="LOW:HIGH"
+    )
+    keep_features: int = option(
+        1, "compute the UNet's deep features at one step in N (1: at every step)", least=1, most=16
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -303,7 +319,7 @@ def plain(value: Any) -> Any:
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (Size, Guidance, Path, Fraction, FrameNumber)):
+    if isinstance(value, (Size, Guidance, Interval, Path, Fraction, FrameNumber)):
         return str(value)
     if isinstance(value, (tuple, list)):
         return [plain(v) for v in value]

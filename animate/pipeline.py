@@ -6,7 +6,7 @@ Follow `generate`: encode the reference, draw the noise, denoise in overlapping 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +19,11 @@ from animate.models.components import Components
 from animate.models.injection import inject, learned_weight
 from animate.progress import Progress
 from animate.sampling.conditioning import Conditioning, encode_reference
-from animate.sampling.denoise import denoise
-from animate.sampling.guidance import step_scales
+from animate.sampling.denoise import Predict, denoise
+from animate.sampling.guidance import NoiseInterval, step_scales
 from animate.sampling.network import ControlEncoder, GuidedUNet
 from animate.sampling.schedules import call_sigmas, make_scheduler
+from animate.sampling.shortcuts import cached_features
 from animate.settings import ClipSettings
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
@@ -148,47 +149,75 @@ def sample(
     progress: Progress,
 ) -> Tensor:
     """Clean latents (F,C,h,w) of the clip, float32."""
-    parts = engine.components
+    parts, device = engine.components, engine.device
     scheduler = make_scheduler(
-        parts.variant.scheduler, settings.steps, solver=settings.solver, device=engine.device
+        parts.variant.scheduler,
+        settings.steps,
+        solver=settings.solver,
+        levels=settings.levels,
+        device=device,
     )
     plan = plan_clip(settings, frames=len(control), steps=len(scheduler.timesteps))
     for note in plan.notes:
         progress.note(note)
-    injection = parts.variant.injection
-    weight = learned_weight(injection, parts.controlnext, settings.control_weight)
-    with ExitStack() as stack:
-        stack.enter_context(offloaded(parts.controlnext, engine.device, engine.offload))
-        if engine.plan is None:
-            stack.enter_context(offloaded(parts.unet, engine.device))
-            stack.enter_context(constant_cross_attention(parts.unet))
-        else:
-            stack.enter_context(apply_plan(parts.unet, engine.plan, engine.device))
-        port = stack.enter_context(inject(parts.unet, injection.place, weight))
-        if engine.device.type == "cpu":  # the same numbers; several times faster there
-            stack.enter_context(convolutions_in_2d(parts.unet))
-            stack.enter_context(channels_last(parts.unet, parts.controlnext))
-        stage = stack.enter_context(progress.stage("denoise", plan.calls))
+    with (
+        prepared(engine, settings, plan, conditioning) as predict,
+        progress.stage("denoise", plan.calls) as stage,
+    ):
         return denoise(
             draw_noise(engine, settings, len(control)),
             scheduler=scheduler,
             plan=plan,
-            predict=GuidedUNet(
-                unet=parts.unet,
-                port=port,
-                conditioning=conditioning,
-                unconditional_weight=injection.unconditional,
-                together=engine.plan is None or engine.plan.halves_together,
-            ),
-            control=ControlEncoder(
-                controlnext=parts.controlnext, draw=control, device=engine.device
-            ),
+            predict=predict,
+            control=ControlEncoder(controlnext=parts.controlnext, draw=control, device=device),
             scales=step_scales(
-                settings.guidance, plan.window, call_sigmas(scheduler), device=engine.device
+                settings.guidance,
+                plan.window,
+                call_sigmas(scheduler),
+                interval=guided_levels(settings),
+                device=device,
             ),
-            device=engine.device,
+            device=device,
             on_window=stage.advance,
         )
+
+
+def guided_levels(settings: ClipSettings) -> NoiseInterval | None:
+    """Noise levels at which guidance is applied; None for all."""
+    bounds = settings.guidance_interval
+    return None if bounds is None else NoiseInterval(low=bounds.low, high=bounds.high)
+
+
+@contextmanager
+def prepared(
+    engine: Engine, settings: ClipSettings, plan: WindowPlan, conditioning: Conditioning
+) -> Iterator[Predict]:
+    """The networks on the device, every shortcut on, control going in; undone at the end."""
+    parts, device = engine.components, engine.device
+    injection = parts.variant.injection
+    with ExitStack() as stack:
+        stack.enter_context(offloaded(parts.controlnext, device, engine.offload))
+        if engine.plan is None:
+            stack.enter_context(offloaded(parts.unet, device))
+            stack.enter_context(constant_cross_attention(parts.unet))
+        else:
+            stack.enter_context(apply_plan(parts.unet, engine.plan, device))
+        if device.type == "cpu":  # the same numbers; several times faster there
+            stack.enter_context(convolutions_in_2d(parts.unet))
+            stack.enter_context(channels_last(parts.unet, parts.controlnext))
+        weight = learned_weight(injection, parts.controlnext, settings.control_weight)
+        port = stack.enter_context(inject(parts.unet, injection.place, weight))
+        predict: Predict = GuidedUNet(
+            unet=parts.unet,
+            port=port,
+            conditioning=conditioning,
+            unconditional_weight=injection.unconditional,
+            together=engine.plan is None or engine.plan.halves_together,
+        )
+        if settings.keep_features > 1:
+            keeping = cached_features(parts.unet, predict, plan, every=settings.keep_features)
+            predict = stack.enter_context(keeping)
+        yield predict
 
 
 def plan_clip(settings: ClipSettings, *, frames: int, steps: int) -> WindowPlan:

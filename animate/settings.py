@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from animate.errors import RequestError
 from animate.geometry import native_size
 from animate.models.variants import ModelVariant
-from animate.options import AnimationRequest, Fusing, Noise, Schedule, Solver
-from animate.values import Guidance, Size
+from animate.options import AnimationRequest, Fusing, Levels, Noise, Schedule, Solver
+from animate.values import Guidance, Interval, Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,9 @@ class ClipSettings:
     control_weight: float
     noise: Noise
     solver: Solver
+    levels: Levels
+    guidance_interval: Interval | None
+    keep_features: int
     decode_chunk: int
     """Frames that the VAE decodes together."""
 
@@ -56,6 +59,9 @@ def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) ->
         control_weight=variant.injection.weight if weight is None else weight,
         noise=given.noise,
         solver=given.solver,
+        levels=given.levels,
+        guidance_interval=given.guidance_interval,
+        keep_features=given.keep_features,
         decode_chunk=request.runtime.decode_chunk or defaults.decode_chunk,
     )
 

@@ -63,6 +63,28 @@ class Guidance(NamedTuple):
         return cls(numbers[0], numbers[-1])
 
 
+class Interval(NamedTuple):
+    """Noise levels (sigma) from low to high, both included."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:g}:{self.high:g}"
+
+    @classmethod
+    def parse(cls, text: Any) -> Interval:
+        """`LOW:HIGH`, or two numbers. Raises RequestError."""
+        parts: Any = text.split(":") if isinstance(text, str) else text
+        try:
+            low, high = (float(part) for part in parts)
+        except (TypeError, ValueError):
+            low, high = 0.0, 0.0
+        if not 0 <= low < high:
+            raise RequestError(f"interval {text!r} is not LOW:HIGH noise levels, such as 0.3:10")
+        return cls(low, high)
+
+
 class FrameNumber(int):
     """A place in a video counted in its frames, written `36f`; a plain number is seconds."""
 

@@ -82,7 +82,7 @@ CHANGES = {
     "seed": 1, "steps": 3, "window": 3, "overlap": 2, "schedule": "shifting", "fusing": "flat",
     "guidance": "2", "control_weight": 0.0, "noise": "repeated", "solver": "heun",
     "size": "72x64", "decode_chunk": 2, "smooth": False, "stride": 2, "fps": 20, "max_frames": 8,
-    "start": "3f", "end": "9f",
+    "start": "3f", "end": "9f", "levels": "align-your-steps", "keep_features": 2,
 }  # fmt: skip
 
 
@@ -288,3 +288,11 @@ def test_eight_bit_weights_are_used_and_recorded(
     result = run(small, scene, precision="int8")
     assert record(result)["precision"] == "int8"
     assert frames_digest(result) != unchanged
+
+
+def test_guidance_within_an_interval_differs_from_guidance_everywhere(
+    animator: Animator, scene: dict[str, Any]
+) -> None:
+    guided = {"guidance": "3", "steps": 3, "overwrite": True}
+    everywhere = frames_digest(run(animator, scene, **guided))
+    assert frames_digest(run(animator, scene, **guided, guidance_interval="1:100")) != everywhere

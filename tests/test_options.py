@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from animate.errors import RequestError
 from animate.options import AnimationRequest, RuntimeOptions, SamplingOptions, option, plain
-from animate.values import FrameNumber, Guidance, Size, parse_bytes, parse_rate, parse_time
+from animate.values import (
+    FrameNumber,
+    Guidance,
+    Interval,
+    Size,
+    parse_bytes,
+    parse_rate,
+    parse_time,
+)
 
 PATHS = {"reference": "a.png", "driving": "b.mp4", "output": "c.mp4"}
 
@@ -18,7 +26,8 @@ OTHER_VALUES = {
     "max_frames": 5, "estimator": "dwpose", "person": "left", "retarget": "affine",
     "smooth": False, "seed": 7, "steps": 3, "window": 9, "overlap": 2, "schedule": "shifting",
     "fusing": "flat", "guidance": "1:3", "control_weight": 0.5, "noise": "repeated",
-    "solver": "heun",
+    "solver": "heun", "levels": "align-your-steps", "guidance_interval": "0.3:10",
+    "keep_features": 2,
 }  # fmt: skip
 
 
@@ -96,7 +105,7 @@ def test_times_survive_text(time: Fraction | FrameNumber) -> None:
 
 @given(st.text(max_size=12))
 def test_no_text_breaks_a_parser(text: str) -> None:
-    for parse in (Size.parse, Guidance.parse, parse_time, parse_rate, parse_bytes):
+    for parse in (Size.parse, Guidance.parse, Interval.parse, parse_time, parse_rate, parse_bytes):
         try:
             value = parse(text)
         except RequestError:

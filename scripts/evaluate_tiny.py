@@ -14,7 +14,7 @@ from animate.models.components import load_components
 from animate.models.variants import load_variant
 from animate.pipeline import Engine
 from animate.training import evaluation
-from animate.values import Size
+from animate.values import Guidance, Size
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if options.steps:
         changes["steps"] = options.steps
     if options.guidance:
-        changes["guidance"] = evaluation.Guidance(options.guidance, options.guidance)
+        changes["guidance"] = Guidance(options.guidance, options.guidance)
     clips = [
         evaluation.animate_take(engine, take, seed=number, **changes)
         for number, take in enumerate(takes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 
 from animate import metrics
 from animate.control import ControlFrames, DrawnSkeletons
+from animate.options import AnimationRequest, SamplingOptions
 from animate.pipeline import Engine, generate
 from animate.progress import Quiet
-from animate.settings import ClipSettings
+from animate.settings import settle
 from animate.training.characters import Take, render_clip
-from animate.values import Guidance, Size
+from animate.values import Size
 from pose.sequence import PoseSequence
 
 HELD_OUT = 1_000_000
@@ -92,33 +94,24 @@ def poses_of(take: Take, size: Size) -> PoseSequence:
     )
 
 
-def animate_take(engine: Engine, take: Take, seed: int = 0, **changes: Any) -> Picture:
-    """The model's clip (F,h,w,3) for a take's reference and poses; `changes` are of
-    `ClipSettings`."""
+def animate_take(engine: Engine, take: Take, **sampling: Any) -> Picture:
+    """The model's clip (F,h,w,3) for a take's reference and poses; `sampling` as in
+    `SamplingOptions`, the variant's defaults where nothing is said."""
     variant = engine.components.variant
     height, width = take.reference.shape[:2]
     size = Size(width, height)
-    defaults = variant.sampling
-    values: dict[str, Any] = {
-        "size": size,
-        "seed": seed,
-        "steps": defaults.steps,
-        "window": defaults.window,
-        "overlap": defaults.overlap,
-        "schedule": defaults.schedule,
-        "fusing": defaults.fusing,
-        "guidance": Guidance.parse(str(defaults.guidance)),
-        "control_weight": variant.injection.weight,
-        "noise": "independent",
-        "solver": "euler",
-        "decode_chunk": defaults.decode_chunk,
-        **changes,
-    }
-    skeletons = DrawnSkeletons(poses_of(take, size), size, variant.pose_style)
-    settings = ClipSettings(**values)
-    return np.stack(
-        list(generate(engine, settings, take.reference, ControlFrames(skeletons), Quiet()))
+    nowhere = Path("procedural")
+    request = AnimationRequest(
+        reference=nowhere,
+        driving=nowhere,
+        output=nowhere,
+        size=size,
+        sampling=SamplingOptions(**sampling),
     )
+    settings = settle(request, variant, size)
+    skeletons = DrawnSkeletons(poses_of(take, size), size, variant.pose_style)
+    frames = generate(engine, settings, take.reference, ControlFrames(skeletons), Quiet())
+    return np.stack(list(frames))
 
 
 @torch.no_grad()

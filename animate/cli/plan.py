@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     from animate.settings import settle
 
     names = ("size", "memory", "window", "guidance", "decode_chunk", "precision", "offload")
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     request = AnimationRequest.from_dict({"reference": "-", "driving": "-", "output": "-", **given})
     variant = resolve(arguments.model or "auto").variant
     settings = settle(request, variant, Size(*variant.sizes[0]))

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from animate.cli.main import main
+
+
+def peaks(shown: str) -> dict[str, float]:
+    found = re.findall(r"peak, (\w+) +([\d.]+) GiB", shown)
+    return {stage: float(size) for stage, size in found}
+
+
+def plan(*given: str) -> int:
+    return main(["plan", "--model", "svd-v2", "--size", "576x1024", "--window", "24", *given])
+
+
+def test_a_smaller_budget_gives_a_smaller_plan_without_any_weights(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert plan("--memory", "16GiB") == 0
+    large = peaks(capsys.readouterr().out)
+    assert plan("--memory", "4GiB") == 0
+    small = peaks(capsys.readouterr().out)
+    assert small.keys() == large.keys() == {"encode", "denoise", "decode"}
+    assert max(small.values()) <= 4 < large["denoise"] <= 16
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--memory", "0.5GiB"], "nearest budget that works"),
+        (["--memory", "lots"], "8GiB"),
+        (["--memory", "8GiB", "--window", "0"], "at least 1"),
+        (["--memory", "8GiB", "--frames", "0"], "not at least 1"),
+    ],
+)
+def test_impossible_plans_name_the_way_out(
+    given: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plan(*given) == 2
+    assert message in capsys.readouterr().err

@@ -37,6 +37,7 @@ Noise = Literal["independent", "repeated", "shuffled-block"]
 Solver = Literal["euler", "heun", "dpmpp-2m", "unipc"]
 Levels = Literal["model", "align-your-steps"]
 Retarget = Literal["none", "affine", "robust", "limbs"]
+EstimatorName = Literal["blazepose", "dwpose", "controlnet-aux"]
 Fit = Literal["crop", "pad", "stretch"]
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 Offload = Literal["none", "model", "stream"]
@@ -151,7 +152,7 @@ class AnimationRequest:
     poses: Path | None = option(
         None, "pose file, or rendered skeletons (video, folder)", parse=Path, metavar="FILE"
     )
-    estimator: str = option("blazepose", "pose estimator: blazepose, dwpose, controlnet-aux")
+    estimator: EstimatorName = option("blazepose", "pose estimator")
     person: str = option("main", "whom to follow: main, left, right or a number", metavar="WHO")
     retarget: Retarget = option("robust", "how driving poses are fitted to the reference")
     smooth: bool = option(True, "smooth the driving poses and fill short gaps")

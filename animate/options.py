@@ -134,7 +134,9 @@ class AnimationRequest:
         None, "still image of the person to animate", parse=Path, metavar="IMAGE"
     )
     driving: Path = option(None, "video whose motion is taken", parse=Path, metavar="VIDEO")
-    output: Path = option(None, "clip to write; its suffix decides the kind", parse=Path)
+    output: Path = option(
+        None, "clip to write; its suffix decides the kind", parse=Path, metavar="CLIP"
+    )
     model: str = option("auto", "model variant or folder", metavar="NAME|FOLDER")
     size: Size | None = option(None, "size of the clip", parse=Size.parse, metavar="WxH")
     fit: Fit = option("crop", "how a reference of another shape is brought to that size")

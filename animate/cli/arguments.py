@@ -17,20 +17,33 @@ from animate.options import build
 from animate.yaml_file import read_yaml
 
 
-def make_parser(command: str, description: str, example: str = "") -> argparse.ArgumentParser:
-    """A parser for `cnx COMMAND` with the options that every command has."""
-    parser = argparse.ArgumentParser(
+def make_parser(
+    command: str, description: str, example: str = "", usage: str | None = None
+) -> argparse.ArgumentParser:
+    """A parser for `cnx COMMAND`; `parse` adds the options that every command has."""
+    return argparse.ArgumentParser(
         prog=f"cnx {command}",
+        usage=usage,
         description=description,
         epilog=example and f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a command, with `quiet`, `json_progress` and `debug`.
+
+    Raises RequestError where two of them exclude each other.
+    """
     group = parser.add_argument_group("what is shown")
     group.add_argument("--quiet", action="store_true", help="say nothing but errors")
     group.add_argument("--json-progress", action="store_true", help="progress as JSON lines")
     group.add_argument("--debug", action="store_true", help="show where an error came from")
-    return parser
+    arguments = parser.parse_args(argv)
+    if arguments.quiet and arguments.json_progress:
+        raise RequestError("--quiet and --json-progress exclude each other; give one of them")
+    return arguments
 
 
 def add_options(
@@ -60,7 +73,8 @@ def add_options(
             flag,
             type=_reader(item.name, hints[item.name], item.metadata["parse"]),
             choices=choices or None,
-            metavar=item.metadata["metavar"] or (None if choices else _placeholder(item.name)),
+            metavar=item.metadata["metavar"]
+            or (None if choices else _placeholder(hints[item.name])),
             required=item.name in required,
             default=argparse.SUPPRESS,
             help=text,
@@ -72,8 +86,8 @@ def _leaves(hint: Any) -> list[Any]:
     return [leaf for a in arguments for leaf in _leaves(a)] if arguments else [hint]
 
 
-def _placeholder(name: str) -> str:
-    return name.rsplit("_", 1)[-1].upper()
+def _placeholder(hint: Any) -> str:
+    return {int: "N", float: "X"}.get(_leaves(hint)[0], "NAME")
 
 
 def _reader(name: str, hint: Any, parse: Callable[[str], Any] | None) -> Callable[[str], Any]:

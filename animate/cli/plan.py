@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from animate.cli.arguments import make_parser
+from animate.cli.arguments import make_parser, parse
 from animate.errors import RequestError
 from animate.options import AnimationRequest
 from animate.progress import choose_progress
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--precision", default="auto", help="auto, float32, float16, ...")
     parser.add_argument("--offload", help="none, model or stream (default: what is needed)")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="kind of device")
-    arguments = parser.parse_args(argv)
+    arguments = parse(parser, argv)
     if arguments.frames < 1:
         raise RequestError(f"frames {arguments.frames} is not at least 1")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from animate.cli.arguments import make_parser
+from animate.cli.arguments import make_parser, parse
 from animate.errors import MediaError, RequestError
 from animate.files import check_output, check_readable
 from animate.options import Retarget
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
         "retarget": _add_retarget(actions),
         "convert": _add_convert(actions),
     }
-    arguments = parser.parse_args(argv)
+    arguments = parse(parser, argv)
     progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
     run[arguments.action](arguments, progress)
     return 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from animate.cli.arguments import add_config, add_options, make_parser, read_options
-from animate.errors import RequestError
+from animate.cli.arguments import add_config, add_options, make_parser, parse, read_options
 from animate.options import AnimationRequest, AnimationResult, RuntimeOptions, SamplingOptions
 from animate.progress import JsonLines, Progress, choose_progress
 
@@ -14,15 +13,14 @@ def main(argv: list[str]) -> int:
         "run",
         "The person in an image moves as the person in a video does.",
         "cnx run --reference me.png --driving dance.mp4 --output clip.mp4",
+        "cnx run --reference IMAGE --driving VIDEO --output CLIP [options]",
     )
     add_options(parser, AnimationRequest, "the clip")
     add_options(parser, SamplingOptions, "sampling (what is not given, the model decides)")
     add_options(parser, RuntimeOptions, "where and how it runs")
     add_config(parser)
-    arguments = parser.parse_args(argv)
+    arguments = parse(parser, argv)
     request = read_options(AnimationRequest, arguments)
-    if arguments.quiet and arguments.json_progress:
-        raise RequestError("--quiet and --json-progress exclude each other; give one of them")
     progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
 
     from animate.animator import Animator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from animate.cli.arguments import make_parser
+from animate.cli.arguments import make_parser, parse
 from animate.progress import choose_progress
 
 
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--folder", type=Path, help="checkpoints and data, not the recipe's")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="then write a model folder")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
-    arguments = parser.parse_args(argv)
+    arguments = parse(parser, argv)
     progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
 
     from animate.training.config import load_config

@@ -36,14 +36,23 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
 
     Raises RequestError where two of them exclude each other.
     """
-    group = parser.add_argument_group("what is shown")
-    group.add_argument("--quiet", action="store_true", help="say nothing but errors")
-    group.add_argument("--json-progress", action="store_true", help="progress as JSON lines")
-    group.add_argument("--debug", action="store_true", help="show where an error came from")
+    add_shown(parser, default=False)
     arguments = parser.parse_args(argv)
     if arguments.quiet and arguments.json_progress:
         raise RequestError("--quiet and --json-progress exclude each other; give one of them")
     return arguments
+
+
+def add_shown(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
+    """The options that every command has; also after an action, where the default is the
+    command's own."""
+    group = parser.add_argument_group("what is shown")
+    for flag, text in (
+        ("--quiet", "say nothing but errors"),
+        ("--json-progress", "progress as JSON lines"),
+        ("--debug", "show where an error came from"),
+    ):
+        group.add_argument(flag, action="store_true", default=default, help=text)
 
 
 def add_options(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from animate.cli.arguments import make_parser, parse
+from animate.cli.arguments import add_shown, make_parser, parse
 from animate.errors import ModelError
 from animate.models.store import ModelFile
 from animate.models.variants import list_variants, load_variant, resolve
@@ -26,6 +26,7 @@ def main(argv: list[str]) -> int:
     ):
         sub = actions.add_parser(action, help=text, allow_abbrev=False)
         sub.add_argument("name", metavar="NAME", help=f"a variant, a folder, or {POSE_NETWORKS}")
+        add_shown(sub)
     arguments = parse(parser, argv)
     if arguments.action == "list":
         return show_list()

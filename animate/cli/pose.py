@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from animate.cli.arguments import make_parser, parse
+from animate.cli.arguments import add_shown, make_parser, parse
 from animate.errors import MediaError, RequestError
 from animate.files import check_output, check_readable
 from animate.options import Retarget
@@ -82,6 +82,7 @@ def _sub(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
         name, help=text, description=text, allow_abbrev=False
     )
     sub.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    add_shown(sub)
     return sub
 
 

@@ -92,3 +92,11 @@ def test_slips_are_named(
     monkeypatch.chdir(tmp_path)
     assert main(["pose", *(part.format(**files) for part in given)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_quiet_may_stand_behind_the_action(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["preview", str(files["poses"]), "-o", str(tmp_path / "s.png"), "--quiet"]
+    assert main(["pose", *given]) == 0
+    assert capsys.readouterr().err == ""

@@ -25,8 +25,8 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 
-from .errors import TemporalError
-from .wrapping import override_forward
+from temporal.errors import TemporalError
+from temporal.wrapping import override_forward
 
 _KEPT_CONTEXTS = 4  # the two guidance halves of two clips
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .chunked.chunks import Chunks
-from .vae import DecodeOptions
+from temporal.chunked.chunks import Chunks
+from temporal.vae import DecodeOptions
 
 
 @dataclass(frozen=True, kw_only=True)

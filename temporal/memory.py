@@ -339,7 +339,7 @@ def apply_plan(unet: nn.Module, plan: MemoryPlan, device: Any) -> Iterator[None]
         plan: from `plan_memory`.
         device: where to compute.
     """
-    from .chunked.context import chunked
+    from temporal.chunked.context import chunked
 
     if plan.precision == "int8":
         quantise_weights(unet)

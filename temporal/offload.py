@@ -18,7 +18,7 @@ from diffusers.models.transformers.transformer_temporal import TransformerSpatio
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from .errors import TemporalError
+from temporal.errors import TemporalError
 
 Offload = Literal["none", "model", "stream"]
 

@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from .chunked.convolution import convolve_over_time
-from .errors import TemporalError
+from temporal.chunked.convolution import convolve_over_time
+from temporal.errors import TemporalError
 
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 

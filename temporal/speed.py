@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .chunked.convolution import convolve_over_time, is_over_time
-from .wrapping import override_forward
+from temporal.chunked.convolution import convolve_over_time, is_over_time
+from temporal.wrapping import override_forward
 
 
 @contextmanager

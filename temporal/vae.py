@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .chunked.decoder import DecoderCuts, decode_in_pieces
-from .errors import TemporalError
+from temporal.chunked.decoder import DecoderCuts, decode_in_pieces
+from temporal.errors import TemporalError
 
 
 @dataclass(frozen=True, kw_only=True)

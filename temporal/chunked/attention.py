@@ -13,7 +13,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from .chunks import spans
+from temporal.chunked.chunks import spans
 
 
 class QueryChunks:

@@ -14,8 +14,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from .chunks import empty_in_layout_of, spans
-from .norms import GroupStatistics, normalise
+from temporal.chunked.chunks import empty_in_layout_of, spans
+from temporal.chunked.norms import GroupStatistics, normalise
 
 
 def convolved_bands(

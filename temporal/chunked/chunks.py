@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import TemporalError
+from temporal.errors import TemporalError
 
 
 def refuse_empty(sizes: Any) -> None:

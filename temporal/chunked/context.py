@@ -13,11 +13,11 @@ from diffusers.models.transformers.transformer_temporal import TransformerSpatio
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from ..wrapping import override_forward
-from .attention import QueryChunks, is_plain, token_chunks
-from .chunks import Chunks
-from .resblock import by_frames, run_res_block
-from .transformer import run_transformer
+from temporal.chunked.attention import QueryChunks, is_plain, token_chunks
+from temporal.chunked.chunks import Chunks
+from temporal.chunked.resblock import by_frames, run_res_block
+from temporal.chunked.transformer import run_transformer
+from temporal.wrapping import override_forward
 
 
 class _Pieces:

@@ -18,11 +18,11 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor
 
-from .attention import QueryChunks, is_plain
-from .bands import convolved_bands, run_resnet, run_upsampler
-from .chunks import empty_in_layout_of, refuse_empty, spans
-from .convolution import run_over_time
-from .resblock import by_frames, by_pixel, mix_over_time
+from temporal.chunked.attention import QueryChunks, is_plain
+from temporal.chunked.bands import convolved_bands, run_resnet, run_upsampler
+from temporal.chunked.chunks import empty_in_layout_of, refuse_empty, spans
+from temporal.chunked.convolution import run_over_time
+from temporal.chunked.resblock import by_frames, by_pixel, mix_over_time
 
 
 @dataclass(frozen=True, kw_only=True)

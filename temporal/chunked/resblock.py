@@ -11,9 +11,9 @@ import torch
 from diffusers.models.resnet import SpatioTemporalResBlock, TemporalResnetBlock
 from torch import Tensor
 
-from .chunks import empty_in_layout_of, spans
-from .convolution import run_over_time
-from .norms import GroupStatistics, normalise
+from temporal.chunked.chunks import empty_in_layout_of, spans
+from temporal.chunked.convolution import run_over_time
+from temporal.chunked.norms import GroupStatistics, normalise
 
 
 def by_frames(

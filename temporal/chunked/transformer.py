@@ -10,7 +10,7 @@ import torch
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor
 
-from .chunks import spans
+from temporal.chunked.chunks import spans
 
 
 def run_transformer(

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import torch
 
+from animate import metrics
 from animate.models.components import load_components
 from animate.models.variants import load_variant
 from animate.pipeline import Engine
@@ -63,6 +64,12 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         ).as_row()
         for kind, frames in kinds.items()
     }
+    window, overlap = variant.sampling.window, variant.sampling.overlap
+    if options.frames > window:
+        borders = evaluation.window_borders(options.frames, window, overlap)
+        for kind in ("generated", "truth through the autoencoder"):
+            seams = [metrics.seam_score(clip, borders) for clip in kinds[kind]]
+            rows[kind]["seam_score"] = round(sum(seams) / len(seams), 4)
     return {"model": variant.name, "clips": len(takes), "frames": options.frames, **rows}
 
 

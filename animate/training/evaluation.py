@@ -24,6 +24,7 @@ from animate.settings import settle
 from animate.training.characters import Take, render_clip
 from animate.values import Size
 from pose.sequence import PoseSequence
+from temporal.windows import plan_windows
 
 HELD_OUT = 1_000_000
 """First seed that no recipe trains on."""
@@ -46,7 +47,7 @@ class Scores:
     """dB, elsewhere."""
 
     def as_row(self) -> dict[str, float]:
-        return {name: round(value, 4) for name, value in asdict(self).items()}
+        return {name: round(float(value), 4) for name, value in asdict(self).items()}
 
 
 def held_out(count: int, frames: int, sizes: list[Size]) -> list[Take]:
@@ -123,6 +124,14 @@ def through_autoencoder(engine: Engine, frames: Picture) -> Picture:
     decoded = vae.decode(latents, num_frames=len(frames)).sample
     levels = ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 1).numpy()
+
+
+def window_borders(frames: int, window: int, overlap: int) -> list[int]:
+    """Frames at which a window of the static schedule begins or the one before it has ended."""
+    borders: set[int] = set()
+    for one in plan_windows(frames, window=window, overlap=overlap, steps=1).at(0):
+        borders |= {one.frames[0], one.frames[-1] + 1}
+    return sorted(borders - {0, frames})
 
 
 def repeated(take: Take) -> Picture:

@@ -81,8 +81,7 @@ def _train_decoder(
     if "optimiser" in state:
         optimiser.load_state_dict(state["optimiser"])
     began, recent = time.monotonic(), 0.0
-    with fast_on_cpu(vae), progress.stage("autoencoder", steps) as stage:
-        stage.advance(state["step"])
+    with fast_on_cpu(vae), progress.stage("autoencoder", steps - state["step"]) as stage:
         for step in range(state["step"], steps):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate * _schedule(step, recipe.cycles)

@@ -84,8 +84,8 @@ class Trainer:
             recipe = config.networks
             unet = self.networks["unet"]
             port = stack.enter_context(inject(unet, "down", recipe.control_weight))
-            shown = stack.enter_context(progress.stage("training", config.steps))
-            shown.advance(self.step)
+            left = config.steps - self.step
+            shown = stack.enter_context(progress.stage("training", left))
             while self.step < config.steps:
                 stage, place = self._stage()
                 if stage is not current:

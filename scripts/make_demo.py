@@ -15,7 +15,9 @@ from pathlib import Path
 SIZE = (384, 576)
 FPS = Fraction(24)
 FRAMES = 48
-REFERENCE_SEED, DRIVING_SEED = 7, 9
+# Two characters that the bundled model was not trained on.
+REFERENCE_SEED, DRIVING_SEED = 2_000_028, 2_000_029
+CYCLES_A_FRAME = 0.04
 
 
 def main(folder: Path) -> None:
@@ -28,7 +30,7 @@ def main(folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     write_png(reference, render_clip(REFERENCE_SEED, 1, SIZE, shot="full").reference)
-    take = render_clip(DRIVING_SEED, FRAMES, SIZE, shot="full")
+    take = render_clip(DRIVING_SEED, FRAMES, SIZE, shot="full", speed=CYCLES_A_FRAME)
     with open_writer(driving, size=SIZE, fps=FPS, overwrite=True) as writer:
         for frame in take.frames:
             writer.write(frame)

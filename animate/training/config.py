@@ -142,7 +142,7 @@ class TrainingConfig:
     objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
     pose_noise: PoseNoiseRecipe = field(default_factory=PoseNoiseRecipe)
     stages: tuple[Stage, ...]
-    sampling_steps: int = 4
+    sampling_steps: int = 2
     """Denoising steps that the exported model takes by default."""
     sampling_overlap: int = 3
     """Frames that its windows share by default."""

@@ -24,7 +24,7 @@ SIZE_MULTIPLE = 16
 """4 pixels of a latent, halved twice by the UNet."""
 
 # Levels between which the bundled model is sampled; see the model card for what was tried.
-SIGMA_MIN, SIGMA_MAX = 0.02, 80.0
+SIGMA_MIN, SIGMA_MAX = 0.7, 80.0
 
 
 def describe(config: TrainingConfig) -> ModelVariant:

@@ -1,0 +1,57 @@
+"""The bundled model does what its card says, on characters that it never saw."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from animate.models.components import load_components
+from animate.models.variants import bundled_folder, load_variant
+from animate.pipeline import Engine
+from animate.training import evaluation
+from animate.training.config import load_config
+from animate.training.export import describe
+from animate.values import Size
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(components=load_components(load_variant("tiny")), device=torch.device("cpu"))
+
+
+def test_it_is_small() -> None:
+    files = [file for file in bundled_folder().rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 40e6
+
+
+def test_it_is_what_the_recipe_describes() -> None:
+    described = describe(load_config("configs/train/tiny.yaml")).to_dict()
+    shipped = load_variant("tiny").to_dict()
+    for name in set(described) - {"components", "digests"}:
+        assert shipped[name] == described[name], name
+
+
+def test_it_follows_the_pose_and_keeps_the_colours(engine: Engine) -> None:
+    takes = evaluation.held_out(3, 8, [Size(96, 96)])
+    made = [evaluation.animate_take(engine, take) for take in takes]
+    pairs = list(zip(made, takes, strict=True))
+    generated = evaluation.mean_scores([evaluation.score(clip, take) for clip, take in pairs])
+    standing = evaluation.mean_scores(
+        [evaluation.score(evaluation.repeated(take), take) for take in takes]
+    )
+    assert generated.psnr > standing.psnr + 0.5
+    assert generated.iou > standing.iou + 0.05
+    # The figure's mean colour is nearest to that of its own character.
+    colours = np.array([clip[take.masks > 200].mean(0) for clip, take in pairs])
+    truths = np.array([take.frames[take.masks > 200].mean(0) for take in takes])
+    distance = np.linalg.norm(colours[:, None] - truths[None], axis=-1)
+    assert (distance.argmin(1) == np.arange(len(takes))).all()
+
+
+def test_the_card_states_the_figures_that_were_measured() -> None:
+    card = (bundled_folder() / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"scripts/evaluate_tiny\.py", card)
+    assert re.search(r"generated.*\d\d\.\d", card)

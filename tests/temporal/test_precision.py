@@ -10,7 +10,7 @@ from temporal.chunked import Chunks, chunked
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
 from temporal.precision import computing_type, quantise_weights, weight_bytes
-from temporal.speed import channels_last, convolutions_in_2d
+from temporal.speed import channels_last, convolutions_in_2d, gates_in_place
 from tests.temporal.networks import unet_inputs, worst
 
 
@@ -53,6 +53,27 @@ def test_two_dimensional_convolutions_and_layout_change_nothing(unet: Any) -> No
     for name, weight in unet.named_parameters():
         assert torch.equal(weight, weights[name][0])
         assert weight.stride() == weights[name][1]
+
+
+@pytest.mark.parametrize("tokens", [None, 1, 37, 10_000])
+@torch.no_grad()
+def test_gates_in_place_change_nothing(unet: Any, tokens: int | None) -> None:
+    inputs = unet_inputs()
+    theirs = unet(**inputs)[0]
+    with gates_in_place(unet, tokens=tokens):
+        assert worst(unet(**inputs)[0], theirs) < 1e-5
+        with chunked(unet, Chunks(frames=3, pixels=13, tokens=100)):
+            assert worst(unet(**inputs)[0], theirs) < 1e-5
+    assert torch.equal(unet(**inputs)[0], theirs)
+
+
+def test_gates_in_place_leave_training_alone(unet: Any) -> None:
+    layer = unet.mid_block.attentions[0].transformer_blocks[0].ff
+    values = torch.randn(2, 3, 64, requires_grad=True)
+    with gates_in_place(unet):
+        layer(values).sum().backward()
+    assert values.grad is not None
+    assert float(values.grad.abs().sum()) > 0
 
 
 def test_computing_types() -> None:

@@ -86,6 +86,8 @@ class Animator:
         """
         progress = progress or Quiet()
         clock = Clock()
+        if request.runtime.threads is not None:
+            torch.set_num_threads(request.runtime.threads)
         with torch.no_grad():
             return self._animate(request, progress, clock)
 
@@ -209,6 +211,7 @@ class Animator:
             "output": written,
             "device": str(self.engine.device),
             "precision": precision_of(parts.unet),
+            "threads": torch.get_num_threads(),
             "seconds": dict(clock.seconds),
             "peak_host_bytes": peak_host_bytes(),
             "peak_device_bytes": peak_device_bytes(self.engine.device),

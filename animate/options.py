@@ -108,6 +108,9 @@ class RuntimeOptions:
         None, "memory to stay within, such as 8GiB", parse=parse_bytes, metavar="SIZE"
     )
     offload: Offload | None = option(None, "keep weights on the host until they are needed")
+    threads: int | None = option(
+        None, "CPU threads; fewer than all where others share the machine", least=1, most=1024
+    )
     decode_chunk: int | None = option(None, "frames decoded together", least=1, most=256)
     estimator_folder: Path | None = option(
         None, "folder with the files of a pose estimator", parse=Path, metavar="FOLDER"

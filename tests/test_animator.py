@@ -296,3 +296,12 @@ def test_guidance_within_an_interval_differs_from_guidance_everywhere(
     guided = {"guidance": "3", "steps": 3, "overwrite": True}
     everywhere = frames_digest(run(animator, scene, **guided))
     assert frames_digest(run(animator, scene, **guided, guidance_interval="1:100")) != everywhere
+
+
+def test_threads_are_limited_and_recorded(animator: Animator, scene: dict[str, Any]) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert record(run(animator, scene, threads=1, max_frames=2))["threads"] == 1
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

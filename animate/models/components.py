@@ -148,6 +148,7 @@ def _write(
             for key, value in network.state_dict().items()
         }
         save_file(tensors, folder / weights, metadata={"format": "pt"})
+        (folder / weights).chmod(0o644)  # it is made for its owner alone
         digests[weights] = sha256(folder / weights)
         components[name] = Component(config=config, weights=(weights,))
     written = replace(variant, components=components, digests=digests, sources={}, folder=folder)

@@ -103,6 +103,8 @@ class Animator:
         source = open_video(request.driving)
         with clock("poses"):
             skeletons, poses = self._skeletons(request, settings, source, picture, progress)
+        if poses and poses.mismatch is not None:
+            progress.note(f"retarget {request.retarget}: mismatch {poses.mismatch:.2f} of 1")
         warnings = (*source.warnings, *(poses.warnings if poses else ()))
         for warning in warnings:
             progress.warn(warning)

@@ -117,7 +117,10 @@ class RuntimeOptions:
     )
     estimator_device: Literal["cpu", "cuda"] = option("cpu", "where poses are estimated")
     cache: Path | None = option(
-        None, "folder that keeps poses between runs", parse=Path, metavar="FOLDER"
+        None,
+        "folder that keeps poses between runs (default: the user's cache), or none",
+        parse=Path,
+        metavar="FOLDER",
     )
 
     def __post_init__(self) -> None:

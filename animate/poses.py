@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,6 +14,7 @@ from animate.files import sha256
 from animate.geometry import Placement
 from animate.media import FrameSelection, FrameSource
 from animate.options import AnimationRequest
+from animate.pose_cache import cache_file, keep, kept
 from animate.progress import Progress
 from pose.clean import CleaningOptions, clean
 from pose.errors import PoseError
@@ -67,17 +67,14 @@ def driving_poses(
     """
     digest = sha256(request.driving)
     if request.poses is not None:
-        kept = _kept_poses(request.poses, source, digest, progress)
-        return _matching(kept, source, selection, request.poses)
+        given = _given_poses(request.poses, source, digest, progress)
+        return _matching(given, source, selection, request.poses)
     assert estimator is not None, "an estimator is needed where no pose file is given"
-    cached = _cache_file(request.runtime.cache, digest, estimator, selection)
-    if cached is not None and cached.is_file():
-        progress.note(f"poses: taken from {cached}")
-        return PoseSequence.load(cached, source=digest)
-    poses = extract_poses(source, selection, estimator, progress, digest)
-    if cached is not None:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        poses.save(cached)
+    file = cache_file(request.runtime.cache, digest, estimator, selection)
+    poses = kept(file, digest, progress)
+    if poses is None:
+        poses = extract_poses(source, selection, estimator, progress, digest)
+        keep(file, poses, progress)
     return poses
 
 
@@ -175,7 +172,7 @@ def _placed(poses: PoseSequence, placement: Placement) -> PoseSequence:
     return replace(poses, points=placement.points(poses.points), canvas=canvas)
 
 
-def _kept_poses(path: Path, source: FrameSource, digest: str, progress: Progress) -> PoseSequence:
+def _given_poses(path: Path, source: FrameSource, digest: str, progress: Progress) -> PoseSequence:
     """A pose file, or one of another program, whose pictures were those of the driving video."""
     if path.suffix.lower() == ".npz":
         poses = PoseSequence.load(path)
@@ -234,15 +231,6 @@ def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     if len(times) == 1:
         return np.zeros(len(wanted), int)
     return np.where(wanted - times[before] <= times[after] - wanted, before, after)
-
-
-def _cache_file(
-    folder: Path | None, digest: str, estimator: Estimator, selection: FrameSelection
-) -> Path | None:
-    if folder is None:
-        return None
-    key = hashlib.sha256(f"{digest}|{estimator.digest}|{selection!r}".encode()).hexdigest()
-    return folder / f"{key[:32]}.npz"
 
 
 def selection_of(request: AnimationRequest) -> FrameSelection:

@@ -222,11 +222,17 @@ def test_a_cache_is_used_the_second_time(
 
     monkeypatch.setattr("animate.animator.load_estimator", lambda name: Estimator())
     fresh = Animator(animator.engine, "a test")
-    changes = {"poses": None, "cache": tmp_path / "cache", "max_frames": 4}
+    changes = {"poses": None, "cache": tmp_path / "cache", "max_frames": 4, "overwrite": True}
     first = frames_digest(run(fresh, scene, **changes))
     assert len(estimated) == 4
-    assert frames_digest(run(fresh, scene, **changes, overwrite=True)) == first
+    assert frames_digest(run(fresh, scene, **changes)) == first
     assert len(estimated) == 4
+    assert frames_digest(run(fresh, scene, **{**changes, "cache": "none"})) == first
+    assert len(estimated) == 8
+    (damaged,) = (tmp_path / "cache").iterdir()
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert frames_digest(run(fresh, scene, **changes)) == first
+    assert len(estimated) == 12
 
 
 RUNTIME = {"memory": "64MiB", "offload": "stream"}

@@ -30,6 +30,7 @@ FLOORS = (
     ("models",),
     ("settings",),
     ("memory",),
+    ("pose_cache",),
     ("sampling", "poses", "control"),
     ("pipeline", "pose_tools"),
     ("sidecar",),

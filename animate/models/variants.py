@@ -200,11 +200,11 @@ def resolve(name: str | Path) -> Resolution:
     best = load_variant(_BEST)
     missing = best.missing()
     if not missing:
-        return Resolution(variant=best, reason=f"{_BEST}: its weights are on this machine")
+        return Resolution(variant=best, reason="its weights are on this machine")
     return Resolution(
         variant=load_variant(_BUNDLED),
         reason=(
-            f"{_BUNDLED}, the bundled toy model: the weights of {_BEST} are not on this machine "
-            f"(`cnx models fetch {_BEST}` gets them)"
+            f"the bundled toy model, as the weights of {_BEST} are not on this machine; "
+            f"`cnx models fetch {_BEST}` gets them"
         ),
     )

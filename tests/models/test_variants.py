@@ -168,7 +168,7 @@ def test_auto_takes_the_published_model_when_it_is_here_and_says_why(monkeypatch
     present = resolve("auto")
     assert (present.variant.name, present.reason) == (
         "svd-v2",
-        "svd-v2: its weights are on this machine",
+        "its weights are on this machine",
     )
     assert resolve("svd-v1").reason == "svd-v1 was asked for"
 

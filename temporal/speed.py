@@ -23,8 +23,7 @@ from temporal.wrapping import override_forward
 def convolutions_in_2d(*networks: nn.Module) -> Iterator[None]:
     """Convolutions over time alone run as two-dimensional ones, over (frames, pixels).
 
-    Exact up to the order of the sums. On a CPU a (3,1,1) kernel is several times slower in its
-    three-dimensional form.
+    Exact up to the order of the sums.
     """
     with ExitStack() as stack:
         for network in networks:

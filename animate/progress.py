@@ -180,10 +180,23 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-def choose_progress(*, quiet: bool = False, as_json: bool = False) -> Progress:
-    """Bars on a terminal, lines elsewhere, JSON or nothing when asked."""
-    if as_json:
-        return JsonLines()
+KINDS = ("auto", "plain", "json", "openjd", "deadline", "alf")
+"""Ways to show progress that can be asked for by name."""
+
+
+def choose_progress(*, quiet: bool = False, as_json: bool = False, kind: str = "auto") -> Progress:
+    """The way that `kind` (one of `KINDS`) names: `auto` is bars on a terminal, lines elsewhere.
+
+    `as_json` is the same as "json"; `quiet` shows nothing.
+    """
     if quiet:
         return Quiet()
-    return Bars() if sys.stderr.isatty() else Lines()
+    if as_json or kind == "json":
+        return JsonLines()
+    if kind == "auto":
+        return Bars() if sys.stderr.isatty() else Lines()
+    if kind == "plain":
+        return Lines()
+    from animate.farm_progress import FarmLines
+
+    return FarmLines(kind)

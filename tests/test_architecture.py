@@ -23,7 +23,7 @@ HEAVY = {
 # From low to high; a file imports from its own floor and from the floors above it in this list.
 FLOORS = (
     ("errors",),
-    ("values", "files", "progress"),
+    ("values", "files", "progress", "farm_progress"),
     ("options",),
     ("yaml_file", "geometry", "clock", "device"),
     ("media",),

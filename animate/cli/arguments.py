@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 from animate.errors import RequestError
 from animate.options import build
+from animate.progress import KINDS, Progress, choose_progress
 from animate.yaml_file import read_yaml
 
 
@@ -32,24 +33,44 @@ def make_parser(
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command, with `quiet`, `json_progress` and `debug`.
+    """The arguments of a command, with `quiet`, `progress`, `json_progress` and `debug`.
 
     Raises RequestError where two of them exclude each other.
     """
     add_shown(parser, default=False)
+    parser.set_defaults(progress="auto")
     arguments = parser.parse_args(argv)
-    if arguments.quiet and arguments.json_progress:
-        raise RequestError("--quiet and --json-progress exclude each other; give one of them")
+    chosen = {
+        "--quiet": arguments.quiet,
+        "--json-progress": arguments.json_progress,
+        f"--progress {arguments.progress}": arguments.progress != "auto",
+    }
+    given = [flag for flag, is_given in chosen.items() if is_given]
+    if len(given) > 1:
+        raise RequestError(f"{' and '.join(given)} exclude each other; give one of them")
     return arguments
+
+
+def shown(arguments: argparse.Namespace) -> Progress:
+    """How the progress of a command is shown, from its arguments."""
+    return choose_progress(
+        quiet=arguments.quiet, as_json=arguments.json_progress, kind=arguments.progress
+    )
 
 
 def add_shown(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
     """The options that every command has; also after an action, where the default is the
     command's own."""
     group = parser.add_argument_group("what is shown")
+    group.add_argument(
+        "--progress",
+        choices=KINDS,
+        default=argparse.SUPPRESS,
+        help="how progress is told: bars or lines, JSON lines, or a farm's protocol",
+    )
     for flag, text in (
         ("--quiet", "say nothing but errors"),
-        ("--json-progress", "progress as JSON lines"),
+        ("--json-progress", "progress as JSON lines, the same as --progress json"),
         ("--debug", "show where an error came from"),
     ):
         group.add_argument(flag, action="store_true", default=default, help=text)

@@ -1,6 +1,7 @@
 """`cnx`: finds the subcommand, runs it, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 a fault of the program, 2 the user's mistake, 130 interrupted.
+Exit codes: 0 done, 1 a fault of the program, 2 the user's mistake, 130 interrupted, 143 ended by
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 
 import animate
+from animate.cli.signals import Terminated, raised_on_sigterm
 from animate.errors import user_mistakes
 
 COMMANDS = {
@@ -35,37 +38,55 @@ def main(argv: Sequence[str] | None = None) -> int:
         from animate.options import nearest
 
         return _complain(f"unknown command {name!r}{nearest(name, list(COMMANDS))} See cnx --help")
-    return _run(name, rest)
+    with raised_on_sigterm():
+        code, complaint = _run(name, rest)
+    if complaint:
+        _complain(complaint, code)
+        _tell_farm(rest, complaint)
+    return code
 
 
-def _run(name: str, arguments: list[str]) -> int:
+def _run(name: str, arguments: list[str]) -> tuple[int, str]:
+    """Exit code of a command, and what is to be said of its failure."""
     debug = "--debug" in arguments
     if not debug:
         _hush_libraries()
     try:
-        return int(import_module(f"animate.cli.{name}").main(arguments) or 0)
+        return int(import_module(f"animate.cli.{name}").main(arguments) or 0), ""
     except SystemExit as stop:  # argparse has printed its message
-        return stop.code if isinstance(stop.code, int) else 2
+        return (stop.code if isinstance(stop.code, int) else 2), ""
+    except Terminated:
+        return 143, "ended by SIGTERM; nothing half-written was left behind"
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing half-written was left behind", 130)
+        return 130, "interrupted; nothing half-written was left behind"
     except user_mistakes() as mistake:
         if debug:
             raise
-        return _complain(str(mistake))
+        return 2, str(mistake)
     except Exception as fault:
         if debug:
             raise
         what = str(fault) or "no message"
-        return _complain(
+        return 1, (
             f"a fault of the program, not yours: {type(fault).__name__}: {what}\n"
-            "Run again with --debug to see where, and please report it.",
-            1,
+            "Run again with --debug to see where, and please report it."
         )
 
 
 def _complain(message: str, code: int = 2) -> int:
     print(f"cnx: {message}", file=sys.stderr)
     return code
+
+
+def _tell_farm(arguments: list[str], complaint: str) -> None:
+    """Say it in the farm's words too, where `--progress` names one that has such words."""
+    named = [a for flag, a in pairwise([*arguments, ""]) if flag == "--progress"]
+    named += [a.removeprefix("--progress=") for a in arguments if a.startswith("--progress=")]
+    if named:
+        from animate.farm_progress import failure_line
+
+        if line := failure_line(named[-1], complaint):
+            print(line, flush=True)
 
 
 def _hush_libraries() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from animate.cli.arguments import add_shown, make_parser, parse
+from animate.cli.arguments import add_shown, make_parser, parse, shown
 from animate.errors import ModelError
 from animate.models.store import ModelFile
 from animate.models.variants import list_variants, load_variant, resolve
-from animate.progress import Progress, choose_progress
+from animate.progress import Progress
 
 POSE_NETWORKS = "dwpose"
 
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     arguments = parse(parser, argv)
     if arguments.action == "list":
         return show_list()
-    progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
+    progress = shown(arguments)
     act = fetch if arguments.action == "fetch" else verify
     return act(arguments.name, progress)
 

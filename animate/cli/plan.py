@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from animate.cli.arguments import make_parser, parse
+from animate.cli.arguments import make_parser, parse, shown
 from animate.errors import RequestError
 from animate.options import AnimationRequest
-from animate.progress import choose_progress
 from animate.values import Size
 
 
@@ -17,12 +16,12 @@ def main(argv: list[str]) -> int:
         "`cnx run --memory` does what this shows. Weights need not be here.",
         "cnx plan --model svd-v2 --size 576x1024 --window 24 --memory 8GiB",
     )
-    for flag, text, shown in (
+    for flag, text, written in (
         ("--model", "model variant or folder (default: auto)", "NAME|FOLDER"),
         ("--size", "size of the clip (default: the model's)", "WxH"),
         ("--memory", "bytes that may be used, such as 8GiB (default: what is free)", "SIZE"),
     ):
-        parser.add_argument(flag, metavar=shown, help=text)
+        parser.add_argument(flag, metavar=written, help=text)
     parser.add_argument("--window", type=int, metavar="N", help="frames denoised together")
     parser.add_argument("--frames", type=int, default=240, metavar="N", help="frames of the clip")
     parser.add_argument("--guidance", metavar="MIN[:MAX]", help="guidance scale")
@@ -52,7 +51,7 @@ def main(argv: list[str]) -> int:
     plan = plan_clip_memory(
         variant, settings, request.runtime, frames=arguments.frames, device=device
     )
-    progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
+    progress = shown(arguments)
     progress.note(f"{variant.name}, {settings.size}, windows of {settings.window} frames")
     for line in plan.lines():
         print(line)

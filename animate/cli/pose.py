@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from animate.cli.arguments import add_shown, make_parser, parse
+from animate.cli.arguments import add_shown, make_parser, parse, shown
 from animate.errors import MediaError, RequestError
 from animate.files import check_output, check_readable
 from animate.options import Retarget
-from animate.progress import Progress, choose_progress
+from animate.progress import Progress
 from animate.values import Size, parse_rate, parse_time
 
 FORMATS = ("npz", "openpose", "openpose-coco18", "comfyui", "coco-wholebody")
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
         "convert": _add_convert(actions),
     }
     arguments = parse(parser, argv)
-    progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
+    progress = shown(arguments)
     run[arguments.action](arguments, progress)
     return 0
 

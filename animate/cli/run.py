@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from animate.cli.arguments import add_config, add_options, make_parser, parse, read_options
+from animate.cli.arguments import add_config, add_options, make_parser, parse, read_options, shown
 from animate.options import AnimationRequest, AnimationResult, RuntimeOptions, SamplingOptions
-from animate.progress import JsonLines, Progress, choose_progress
+from animate.progress import JsonLines, Progress
 
 
 def main(argv: list[str]) -> int:
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
     add_config(parser)
     arguments = parse(parser, argv)
     request = read_options(AnimationRequest, arguments)
-    progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
+    progress = shown(arguments)
 
     from animate.animator import Animator
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from animate.cli.arguments import make_parser, parse
-from animate.progress import choose_progress
+from animate.cli.arguments import make_parser, parse, shown
 
 
 def main(argv: list[str]) -> int:
@@ -22,7 +21,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="then write a model folder")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
     arguments = parse(parser, argv)
-    progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
+    progress = shown(arguments)
 
     from animate.training.config import load_config
 

@@ -35,6 +35,7 @@ FLOORS = (
     ("pipeline", "pose_tools"),
     ("sidecar",),
     ("animator",),
+    ("batch", "executors"),
     ("parity", "metrics"),
     ("training",),
     ("cli",),

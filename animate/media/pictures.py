@@ -11,7 +11,7 @@ from typing import Any, cast
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from animate.errors import MediaError
 from animate.media import hdr
@@ -121,6 +121,8 @@ class PictureMaker:
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
+        # One for all frames: it keeps its tables, which take longer than a small picture.
+        self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> Image:
         """(height, width, 3) uint8 RGB, upright. Of float precision where tone-mapped."""
@@ -139,13 +141,16 @@ class PictureMaker:
         has_alpha = any(component.is_alpha for component in frame.format.components)
         if has_alpha and target == "rgb24":
             target = "rgba"
-        array = frame.to_ndarray(
+        converted = self._reformatter.reformat(
+            frame,
             format=target,
             width=width,
             height=height,
             src_colorspace=_colours(frame),
             interpolation=Interpolation.BICUBIC if self._scales(frame) else None,
+            threads=1,  # the other cores decode the next frames meanwhile
         )
+        array = converted.to_ndarray()
         if target == "rgba":
             return over_white(array)
         if target == "rgb48le":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,10 +36,10 @@ class PyAVSource:
             av_errors(path, "breaks off while it is read", DAMAGED),
         ):
             stream.thread_type = "SLICE"  # frame threads would decode several to give one
-            first = _first_frame(container, stream, self.path)
-            self._shape = shape_of(first, stream.sample_aspect_ratio, self.path)
-        with opened(path) as (container, stream):
-            self._scan = scan(container, stream, self.path)
+            first = _FirstFrame()
+            self._scan = scan(container, stream, self.path, look=first.feed)
+            picture = first.found(stream, self.path)
+            self._shape = shape_of(picture, stream.sample_aspect_ratio, self.path)
             self.info = _info(container, stream, self._shape, self._scan, self.path)
         self.warnings: tuple[str, ...] = _warnings(self._scan, self.info)
 
@@ -197,20 +197,33 @@ def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.Video
             yield frame
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
-    for count, packet in enumerate(container.demux(stream)):
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            frames = []
-        if frames:
-            return frames[0]
-        if count > _PACKETS_TO_FIRST_FRAME:
-            break
-    raise MediaError(
-        f"{path}: no frame of its {stream.codec_context.name} video can be decoded; "
-        "export or copy it again"
-    )
+class _FirstFrame:
+    """Decodes packets that pass by until one gives a picture: files are opened and read once."""
+
+    def __init__(self) -> None:
+        self._picture: av.VideoFrame | None = None
+        self._fed = 0
+
+    def feed(self, packet: av.Packet) -> None:
+        """Decode a video packet unless a picture is there, or too many gave none."""
+        enough = self._picture is not None or self._fed > _PACKETS_TO_FIRST_FRAME
+        # In a damaged file a stream can turn into another kind while it is read.
+        if enough or not isinstance(packet.stream, VideoStream):
+            return
+        self._fed += 1
+        with suppress(av.error.FFmpegError):
+            for frame in packet.decode():
+                assert isinstance(frame, av.VideoFrame)
+                self._picture = self._picture or frame
+
+    def found(self, stream: VideoStream, path: Path) -> av.VideoFrame:
+        """The picture. Raises MediaError if there was none."""
+        if self._picture is None:
+            raise MediaError(
+                f"{path}: no frame of its {stream.codec_context.name} video can be decoded; "
+                "export or copy it again"
+            )
+        return self._picture
 
 
 def _made(make: PictureMaker, frame: av.VideoFrame, path: Path) -> Image:

@@ -8,7 +8,7 @@ off and whether the decoders' counts may be believed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -72,12 +72,18 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     raise MediaError(f"{path} has no video stream{sound}; give a video file")
 
 
-def scan(container: InputContainer, stream: VideoStream, path: Path) -> Scan:
+def scan(
+    container: InputContainer,
+    stream: VideoStream,
+    path: Path,
+    look: Callable[[av.Packet], None] = lambda packet: None,
+) -> Scan:
     """Read all packets of `container` and put its video stream's frames in order.
 
+    `look` is shown each packet of the video on the way, and the empty one at the end.
     Raises MediaError if there is no frame, or none whose time can be told.
     """
-    stamps, found_end = _read_packets(container, stream, path)
+    stamps, found_end = _read_packets(container, stream, path, look)
     complete, promised = _promise(container, stream, len(stamps), found_end)
     shown = _shown(stamps if complete else _whole(stamps))
     if not shown:
@@ -105,13 +111,18 @@ class _Stamp:
 
 
 def _read_packets(
-    container: InputContainer, stream: VideoStream, path: Path
+    container: InputContainer,
+    stream: VideoStream,
+    path: Path,
+    look: Callable[[av.Packet], None],
 ) -> tuple[list[_Stamp], Fraction]:
     """Stamps of the video's packets, and the latest end among all streams in seconds."""
     stamps: list[_Stamp] = []
     latest = Fraction(0)
     with av_errors(path, "breaks off while it is read", DAMAGED):
         for packet in container.demux():
+            if packet.stream_index == stream.index:
+                look(packet)
             if packet.size == 0:
                 continue
             if packet.pts is not None and packet.time_base:

@@ -13,7 +13,14 @@ from typing import Protocol, Self
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
 from av.video.stream import VideoStream
 
 from animate.errors import InternalError, MediaError, RequestError
@@ -145,8 +152,7 @@ class ClipWriter:
             )
         if self._encode is None:
             raise InternalError("ClipWriter.write outside of its with block")
-        form = "rgb24" if frame.dtype == np.uint8 else "rgb48le"
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=form)
+        picture = self._borrowed(np.ascontiguousarray(frame))
         with self._errors():
             if self._track is not None:
                 self._track.advance(self.frames / self.fps)
@@ -168,6 +174,14 @@ class ClipWriter:
                 return
             with stack:
                 self._finish(encode)
+
+    def _borrowed(self, frame: Image) -> av.VideoFrame:
+        """The frame as the library's, without a copy where it is converted before `write` ends."""
+        if frame.dtype == np.uint16:
+            return av.VideoFrame.from_ndarray(frame, format="rgb48le")
+        if self.codec.name == "gif":  # its filters look at the frame later
+            return av.VideoFrame.from_ndarray(frame, format="rgb24")
+        return av.VideoFrame.from_numpy_buffer(frame, format="rgb24")
 
     def _finish(self, encode: Callable[[av.VideoFrame | None], None] | None) -> None:
         if not self.frames or encode is None:
@@ -261,6 +275,7 @@ def _encoder(
 ) -> Callable[[av.VideoFrame | None], None]:
     """A function that encodes and muxes one RGB frame, or flushes on None."""
     palette = _palette_graph(size, stream) if codec.name == "gif" else None
+    reformatter = VideoReformatter()  # keeps its tables from frame to frame
 
     def put(packets: list[av.Packet]) -> None:
         for packet in packets:
@@ -274,7 +289,7 @@ def _encoder(
             palette.push(picture)
             put(stream.encode(_stamped(palette.pull(), picture)))
         else:
-            put(stream.encode(_stamped(_converted(picture, codec), picture)))
+            put(stream.encode(_stamped(_converted(picture, codec, reformatter), picture)))
 
     return encode
 
@@ -290,15 +305,19 @@ def _mend_order(packet: av.Packet) -> None:
         packet.dts = packet.pts
 
 
-def _converted(picture: av.VideoFrame, codec: VideoCodec) -> av.VideoFrame:
+def _converted(
+    picture: av.VideoFrame, codec: VideoCodec, reformatter: VideoReformatter
+) -> av.VideoFrame:
     if not codec.pixel_format.startswith(("yuv", "nv12")):
-        return picture.reformat(format=codec.pixel_format)
-    converted = picture.reformat(
+        return reformatter.reformat(picture, format=codec.pixel_format, threads=1)
+    converted = reformatter.reformat(
+        picture,
         format=codec.pixel_format,
         dst_colorspace=Colorspace.ITU709,
         src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG,
         interpolation=_SCALER,
+        threads=1,  # the encoder uses the other cores meanwhile
     )
     converted.color_primaries = ColorPrimaries.BT709
     converted.color_trc = ColorTrc.BT709

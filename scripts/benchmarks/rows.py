@@ -40,7 +40,7 @@ class Row:
 def interleaved(
     calls: Mapping[str, Callable[[], object]], *, repeats: int = 5, warmup: int = 1
 ) -> dict[str, float]:
-    """Median seconds of each call, run in turn: a, b, c, a, b, c, ...
+    """Median seconds of each call by the clock, run in turn: a, b, c, a, b, c, ...
 
     Args:
         calls: what to time, by name. A call on an accelerator must wait for its own end.
@@ -50,11 +50,23 @@ def interleaved(
     Returns:
         Seconds by name.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    return interleaved_both(calls, repeats=repeats, warmup=warmup)[0]
+
+
+def interleaved_both(
+    calls: Mapping[str, Callable[[], object]], *, repeats: int = 5, warmup: int = 1
+) -> tuple[dict[str, float], dict[str, float]]:
+    """As `interleaved`: medians by the clock, and of the processor time of all threads."""
+    clock: dict[str, list[float]] = {name: [] for name in calls}
+    processor: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(warmup + repeats):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             call()
             if round_ >= warmup:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+                clock[name].append(time.perf_counter() - start)
+                processor[name].append(time.process_time() - used)
+    return (
+        {name: statistics.median(times) for name, times in clock.items()},
+        {name: statistics.median(times) for name, times in processor.items()},
+    )

@@ -156,6 +156,8 @@ class Batch:
     """(B,F,h,w,3)."""
     control: NDArray[np.uint8]
     """(B,F,h,w,3) drawn skeletons."""
+    names: tuple[str, ...] = ()
+    """What each clip is, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +243,7 @@ def sample_batch(
     counts = np.array([len(one) for one in sets], float)
     chosen = sets[int(rng.choice(len(sets), p=counts / counts.sum()))]
     size = chosen.set.size
-    references, targets, controls = [], [], []
+    references, targets, controls, names = [], [], [], []
     for _ in range(clips):
         index = int(rng.integers(len(chosen)))
         start = int(rng.integers(chosen.set.frames - frames + 1))
@@ -252,6 +254,10 @@ def sample_batch(
         references.append(images[0])
         targets.append(images[1:])
         controls.append(draw_control(seen, sure, size, style))
+        names.append(f"character {chosen.set.first_seed + index}, {size[0]}x{size[1]}")
     return Batch(
-        reference=np.stack(references), frames=np.stack(targets), control=np.stack(controls)
+        reference=np.stack(references),
+        frames=np.stack(targets),
+        control=np.stack(controls),
+        names=tuple(names),
     )

@@ -1,7 +1,8 @@
-"""The denoising networks at the sizes of a recipe, and one call of them in training."""
+"""The denoising networks at the sizes of a recipe, one call of them in training, and its loss."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from animate.models.controlnext import ControlNeXt
 from animate.models.injection import ControlPort
 from animate.sampling.conditioning import embed_image
 from animate.training.config import NetworkRecipe, TrainingConfig
+from animate.training.objective import Draws, precondition, weighted_loss
 
 FEATURE_MEAN = (0.5, 0.5, 0.5)
 FEATURE_STD = (0.5, 0.5, 0.5)
@@ -86,11 +88,13 @@ def predict(
     control_BF3HW: Tensor,
     keep_B: Tensor,
     micro: tuple[float, float, float],
+    feature_mean: Sequence[float] = FEATURE_MEAN,
+    feature_std: Sequence[float] = FEATURE_STD,
 ) -> Tensor:
     """The UNet's prediction (B,F,C,h,w) as inference calls it; `keep` 0 drops the reference."""
     frames = scaled_BFCHW.shape[1]
     embedding = embed_image(
-        reference_B3HW, networks["image_encoder"], FEATURE_MEAN, FEATURE_STD
+        reference_B3HW, networks["image_encoder"], feature_mean, feature_std
     ) * keep_B.view(-1, 1, 1)
     image = reference_latents_BCHW * keep_B.view(-1, 1, 1, 1)
     port.control = networks["controlnext"](control_BF3HW, timestep_B)
@@ -98,6 +102,47 @@ def predict(
         torch.cat([scaled_BFCHW, image[:, None].expand(-1, frames, -1, -1, -1)], dim=2),
         timestep_B,
         encoder_hidden_states=embedding,
-        added_time_ids=torch.tensor([micro]).expand(len(keep_B), -1),
+        added_time_ids=torch.tensor([micro], device=keep_B.device).expand(len(keep_B), -1),
         return_dict=False,
     )[0]
+
+
+def clip_losses(
+    networks: nn.ModuleDict,
+    port: ControlPort,
+    *,
+    clean_BFCHW: Tensor,
+    reference_B3HW: Tensor,
+    reference_latents_BCHW: Tensor,
+    control_BF3HW: Tensor,
+    weights_BF1HW: Tensor,
+    draws: Draws,
+    micro: tuple[float, float, float],
+    half: bool,
+    feature_mean: Sequence[float],
+    feature_std: Sequence[float],
+) -> Tensor:
+    """Losses (B,) of clips whose noise levels and noise were drawn: what every run minimises.
+
+    clean: latents as inference steps them (times the autoencoder's scaling factor)
+    reference_latents: of the reference with its noise, unscaled, as the UNet takes them
+    weights: of the positions, with the mean 1
+    half: compute the networks in bfloat16 (autocast)
+    """
+    constants = precondition(draws.sigma)
+    noisy = clean_BFCHW + draws.sigma.view(-1, 1, 1, 1, 1) * draws.noise
+    with torch.autocast(clean_BFCHW.device.type, torch.bfloat16, enabled=half):
+        prediction = predict(
+            networks,
+            port,
+            scaled_BFCHW=constants.input * noisy,
+            timestep_B=constants.timestep,
+            reference_B3HW=reference_B3HW,
+            reference_latents_BCHW=reference_latents_BCHW,
+            control_BF3HW=control_BF3HW,
+            keep_B=draws.keep,
+            micro=micro,
+            feature_mean=feature_mean,
+            feature_std=feature_std,
+        )
+    return weighted_loss(constants, noisy, clean_BFCHW, prediction, weights_BF1HW)

@@ -88,6 +88,10 @@ class Draws:
     reference_noise: Tensor
     """(B,3,H,W) standard normal, added to the reference before it is encoded."""
 
+    def to(self, device: torch.device) -> Draws:
+        """The same draws where the networks are."""
+        return Draws(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 def draw(
     recipe: ObjectiveRecipe, latents: tuple[int, ...], pixels: tuple[int, ...], rng: Generator

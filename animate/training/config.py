@@ -124,6 +124,8 @@ class Stage:
     """Learning rate at the stage's start."""
     final_rate: float
     """Learning rate at its end; between them a cosine."""
+    sigma_mean: float | None = None
+    """The objective's `sigma_mean` in this stage; None: unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,5 +75,8 @@ class OneTokenProcessor:
                 (attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context),
             )
         ]  # fmt: skip
-        out = nn.functional.scaled_dot_product_attention(*heads)
+        # Written out, this is twice as fast on a CPU at these sizes, forwards and backwards.
+        query, key, value = heads
+        likeness = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
+        out = likeness.softmax(-1).to(value.dtype) @ value
         return attn.to_out[0](out.transpose(1, 2).reshape(rows, tokens, -1))

@@ -5,9 +5,11 @@
     AnimateError
     +-- UserError          what the caller gave cannot be used; the message says what to do (exit 2)
     |   +-- RequestError   an option, or options that do not fit together
+    |   |   +-- ManifestError  a file of many requests
     |   +-- MediaError     a video, image or output file
     |   +-- ModelError     a model folder, a weight file, a configuration of either
     |   +-- TrainingError  a training recipe, data folder or checkpoint
+    |   +-- ExecutorError  an engine that is not installed, or workers that stay away
     +-- InternalError      a promise inside this project was broken; please report it (exit 1)
 
     pose.errors.PoseError(ValueError)              poses, pose files, estimators (exit 2)
@@ -31,6 +33,10 @@ class RequestError(UserError):
     """An option has an impossible value, or two options do not fit together."""
 
 
+class ManifestError(RequestError):
+    """A file of many requests cannot be used; every row that is wrong is named."""
+
+
 class MediaError(UserError):
     """A video, image, sound or output file cannot be read or written."""
 
@@ -41,6 +47,10 @@ class ModelError(UserError):
 
 class TrainingError(UserError):
     """A training recipe, data folder or checkpoint cannot be used."""
+
+
+class ExecutorError(UserError):
+    """An engine that shares work is not installed, does not answer, or has lost its workers."""
 
 
 class InternalError(AnimateError):

@@ -60,8 +60,13 @@ def frame_noise(
     elif kind == "shuffled-block" and period and stride:
         sources = _shuffled_sources(max(indices) + 1, seed, period, stride)
         indices = [sources[frame] for frame in indices]
-    drawn = {frame: _draw(shape, seed, frame) for frame in set(indices)}
-    return torch.stack([drawn[frame] for frame in indices])
+    # Straight into its place: a long clip's noise is never there twice.
+    noise = torch.empty(len(indices), *shape)
+    places: dict[int, int] = {}
+    for place, frame in enumerate(indices):
+        first = places.setdefault(frame, place)
+        noise[place] = noise[first] if first < place else _draw(shape, seed, frame)
+    return noise
 
 
 def _check_kind(kind: NoiseKind, period: int | None, stride: int | None) -> None:

@@ -1,0 +1,140 @@
+"""How far the denoising loop has come: all that it takes to go on, and to step a long clip.
+
+Shapes: F frames of the clip, C H W a latent.
+
+A scheduler's step needs several times the memory of what it steps. Its arithmetic is the same for
+every frame, so a long clip goes through it some frames at a time, with the same numbers; what a
+solver remembers of earlier predictions is taken apart and put together again.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_STEP_BYTES = 16 << 20
+"""Bytes of latents that go through the scheduler together."""
+
+
+@dataclass(kw_only=True)
+class ClipState:
+    """The clip between two calls of the network. The loop changes it in place.
+
+    step: the step that comes next, or that is under way
+    window: windows of that step whose predictions are in `fused`
+    latents: (F,C,H,W) float32, as they are before that step
+    fused: (F,C,H,W) float32, the predictions fused so far; zero where window is 0
+    """
+
+    step: int
+    window: int
+    latents: Tensor
+    fused: Tensor
+
+    @classmethod
+    def begin(cls, noise_FCHW: Tensor, scheduler: Any) -> ClipState:
+        """The state before the first step, from standard normal noise, which stays as it is."""
+        latents = noise_FCHW.float() * scheduler.init_noise_sigma
+        return cls(step=0, window=0, latents=latents, fused=torch.zeros_like(latents))
+
+
+def step_clip(
+    scheduler: Any, state: ClipState, timestep: Tensor, step_bytes: int = _STEP_BYTES
+) -> None:
+    """One step of the scheduler for the whole clip, in place; `state` is then before the next.
+
+    step_bytes: of latents that are stepped together; what else a step needs is a few times that
+    """
+    frames = len(state.latents)
+    each = state.latents[0].numel() * state.latents.element_size()
+    together = max(1, step_bytes // each)
+    if together >= frames:
+        state.latents = scheduler.step(state.fused, timestep, state.latents).prev_sample
+        state.fused = torch.zeros_like(state.latents)  # a solver may remember the other
+    else:
+        _step_in_parts(scheduler, state, timestep, together)
+        state.fused.zero_()
+    state.step, state.window = state.step + 1, 0
+
+
+def _step_in_parts(scheduler: Any, state: ClipState, timestep: Tensor, together: int) -> None:
+    shape = state.latents.shape
+    before = dict(_memory(scheduler, shape))
+    after: dict[str, Tensor] = {}
+    part = scheduler
+    for first in range(0, len(state.latents), together):
+        some = slice(first, first + together)
+        part = _copied(scheduler)
+        for name, whole in before.items():
+            _put(part, name, whole[some])
+        latents = part.step(state.fused[some], timestep, state.latents[some]).prev_sample
+        # Copies: what is remembered may be a view of what is about to be overwritten.
+        kept = {name: x.clone() for name, x in _memory(part, latents.shape)}
+        for name, values in kept.items():
+            whole = after.setdefault(name, before.get(name, state.latents[:0]))
+            if not len(whole):
+                whole = after[name] = torch.empty_like(state.latents)
+            whole[some] = values
+        state.latents[some] = latents
+    vars(scheduler).update(vars(part))
+    for name, whole in after.items():
+        _put(scheduler, name, whole)
+
+
+def _memory(scheduler: Any, shape: torch.Size) -> Iterator[tuple[str, Tensor]]:
+    """What a scheduler remembers of latents of that shape, by the attribute's name and place."""
+    for name, value in vars(scheduler).items():
+        for place, item in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(item, Tensor) and item.ndim == len(shape) and item.shape == shape:
+                yield f"{name}.{place}" if isinstance(value, list) else name, item
+
+
+def _copied(scheduler: Any) -> Any:
+    other = copy.copy(scheduler)
+    for name, value in vars(other).items():
+        if isinstance(value, list):
+            setattr(other, name, list(value))
+    return other
+
+
+def _put(scheduler: Any, name: str, value: Any) -> None:
+    attribute, _, place = name.partition(".")
+    if place:
+        getattr(scheduler, attribute)[int(place)] = value
+    else:
+        setattr(scheduler, attribute, value)
+
+
+def solver_state(scheduler: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and plain values of a scheduler that its steps may have changed.
+
+    All of its attributes but its configuration, by name, items of a list as `name.place`.
+    """
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Any] = {}
+    for name, value in vars(scheduler).items():
+        items = value if isinstance(value, list) else [value]
+        for place, item in enumerate(items):
+            key = f"{name}.{place}" if isinstance(value, list) else name
+            if isinstance(item, Tensor):
+                tensors[key] = item
+            elif item is None or isinstance(item, (bool, int, float)):
+                values[key] = item
+    return tensors, values
+
+
+def restore_solver(
+    scheduler: Any, tensors: Mapping[str, Tensor], values: Mapping[str, Any]
+) -> None:
+    """Bring a new scheduler of the same settings to where `solver_state` found another."""
+    for name, value in values.items():
+        _put(scheduler, name, value)
+    for name, tensor in tensors.items():
+        existing = vars(scheduler).get(name)
+        where = existing.device if isinstance(existing, Tensor) else tensor.device
+        _put(scheduler, name, tensor.to(where))

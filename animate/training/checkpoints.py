@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,11 @@ import torch
 
 from animate.errors import TrainingError
 from animate.files import atomic
+
+
+def digest_of(values: Any) -> str:
+    """SHA-256 in hexadecimal of plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

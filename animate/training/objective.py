@@ -107,14 +107,18 @@ def draw(
     return Draws(sigma=sigma, noise=normal(latents), keep=keep, reference_noise=normal(pixels))
 
 
-def near_skeleton(control_BF3HW: Tensor, latent_size: tuple[int, int], weight: float) -> Tensor:
-    """Loss weights (B,F,1,h,w): `weight` around drawn skeletons, 1 elsewhere, brought to mean 1."""
+def drawn_near(control_BF3HW: Tensor, latent_size: tuple[int, int]) -> Tensor:
+    """(B,F,1,h,w) whether a skeleton is drawn at or beside a position."""
     clips, frames = control_BF3HW.shape[:2]
     drawn = control_BF3HW.flatten(0, 1).amax(1, keepdim=True)
     drawn = F.max_pool2d(F.adaptive_max_pool2d(drawn, latent_size), 3, 1, 1)
-    weights = 1 + (weight - 1) * (drawn > 0.1).float()
-    weights = weights / weights.mean((1, 2, 3), keepdim=True)
-    return weights.unflatten(0, (clips, frames))
+    return (drawn > 0.1).unflatten(0, (clips, frames))
+
+
+def near_skeleton(control_BF3HW: Tensor, latent_size: tuple[int, int], weight: float) -> Tensor:
+    """Loss weights (B,F,1,h,w): `weight` around drawn skeletons, 1 elsewhere, brought to mean 1."""
+    weights = 1 + (weight - 1) * drawn_near(control_BF3HW, latent_size).float()
+    return weights / weights.mean((2, 3, 4), keepdim=True)
 
 
 def weighted_loss(

@@ -19,7 +19,15 @@ from animate.device import choose_device, choose_dtype, peak_device_bytes, preci
 from animate.errors import MediaError
 from animate.files import check_readable, sha256_of
 from animate.geometry import place
-from animate.media import check_output, open_video, open_writer, read_image, takes_sound
+from animate.media import (
+    check_driving,
+    check_output,
+    open_video,
+    open_writer,
+    read_image,
+    source_digest,
+    takes_sound,
+)
 from animate.media.source import FrameSource
 from animate.memory import plan_clip_memory, wants_plan
 from animate.models.components import load_components
@@ -100,7 +108,7 @@ class Animator:
         variant = self.engine.components.variant
         settings = settle(request, variant, seen)
         check_output(request.output, request.overwrite, codec=request.codec, size=settings.size)
-        source = open_video(request.driving)
+        source = open_video(request.driving, images_fps=request.fps)
         with clock("poses"):
             skeletons, poses = self._skeletons(request, settings, source, picture, progress)
         if poses and poses.mismatch is not None:
@@ -278,7 +286,7 @@ def write_clip(
 def check_request(request: AnimationRequest) -> None:
     """Everything that can be known to be wrong before any work. Raises MediaError."""
     check_readable(request.reference, "reference image", MediaError)
-    check_readable(request.driving, "driving video", MediaError)
+    check_driving(request.driving)
     if request.poses is not None and not request.poses.is_dir():
         check_readable(request.poses, "pose file", MediaError)
     check_output(request.output, request.overwrite, codec=request.codec)
@@ -288,8 +296,9 @@ def check_request(request: AnimationRequest) -> None:
 
 def input_digests(request: AnimationRequest) -> dict[str, str]:
     """SHA-256 of each input file."""
-    named = {"reference": request.reference, "driving": request.driving, "poses": request.poses}
-    return {name: sha256_of(path) for name, path in named.items() if path is not None}
+    named = {"reference": request.reference, "poses": request.poses}
+    digests = {name: sha256_of(path) for name, path in named.items() if path is not None}
+    return {**digests, "driving": source_digest(request.driving)}
 
 
 def _needs_estimator(request: AnimationRequest) -> bool:

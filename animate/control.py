@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from animate.errors import MediaError
-from animate.media import FrameSelection, FrameSource, open_video, read_image
+from animate.media import FrameSelection, FrameSource, image_files, open_video, read_image
 from animate.progress import Progress
 from animate.values import Size
 from pose.draw import draw
@@ -140,7 +139,4 @@ def _rendered(path: Path) -> Iterator[np.ndarray]:
     if not path.is_dir():
         yield from (frame.image for frame in open_video(path).read())
         return
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
-    if not files:
-        raise MediaError(f"{path} holds no pictures")
-    yield from (read_image(file) for file in files)
+    yield from (read_image(file) for file in image_files(path))

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from animate.control import PICTURE_SUFFIXES
 from animate.files import sha256
-from animate.media import FrameSelection, open_video, open_writer, read_image, write_png
+from animate.media import (
+    FrameSelection,
+    is_numbered,
+    open_video,
+    open_writer,
+    read_image,
+    source_digest,
+    write_png,
+)
 from animate.media.info import Image
 from animate.poses import extract_poses, frames_of_poses, person_of
 from animate.progress import Progress
@@ -23,13 +31,16 @@ from pose.sequence import PoseSequence
 def extract_file(
     path: Path, selection: FrameSelection, estimator: Estimator, progress: Progress
 ) -> PoseSequence:
-    """The poses of everybody in a video, or in a still image as one frame, as estimated.
+    """The poses of everybody in a video, numbered images, or a still image as one frame.
 
     Raises MediaError when the file cannot be read.
     """
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    if path.suffix.lower() in PICTURE_SUFFIXES and not is_numbered(path):
         return extract([read_image(path)], estimator, fps=Fraction(1), source=sha256(path))
-    return extract_poses(open_video(path), selection, estimator, progress, sha256(path))
+    source = open_video(path, images_fps=selection.fps)
+    for warning in source.warnings:
+        progress.warn(warning)
+    return extract_poses(source, selection, estimator, progress, source_digest(path))
 
 
 def check_pose_name(path: Path) -> None:
@@ -45,8 +56,10 @@ def draw_preview(
 
     Raises PoseError or MediaError when a file cannot be used or the video is another one.
     """
-    poses = PoseSequence.load(poses_file, source=sha256(video) if video else None)
-    pictures = frames_of_poses(open_video(video), poses, poses_file) if video else None
+    poses = PoseSequence.load(poses_file, source=source_digest(video) if video else None)
+    pictures = None
+    if video:
+        pictures = frames_of_poses(open_video(video, images_fps=poses.fps), poses, poses_file)
     if output.suffix.lower() == ".png":
         with progress.stage("preview", None):
             write_png(output, sheet(pictures, poses))

@@ -12,7 +12,7 @@ import numpy as np
 
 from animate.files import sha256
 from animate.geometry import Placement
-from animate.media import FrameSelection, FrameSource
+from animate.media import FrameSelection, FrameSource, source_digest
 from animate.options import AnimationRequest
 from animate.pose_cache import cache_file, keep, kept
 from animate.progress import Progress
@@ -65,7 +65,7 @@ def driving_poses(
 
     Raises PoseError when nobody is seen in any frame, or the pose file is of another video.
     """
-    digest = sha256(request.driving)
+    digest = source_digest(request.driving)
     if request.poses is not None:
         given = _given_poses(request.poses, source, digest, progress)
         return _matching(given, source, selection, request.poses)

@@ -41,7 +41,9 @@ def main(argv: list[str]) -> int:
 
 def _add_extract(actions: Any) -> Callable[[argparse.Namespace, Progress], None]:
     sub = _sub(actions, "extract", "estimate the poses of everybody in a video or picture")
-    sub.add_argument("video", type=Path, metavar="VIDEO")
+    sub.add_argument(
+        "video", type=Path, metavar="VIDEO", help="or a picture, or numbered images (f_%%04d.png)"
+    )
     _add_output(sub, "pose file to write (.npz)")
     _add_selection(sub)
     _add_estimator(sub)
@@ -189,7 +191,11 @@ def _estimator(arguments: argparse.Namespace) -> Any:
 
 
 def _check(arguments: argparse.Namespace, *inputs: Path | None) -> None:
+    from animate.media import check_driving, is_numbered
+
     for path in inputs:
-        if path is not None:
+        if path is not None and is_numbered(path):
+            check_driving(path)
+        elif path is not None:
             check_readable(path, error=MediaError)
     check_output(arguments.output, overwrite=arguments.overwrite, error=MediaError)

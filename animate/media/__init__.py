@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from animate.media.codecs import available_encoders
     from animate.media.image import read_image, write_png
     from animate.media.info import Frame, VideoInfo
+    from animate.media.numbered import check_driving, image_files, is_numbered, source_digest
     from animate.media.output import check_output, open_writer, takes_sound
     from animate.media.selection import FrameSelection, Sampling
     from animate.media.source import FrameSource, open_video
@@ -36,10 +37,14 @@ _PUBLIC = {
     "Sampling": "animate.media.selection",
     "VideoInfo": "animate.media.info",
     "available_encoders": "animate.media.codecs",
+    "check_driving": "animate.media.numbered",
     "check_output": "animate.media.output",
+    "image_files": "animate.media.numbered",
+    "is_numbered": "animate.media.numbered",
     "open_video": "animate.media.source",
     "open_writer": "animate.media.output",
     "read_image": "animate.media.image",
+    "source_digest": "animate.media.numbered",
     "takes_sound": "animate.media.output",
     "write_png": "animate.media.image",
 }
@@ -53,10 +58,14 @@ __all__ = [
     "Sampling",
     "VideoInfo",
     "available_encoders",
+    "check_driving",
     "check_output",
+    "image_files",
+    "is_numbered",
     "open_video",
     "open_writer",
     "read_image",
+    "source_digest",
     "takes_sound",
     "write_png",
 ]

@@ -24,7 +24,12 @@ FIRST = 1
 
 def is_sequence(path: Path) -> bool:
     """Whether `path` names numbered PNG files: shot.%04d.png or shot.####.png."""
-    return path.suffix.lower() == ".png" and len(_NUMBER.findall(path.name)) == 1
+    return path.suffix.lower() == ".png" and has_number(path)
+
+
+def has_number(path: Path) -> bool:
+    """Whether the name of `path` has a place for a number, such as %04d or ####."""
+    return len(_NUMBER.findall(path.name)) == 1
 
 
 def file_name(pattern: str, number: int) -> str:

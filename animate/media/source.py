@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
 from animate.errors import RequestError
 from animate.media.info import Frame, VideoInfo
+from animate.media.numbered import NumberedSource, is_numbered
 from animate.media.selection import FrameSelection, Sampling
 
 if TYPE_CHECKING:
@@ -44,19 +46,25 @@ class FrameSource(Protocol):
         """The sound that belongs to the selected frames, or None if there is none."""
 
 
-def open_video(path: str | os.PathLike[str], backend: str = "pyav") -> FrameSource:
+def open_video(
+    path: str | os.PathLike[str], backend: str = "pyav", *, images_fps: Fraction | None = None
+) -> FrameSource:
     """The video at `path`, looked through once (see `animate.media.scan`) but not decoded.
 
-    "pyav" reads everything; "decord" is quick at scattered frames and refuses what it gets wrong.
+    A folder or a name like frames_%04d.png means numbered images, shown at `images_fps` (see
+    `animate.media.numbered`); videos have a rate of their own. "pyav" reads every video; "decord"
+    is quick at scattered frames and refuses what it gets wrong.
     Raises MediaError if the file is missing, damaged or no video, or if decord is asked for and
     not installed or not able to read the file rightly.
     """
+    if backend not in BACKENDS:
+        raise RequestError(f"unknown video backend {backend!r}; choose {' or '.join(BACKENDS)}")
+    if is_numbered(path):
+        return NumberedSource(path, images_fps)
     if backend == "pyav":
         from animate.media.pyav_source import PyAVSource
 
         return PyAVSource(path)
-    if backend == "decord":
-        from animate.media.decord_source import DecordSource
+    from animate.media.decord_source import DecordSource
 
-        return DecordSource(path)
-    raise RequestError(f"unknown video backend {backend!r}; choose {' or '.join(BACKENDS)}")
+    return DecordSource(path)

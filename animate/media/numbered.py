@@ -1,0 +1,181 @@
+"""Numbered still images as a video: a folder of them, or names like frames_%04d.png."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from animate.errors import MediaError
+from animate.files import check_readable, sha256
+from animate.media.audio import AudioSource
+from animate.media.image import read_image
+from animate.media.info import Frame, VideoInfo
+from animate.media.selection import FrameSelection, Sampling, sample
+from animate.media.sequences import existing, has_number
+from animate.media.timeline import Timeline
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+USUAL_FPS = Fraction(25)
+"""Rate of images that state none, as common video tools take it."""
+_LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
+_MOST_TEXT = 64
+"""Characters of a stated rate that are looked at."""
+
+
+def is_numbered(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` means numbered images: a folder, or a pattern like shot.%04d.png."""
+    place = Path(path)
+    named = place.suffix.lower() in IMAGE_SUFFIXES and has_number(place)
+    return place.is_dir() or (named and not place.is_file())
+
+
+def image_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The images that `path` means, by their numbers (9 before 10).
+
+    Raises MediaError if there is none, or a number is missing between the first and the last.
+    """
+    place = Path(path)
+    try:
+        found = _in_folder(place) if place.is_dir() else existing(place)
+    except OSError as error:
+        raise MediaError(f"{place} cannot be read: {(error.strerror or str(error))}") from error
+    if not found:
+        raise MediaError(
+            f"{place} holds no images ({', '.join(IMAGE_SUFFIXES)}); name a folder of numbered "
+            "images, or a pattern such as frames_%04d.png"
+        )
+    _check_gaps(found, place)
+    return tuple(found)
+
+
+def check_driving(path: str | os.PathLike[str]) -> None:
+    """Raise MediaError if `path` is neither a readable file nor numbered images."""
+    if is_numbered(path):
+        for file in image_files(path):
+            check_readable(file, "driving image", MediaError)
+    else:
+        check_readable(path, "driving video", MediaError)
+
+
+def source_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a video file, or of the names and contents of numbered images."""
+    if not is_numbered(path):
+        return sha256(path)
+    digest = hashlib.sha256()
+    for file in image_files(path):
+        digest.update(f"{file.name}\0{sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+class NumberedSource:
+    """Numbered images read as a video; see `animate.media.source.FrameSource`."""
+
+    def __init__(self, path: str | os.PathLike[str], fps: Fraction | None = None) -> None:
+        """`fps` is their rate; without it, the one that clips written here state, or 25.
+
+        Raises MediaError if there are no such images, or the first cannot be read.
+        """
+        self.path = Path(path)
+        self.decoded = 0
+        self._files = image_files(path)
+        height, width = read_image(self._files[0]).shape[:2]
+        stated = fps or _stated_rate(self._files[0])
+        self.warnings: tuple[str, ...] = ()
+        if stated is None:
+            self.warnings = (
+                f"{self.path}: images have no frame rate; {USUAL_FPS} frames/s are assumed, "
+                "--fps says another",
+            )
+        rate = stated or USUAL_FPS
+        count = len(self._files)
+        self._timeline = Timeline(
+            ticks=np.arange(count, dtype=np.int64),
+            time_base=1 / rate,
+            fps=rate,
+            regular=True,
+            end=count / rate,
+        )
+        self.info = VideoInfo(
+            path=self.path,
+            width=width,
+            height=height,
+            fps=rate,
+            frames=count,
+            duration=count / rate,
+            has_audio=False,
+            container="images",
+            codec=self._files[0].suffix.lower().lstrip("."),
+        )
+
+    def sampling(self, selection: FrameSelection) -> Sampling:
+        """See `FrameSource.sampling`."""
+        return sample(selection, self._timeline, str(self.path))
+
+    def read(self, selection: FrameSelection | None = None) -> Iterator[Frame]:
+        """See `FrameSource.read`."""
+        return self._read(self.sampling(selection or FrameSelection()))
+
+    def audio(self, selection: FrameSelection | None = None) -> AudioSource | None:
+        """None: images have no sound."""
+        return None
+
+    def _read(self, sampling: Sampling) -> Iterator[Frame]:
+        held, image = -1, np.zeros(0)
+        for number, index in enumerate(sampling.frames):
+            if index != held:
+                held, image = index, read_image(self._files[index])
+                self.decoded += 1
+                if image.shape[1::-1] != self.info.size:
+                    raise MediaError(
+                        f"{self._files[index]} is {image.shape[1]}x{image.shape[0]}, the first "
+                        f"image {self.info.width}x{self.info.height}; bring all to one size"
+                    )
+            yield Frame(image=image, time=sampling.time(number), index=index)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files = (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted((file for file in files if not file.name.startswith(".")), key=_natural)
+
+
+def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
+    pieces = re.split(r"(\d+)", file.name.lower())
+    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces], file.name
+
+
+def _check_gaps(files: list[Path], place: Path) -> None:
+    """Raise MediaError where numbers of one name are missing or come twice."""
+    parts = [match for file in files if (match := _LAST_NUMBER.fullmatch(file.stem))]
+    if len(parts) < len(files) or len({match.group(1, 3) for match in parts}) > 1:
+        return  # no numbers of one series: the order of their names is all there is
+    numbers = [int(match[2]) for match in parts]
+    for before, number in pairwise(numbers):
+        if number > before + 1:
+            raise MediaError(
+                f"{place}: image {before} is followed by image {number}; those between are "
+                "missing, put them there, or move the others to a folder of their own"
+            )
+        if number == before:
+            raise MediaError(
+                f"{place} has several images of number {number}; keep one series in the folder, "
+                "or name one by a pattern such as frames_%04d.png"
+            )
+
+
+def _stated_rate(file: Path) -> Fraction | None:
+    """The rate in the text of a PNG that was written here."""
+    try:
+        with PIL.Image.open(file) as image:
+            text = image.info.get("fps")
+        rate = Fraction(text) if isinstance(text, str) and len(text) <= _MOST_TEXT else Fraction(0)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+    return rate if 0 < rate <= 1000 else None

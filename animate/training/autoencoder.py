@@ -55,6 +55,14 @@ class PatchBasis:
     """(L,) partial whitening: a latent's deviation is its component's to the power of a half,
     scaled so that all of them together have the variance 1."""
 
+    def to(self, device: torch.device) -> PatchBasis:
+        """The same on a device."""
+        return PatchBasis(
+            components=self.components.to(device),
+            mean=self.mean.to(device),
+            gain=self.gain.to(device),
+        )
+
     def encode(self, images: Tensor) -> Tensor:
         """Latents (N,L,H/4,W/4)."""
         latents = self.components.shape[1]

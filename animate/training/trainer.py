@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,8 +18,13 @@ from torch import Tensor, nn
 from animate.models.injection import ControlPort, inject
 from animate.progress import Progress, Quiet
 from animate.training import objective
-from animate.training.autoencoder_trainer import open_sets, pixels, train_autoencoder
-from animate.training.config import Stage, TrainingConfig
+from animate.training.autoencoder_trainer import (
+    fitted_encoder,
+    open_sets,
+    pixels,
+    train_autoencoder,
+)
+from animate.training.config import ObjectiveRecipe, Stage, TrainingConfig
 from animate.training.data import Batch, Clips, PoseNoise, sample_batch
 from animate.training.loop import STATE, Loop, LoopOptions, make_accelerator
 from animate.training.networks import FEATURE_MEAN, FEATURE_STD, clip_losses, make_networks
@@ -40,11 +46,8 @@ def train(config: TrainingConfig, progress: Progress | None = None) -> Path:
     config.folder.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(config.folder)
     with accelerator.main_process_first():
-        vae = train_autoencoder(config, progress).to(accelerator.device)
-    with ExitStack() as stack:
-        stack.enter_context(fast_on_cpu(vae))
-        trainer = Trainer(config, lambda images: vae.encode(images).latent_dist.mode())
-        trainer.run(progress)
+        train_autoencoder(config, progress)
+    Trainer(config, fitted_encoder(config).to(accelerator.device).encode).run(progress)
     return config.folder
 
 
@@ -118,9 +121,17 @@ class Trainer(Loop):
             noise=self.noise, rng=rng,
         )  # fmt: skip
 
+    def _objective(self) -> ObjectiveRecipe:
+        """The objective, with what the stage changes in it."""
+        stage, _ = self._stage()
+        recipe = self.config.objective
+        if stage.sigma_mean is None:
+            return recipe
+        return replace(recipe, sigma_mean=stage.sigma_mean)
+
     def losses(self, batch: Batch, rng: Generator) -> Tensor:
         """Losses (B,) of a batch with the draws of a generator."""
-        recipe, device = self.config.objective, self.accelerator.device
+        recipe, device = self._objective(), self.accelerator.device
         reference, frames = pixels(batch.reference).to(device), pixels(batch.frames).to(device)
         control = ((pixels(batch.control) + 1) / 2).to(device)
         clips, count = frames.shape[:2]

@@ -94,11 +94,11 @@ def _train_until(config: TrainingConfig, step: int) -> None:
             if self.step == step:
                 raise Killed
 
-    from animate.training.autoencoder_trainer import train_autoencoder
+    from animate.training.autoencoder_trainer import fitted_encoder, train_autoencoder
 
-    vae = train_autoencoder(config)
+    train_autoencoder(config)
     with fast_on_cpu(vae), pytest.raises(Killed):
-        Killing(config, lambda images: vae.encode(images).latent_dist.mode()).run(Quiet())
+        Killing(config, fitted_encoder(config).encode).run(Quiet())
 
 
 def test_another_recipe_does_not_take_up_the_checkpoint(trained: TrainingConfig) -> None:

@@ -5,7 +5,7 @@ Follow `generate`: encode the reference, draw the noise, denoise in overlapping 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +23,7 @@ from animate.sampling.denoise import Predict, denoise
 from animate.sampling.guidance import NoiseInterval, step_scales
 from animate.sampling.network import ControlEncoder, GuidedUNet
 from animate.sampling.schedules import call_sigmas, make_scheduler
+from animate.sampling.sharing import ClipWork, WindowExecutor
 from animate.sampling.shortcuts import cached_features
 from animate.settings import ClipSettings
 from temporal.constant_attention import constant_cross_attention
@@ -49,11 +50,13 @@ class Engine:
         components: the variant's networks, anywhere: a stage brings to the device what it uses.
         device: where they compute.
         plan: how to keep within an amount of memory; None runs everything whole.
+        executor: who computes the windows of a step; None: this process, on `device`.
     """
 
     components: Components
     device: torch.device
     plan: MemoryPlan | None = None
+    executor: WindowExecutor | None = None
 
     @property
     def offload(self) -> Offload:
@@ -160,26 +163,55 @@ def sample(
     plan = plan_clip(settings, frames=len(control), steps=len(scheduler.timesteps))
     for note in plan.notes:
         progress.note(note)
+    work = ClipWork(
+        settings=settings,
+        plan=plan,
+        conditioning=conditioning,
+        control=control,
+        timesteps=scheduler.timesteps,
+        scales=step_scales(
+            settings.guidance,
+            plan.window,
+            call_sigmas(scheduler),
+            interval=guided_levels(settings),
+            device=device,
+        ),
+        memory=engine.plan,
+    )
     with (
-        prepared(engine, settings, plan, conditioning) as predict,
         progress.stage("denoise", plan.calls) as stage,
+        computed(engine, work, stage.advance) as networks,
     ):
         return denoise(
             draw_noise(engine, settings, len(control)),
             scheduler=scheduler,
             plan=plan,
-            predict=predict,
-            control=ControlEncoder(controlnext=parts.controlnext, draw=control, device=device),
-            scales=step_scales(
-                settings.guidance,
-                plan.window,
-                call_sigmas(scheduler),
-                interval=guided_levels(settings),
-                device=device,
-            ),
+            scales=work.scales,
             device=device,
-            on_window=stage.advance,
+            **networks,
         )
+
+
+@contextmanager
+def computed(
+    engine: Engine, work: ClipWork, on_window: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    """What `denoise` calls: the networks here, or workers that share each step's windows."""
+    if engine.executor is not None:
+        if work.settings.keep_features > 1:
+            raise TemporalError(
+                f"keep_features {work.settings.keep_features} needs each window's own history, "
+                "which workers do not keep; leave out --keep-features or --workers"
+            )
+        parts = engine.components
+        with engine.executor.open(parts, work, on_window) as predict:
+            most = max(len(windows) for windows in work.plan.cycle)
+            yield {"predict": predict, "control": None, "batch": most}
+        return
+    with prepared(engine, work.settings, work.plan, work.conditioning) as predict:
+        controlnext = engine.components.controlnext
+        encoder = ControlEncoder(controlnext=controlnext, draw=work.control, device=engine.device)
+        yield {"predict": predict, "control": encoder, "on_window": on_window}
 
 
 def guided_levels(settings: ClipSettings) -> NoiseInterval | None:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -139,7 +140,9 @@ class AnimationRequest:
     reference: Path = option(
         None, "still image of the person to animate", parse=Path, metavar="IMAGE"
     )
-    driving: Path = option(None, "video whose motion is taken", parse=Path, metavar="VIDEO")
+    driving: Path = option(
+        None, "video, or numbered images, whose motion is taken", parse=Path, metavar="VIDEO"
+    )
     output: Path = option(
         None, "clip to write; its suffix decides the kind", parse=Path, metavar="CLIP"
     )
@@ -155,7 +158,10 @@ class AnimationRequest:
     )
     max_frames: int | None = option(None, "frames of the clip at most", least=1, metavar="N")
     fps: Fraction | None = option(
-        None, "resample the driving video to this rate", parse=parse_rate, metavar="RATE"
+        None,
+        "resample the driving video to this rate; of images, their rate",
+        parse=parse_rate,
+        metavar="RATE",
     )
     poses: Path | None = option(
         None, "pose file, or rendered skeletons (video, folder)", parse=Path, metavar="FILE"
@@ -178,7 +184,9 @@ class AnimationRequest:
             if getattr(self, name) in (None, ""):
                 raise RequestError(f"{name} is missing: give its path")
         validate(self)
-        if self.fps is not None and self.stride != 1:
+        # Images have no rate of their own: there, fps is what the stride divides.
+        images = self.driving.is_dir() or "%" in self.driving.name or "#" in self.driving.name
+        if self.fps is not None and self.stride != 1 and not images:
             raise RequestError("stride and fps both set the output's rate; give one of them")
         start, end = self.start, self.end
         if start is not None and end is not None and type(start) is type(end) and end <= start:
@@ -246,13 +254,19 @@ class AnimationResult:
 
 def validate(options: Any) -> None:
     """Parse and check every field in place of a frozen dataclass. Raises RequestError."""
-    hints = get_type_hints(type(options))
+    hints = _hints(type(options))
     for item in fields(options):
         value = getattr(options, item.name)
         if is_dataclass(value) or not item.metadata or value is None:
             continue
         value = _checked(item.name, value, hints[item.name], item.metadata)
         object.__setattr__(options, item.name, value)
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Types of a dataclass's fields; kept, since thousands of requests are read from one file."""
+    return get_type_hints(cls)
 
 
 def _checked(name: str, value: Any, hint: Any, metadata: Mapping[str, Any]) -> Any:
@@ -287,7 +301,7 @@ def build(cls: Any, values: Mapping[str, Any]) -> Any:
     """A dataclass from plain values; nested groups may be written nested or flat."""
     if not isinstance(values, Mapping):
         raise RequestError(f"settings must be names with values, not {type(values).__name__}")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     groups = {f.name: hints[f.name] for f in fields(cls) if is_dataclass(hints[f.name])}
     own = {f.name for f in fields(cls)} - set(groups)
     nested: dict[str, dict[str, Any]] = {name: {} for name in groups}

@@ -210,6 +210,6 @@ def encode_peak(config: Mapping[str, Any], *, size: tuple[int, int]) -> int:
     pixels = size[0] * size[1] * 4 ** (len(widths) - 1)
     peak, source = 0, widths[0]
     for channels in widths:
-        peak = max(peak, pixels * (source + max(2 * source, 3 * channels)))
+        peak = max(peak, pixels * (source + max(2 * source, 4 * channels)))
         pixels, source = pixels // 4, channels
     return 4 * peak

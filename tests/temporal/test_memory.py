@@ -10,7 +10,7 @@ from temporal.chunked import Chunks, chunked
 from temporal.chunked.decoder import DecoderCuts
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
-from temporal.estimate import decode_peak, unet_peak
+from temporal.estimate import decode_peak, encode_peak, unet_peak
 from temporal.memory import (
     GIB,
     MemoryRequest,
@@ -173,3 +173,16 @@ def test_decoding_against_the_tracker(vae: Any) -> None:
     weights = sum(w.numel() * w.itemsize for w in fake.parameters())
     predicted = decode_peak(config, size=(32, 24), frames=4, options=options, element=4)
     assert predicted == pytest.approx(tracked - weights, rel=0.15)
+
+
+def test_encoding_against_the_tracker_at_full_size() -> None:
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    config = {**SVD_VAE, "down_block_types": ("DownEncoderBlock2D",) * 4, "layers_per_block": 2}
+    mode, fake = build_fake(lambda: AutoencoderKLTemporalDecoder.from_config(config), torch.float32)
+    with mode:
+        picture = torch.empty(1, 3, 576, 1024)
+        tracked = tracked_peak([fake], lambda: fake.encode(picture))
+    weights = sum(w.numel() * w.itemsize for w in fake.parameters())
+    predicted = encode_peak(config, size=(128, 72))
+    assert predicted == pytest.approx(tracked - weights, rel=0.05)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,20 +51,24 @@ def load_components(
     variant: ModelVariant,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    *,
+    fresh: Collection[str] = (),
 ) -> Components:
     """The variant's networks and scheduler, from files that are on this machine.
 
-    Weights keep their values and take `dtype`. Raises `ModelError` when a file is missing (with
-    the command that fetches it), damaged, or does not fit.
+    Weights keep their values and take `dtype`. With "controlnext" in `fresh` that network's files
+    are not read; its weights are drawn anew, for training. Raises `ModelError` when a file is
+    missing (with the command that fetches it), damaged, or does not fit.
     """
-    _check_present(variant)
+    _check_present(variant, fresh)
     networks: dict[str, nn.Module] = {}
     reports: list[WeightReport] = []
     digests: dict[str, str] = {}
     for name in COMPONENTS:
-        network = _empty(name, variant)
+        network = ControlNeXt(variant.controlnext) if name in fresh else _empty(name, variant)
         nn.Module.to(network, dtype)  # diffusers' own `to` warns of nothing that applies here
-        reports += _fill(network, variant, variant.components[name], digests)
+        if name not in fresh:
+            reports += _fill(network, variant, variant.components[name], digests)
         networks[name] = network.eval().requires_grad_(False).to(device)
     if variant.channels_per_group is not None:
         for name in ("unet", "vae"):
@@ -163,8 +167,11 @@ def _config_text(network: Any) -> str:
     return str(network.config.to_json_string())  # transformers
 
 
-def _check_present(variant: ModelVariant) -> None:
-    missing = variant.missing()
+def _check_present(variant: ModelVariant, fresh: Collection[str]) -> None:
+    unneeded = {
+        str(variant.file(file)) for name in fresh for file in variant.components[name].weights
+    }
+    missing = [file for file in variant.missing() if str(file) not in unneeded]
     if not missing:
         return
     named = ", ".join(str(file) for file in missing[:3])

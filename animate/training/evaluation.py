@@ -6,6 +6,7 @@ pose. Stated beside it: repeating the reference, and the truth through the autoe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from animate.pipeline import Engine, generate
 from animate.progress import Quiet
 from animate.settings import settle
 from animate.training.characters import Take, render_clip
+from animate.training.samples import Sample
 from animate.values import Size
 from pose.sequence import PoseSequence
 from temporal.windows import plan_windows
@@ -82,24 +84,35 @@ def mean_scores(scores: list[Scores]) -> Scores:
     return Scores(**dict(zip(Scores.__dataclass_fields__, rows.mean(0), strict=True)))
 
 
-def poses_of(take: Take, size: Size) -> PoseSequence:
-    """The clip's exact poses."""
-    count = len(take.frames)
+def poses_of(points: NDArray[np.float32], scores: NDArray[np.float32], size: Size) -> PoseSequence:
+    """One person's points (F,134,2) and scores (F,134) on pictures of a size, as they are."""
+    count = len(points)
     return PoseSequence(
-        points=take.points[:, None],
-        scores=take.scores[:, None],
+        points=points[:, None],
+        scores=scores[:, None],
         canvas=(size.width, size.height),
         fps=Fraction(12),
         times=np.arange(count) / 12,
-        estimator="procedural",
+        estimator="as given",
     )
 
 
 def animate_take(engine: Engine, take: Take, **sampling: Any) -> Picture:
     """The model's clip (F,h,w,3) for a take's reference and poses; `sampling` as in
     `SamplingOptions`, the variant's defaults where nothing is said."""
+    return animate_poses(engine, take.reference, take.points, take.scores, **sampling)
+
+
+def animate_poses(
+    engine: Engine,
+    reference: Picture,
+    points: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    **sampling: Any,
+) -> Picture:
+    """The clip (F,h,w,3) of a reference (h,w,3) in poses that lie on pictures of its size."""
     variant = engine.components.variant
-    height, width = take.reference.shape[:2]
+    height, width = reference.shape[:2]
     size = Size(width, height)
     nowhere = Path("procedural")
     request = AnimationRequest(
@@ -110,8 +123,8 @@ def animate_take(engine: Engine, take: Take, **sampling: Any) -> Picture:
         sampling=SamplingOptions(**sampling),
     )
     settings = settle(request, variant, size)
-    skeletons = DrawnSkeletons(poses_of(take, size), size, variant.pose_style)
-    frames = generate(engine, settings, take.reference, ControlFrames(skeletons), Quiet())
+    skeletons = DrawnSkeletons(poses_of(points, scores, size), size, variant.pose_style)
+    frames = generate(engine, settings, reference, ControlFrames(skeletons), Quiet())
     return np.stack(list(frames))
 
 
@@ -139,14 +152,16 @@ def repeated(take: Take) -> Picture:
     return np.repeat(take.reference[None], len(take.frames), 0)
 
 
-def sheet(takes: list[Take], clips: list[Picture], control: str, columns: int = 4) -> Picture:
+def sheet(
+    takes: Sequence[Take | Sample], clips: Sequence[Picture], control: str, columns: int = 4
+) -> Picture:
     """A picture: a row a clip, the reference, then (skeleton, generated, truth) several times."""
     from animate.training.data import draw_control
 
     rows = []
     for take, clip in zip(takes, clips, strict=True):
         height, width = take.reference.shape[:2]
-        picked = np.linspace(0, len(clip) - 1, columns).round().astype(int)
+        picked = np.linspace(0, len(clip) - 1, min(columns, len(clip))).round().astype(int)
         drawn = draw_control(take.points[picked], take.scores[picked], (width, height), control)
         parts = [take.reference]
         for column, frame in enumerate(picked):

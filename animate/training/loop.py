@@ -87,8 +87,9 @@ class Loop:
         """The learning rate of this step."""
         raise NotImplementedError
 
-    def batch(self, rng: Generator) -> Any:
-        """What `losses` is called with; its `names` say what it was made of."""
+    def batch(self, rng: Generator, part: int) -> Any:
+        """What `losses` is called with; its `names` say what it was made of. `part` counts the
+        batches of a step."""
         raise NotImplementedError
 
     def losses(self, batch: Any, rng: Generator) -> Tensor:
@@ -157,8 +158,8 @@ class Loop:
         total = 0.0
         for part in range(options.accumulate):
             last = part + 1 == options.accumulate
-            rng = np.random.default_rng(self._seed(part))
-            batch = self.batch(rng)
+            rng = np.random.default_rng(self.seed_of(self.step, part))
+            batch = self.batch(rng, part)
             with nullcontext() if last else self.accelerator.no_sync(self._model):
                 losses = self._model(batch, rng)
                 loss = losses.mean()
@@ -172,10 +173,10 @@ class Loop:
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - keep)
         return total
 
-    def _seed(self, part: int) -> list[int]:
+    def seed_of(self, step: int, part: int) -> list[int]:
         """Of the draws of one batch: the step's own, and different for parts and processes."""
         place = (part, self.accelerator.process_index)
-        return [self.options.seed, 20, self.step, *(place if any(place) else ())]
+        return [self.options.seed, 20, step, *(place if any(place) else ())]
 
     def _mean(self, loss: Tensor) -> float:
         return float(self.accelerator.reduce(loss.detach().clone(), "mean"))

@@ -78,7 +78,7 @@ def make_networks(config: TrainingConfig) -> nn.ModuleDict:
 
 
 def predict(
-    networks: nn.ModuleDict,
+    networks: Any,
     port: ControlPort,
     *,
     scaled_BFCHW: Tensor,
@@ -91,7 +91,10 @@ def predict(
     feature_mean: Sequence[float] = FEATURE_MEAN,
     feature_std: Sequence[float] = FEATURE_STD,
 ) -> Tensor:
-    """The UNet's prediction (B,F,C,h,w) as inference calls it; `keep` 0 drops the reference."""
+    """The UNet's prediction (B,F,C,h,w) as inference calls it; `keep` 0 drops the reference.
+
+    networks: `unet`, `controlnext` and `image_encoder` by name
+    """
     frames = scaled_BFCHW.shape[1]
     embedding = embed_image(
         reference_B3HW, networks["image_encoder"], feature_mean, feature_std
@@ -108,7 +111,7 @@ def predict(
 
 
 def clip_losses(
-    networks: nn.ModuleDict,
+    networks: Any,
     port: ControlPort,
     *,
     clean_BFCHW: Tensor,

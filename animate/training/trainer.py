@@ -110,7 +110,7 @@ class Trainer(Loop):
         rate = stage.final_rate + (stage.rate - stage.final_rate) * fall
         return rate * min((self.step + 1) / max(self.config.warm_up, 1), 1)
 
-    def batch(self, rng: Generator) -> Batch:
+    def batch(self, rng: Generator, part: int) -> Batch:
         """See `Loop`."""
         stage, _ = self._stage()
         if stage is not self._opened:

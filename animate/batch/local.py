@@ -1,6 +1,6 @@
 """Jobs in processes of this machine; one that dies is replaced.
 
-A worker is a fresh interpreter (`python -m animate.batch.worker`), not a fork: what the program
+A worker is a fresh interpreter (see `animate.batch.worker`), not a fork: what the program
 has loaded, its threads and its accelerator stay out of it, and a program needs no
 `if __name__ == "__main__"` guard. Tasks and outcomes travel over a socket as pickles; what the
 worker prints is kept for the case that it dies.
@@ -24,6 +24,11 @@ from animate.batch.executor import Listen, Outcome, Start, Task, start_failed
 from animate.batch.failures import Failure
 from animate.errors import InternalError, RequestError
 
+# Modules are found as here, however this program came to find them.
+_BOOT = (
+    "import json, os, sys; sys.path[:] = json.loads(os.environ.pop('CNX_WORKER_PATH')); "
+    "from animate.batch.worker import main; main(sys.argv[1:])"
+)
 _SHOWN_BYTES = 2000
 _PATIENCE = 5.0
 """Seconds that a worker has to end by itself before it is killed."""
@@ -154,7 +159,7 @@ class _Worker:
         self.said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as it lives
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "animate.batch.worker", str(theirs.fileno()), str(index)],
+                [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(index)],
                 # Its end tells the worker that this process is gone, however it went.
                 stdin=subprocess.PIPE,
                 stdout=self.said,

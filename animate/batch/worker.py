@@ -1,4 +1,4 @@
-"""A worker process of `animate.batch.local`: `python -m animate.batch.worker SOCKET INDEX`.
+"""A worker process of `animate.batch.local`, which starts it with its socket and its index.
 
 It ends when it is asked to (SIGTERM, leaving no partial file), when its socket closes, and when
 the process that started it is gone, in the middle of a task as well.
@@ -6,11 +6,9 @@ the process that started it is gone, in the middle of a task as well.
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
-import sys
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -19,8 +17,6 @@ from typing import Any
 
 def main(arguments: list[str]) -> None:
     """Make the handler, then do tasks until there are no more."""
-    # `-m` puts the folder it was started from first; the starter's own order counts.
-    sys.path[:] = json.loads(os.environ.pop("CNX_WORKER_PATH"))
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the starter, who then stops us
     threading.Thread(target=_end_with_starter, daemon=True).start()
@@ -65,7 +61,3 @@ def _stop(number: int, frame: Any) -> None:
 def _end_with_starter() -> None:
     os.read(0, 1)  # returns when the other end is closed, which also a SIGKILL does
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,0 +1,217 @@
+"""What a batch's worker does: makes clips, keeping what is loaded from one to the next."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from animate.batch.executor import Handler, Tell
+from animate.batch.failures import Failure, failure_of
+from animate.options import AnimationRequest
+from animate.progress import Stage
+
+if TYPE_CHECKING:
+    from animate.animator import Animator
+    from animate.options import AnimationResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTask:
+    """One clip to make, as it travels to a worker."""
+
+    request: AnimationRequest
+    pictures: bool = True
+    """Whether small pictures for a report are wanted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipReport:
+    """What a worker says of one clip: how it was made, or why not.
+
+    Attributes:
+        failure: why there is no clip.
+        seconds: wall time of each stage, `load` of the model among them.
+        peak_host_bytes: the most resident memory of the worker during this clip.
+        peak_device_bytes: largest allocation on the accelerator; None on a CPU.
+        model, size, frames, fps, warnings: of the clip.
+        pictures: JPEGs (base64) for the report, by name.
+    """
+
+    failure: Failure | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_host_bytes: int | None = None
+    peak_device_bytes: int | None = None
+    model: str = ""
+    size: str = ""
+    frames: int | None = None
+    fps: str = ""
+    warnings: tuple[str, ...] = ()
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def start_clips(worker: int) -> Handler:
+    """A worker's handler of `ClipTask`s; `worker` decides which GPU it takes."""
+    return ClipMaker(worker)
+
+
+class ClipMaker:
+    """Makes clips with the animator of the last one where that is of the same model."""
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+        self._animator: Animator | None = None
+        self._loaded: tuple[str, ...] = ()
+
+    def __call__(self, task: ClipTask, tell: Tell) -> ClipReport:
+        """Make one clip; whatever goes wrong is in the report."""
+        _forget_peaks()
+        request = replace(task.request, runtime=self._runtime(task.request))
+        began = time.perf_counter()
+        try:
+            animator = self._animator_for(request)
+            loading = round(time.perf_counter() - began, 4)
+            result = animator(request, progress=Relay(tell))
+        except Exception as error:
+            return self._failed(task, _failure(error, request))
+        seconds = {"load": loading, **result.seconds}
+        return self._made(task, result, seconds)
+
+    def _runtime(self, request: AnimationRequest) -> Any:
+        """Where several GPUs are to be had, each worker takes its own."""
+        if request.runtime.device != "auto":
+            return request.runtime
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        device = f"cuda:{self._worker % count}" if count > 1 else "auto"
+        return replace(request.runtime, device=device)
+
+    def _animator_for(self, request: AnimationRequest) -> Animator:
+        """The animator in hand, or the request's own in its place: two would need the memory of
+        both, and jobs come sorted."""
+        from animate.animator import check_request
+        from animate.batch.pictures import watching_animator
+
+        check_request(request)
+        wanted = (request.model, request.runtime.device, request.runtime.precision)
+        if self._animator is None or self._loaded != wanted:
+            self._release()
+            self._animator = watching_animator(request)
+            self._loaded = wanted
+        return self._animator
+
+    def _release(self) -> None:
+        """Give back what a model and the attempt before hold."""
+        self._animator, self._loaded = None, ()
+        gc.collect()
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _failed(self, task: ClipTask, failure: Failure) -> ClipReport:
+        pictures: Mapping[str, Any] = {}
+        if failure.kind == "out-of-memory":
+            self._release()
+        elif task.pictures:
+            from animate.batch.pictures import input_pictures
+
+            pictures = input_pictures(task.request)
+        return ClipReport(failure=failure, pictures=pictures, peak_host_bytes=_peak_host())
+
+    def _made(
+        self, task: ClipTask, result: AnimationResult, seconds: Mapping[str, float]
+    ) -> ClipReport:
+        peak = _peak_host()
+        pictures: Mapping[str, Any] = {}
+        if task.pictures:
+            from animate.batch.pictures import clip_pictures
+
+            pictures = clip_pictures(task.request, self._animator)
+        return ClipReport(
+            seconds=seconds,
+            peak_host_bytes=peak,
+            peak_device_bytes=result.peak_device_bytes,
+            model=result.model,
+            size=str(result.size),
+            frames=result.frames,
+            fps=str(result.fps),
+            warnings=tuple(result.warnings),
+            pictures=pictures,
+        )
+
+
+def _failure(error: Exception, request: AnimationRequest) -> Failure:
+    """As everywhere, and an input that is not there has a kind of its own."""
+    failure = failure_of(error)
+    if failure.kind != "media":
+        return failure
+    files = [f for f in (request.reference, request.driving, request.poses) if f is not None]
+    # Numbered images are named by a pattern, which no file has.
+    missing = [f for f in files if not f.exists() and not {"%", "#"} & set(f.name)]
+    return replace(failure, kind="missing-file") if missing else failure
+
+
+class Relay:
+    """Progress that goes to whoever listens to the worker: ("stage" | "step" | "end", ...)."""
+
+    def __init__(self, tell: Tell, interval: float = 0.5) -> None:
+        """Steps are gathered for `interval` seconds, so that messages cost nothing."""
+        self._tell, self._interval = tell, interval
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[Stage]:
+        self._tell(("stage", name, total))
+        steps = _Steps(self._tell, self._interval)
+        try:
+            yield steps
+        finally:
+            steps.flush()
+            self._tell(("end", name))
+
+    def note(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass  # the result has them
+
+
+class _Steps:
+    def __init__(self, tell: Tell, interval: float) -> None:
+        self._tell, self._interval = tell, interval
+        self._gathered, self._sent = 0, time.monotonic()
+
+    def advance(self, steps: int = 1) -> None:
+        self._gathered += steps
+        if time.monotonic() - self._sent >= self._interval:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._gathered:
+            self._tell(("step", self._gathered))
+        self._gathered, self._sent = 0, time.monotonic()
+
+
+def _forget_peaks() -> None:
+    """Let the peaks begin anew, so that they are this clip's and not an earlier one's."""
+    with suppress(OSError):  # not Linux, or not allowed: the process's own peak stays
+        Path("/proc/self/clear_refs").write_text("5")
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_host() -> int:
+    """The most resident memory since `_forget_peaks`."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    from animate.clock import peak_host_bytes
+
+    return peak_host_bytes()

@@ -1,0 +1,76 @@
+"""Where the files of a batch may lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from animate.errors import RequestError
+from animate.sidecar import sidecar_path
+
+FILES = ("reference", "driving", "poses", "estimator_folder", "cache")
+RECORD_SUFFIX = ".job.json"
+
+
+def record_path(output: Path) -> Path:
+    """Where the batch's record of a clip stands: `clip.job.json` beside `clip.mp4`."""
+    return sidecar_path(output).with_suffix(RECORD_SUFFIX)
+
+
+def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The same settings with their files below `folder` where they are relative.
+
+    A model is a folder where it has a slash in it, and a name otherwise.
+    """
+    found = dict(values)
+    for name in FILES:
+        value = found.get(name)
+        if name == "cache" and str(value) == "none":
+            continue
+        if isinstance(value, list):
+            found[name] = [_absolute(part, folder) for part in value]
+        elif value is not None:
+            found[name] = _absolute(value, folder)
+    model = found.get("model")
+    if isinstance(model, (str, Path)) and ("/" in str(model) or isinstance(model, Path)):
+        found["model"] = str(_absolute(model, folder))
+    return found
+
+
+def _absolute(path: Any, folder: Path) -> Any:
+    if not isinstance(path, (str, Path)):
+        return path  # of a wrong type: the request will say so
+    if "\0" in str(path):
+        raise RequestError(f"path {str(path)!r} has a zero byte in it")
+    # Not resolved: a link's own name is what people know a file by.
+    return str(folder / path) if str(path) else path
+
+
+def check_inside(values: Mapping[str, Any], roots: Sequence[Path]) -> None:
+    """Raises RequestError for a file of `values` outside all of the resolved `roots`."""
+    if not roots:
+        return
+    for name in (*FILES, "model"):
+        value = values.get(name)
+        if value is None or not Path(str(value)).is_absolute():
+            continue
+        real = Path(str(value)).resolve()
+        if not any(real.is_relative_to(root) for root in roots):
+            link = f", which is really {real}" if real != Path(str(value)) else ""
+            allowed = ", ".join(map(str, roots))
+            raise RequestError(f"{name} {value}{link} lies outside the allowed --root {allowed}")
+
+
+def output_place(output: Any, folder: Path) -> Path:
+    """Where an output of a manifest goes. Raises RequestError when that is outside `folder`."""
+    if not isinstance(output, (str, Path)):
+        raise RequestError(f"output {output!r} is not a path")
+    place = folder / output
+    if not place.resolve().is_relative_to(folder.resolve()) or place.resolve() == folder.resolve():
+        raise RequestError(
+            f"output {output} lies outside the output folder {folder}; give a path within it"
+        )
+    if ".." in Path(output).parts:
+        raise RequestError(f"output {output} has '..' in it; write it without")
+    return place

@@ -1,0 +1,120 @@
+"""Small pictures of a job for its card in the report: JPEGs as base64 text."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from animate.animator import Animator
+from animate.control import Skeletons
+from animate.media import FrameSelection, open_video, read_image
+from animate.options import AnimationRequest
+from animate.poses import selection_of
+
+HEIGHT = 144
+"""Rows of a picture; smaller ones stay as they are."""
+RESULTS = 5
+"""Frames of a clip that are shown."""
+_QUALITY = 76
+
+
+class WatchingAnimator(Animator):
+    """An animator that keeps the last clip's skeletons until the next."""
+
+    skeletons: Skeletons | None = None
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """See `Animator`."""
+        self.skeletons = None
+        return super().__call__(*args, **named)
+
+    def _skeletons(self, *args: Any, **named: Any) -> Any:
+        made = super()._skeletons(*args, **named)
+        self.skeletons = made[0]
+        return made
+
+
+def watching_animator(request: AnimationRequest) -> WatchingAnimator:
+    """The animator that a request asks for. Raises as `Animator.for_request`."""
+    animator = WatchingAnimator.for_request(request)
+    assert isinstance(animator, WatchingAnimator)
+    return animator
+
+
+def clip_pictures(request: AnimationRequest, animator: Animator | None) -> dict[str, str]:
+    """Reference, driving frame and pose in the middle of the clip, and frames of the result."""
+    found = _found(reference=lambda: read_image(request.reference))
+    skeletons = getattr(animator, "skeletons", None)
+    if skeletons is not None:
+        middle = len(skeletons) // 2
+        found |= _found(
+            driving=lambda: driving_frame(request, middle),
+            pose=lambda: skeletons.picture(middle),
+            results=lambda: strip(result_frames(request.output, len(skeletons))),
+        )
+    return found
+
+
+def input_pictures(request: AnimationRequest) -> dict[str, str]:
+    """Reference and first driving frame of a job that failed, where they can be read."""
+    return _found(
+        reference=lambda: read_image(request.reference),
+        driving=lambda: driving_frame(request, 0),
+    )
+
+
+def driving_frame(request: AnimationRequest, number: int) -> np.ndarray:
+    """(H,W,3) uint8 RGB: what the clip's frame `number` follows."""
+    source = open_video(request.driving, images_fps=request.fps)
+    frame = source.sampling(selection_of(request)).frames[number]
+    return next(iter(source.read(FrameSelection(start=frame, max_frames=1)))).image
+
+
+def result_frames(clip: Path, count: int) -> Iterator[np.ndarray]:
+    """`RESULTS` frames from a clip's first to its last, or all of a shorter one."""
+    wanted = {round(i * (count - 1) / max(1, RESULTS - 1)) for i in range(RESULTS)}
+    for number, frame in enumerate(open_video(clip).read()):
+        if number in wanted:
+            yield frame.image
+
+
+def strip(frames: Iterator[np.ndarray]) -> np.ndarray:
+    """Frames side by side, as high as a picture is."""
+    small = [np.asarray(_small(frame)) for frame in frames]
+    gap = np.full((small[0].shape[0], 3, 3), 255, np.uint8)
+    parts: list[np.ndarray] = []
+    for picture in small:
+        parts += [picture, gap]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def _found(**pictures: Callable[[], np.ndarray]) -> dict[str, str]:
+    """The pictures that can be had: a report is no reason for a job to fail."""
+    found = {}
+    for name, read in pictures.items():
+        try:
+            found[name] = jpeg(read())
+        except Exception:
+            continue
+    return found
+
+
+def jpeg(image: np.ndarray) -> str:
+    """Base64 of a JPEG at most `HEIGHT` rows high, from (H,W,3) uint8 RGB."""
+    buffer = io.BytesIO()
+    _small(image).save(buffer, format="JPEG", quality=_QUALITY, optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _small(image: np.ndarray) -> PIL.Image.Image:
+    picture = PIL.Image.fromarray(image)
+    if picture.height <= HEIGHT:
+        return picture
+    width = max(1, round(picture.width * HEIGHT / picture.height))
+    return picture.resize((width, HEIGHT), PIL.Image.Resampling.LANCZOS)

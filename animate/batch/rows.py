@@ -1,0 +1,266 @@
+"""The rows of a manifest file as names with values, one at a time.
+
+JSONL is the canonical form: an object a line. CSV has its names in the first line, and an empty
+cell is not given. YAML holds `rows`, and if wanted `defaults` and `name`. A row that cannot be
+read is a `Row` with a mistake, so that one look finds all of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from animate.errors import ManifestError, RequestError
+from animate.options import AnimationRequest, nearest
+from animate.yaml_file import read_yaml
+
+_LONGEST_LINE = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row as it stands in the file.
+
+    Attributes:
+        number: from 1, blank lines not counted.
+        line: of the file, where it has lines of its own.
+        values: flat names with values; empty where there is a mistake.
+        mistake: why it cannot be read.
+    """
+
+    number: int
+    line: int | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    mistake: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return f"row {self.number}" + (f" (line {self.line})" if self.line else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A manifest's rows, and what it says for all of them.
+
+    Attributes:
+        rows: read as they are asked for.
+        defaults: settings for rows that do not give them.
+        name: template of output names, None for the usual.
+    """
+
+    rows: Iterator[Row]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    name: str | None = None
+
+
+def read_sheet(path: Path) -> Sheet:
+    """Open a manifest by its suffix. Raises ManifestError when it cannot be read at all."""
+    readers = {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".yaml": _yaml, ".yml": _yaml}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ManifestError(f"manifest {path} must be a .jsonl, .csv or .yaml file")
+    if path.is_dir():
+        raise ManifestError(f"manifest {path} is a folder; name the file")
+    try:
+        with open(path, "rb"):
+            return reader(path)
+    except FileNotFoundError:
+        raise ManifestError(f"manifest {path} does not exist; check the path") from None
+    except OSError as reason:
+        raise ManifestError(f"manifest {path} cannot be read: {reason.strerror}") from reason
+
+
+@cache
+def known_settings() -> dict[str, Any]:
+    """Type hint of every setting that a row may give, by its flat name."""
+    found: dict[str, Any] = {}
+    for kind in (AnimationRequest, *_groups().values()):
+        hints = get_type_hints(kind)
+        found.update({f.name: hints[f.name] for f in fields(kind) if f.metadata})
+    return found
+
+
+@cache
+def _groups() -> dict[str, Any]:
+    hints = get_type_hints(AnimationRequest)
+    return {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+
+
+def flat(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Settings by their flat names; `sampling` and `runtime` may hold names of their own.
+
+    Raises RequestError for unknown names, all of them, and for one given twice.
+    """
+    known, groups = known_settings(), _groups()
+    found: dict[str, Any] = {}
+    unknown = []
+    for key, value in values.items():
+        name = str(key).replace("-", "_")
+        if name in groups:
+            if not isinstance(value, Mapping):
+                raise RequestError(f"{name} must hold names with values")
+            inner = flat(value)
+        elif name in known:
+            inner = {name: value}
+        else:
+            unknown.append(f"unknown setting {str(key)!r}{nearest(name, {*known, *groups})}")
+            continue
+        if twice := sorted(inner.keys() & found.keys()):
+            raise RequestError(f"{twice[0]} is given twice")
+        found.update(inner)
+    if unknown:
+        raise RequestError(
+            " ".join(text if text.endswith("?") else f"{text};" for text in unknown).rstrip(";")
+        )
+    return found
+
+
+def _jsonl(path: Path) -> Sheet:
+    return Sheet(rows=_jsonl_rows(path))
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    number = 0
+    with open(path, "rb") as file:
+        for line, content in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), start=1):
+            if line == 1:
+                content = content.removeprefix(b"\xef\xbb\xbf")
+            if content.strip():
+                number += 1
+                yield _read(number, line, _line, content)
+
+
+def _line(content: bytes) -> dict[str, Any]:
+    return flat(_object(content))
+
+
+def _object(content: bytes) -> Mapping[Any, Any]:
+    try:
+        value = json.loads(content, object_pairs_hook=_pairs, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as reason:
+        raise RequestError(f"this line is not JSON ({reason})") from None
+    if not isinstance(value, dict):
+        raise RequestError(f"this line must be an object {{...}}, not {type(value).__name__}")
+    return value
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is given twice")
+    return dict(pairs)
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a number")
+
+
+def _csv(path: Path) -> Sheet:
+    """The header is read at once, since a misspelt column is one mistake and not one a row."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            header = [name.strip() for name in next(csv.reader(file, strict=True), [])]
+    except (UnicodeDecodeError, csv.Error) as reason:
+        raise ManifestError(f"manifest {path}, line 1: {reason}") from None
+    if not any(header):
+        return Sheet(rows=iter(()))
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        raise ManifestError(f"manifest {path}, line 1: separate the columns by commas")
+    try:
+        flat(dict.fromkeys(header))
+    except RequestError as mistake:
+        raise ManifestError(f"manifest {path}, line 1: {mistake}") from None
+    if len(set(header)) != len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise ManifestError(f"manifest {path}, line 1: column {twice!r} is there twice")
+    return Sheet(rows=_csv_rows(path, header))
+
+
+def _csv_rows(path: Path, header: list[str]) -> Iterator[Row]:
+    hints = known_settings()
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        next(reader)
+        number = 0
+        while True:
+            line = reader.line_num + 1
+            try:
+                cells = next(reader, None)
+            except csv.Error as reason:
+                yield Row(number=number + 1, line=line, mistake=f"this is not CSV: {reason}")
+                return
+            if cells is None:
+                return
+            if cells:
+                number += 1
+                yield _read(number, line, _cells, header, cells, hints)
+
+
+def _cells(header: list[str], cells: list[str], hints: Mapping[str, Any]) -> dict[str, Any]:
+    if len(cells) != len(header):
+        raise RequestError(
+            f"{len(cells)} cells under {len(header)} columns; quote cells with commas"
+        )
+    if any("\ufffd" in cell for cell in cells):
+        raise RequestError("this line is not UTF-8; save the file as UTF-8")
+    given = {name.replace("-", "_"): cell.strip() for name, cell in zip(header, cells, strict=True)}
+    return {name: _typed(name, cell, hints[name]) for name, cell in given.items() if cell}
+
+
+def _typed(name: str, text: str, hint: Any) -> Any:
+    """A cell's text as the setting's type; what has a parser of its own stays text."""
+    kinds = {kind for kind in (get_args(hint) or (hint,)) if isinstance(kind, type)}
+    if bool in kinds:
+        if text.lower() not in ("true", "false"):
+            raise RequestError(f"{name} {text!r} is not true or false")
+        return text.lower() == "true"
+    for kind, words in ((int, "a whole number"), (float, "a number")):
+        if kind in kinds and name != "memory":
+            try:
+                return kind(text)
+            except ValueError:
+                raise RequestError(f"{name} {text!r} is not {words}") from None
+    return text
+
+
+def _yaml(path: Path) -> Sheet:
+    content = read_yaml(path, ManifestError)
+    if unknown := [name for name in content if name not in ("rows", "defaults", "name")]:
+        hint = nearest(str(unknown[0]), ["rows", "defaults", "name"])
+        raise ManifestError(
+            f"manifest {path}: unknown {unknown[0]!r}{hint} It holds rows, and defaults and name "
+            "if wanted"
+        )
+    rows, defaults = content.get("rows") or [], content.get("defaults") or {}
+    if not isinstance(rows, list) or not isinstance(defaults, dict):
+        raise ManifestError(f"manifest {path}: rows must be a list, and defaults names with values")
+    try:
+        settings = flat(defaults)
+    except RequestError as mistake:
+        raise ManifestError(f"manifest {path}, defaults: {mistake}") from None
+    return Sheet(rows=_listed(rows), defaults=settings, name=content.get("name"))
+
+
+def _listed(rows: list[Any]) -> Iterator[Row]:
+    for number, values in enumerate(rows, start=1):
+        yield _read(number, None, _mapping, values)
+
+
+def _mapping(values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise RequestError(f"a row must hold names with values, not {type(values).__name__}")
+    return flat(values)
+
+
+def _read(number: int, line: int | None, read: Callable[..., Any], *content: Any) -> Row:
+    try:
+        return Row(number=number, line=line, values=read(*content))
+    except RequestError as mistake:
+        return Row(number=number, line=line, mistake=str(mistake))

@@ -1,0 +1,389 @@
+"""Many clips: what is missing is made, what fails is recorded, and nothing stops the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from animate.batch.clips import ClipReport, ClipTask, start_clips
+from animate.batch.copies import copy_clip
+from animate.batch.executor import JobExecutor, Outcome, Task
+from animate.batch.failures import Failure, failure_of
+from animate.batch.keys import Key, Keys
+from animate.batch.manifest import Job, Manifest, load_manifest
+from animate.batch.paths import record_path
+from animate.batch.records import (
+    JobRecord,
+    Plan,
+    as_kept,
+    clip_state,
+    is_numbered,
+    plan_job,
+    read_record,
+)
+from animate.batch.registry import make_executor
+from animate.batch.watch import Watch
+from animate.errors import ExecutorError, RequestError
+from animate.options import AnimationRequest, plain
+from animate.progress import Progress, Quiet
+
+RETRIES = 2
+_LONGEST_PAUSE = 30.0
+
+
+def run_batch(
+    requests: Iterable[AnimationRequest] | Manifest | Path | str,
+    *,
+    output_dir: Path | str | None = None,
+    executor: str | JobExecutor = "local",
+    jobs: int = 1,
+    overwrite: bool = False,
+    retries: int = RETRIES,
+    pictures: bool = True,
+    progress: Progress | None = None,
+) -> Iterator[JobRecord]:
+    """Make many clips; gives a record of each as soon as it is made, kept or has failed.
+
+    `requests` are requests, a manifest's file (its clips go to `output_dir`), or a `Manifest` from
+    `load_manifest`. What an earlier run has made stays if nothing that decides it has changed;
+    `overwrite` makes everything again. A clip that is there without a record of this kind is
+    somebody else's, and its job fails unless `overwrite` is set.
+
+    `jobs` workers of the `executor` ("local": processes of this machine; "serial"; "ray"; or an
+    object) keep their model from job to job; jobs come sorted by model, size and driving video,
+    not in the order given. What may pass (memory, a worker's death, the network's file system) is
+    tried `retries` times more. A clip with the same inputs and settings as another is made once
+    and copied. `pictures` are for `write_report`.
+
+    Raises ManifestError, RequestError or ExecutorError before any work; ExecutorError later only
+    when no worker can be started any more.
+    """
+    chosen = _jobs_of(requests, output_dir)
+    if retries < 0:
+        raise RequestError(f"retries {retries} is below 0")
+    engine = make_executor(executor, jobs) if isinstance(executor, str) else executor
+    batch = _Batch(engine, Keys(), overwrite, retries, pictures, progress or Quiet())
+    return batch.run(chosen)
+
+
+def _jobs_of(requests: Any, output_dir: Path | str | None) -> list[Job]:
+    if isinstance(requests, (str, Path)):
+        if output_dir is None:
+            raise RequestError("a manifest needs an output_dir that its clips go to")
+        requests = load_manifest(requests, output_dir)
+    elif output_dir is not None:
+        raise RequestError("output_dir is for a manifest's file; requests name their outputs")
+    if isinstance(requests, Manifest):
+        return list(requests.jobs)
+    found: list[Job] = []
+    taken: dict[Path, int] = {}
+    for number, request in enumerate(requests, start=1):
+        if not isinstance(request, AnimationRequest):
+            raise RequestError(f"request {number} is a {type(request).__name__}")
+        record = record_path(request.output)
+        other = taken.setdefault(record.absolute(), number)
+        if other != number:
+            raise RequestError(
+                f"request {number}: output {request.output} is that of request {other} as well, or "
+                "their records would have one name"
+            )
+        found.append(Job(number=number, place=f"request {number}", record=record, request=request))
+    if not found:
+        raise RequestError("there are no requests; give at least one")
+    return found
+
+
+def sorted_jobs(jobs: Iterable[Job]) -> list[Job]:
+    """By what is loaded for them: model, then size, driving video and reference."""
+    return sorted(jobs, key=_loads)
+
+
+def _loads(job: Job) -> tuple[str, ...]:
+    request = job.request
+    if request is None:
+        return ()
+    runtime = request.runtime
+    device = f"{runtime.device} {runtime.precision}"
+    files = (str(request.driving), str(request.reference))
+    return request.model, device, str(request.size), *files, f"{job.number:09}"
+
+
+@dataclass(kw_only=True)
+class _Item:
+    """A job on its way."""
+
+    job: Job
+    request: AnimationRequest
+    key: Key | None
+    plan: Plan
+    attempt: int = 1
+    not_before: float = 0.0
+    alone: bool = False
+    began: float = 0.0
+
+
+class _Batch:
+    """One run over jobs."""
+
+    def __init__(
+        self,
+        executor: JobExecutor,
+        keys: Keys,
+        overwrite: bool,
+        retries: int,
+        pictures: bool,
+        progress: Progress,
+    ) -> None:
+        self._executor, self._keys = executor, keys
+        self._overwrite, self._retries, self._pictures = overwrite, retries, pictures
+        self._running: dict[int, _Item] = {}
+        self._again: list[_Item] = []
+        self._made: dict[str, Path] = {}
+        self._twins: dict[str, list[_Item]] = {}
+        self._bad_starts = 0
+        self._watch = Watch(progress, relay=executor.workers == 1)
+
+    def run(self, jobs: list[Job]) -> Iterator[JobRecord]:
+        """Records as they come; closing the iterator ends the workers."""
+        waiting = iter(sorted_jobs(jobs))
+        with self._watch.batch(len(jobs)):
+            try:
+                self._executor.open(start_clips, self._watch.heard)
+                for record in self._records(waiting):
+                    self._watch.finished(record)
+                    yield record
+            finally:
+                self._executor.close()
+
+    def _records(self, waiting: Iterator[Job]) -> Iterator[JobRecord]:
+        left = True
+        while left or self._again or self._running:
+            while left and self._has_room():
+                job = next(waiting, None)
+                left = job is not None
+                if job is not None:
+                    yield from self._begin(job)
+            yield from self._try_again()
+            if self._running or self._again:
+                outcome = self._executor.wait(self._pause())
+                if outcome is not None:
+                    yield from self._end(outcome)
+
+    def _has_room(self) -> bool:
+        lonely = any(item.alone for item in self._running.values())
+        return len(self._running) < self._executor.workers and not lonely
+
+    def _begin(self, job: Job) -> Iterator[JobRecord]:
+        """Give a job to a worker, or its record where there is nothing to do."""
+        if job.request is None:
+            yield self._failed(job, Failure(kind="request", message=job.mistake))
+            return
+        # What lies there is judged here, by records; the animator only writes.
+        request = replace(job.request, overwrite=True)
+        key = self._key(request)
+        plan = plan_job(job.record, request.output, key, overwrite=self._overwrite)
+        item = _Item(job=job, request=request, key=key, plan=plan)
+        if not plan.wanted:
+            self._made[plan.kept["key"]] = request.output
+            yield as_kept(plan.kept, self._record(item, "kept"))
+        elif plan.foreign:
+            yield self._failed(job, _foreign(request.output), item)
+        elif key is not None and self._has_twin(key, item):
+            if key.digest in self._made:
+                yield self._copied(item)
+            else:
+                self._twins.setdefault(key.digest, []).append(item)
+        else:
+            yield from self._submit(item)
+
+    def _key(self, request: AnimationRequest) -> Key | None:
+        """None where the job cannot work: its worker will say why."""
+        try:
+            return self._keys.of(request)
+        except Exception:
+            return None
+
+    def _has_twin(self, key: Key, item: _Item) -> bool:
+        if is_numbered(item.request.output):
+            return False
+        ahead = (*self._running.values(), *self._again)
+        return key.digest in self._made or any(
+            other.key is not None and other.key.digest == key.digest for other in ahead
+        )
+
+    def _submit(self, item: _Item) -> Iterator[JobRecord]:
+        """Give a job to a worker; its record where its folder cannot be written."""
+        try:
+            item.request.output.parent.mkdir(parents=True, exist_ok=True)
+            self._record(item, "running").write()
+        except Exception as error:
+            yield self._failed(item.job, failure_of(error), item)
+            return
+        item.began = time.monotonic()
+        self._running[item.job.number] = item
+        payload = ClipTask(request=item.request, pictures=self._pictures)
+        self._executor.submit(Task(number=item.job.number, payload=payload))
+
+    def _try_again(self) -> Iterator[JobRecord]:
+        """Attempts whose time has come; after a lack of memory with nobody beside it."""
+        for item in list(self._again):
+            ready = time.monotonic() >= item.not_before
+            if ready and self._has_room() and not (item.alone and self._running):
+                self._again.remove(item)
+                yield from self._submit(item)
+
+    def _pause(self) -> float | None:
+        """How long to wait for outcomes: until a retry's time has come."""
+        if not self._again or not self._has_room():
+            return None
+        pause = max(0.01, min(item.not_before for item in self._again) - time.monotonic())
+        if not self._running:
+            time.sleep(pause)
+            return 0.0
+        return pause
+
+    def _end(self, outcome: Outcome) -> Iterator[JobRecord]:
+        item = self._running.pop(outcome.number)
+        report = outcome.value if isinstance(outcome.value, ClipReport) else ClipReport()
+        failure = outcome.failure or report.failure
+        if failure is None:
+            self._bad_starts = 0
+            yield from self._done(item, report, outcome.worker)
+            return
+        self._count_starts(failure)
+        if failure.passing and item.attempt <= self._retries:
+            self._again.append(self._next_attempt(item, failure))
+            self._watch.retried(item.job.place, failure, item.attempt)
+            return
+        yield self._failed(item.job, failure, item, report, outcome.worker)
+        for twin in self._twins.pop(item.key.digest if item.key else "", ()):
+            same = replace(failure, message=f"as {item.job.place}: {failure.message}")
+            yield self._failed(twin.job, same, twin, report, outcome.worker)
+
+    def _count_starts(self, failure: Failure) -> None:
+        self._bad_starts = self._bad_starts + 1 if failure.kind == "worker-start" else 0
+        if self._bad_starts > self._retries + self._executor.workers:
+            raise ExecutorError(
+                f"no worker of the {self._executor.name} executor can be started any more; "
+                f"{failure.message}"
+            )
+
+    def _next_attempt(self, item: _Item, failure: Failure) -> _Item:
+        pause = min(_LONGEST_PAUSE, 2.0 ** (item.attempt - 1)) if failure.kind == "io" else 0.0
+        return replace(
+            item,
+            attempt=item.attempt + 1,
+            not_before=time.monotonic() + pause,
+            # A worker that dies was most often killed for want of memory.
+            alone=failure.kind in ("out-of-memory", "worker-died"),
+        )
+
+    def _done(self, item: _Item, report: ClipReport, worker: str) -> Iterator[JobRecord]:
+        key = item.key or self._key(item.request)
+        item = replace(item, key=key)
+        record = replace(
+            self._record(item, "done"),
+            **_told(report),
+            wall_seconds=round(time.monotonic() - item.began, 3),
+            worker=worker,
+            finished=_now(),
+            clip=clip_state(item.request.output),
+        )
+        try:
+            record.write()
+        except Exception as error:
+            yield self._failed(item.job, failure_of(error), item, report, worker)
+            return
+        yield record
+        if key is not None:
+            self._made[key.digest] = item.request.output
+            for twin in self._twins.pop(key.digest, ()):
+                yield self._copied(twin)
+
+    def _copied(self, item: _Item) -> JobRecord:
+        """A clip that another job with the same key has made already."""
+        assert item.key is not None
+        source = self._made[item.key.digest]
+        try:
+            item.request.output.parent.mkdir(parents=True, exist_ok=True)
+            copy_clip(source, item.request.output)
+            old = read_record(record_path(source)) or {}
+            record = replace(
+                as_kept(old, self._record(item, "done")),
+                status="done",
+                why=item.plan.why,
+                attempt=1,
+                seconds={},
+                wall_seconds=0.0,
+                finished=_now(),
+                clip=clip_state(item.request.output),
+                copied_from=str(source),
+            )
+            record.write()
+        except Exception as error:
+            return self._failed(item.job, failure_of(error), item)
+        return record
+
+    def _failed(
+        self,
+        job: Job,
+        failure: Failure,
+        item: _Item | None = None,
+        report: ClipReport | None = None,
+        worker: str = "",
+    ) -> JobRecord:
+        blank = JobRecord(number=job.number, place=job.place, status="failed", record=job.record)
+        record = replace(
+            self._record(item, "failed") if item else blank,
+            **(_told(report) if report else {}),
+            **_why(failure),
+            wall_seconds=round(time.monotonic() - item.began, 3) if item and item.began else 0.0,
+            worker=worker,
+            finished=_now(),
+            # An older clip of this job stays, and stays known for the batch's own.
+            clip=clip_state(item.request.output) if item and not item.plan.foreign else {},
+        )
+        try:
+            record.write()
+        except Exception as error:  # a full disk: the caller still learns of it
+            self._watch.warn(str(error))
+        return record
+
+    def _record(self, item: _Item, status: Any) -> JobRecord:
+        return JobRecord(
+            number=item.job.number,
+            place=item.job.place,
+            status=status,
+            record=item.job.record,
+            output=item.request.output,
+            why=item.plan.why,
+            request=plain(item.job.request),
+            key=item.key.digest if item.key else "",
+            key_parts=plain(item.key) if item.key else {},
+            attempt=item.attempt,
+        )
+
+
+def _told(report: ClipReport) -> dict[str, Any]:
+    names = ("seconds", "peak_host_bytes", "peak_device_bytes", "model", "size", "frames", "fps")
+    return {name: getattr(report, name) for name in (*names, "warnings", "pictures")}
+
+
+def _foreign(output: Path) -> Failure:
+    message = (
+        f"{output} is there already and was not made by a batch like this one; move it away, name "
+        "another output, or replace it with --overwrite (overwrite=True)"
+    )
+    return Failure(kind="media", message=message)
+
+
+def _why(failure: Failure) -> dict[str, Any]:
+    return {"error_kind": failure.kind, "error": failure.message, "trace": failure.trace}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -6,8 +6,10 @@ RequestError with an example of what it takes. `str(value)` is text that parses 
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from animate.errors import RequestError
@@ -130,3 +132,37 @@ def parse_bytes(text: Any) -> int:
     if not match or match[2] not in units:
         raise RequestError(f"memory {text!r} is not an amount such as 8GiB")
     return int(float(match[1]) * units[match[2]])
+
+
+class Lora(NamedTuple):
+    """A file of adapters, and how strongly they are added."""
+
+    path: Path
+    weight: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.weight:g}"
+
+    @classmethod
+    def parse(cls, text: Any) -> Lora:
+        """`FILE` or `FILE:WEIGHT`, or the two. Raises RequestError."""
+        if isinstance(text, (tuple, list)) and len(text) == 2:
+            path, weight = text
+        else:
+            match = re.fullmatch(r"(.+?)(?::([-+.\deE]+))?", str(text), re.DOTALL)
+            path, weight = (match[1], match[2] or 1.0) if match else ("", 1.0)
+        try:
+            number = float(weight)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not str(path) or not abs(number) <= 10:
+            raise RequestError(
+                f"lora {text!r} is not FILE or FILE:WEIGHT with a weight from -10 to 10"
+            )
+        return cls(Path(path), number)
+
+    @classmethod
+    def parse_all(cls, values: Any) -> tuple[Lora, ...]:
+        """One or several. Raises RequestError."""
+        one = isinstance(values, (str, Path, Lora))
+        return tuple(cls.parse(value) for value in ([values] if one else values))

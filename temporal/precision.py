@@ -65,6 +65,16 @@ def quantise_weights(network: nn.Module) -> nn.Module:
     return network
 
 
+def float_weight(module: Any, weight: Tensor) -> None:
+    """Give a layer this kernel, and take off again what made its own 8-bit, if anything did."""
+    if not module.weight.is_floating_point():
+        del module.weight_scale
+        del vars(module)["forward"]
+        module.weight = nn.Parameter(weight, requires_grad=False)
+    else:
+        module.weight.data = weight
+
+
 def _is_quantisable(module: Any) -> bool:
     plain = type(module) in (nn.Linear, nn.Conv2d, nn.Conv3d)
     return plain and module.weight.numel() >= _SMALL

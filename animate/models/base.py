@@ -1,7 +1,7 @@
 """The model that a training starts from: a variant, or Stable Video Diffusion as it is published.
 
-A folder in diffusers' layout (`unet`, `vae` and `image_encoder`, each with `config.json` and weights)
-has no `variant.yaml`; it takes the constants of a variant that is named.
+A folder in diffusers' layout (`unet`, `vae` and `image_encoder`, each with `config.json` and its
+weights) has no `variant.yaml`; it takes the constants of a variant that is named.
 """
 
 from __future__ import annotations

@@ -168,9 +168,8 @@ def _config_text(network: Any) -> str:
 
 
 def _check_present(variant: ModelVariant, fresh: Collection[str]) -> None:
-    unneeded = {
-        str(variant.file(file)) for name in fresh for file in variant.components[name].weights
-    }
+    references = [file for name in fresh for file in variant.components[name].weights]
+    unneeded = {str(variant.file(reference)) for reference in references}
     missing = [file for file in variant.missing() if str(file) not in unneeded]
     if not missing:
         return

@@ -266,7 +266,7 @@ def make_accelerator(folder: Path, trackers: tuple[str, ...] = ()) -> Accelerato
             cpu=not torch.cuda.is_available(),
             log_with=list(trackers) or None,
             project_dir=folder,
-            kwargs_handlers=handlers,  # type: ignore[arg-type]
+            kwargs_handlers=handlers,
         )
     except (ValueError, ImportError) as reason:
         raise TrainingError(

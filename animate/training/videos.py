@@ -65,9 +65,8 @@ def usable_videos(recipe: VideoRecipe, frames: int, progress: Progress) -> list[
             "folder under data.videos.folder"
         )
     place = None if recipe.estimator_folder is None else Path(recipe.estimator_folder)
-    estimator = load_estimator(
-        recipe.estimator, **estimator_options(recipe.estimator, place, "cpu")
-    )
+    options = estimator_options(recipe.estimator, place, "cpu")
+    estimator = load_estimator(recipe.estimator, **options)
     videos, skipped = [], []
     for file in files:
         name = str(file.relative_to(folder))
@@ -106,9 +105,7 @@ def open_for_training(
     source, note = _random_access(file)
     regular = source.sampling(FrameSelection()).frames == tuple(range(source.info.frames or 0))
     if not regular:
-        note += (
-            "; " * bool(note) + "its frame rate varies: it is read from its beginning for a clip"
-        )
+        note += "; " * bool(note) + "its frame rate varies: read from its beginning for each clip"
     if note:
         progress.note(f"{name}: {note}")
     return Video(

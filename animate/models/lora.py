@@ -1,0 +1,121 @@
+"""Put adapters (LoRA) into a UNet for as long as a clip takes.
+
+They are added to the weights themselves and taken out again exactly, so everything that wraps,
+chunks, moves or quantises the network sees a plain network. ControlNeXt is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from animate.errors import ModelError
+from animate.models.adapter_files import Adapter, adapter_file, read_adapter
+from animate.values import Lora
+from temporal.precision import float_weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """An adapter and how strongly it is added."""
+
+    adapter: Adapter
+    weight: float
+
+    def record(self) -> dict[str, Any]:
+        """What the sidecar and the request's digest say of it."""
+        return {
+            "file": str(self.adapter.path),
+            "sha256": self.adapter.sha256,
+            "weight": self.weight,
+            "layers": len(self.adapter.layers),
+        }
+
+
+def open_adapters(unet: nn.Module, wanted: Sequence[Lora]) -> tuple[Weighed, ...]:
+    """Read the adapters that a request names, and see that they fit the UNet.
+
+    Raises `ModelError` naming the first layers that the UNet does not have or that have other
+    sizes; names are never dropped.
+    """
+    layers = _adaptable(unet)
+    opened = []
+    for one in wanted:
+        adapter = read_adapter(one.path, layers)
+        _check(adapter, layers)
+        opened.append(Weighed(adapter=adapter, weight=one.weight))
+    return tuple(opened)
+
+
+def check_adapters(wanted: Sequence[Lora]) -> None:
+    """Raises `ModelError` when a file is not there, before anything is loaded."""
+    for one in wanted:
+        adapter_file(Path(one.path))
+
+
+@contextmanager
+def merged(unet: nn.Module, adapters: Sequence[Weighed]) -> Iterator[None]:
+    """Within it the UNet's weights have the adapters added; afterwards they are what they were, bit
+    for bit (their memory is needed twice for these layers), also when they were made 8-bit inside.
+
+    Raises `ModelError` for weights that are 8-bit already: what they were is gone.
+    """
+    layers = _adaptable(unet)
+    names = sorted({name for one in adapters for name in one.adapter.layers})
+    kept: dict[str, Tensor] = {}
+    try:
+        for name in names:
+            weight = layers[name].weight
+            if not weight.is_floating_point():
+                raise ModelError(
+                    "the UNet's weights are 8-bit already, so adapters cannot be added; load the "
+                    "model again for this clip"
+                )
+            kept[name] = weight.data
+            weight.data = _sum(weight.data, name, adapters)
+        yield
+    finally:
+        for name, value in kept.items():
+            float_weight(layers[name], value)
+
+
+def _sum(weight: Tensor, name: str, adapters: Sequence[Weighed]) -> Tensor:
+    total = weight.float()
+    for one in adapters:
+        layer = one.adapter.layers.get(name)
+        if layer is not None and one.weight != 0:
+            total = total + one.weight * layer.product().to(weight.device)
+    return total.to(weight.dtype)
+
+
+def _adaptable(unet: nn.Module) -> dict[str, Any]:
+    """Layers with a kernel, by name."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return {name: module for name, module in unet.named_modules() if isinstance(module, kinds)}
+
+
+def _check(adapter: Adapter, layers: dict[str, Any]) -> None:
+    wrong = []
+    for name, layer in adapter.layers.items():
+        if name not in layers:
+            wrong.append(f"{name} is no layer of the model's UNet")
+            continue
+        have = tuple(layers[name].weight.shape)
+        gives = (layer.up.shape[0], *layer.down.shape[1:])
+        if have != gives:
+            wrong.append(f"{name} is for {_shape(gives)} where the UNet has {_shape(have)}")
+    if wrong:
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ModelError(
+            f"adapter {adapter.path} was made for another architecture: {'; '.join(wrong[:3])}"
+            f"{more}. Choose the model that it was trained on, or leave --lora out"
+        )
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))

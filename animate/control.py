@@ -5,6 +5,7 @@ They are drawn when a window needs them, or taken as they are from skeletons tha
 
 from __future__ import annotations
 
+import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
@@ -101,8 +102,9 @@ class RenderedSkeletons:
     def picture(self, frame: int) -> np.ndarray:
         """See `Skeletons`."""
         size = int(np.prod(self._shape))
-        self._file.seek(self._places[frame] * size)
-        return np.frombuffer(self._file.read(size), np.uint8).reshape(self._shape)
+        # No position is shared: the writer's thread reads here too.
+        data = os.pread(self._file.fileno(), size, self._places[frame] * size)
+        return np.frombuffer(data, np.uint8).reshape(self._shape)
 
 
 class ControlFrames:

@@ -76,8 +76,23 @@ def _checked(size: Size, variant: ModelVariant) -> Size:
     multiple = variant.size_multiple
     if size.width % multiple == 0 and size.height % multiple == 0:
         return size
-    nearest = Size(*(max(multiple, round(side / multiple) * multiple) for side in size))
+    first, *others = nearest_sizes(size, multiple)
+    then = f" (then {', '.join(map(str, others))})" if others else ""
     raise RequestError(
         f"size {size} cannot be made by {variant.name}: both sides must be multiples of "
-        f"{multiple}; the nearest is {nearest}"
+        f"{multiple}; the nearest is {first}{then}"
     )
+
+
+def nearest_sizes(size: Size, multiple: int) -> list[Size]:
+    """The sizes around `size` whose sides are multiples, the nearest and best shaped first."""
+
+    def around(side: int) -> set[int]:
+        return {max(multiple, side // multiple * multiple), -(-side // multiple) * multiple}
+
+    def distance(other: Size) -> tuple[int, float]:
+        moved = abs(other.width - size.width) + abs(other.height - size.height)
+        return moved, abs(other.width * size.height - other.height * size.width)
+
+    able = [Size(w, h) for w in around(size.width) for h in around(size.height)]
+    return sorted(able, key=distance)

@@ -27,6 +27,8 @@ FLOORS = (
     ("options",),
     ("yaml_file", "geometry", "clock", "device"),
     ("media",),
+    ("figure", "interpolation", "montage"),
+    ("background", "colour"),
     ("models",),
     ("settings",),
     ("memory",),

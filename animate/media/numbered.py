@@ -128,7 +128,7 @@ class NumberedSource:
         return None
 
     def _read(self, sampling: Sampling) -> Iterator[Frame]:
-        held, image = -1, np.zeros(0)
+        held, image = -1, np.zeros((0, 0, 3), np.uint8)
         for number, index in enumerate(sampling.frames):
             if index != held:
                 held, image = index, read_image(self._files[index])

@@ -1,0 +1,141 @@
+"""Frames between frames, by optical flow: back to the driving video's rate after a stride.
+
+Dense flow both ways by dense inverse search (Kroeger et al. 2016, OpenCV's DIS); the flows to a
+moment in between follow from them as in Super SloMo (Jiang et al. 2018, equation 4), without its
+networks: both neighbours are warped there and mixed by nearness in time. (Weighing them by how well
+the two flows agree gained nothing on real dancers.) Two frames are held at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from animate.media.info import Image
+
+Flow = NDArray[np.float32]
+"""(h,w,2): by how many pixels (x, y) each pixel moves."""
+
+_JUMP = 0.35
+"""Share of contradicting pixels from which two frames do not show one motion."""
+_CONTRADICTION = 3.0
+"""Pixels of contradiction that count for that share, at a height of 256 pixels."""
+_SMALL_SIDE = 256
+"""Pixels of the short side up to which flow is found at full resolution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tempo:
+    """How frames are spread in time.
+
+    Attributes:
+        step: frames that come in for each one that goes out, at most 1.
+        count: frames that go out.
+        fps: their rate.
+    """
+
+    step: Fraction
+    count: int
+    fps: Fraction
+
+    def place(self, number: int) -> tuple[int, Fraction]:
+        """The frame before outgoing frame `number`, and how far it is on to the next, in [0,1)."""
+        position = number * self.step
+        before = int(position)
+        return before, position - before
+
+
+def tempo_to(fps: Fraction, *, frames: int, given: Fraction, most: int) -> Tempo:
+    """The tempo that brings `frames` at the rate `given` to `fps`: at most `most` frames.
+
+    What comes after the last frame that was given, less than one of its durations, repeats it.
+    Raises ValueError if `fps` is below `given`.
+    """
+    if fps < given:
+        raise ValueError(f"{given} frames/s are more than {fps}")
+    count = -(-frames * fps // given)
+    return Tempo(step=given / fps, count=min(int(count), most), fps=fps)
+
+
+def interpolated(
+    frames: Iterable[Image], tempo: Tempo, cuts: Collection[int] = ()
+) -> Iterator[Image]:
+    """(H,W,3) uint8 frames in the new tempo; the given ones come through unchanged.
+
+    Across a cut (`cuts` hold the numbers of first frames of a shot), and where no motion leads
+    from one frame to the next, the nearer one is shown.
+    """
+    arriving = iter(frames)
+    first, second = next(arriving, None), next(arriving, None)
+    at, between = 0, None
+    for number in range(tempo.count):
+        before, share = tempo.place(number)
+        while at < before and second is not None:
+            first, second = second, next(arriving, None)
+            at, between = at + 1, None
+        if first is None:
+            return
+        if share == 0 or second is None:
+            yield first
+            continue
+        if between is None:
+            between = Between(first, second, cut=at + 1 in cuts)
+        yield between.at(float(share))
+
+
+class Between:
+    """What lies between two frames (H,W,3) uint8."""
+
+    def __init__(self, first: Image, second: Image, *, cut: bool = False) -> None:
+        self._first, self._second = first, second
+        self.jump = cut
+        """Whether no motion leads from one to the other."""
+        if cut or np.array_equal(first, second):
+            return
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+        finder = _finder(grey[0].shape[:2])
+        room = np.zeros((*grey[0].shape, 2), np.float32)
+        self._forth: Flow = np.array(finder.calc(grey[0], grey[1], room.copy()), np.float32)
+        self._back: Flow = np.array(finder.calc(grey[1], grey[0], room), np.float32)
+        astray = (_contradiction(self._forth, self._back), _contradiction(self._back, self._forth))
+        limit = _CONTRADICTION * max(1.0, grey[0].shape[0] / 256)
+        self.jump = bool(max((way > limit).mean() for way in astray) > _JUMP)
+
+    def at(self, share: float) -> Image:
+        """The frame at `share` of the way from the first to the second, in (0,1)."""
+        if self.jump:
+            return self._first if share < 0.5 else self._second
+        if np.array_equal(self._first, self._second):
+            return self._first
+        forth, back, rest = self._forth, self._back, 1 - share
+        to_first = -rest * share * forth + share * share * back
+        to_second = rest * rest * forth - share * rest * back
+        from_first = _warped(self._first, to_first).astype(np.float32)
+        from_second = _warped(self._second, to_second).astype(np.float32)
+        return (rest * from_first + share * from_second + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _finder(shape: tuple[int, int]) -> cv2.DISOpticalFlow:
+    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if min(shape) <= _SMALL_SIDE:
+        finder.setFinestScale(0)
+    return finder
+
+
+def _contradiction(forth: Flow, back: Flow) -> NDArray[np.float32]:
+    """(h,w) pixels by which going there and back misses the start."""
+    return np.asarray(np.linalg.norm(forth + _warped(back, forth), axis=-1), np.float32)
+
+
+def _warped(picture: NDArray, flow: Flow) -> NDArray:
+    """The picture as sampled `flow` pixels away from each place; the edge goes on outside."""
+    height, width = flow.shape[:2]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return cv2.remap(
+        picture, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE
+    )

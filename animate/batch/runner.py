@@ -185,7 +185,8 @@ class _Batch:
         # What lies there is judged here, by records; the animator only writes.
         request = replace(job.request, overwrite=True)
         key = self._key(request)
-        plan = plan_job(job.record, request.output, key, overwrite=self._overwrite)
+        anew = self._overwrite or job.request.overwrite
+        plan = plan_job(job.record, request.output, key, overwrite=anew)
         item = _Item(job=job, request=request, key=key, plan=plan)
         if not plan.wanted:
             self._made[plan.kept["key"]] = request.output

@@ -148,12 +148,18 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def read_options(options: type, arguments: argparse.Namespace, **extra: Any) -> Any:
     """Build `options` from the files named by --config, then what the command line gave."""
-    values: dict[str, Any] = {}
-    for path in arguments.config:
-        values.update(_flat(read_yaml(path)))
+    values = read_config(arguments.config)
     names = _names(options)
     values.update({k: v for k, v in vars(arguments).items() if k in names})
     return build(options, {**values, **extra})
+
+
+def read_config(paths: Sequence[Path]) -> dict[str, Any]:
+    """The settings of files named by --config, by their flat names; later files win."""
+    values: dict[str, Any] = {}
+    for path in paths:
+        values.update(_flat(read_yaml(path)))
+    return values
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:

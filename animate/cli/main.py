@@ -1,7 +1,7 @@
 """`cnx`: finds the subcommand, runs it, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 a fault of the program, 2 the user's mistake, 130 interrupted, 143 ended by
-SIGTERM.
+Exit codes: 0 done, 1 a fault of the program, 2 the user's mistake, 3 some jobs of a batch failed,
+130 interrupted, 143 ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from animate.errors import user_mistakes
 
 COMMANDS = {
     "run": "animate the person in an image with the motion of a video",
+    "batch": "make the clips of a manifest, with a report",
     "pose": "extract, look at, fit and convert poses",
     "models": "list, fetch and verify model variants",
     "plan": "show what fits in an amount of memory",

@@ -1,0 +1,184 @@
+"""`cnx batch`: the clips of a manifest, as many as are missing or changed."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from animate.cli.arguments import (
+    add_config,
+    add_options,
+    make_parser,
+    parse,
+    read_config,
+    shown,
+)
+from animate.options import AnimationRequest, RuntimeOptions, SamplingOptions
+from animate.progress import JsonLines, Progress
+
+if TYPE_CHECKING:
+    from animate.batch.manifest import Manifest
+    from animate.batch.records import JobRecord
+
+SOME_FAILED = 3
+"""Exit code when some jobs failed: the others are done, and the report says which and why."""
+
+_OWN = ("reference", "driving", "output", "overwrite")
+
+
+def main(argv: list[str]) -> int:
+    """Parse, check the whole manifest, make the clips, report. Returns the exit code."""
+    arguments = parse(_parser(), argv)
+    from animate.batch.manifest import load_manifest
+    from animate.batch.ranges import parse_ranges
+
+    manifest = load_manifest(
+        arguments.manifest,
+        arguments.output_dir,
+        defaults=read_config(arguments.config),
+        overrides=_given(arguments),
+        roots=arguments.root,
+        name=arguments.name,
+        keep_going=arguments.keep_going,
+        rows=None if arguments.rows is None else parse_ranges(arguments.rows),
+    )
+    progress = shown(arguments)
+    if arguments.dry_run:
+        return show_plan(manifest, arguments, progress)
+    return make(manifest, arguments, progress)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser(
+        "batch",
+        "Make the clips of a manifest: those that are missing, and those whose inputs or settings\n"
+        "have changed. A row is what `cnx run` takes; settings given here count for all rows.\n"
+        f"Exit code {SOME_FAILED}: some jobs failed, the others are done. See docs/batch.md.",
+        "cnx batch jobs.jsonl --output-dir clips --jobs 2",
+        "cnx batch MANIFEST --output-dir DIR [options]",
+    )
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help=".jsonl, .csv or .yaml")
+    group = parser.add_argument_group("the batch")
+    group.add_argument(
+        "--output-dir", type=Path, required=True, metavar="DIR", help="where clips and report go"
+    )
+    group.add_argument(
+        "--executor", default="local", metavar="NAME", help="local (default), serial or ray"
+    )
+    group.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="workers at a time (default: 1)"
+    )
+    again = group.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume", action="store_true", help="make what is missing or changed (the default)"
+    )
+    again.add_argument("--overwrite", action="store_true", help="make every clip again")
+    group.add_argument("--dry-run", action="store_true", help="show the plan, do nothing")
+    group.add_argument("--rows", metavar="A-BxN", help="only these jobs, such as 1-200x10 or 7")
+    group.add_argument(
+        "--root",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="refuse files outside this folder, links resolved; may be given several times",
+    )
+    group.add_argument(
+        "--name",
+        metavar="TEMPLATE",
+        help="output of rows that give none (default: {reference}_{driving}.mp4)",
+    )
+    group.add_argument(
+        "--keep-going", action="store_true", help="record rows that cannot be used, do the others"
+    )
+    group.add_argument(
+        "--retries", type=int, default=2, metavar="N", help="more attempts where it may help"
+    )
+    group.add_argument(
+        "--time-limit", type=float, metavar="SECONDS", help="end a job that takes longer"
+    )
+    group.add_argument(
+        "--no-report", dest="report", action="store_false", help="no report.html and report.json"
+    )
+    add_options(parser, AnimationRequest, "settings for all rows", skip=_OWN)
+    add_options(parser, SamplingOptions, "sampling, for all rows")
+    add_options(parser, RuntimeOptions, "where and how it runs, for all rows")
+    add_config(parser)
+    return parser
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings that the command line gives."""
+    from animate.batch.rows import known_settings
+
+    return {k: v for k, v in vars(arguments).items() if k in known_settings() and k not in _OWN}
+
+
+def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) -> int:
+    """Do the jobs; write the report whatever happens. Returns the exit code."""
+    from animate.batch.registry import make_executor
+    from animate.batch.report import write_report
+    from animate.batch.runner import run_batch
+
+    limit = {} if arguments.time_limit is None else {"time_limit": arguments.time_limit}
+    records = run_batch(
+        manifest,
+        executor=make_executor(arguments.executor, arguments.jobs, **limit),
+        overwrite=arguments.overwrite,
+        retries=arguments.retries,
+        pictures=arguments.report,
+        progress=progress,
+    )
+    counts: Counter[str] = Counter()
+    try:
+        _count(records, counts)
+    finally:
+        where = write_report(manifest) if arguments.report and counts else None
+    _conclude(counts, where, progress)
+    return SOME_FAILED if counts["failed"] else 0
+
+
+def _count(records: Iterator[JobRecord], counts: Counter[str]) -> None:
+    for record in records:
+        counts[record.status] += 1
+
+
+def _conclude(counts: Counter[str], report: Path | None, progress: Progress) -> None:
+    if isinstance(progress, JsonLines):
+        named = {name: counts[name] for name in ("done", "kept", "failed")}
+        progress.event("batch", **named, report=str(report) if report else None)
+        return
+    parts = [f"{counts['done']} done"]
+    parts += [f"{counts['kept']} were done before"] if counts["kept"] else []
+    parts += [f"{counts['failed']} failed"] if counts["failed"] else []
+    progress.note(", ".join(parts) + (f"; see {report}" if report else ""))
+
+
+def show_plan(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) -> int:
+    """Print what would be done and what it would take. Returns the exit code."""
+    from animate.batch.forecast import PlannedMemory, forecast, lines
+
+    found, pace = forecast(manifest.jobs, overwrite=arguments.overwrite, memory_of=PlannedMemory())
+    if isinstance(progress, JsonLines):
+        for each in found:
+            progress.event(
+                "plan",
+                number=each.job.number,
+                place=each.job.place,
+                output=str(each.job.request.output) if each.job.request else None,
+                wanted=each.wanted,
+                why=each.why,
+                problem=each.problem,
+                model=each.model,
+                frames=each.frames,
+                seconds=each.seconds,
+                memory=each.memory,
+            )
+        progress.event("basis", time=pace.basis())
+        return 0
+    for line in lines(found, pace, arguments.jobs):
+        print(line)
+    return 0

@@ -39,7 +39,9 @@ from animate.poses import ClipPoses, clip_poses, driving_poses, reference_pose, 
 from animate.progress import Progress, Quiet
 from animate.settings import ClipSettings, settle
 from animate.sidecar import sidecar_path, versions, write_sidecar
+from animate.streams import Behind
 from animate.values import Size
+from animate.work.run import Work, may_replace, working
 from pose.estimators import load_estimator
 from pose.estimators.base import Estimator
 
@@ -90,7 +92,8 @@ class Animator:
         """Make one clip. The request's `model` is not looked at: this animator's is used.
 
         Raises MediaError, RequestError, PoseError or TemporalError when the request cannot be
-        fulfilled; nothing half-written is left then.
+        fulfilled, WorkError when its work folder cannot be used; nothing half-written is left
+        then. What an earlier run of the same request left in its work folder is not done again.
         """
         progress = progress or Quiet()
         clock = Clock()
@@ -105,9 +108,23 @@ class Animator:
         check_request(request)
         picture = read_image(request.reference)
         seen = Size(picture.shape[1], picture.shape[0])
-        variant = self.engine.components.variant
-        settings = settle(request, variant, seen)
-        check_output(request.output, request.overwrite, codec=request.codec, size=settings.size)
+        settings = settle(request, self.engine.components.variant, seen)
+        check_output(request.output, may_replace(request), codec=request.codec, size=settings.size)
+        made = self._made_from(request, settings)
+        with working(request, made["digest"], self._conditions(request), progress) as work:
+            check_output(request.output, work.replaces, codec=request.codec)
+            return self._worked(work, settings, picture, made, progress, clock)
+
+    def _worked(
+        self,
+        work: Work,
+        settings: ClipSettings,
+        picture: np.ndarray,
+        made: dict[str, Any],
+        progress: Progress,
+        clock: Clock,
+    ) -> AnimationResult:
+        request = work.request
         source = open_video(request.driving, images_fps=request.fps)
         with clock("poses"):
             skeletons, poses = self._skeletons(request, settings, source, picture, progress)
@@ -116,12 +133,14 @@ class Animator:
         warnings = (*source.warnings, *(poses.warnings if poses else ()))
         for warning in warnings:
             progress.warn(warning)
+        seen = Size(picture.shape[1], picture.shape[0])
         fitted = place(seen, settings.size, request.fit).picture(picture)
         engine = self._planned(request, settings, len(skeletons), progress)
-        frames = generate(engine, settings, fitted, ControlFrames(skeletons), progress)
+        control = ControlFrames(skeletons)
+        frames = generate(engine, settings, fitted, control, progress, work.keeper)
         with clock("generate and write"):
-            written = write_clip(request, settings, source, frames, skeletons.fps)
-        record = self._record(request, settings, poses, written, clock)
+            written = write_clip(work, settings, source, frames, skeletons.fps)
+        record = {**made, **self._record(poses, written, clock), "resumed": work.record()}
         record["warnings"] = list(warnings)
         return AnimationResult(
             output=request.output,
@@ -129,7 +148,7 @@ class Animator:
             frames=written.frames,
             fps=written.fps,
             size=settings.size,
-            model=variant.name,
+            model=self.engine.components.variant.name,
             seconds=dict(clock.seconds),
             peak_host_bytes=peak_host_bytes(),
             peak_device_bytes=peak_device_bytes(self.engine.device),
@@ -187,15 +206,8 @@ class Animator:
             self._estimators[key] = load_estimator(request.estimator, **options)
         return self._estimators[key]
 
-    def _record(
-        self,
-        request: AnimationRequest,
-        settings: ClipSettings,
-        poses: ClipPoses | None,
-        written: Written,
-        clock: Clock,
-    ) -> dict[str, Any]:
-        """What the sidecar holds."""
+    def _made_from(self, request: AnimationRequest, settings: ClipSettings) -> dict[str, Any]:
+        """What the sidecar holds of all that decides the pictures, with a digest of it."""
         parts = self.engine.components
         weights = dict(parts.digests)
         inputs = input_digests(request)
@@ -217,10 +229,26 @@ class Animator:
                 "weights_sha256": weights,
             },
             "inputs": inputs,
+        }
+
+    def _conditions(self, request: AnimationRequest) -> dict[str, Any]:
+        """What the last bits of the numbers may depend on besides."""
+        runtime = request.runtime
+        return {
+            "device": str(self.engine.device),
+            "precision": precision_of(self.engine.components.unet),
+            "memory": runtime.memory,
+            "offload": runtime.offload,
+            "versions": versions(),
+        }
+
+    def _record(self, poses: ClipPoses | None, written: Written, clock: Clock) -> dict[str, Any]:
+        """What the sidecar holds of how the clip was made."""
+        return {
             "poses": poses.record() if poses else "rendered skeletons, as they are",
             "output": written,
             "device": str(self.engine.device),
-            "precision": precision_of(parts.unet),
+            "precision": precision_of(self.engine.components.unet),
             "threads": torch.get_num_threads(),
             "seconds": dict(clock.seconds),
             "peak_host_bytes": peak_host_bytes(),
@@ -248,18 +276,18 @@ class Written:
 
 
 def write_clip(
-    request: AnimationRequest,
+    work: Work,
     settings: ClipSettings,
     source: FrameSource,
     frames: Iterator[np.ndarray],
     fps: Fraction,
 ) -> Written:
-    """Write frames as they come; the clip appears when the last is there."""
+    """Write frames as they come, while later ones are made; the clip appears when all are there."""
+    request = work.request
     audio = None
     if request.audio and takes_sound(request.output):
         audio = source.audio(selection_of(request))
     digest = hashlib.sha256()
-    count = 0
     with open_writer(
         request.output,
         size=settings.size,
@@ -267,16 +295,21 @@ def write_clip(
         codec=request.codec,
         quality=request.quality,
         audio=audio,
-        overwrite=request.overwrite,
+        overwrite=work.replaces,
     ) as writer:
-        for frame in frames:
+
+        def take(frame: np.ndarray) -> None:
             writer.write(frame)
             digest.update(frame.tobytes())
-            count += 1
+
+        with Behind(take, depth=settings.decode_chunk, name="writer") as queue:
+            for frame in frames:
+                queue.put(frame)
+        work.close_soon()
     return Written(
-        frames=count,
+        frames=writer.frames,
         fps=fps,
-        seconds=float(count / fps),
+        seconds=float(writer.frames / fps),
         size=settings.size,
         sound=writer.sound,
         frames_sha256=digest.hexdigest(),
@@ -289,9 +322,10 @@ def check_request(request: AnimationRequest) -> None:
     check_driving(request.driving)
     if request.poses is not None and not request.poses.is_dir():
         check_readable(request.poses, "pose file", MediaError)
-    check_output(request.output, request.overwrite, codec=request.codec)
+    replaces = may_replace(request)
+    check_output(request.output, replaces, codec=request.codec)
     record = sidecar_path(request.output)
-    files.check_output(record, overwrite=request.overwrite, what="record", error=MediaError)
+    files.check_output(record, overwrite=replaces, what="record", error=MediaError)
 
 
 def input_digests(request: AnimationRequest) -> dict[str, str]:

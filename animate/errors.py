@@ -8,6 +8,7 @@
     |   |   +-- ManifestError  a file of many requests
     |   +-- MediaError     a video, image or output file
     |   +-- ModelError     a model folder, a weight file, a configuration of either
+    |   +-- WorkError      a work folder that is in use, of another run, or cannot be written
     |   +-- TrainingError  a training recipe, data folder or checkpoint
     |   +-- ExecutorError  an engine that is not installed, or workers that stay away
     +-- InternalError      a promise inside this project was broken; please report it (exit 1)
@@ -43,6 +44,10 @@ class MediaError(UserError):
 
 class ModelError(UserError):
     """A model variant, folder or weight file is missing, damaged or does not fit."""
+
+
+class WorkError(UserError):
+    """A run's work folder is in use, belongs to another run, or cannot be written or read."""
 
 
 class TrainingError(UserError):

@@ -123,6 +123,16 @@ class RuntimeOptions:
         parse=Path,
         metavar="FOLDER",
     )
+    work: Path | None = option(
+        None,
+        "folder that keeps unfinished work (default: .CLIP.work beside the clip), or none",
+        parse=Path,
+        metavar="FOLDER",
+    )
+    keep_work: bool = option(False, "leave that folder when the clip is done")
+    save_every: float = option(
+        10.0, "seconds between two savings of the work, at least", least=0.0, most=86400.0
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -264,7 +274,7 @@ def validate(options: Any) -> None:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     """Types of a dataclass's fields; kept, since thousands of requests are read from one file."""
     return get_type_hints(cls)
 

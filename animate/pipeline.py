@@ -17,7 +17,8 @@ from torch import Tensor
 from animate.control import ControlFrames
 from animate.models.components import Components
 from animate.models.injection import inject, learned_weight
-from animate.progress import Progress
+from animate.progress import Progress, Stage
+from animate.sampling.clip_state import ClipState
 from animate.sampling.conditioning import Conditioning, encode_reference
 from animate.sampling.denoise import Predict, denoise
 from animate.sampling.guidance import NoiseInterval, step_scales
@@ -26,6 +27,7 @@ from animate.sampling.schedules import call_sigmas, make_scheduler
 from animate.sampling.sharing import ClipWork, WindowExecutor
 from animate.sampling.shortcuts import cached_features
 from animate.settings import ClipSettings
+from animate.work.keeper import Keeper, KeepsNothing
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
 from temporal.memory import MemoryPlan, apply_plan, smaller
@@ -76,14 +78,20 @@ def generate(
     picture: np.ndarray,
     control: ControlFrames,
     progress: Progress,
+    keeper: Keeper | None = None,
 ) -> Iterator[np.ndarray]:
     """Frames (H,W,3) uint8 RGB of the clip, as they are decoded.
 
-    `picture` (H,W,3) uint8 RGB has the clip's size.
+    `picture` (H,W,3) uint8 RGB has the clip's size. What `keeper` has of an earlier run is not
+    done again; it changes nothing else. Memory holds the clip's latents twice, on the host, what
+    the solver remembers of them, and one window.
     """
+    keeper = keeper or KeepsNothing()
     conditioning = encode(engine, settings, picture, progress)
-    engine, latents = sample_within_memory(engine, settings, conditioning, control, progress)
-    yield from decode(engine, settings, latents, progress)
+    engine, latents = sample_within_memory(
+        engine, settings, conditioning, control, progress, keeper
+    )
+    yield from decode(engine, settings, latents, progress, keeper)
 
 
 def encode(
@@ -117,14 +125,15 @@ def sample_within_memory(
     conditioning: Conditioning,
     control: ControlFrames,
     progress: Progress,
+    keeper: Keeper,
 ) -> tuple[Engine, Tensor]:
     """`sample`, made smaller once or twice if the device's memory runs out, which is said."""
     for _ in range(_RETRIES):
         try:
-            return engine, sample(engine, settings, conditioning, control, progress)
+            return engine, sample(engine, settings, conditioning, control, progress, keeper)
         except torch.OutOfMemoryError:
             engine = _smaller(engine, "denoise", progress)
-    return engine, sample(engine, settings, conditioning, control, progress)
+    return engine, sample(engine, settings, conditioning, control, progress, keeper)
 
 
 def _smaller(engine: Engine, stage: Any, progress: Progress) -> Engine:
@@ -150,8 +159,9 @@ def sample(
     conditioning: Conditioning,
     control: ControlFrames,
     progress: Progress,
+    keeper: Keeper,
 ) -> Tensor:
-    """Clean latents (F,C,h,w) of the clip, float32."""
+    """Clean latents (F,C,h,w) of the clip, float32, on the host."""
     parts, device = engine.components, engine.device
     scheduler = make_scheduler(
         parts.variant.scheduler,
@@ -178,18 +188,41 @@ def sample(
         ),
         memory=engine.plan,
     )
+    start = keeper.state(scheduler)
+    if start is None:
+        start = ClipState.begin(draw_noise(engine, settings, len(control)), scheduler)
+    elif engine.executor is not None:
+        start.restart_step()  # workers take whole steps
+    done = windows_done(plan, start)
+    if done:
+        progress.note(f"going on from step {start.step} of {plan.steps}, window {start.window}")
+    if start.step == plan.steps:
+        return start.latents
     with (
         progress.stage("denoise", plan.calls) as stage,
         computed(engine, work, stage.advance) as networks,
     ):
+        stage.advance(done)
+        resumable = getattr(networks["predict"], "resumable", None)
+
+        def offer(state: ClipState) -> None:
+            if resumable is None or resumable(state):
+                keeper.offer_state(state, scheduler)
+
         return denoise(
-            draw_noise(engine, settings, len(control)),
+            start,
             scheduler=scheduler,
             plan=plan,
             scales=work.scales,
             device=device,
+            on_state=offer,
             **networks,
         )
+
+
+def windows_done(plan: WindowPlan, state: ClipState) -> int:
+    """Windows that went through the network before this state."""
+    return sum(len(plan.at(step)) for step in range(state.step)) + state.window
 
 
 @contextmanager
@@ -262,7 +295,7 @@ def plan_clip(settings: ClipSettings, *, frames: int, steps: int) -> WindowPlan:
 
 
 def draw_noise(engine: Engine, settings: ClipSettings, frames: int) -> Tensor:
-    """Standard normal noise (F,C,h,w) of the clip, on the device."""
+    """Standard normal noise (F,C,h,w) of the clip, on the host, where its latents stay."""
     scale = engine.latent_scale
     channels = engine.components.vae.config.latent_channels
     shape = (channels, settings.size.height // scale, settings.size.width // scale)
@@ -271,11 +304,11 @@ def draw_noise(engine: Engine, settings: ClipSettings, frames: int) -> Tensor:
         cycle["period"] = settings.window
     if settings.noise == "shuffled-block":
         cycle["stride"] = settings.window - settings.overlap
-    return frame_noise(frames, shape, settings.seed, settings.noise, **cycle).to(engine.device)
+    return frame_noise(frames, shape, settings.seed, settings.noise, **cycle)
 
 
 def decode(
-    engine: Engine, settings: ClipSettings, latents: Tensor, progress: Progress
+    engine: Engine, settings: ClipSettings, latents: Tensor, progress: Progress, keeper: Keeper
 ) -> Iterator[np.ndarray]:
     """Frames (H,W,3) uint8 RGB, a group at a time; smaller groups if memory runs out."""
     vae, done = engine.components.vae, 0
@@ -283,20 +316,29 @@ def decode(
         progress.stage("decode", len(latents)) as stage,
         offloaded(vae, engine.device, engine.offload),
     ):
+        for pictures in keeper.frames():
+            yield from _counted(pictures, stage)
+            done += len(pictures)
         for attempt in range(_RETRIES + 1):
             whole = DecodeOptions(group=settings.decode_chunk)
             options = engine.plan.decode if engine.plan else whole
             try:
                 for group in decode_frames(vae, latents[done:], options):
-                    for picture in _pictures(group):
-                        yield picture
-                        done += 1
-                        stage.advance()
+                    pictures = _pictures(group)
+                    keeper.offer_frames(pictures)
+                    done += len(pictures)
+                    yield from _counted(pictures, stage)
                 return
             except torch.OutOfMemoryError:
                 if attempt == _RETRIES:
                     raise
                 engine = _smaller(engine, "decode", progress)
+
+
+def _counted(pictures: np.ndarray, stage: Stage) -> Iterator[np.ndarray]:
+    for picture in pictures:
+        yield picture
+        stage.advance()
 
 
 def _pictures(group_F3HW: Tensor) -> np.ndarray:

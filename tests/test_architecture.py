@@ -22,7 +22,7 @@ HEAVY = {
 }
 # From low to high; a file imports from its own floor and from the floors above it in this list.
 FLOORS = (
-    ("errors",),
+    ("errors", "streams"),
     ("values", "files", "progress", "farm_progress"),
     ("options",),
     ("yaml_file", "geometry", "clock", "device"),
@@ -34,6 +34,7 @@ FLOORS = (
     ("memory",),
     ("pose_cache",),
     ("sampling", "poses", "control"),
+    ("work",),
     ("pipeline", "pose_tools"),
     ("executors",),
     ("sidecar",),

@@ -42,6 +42,11 @@ class ClipState:
         latents = noise_FCHW.float() * scheduler.init_noise_sigma
         return cls(step=0, window=0, latents=latents, fused=torch.zeros_like(latents))
 
+    def restart_step(self) -> None:
+        """Forget the windows of the step that is under way."""
+        self.window = 0
+        self.fused.zero_()
+
 
 def step_clip(
     scheduler: Any, state: ClipState, timestep: Tensor, step_bytes: int = _STEP_BYTES

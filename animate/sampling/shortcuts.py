@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from animate.errors import RequestError
+from animate.sampling.clip_state import ClipState
 from animate.sampling.denoise import Call, Predict
 from temporal.windows import WindowPlan
 from temporal.wrapping import override_forward
@@ -48,6 +49,10 @@ class _DeepFeatures:
         step = self._kept[self._key][0] if self._key in self._kept else None
         self.reuse = step is not None and self._step - step < self._every
         self.skips = self._kept[self._key][2] if self.reuse else []
+
+    def useful(self, step: int) -> bool:
+        """Whether anything kept is young enough for that step."""
+        return any(step - kept < self._every for kept, _, _ in self._kept.values())
 
     def output(self, compute: Callable[[], Tensor]) -> Tensor:
         """The last block's input: what was kept, or computed now and kept."""
@@ -85,11 +90,22 @@ def cached_features(
         last = unet.up_blocks[-2]
         override_forward(stack, last, _last(deep, last.forward))
 
-        def cached(sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
-            deep.enter(call)
-            return predict(sample_WSCHW, control, call)
+        yield _Cached(deep, predict, plan.steps)
 
-        yield cached
+
+class _Cached:
+    """A `Predict` that remembers; `resumable` says when forgetting it would change nothing."""
+
+    def __init__(self, deep: _DeepFeatures, predict: Predict, steps: int) -> None:
+        self._deep, self._predict, self._steps = deep, predict, steps
+
+    def __call__(self, sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
+        self._deep.enter(call)
+        return self._predict(sample_WSCHW, control, call)
+
+    def resumable(self, state: ClipState) -> bool:
+        """Whether nothing that is kept would be used from this state on."""
+        return state.step == self._steps or not (state.window or self._deep.useful(state.step))
 
 
 def _down(deep: _DeepFeatures, compute: Callable[..., Any], place: int) -> Callable[..., Any]:

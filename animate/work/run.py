@@ -1,0 +1,168 @@
+"""One run and its work folder: opened before the work, gone when the clip is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from animate.media.sequences import is_sequence
+from animate.options import AnimationRequest, build, plain
+from animate.pose_cache import OFF as NO_CACHE
+from animate.progress import Progress
+from animate.work.folder import CLOSING, POSES, WorkFolder, read_manifest, work_folder
+from animate.work.keeper import FolderKeeper, Keeper, KeepsNothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a run has of its work folder.
+
+    Attributes:
+        folder: None for a run without one.
+        keeper: what the pipeline tells of its work.
+        request: the run's, with a place for poses where no cache keeps them.
+    """
+
+    folder: WorkFolder | None
+    keeper: Keeper
+    request: AnimationRequest
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a clip at the output's name may be replaced: it was asked for, or is our own."""
+        own = self.folder is not None and self.folder.closing
+        return self.request.overwrite or own
+
+    def close_soon(self) -> None:
+        """The clip is about to appear at its name."""
+        if self.folder is not None:
+            self.folder.close_soon()
+
+    def record(self) -> dict[str, Any] | None:
+        """What the sidecar says of it."""
+        if self.folder is None or not self.folder.resumed:
+            return None
+        return {"begun_with": self.folder.manifest["conditions"]}
+
+
+@contextmanager
+def working(
+    request: AnimationRequest, digest: str, conditions: Mapping[str, Any], progress: Progress
+) -> Iterator[Work]:
+    """The work folder of a run; removed at a clean exit unless it is to be kept.
+
+    On an exception it stays if anything in it took time to make, and the exception has a note
+    that says how to go on.
+
+    digest: of everything that decides the pictures
+    conditions: what their last bits may depend on as well; other ones than at the beginning are
+        said, and the number of threads is set as it was
+    Raises WorkError; see `WorkFolder.open`.
+    """
+    path = folder_of(request)
+    if path is None:
+        yield Work(folder=None, keeper=KeepsNothing(), request=request)
+        return
+    now = {**conditions, "threads": torch.get_num_threads()}
+    given = {
+        "digest": digest,
+        "request": stored_request(request),
+        "conditions": now,
+    }
+    folder = WorkFolder.open(path, given)
+    done = False
+    try:
+        with ExitStack() as stack:
+            if folder.resumed:
+                stack.callback(_same_conditions(folder, request, now, progress))
+            keeper = FolderKeeper(folder, every=request.runtime.save_every, progress=progress)
+            yield Work(folder=folder, keeper=keeper, request=_with_poses(request, folder))
+        done = True
+    except BaseException as error:
+        if folder.leave(done=False):
+            error.add_note(f"what is done is kept; to go on: cnx resume {path}")
+        raise
+    finally:
+        if done:
+            folder.leave(done=True, keep=request.runtime.keep_work)
+
+
+def folder_of(request: AnimationRequest) -> Path | None:
+    """Where a request's work is kept; None for nowhere."""
+    sequence = is_sequence(request.output)
+    return work_folder(request.output, request.runtime.work, sequence=sequence)
+
+
+def may_replace(request: AnimationRequest) -> bool:
+    """Whether a clip at the output's name seems to be a run's that was killed as it ended.
+
+    It is asked before anything is loaded; `Work.replaces` knows better.
+    """
+    path = folder_of(request)
+    return request.overwrite or (path is not None and (path / CLOSING).exists())
+
+
+def stored_request(request: AnimationRequest) -> dict[str, Any]:
+    """A request as plain values that mean the same in any working directory."""
+    values = plain(request)
+    for group, name in _PATHS:
+        home = values[group] if group else values
+        if home[name] is not None and Path(home[name]) != NO_CACHE:
+            home[name] = str(Path(home[name]).absolute())
+    if Path(request.model).exists():
+        values["model"] = str(Path(request.model).absolute())
+    return values
+
+
+_PATHS = (
+    *(("", name) for name in ("reference", "driving", "output", "poses")),
+    *(("runtime", name) for name in ("estimator_folder", "cache")),
+)
+
+
+def request_of(path: Path) -> AnimationRequest | None:
+    """The request whose work is in that folder, working there; None if it holds none.
+
+    Raises WorkError for a folder of another version, RequestError for settings unknown here.
+    """
+    found = read_manifest(path)
+    if found is None:
+        return None
+    request: AnimationRequest = build(AnimationRequest, found["request"])
+    return replace(request, runtime=replace(request.runtime, work=path))
+
+
+def _with_poses(request: AnimationRequest, folder: WorkFolder) -> AnimationRequest:
+    if request.runtime.cache != NO_CACHE:
+        return request
+    return replace(request, runtime=replace(request.runtime, cache=folder.path / POSES))
+
+
+def _same_conditions(
+    folder: WorkFolder, request: AnimationRequest, now: Mapping[str, Any], progress: Progress
+) -> Callable[[], None]:
+    """Set the number of threads as it was; returns what sets it back. Says what is different."""
+    before = torch.get_num_threads()
+    then: dict[str, Any] = folder.manifest["conditions"]
+    threads = then.get("threads")
+    if request.runtime.threads is None and isinstance(threads, int) and threads != before:
+        torch.set_num_threads(threads)
+        progress.note(f"{threads} threads, as the run began with")
+        now = {**now, "threads": threads}
+    changed = [
+        f"{name} {then[name]} is now {now[name]}"
+        for name in now
+        if name in then and plain(then[name]) != plain(now[name])
+    ]
+    if changed:
+        progress.warn(
+            f"not everything is as the run began: {', '.join(changed)}; frames may differ by "
+            "rounding from those of a run that was not interrupted"
+        )
+    progress.note(f"going on with the work in {folder.path}")
+    return lambda: torch.set_num_threads(before)

@@ -20,6 +20,7 @@ COMMANDS = {
     "batch": "make the clips of a manifest, with a report",
     "pose": "extract, look at, fit and convert poses",
     "models": "list, fetch and verify model variants",
+    "encoders": "list the ways to compress a clip on this machine",
     "plan": "show what fits in an amount of memory",
     "train": "train a control network or a whole small model",
 }

@@ -31,6 +31,7 @@ FORMATS = MappingProxyType(
 
 _THREADS = 4
 """Fixed, because some encoders give other bytes with another number of threads."""
+_HARDWARE = ("_nvenc", "_qsv", "_amf", "_vaapi", "_vulkan", "_v4l2m2m", "_videotoolbox")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ class VideoCodec:
     """Its value unless one is asked for."""
     quality_range: tuple[int, int] = (0, 63)
     """Values that it takes."""
+    best_is_low: bool = True
+    """Whether low values look better, as with rate factors."""
     hardware: bool = False
     """Whether it runs on a graphics card, which must be there."""
     tag: str | None = None
@@ -154,6 +157,7 @@ _SOFTWARE = (
         quality_option="quality",
         quality=90,
         quality_range=(0, 100),
+        best_is_low=False,
     ),
 )
 
@@ -210,43 +214,74 @@ def find_codec(name: str, form: str) -> VideoCodec:
     if form not in codec.formats:
         suffixes = ", ".join(suffix for suffix, of in FORMATS.items() if of in codec.formats)
         raise RequestError(f"codec {name} does not go into {form}; name the output {suffixes}")
-    if not works(name):
+    if reason := why_not(name):
         raise RequestError(
-            f"codec {name} does not work on this machine; these do: "
+            f"codec {name} does not work on this machine ({reason}); these do: "
             f"{', '.join(codec.name for codec in available_encoders())}"
         )
     return codec
 
 
 @cache
-def works(name: str) -> bool:
-    """Whether a trial encode of a few frames with codec `name` succeeds here."""
+def why_not(name: str) -> str:
+    """Why codec `name` cannot be written here, in words; empty if it can.
+
+    Hardware encoders are tried on a few frames: being listed by the library says nothing of the
+    card, its driver, or whether another program holds it.
+    """
     codec = CODECS[name]
     if codec.encoder not in av.codecs_available:
-        return False
-    return _encodes(codec) if codec.hardware else True
+        return f"this build of the video library has no {codec.encoder}"
+    return _trial(codec) if codec.hardware else ""
 
 
 def available_encoders() -> tuple[VideoCodec, ...]:
-    """The codecs that this machine can write: software ones that the library has, and hardware
-    ones that have just encoded a few frames. Being listed by the library alone says nothing."""
-    return tuple(codec for name, codec in CODECS.items() if works(name))
+    """The codecs that this machine can write, hardware ones tried out."""
+    return tuple(codec for name, codec in CODECS.items() if not why_not(name))
 
 
-def _encodes(codec: VideoCodec) -> bool:
-    picture = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8))
+def other_hardware() -> tuple[str, ...]:
+    """The library's further hardware encoders, for which there is no name here."""
+    ours = {codec.encoder for codec in CODECS.values()}
+    return tuple(
+        sorted(
+            name
+            for name in av.codecs_available
+            if name.endswith(_HARDWARE) and name not in ours and _can_encode(name)
+        )
+    )
+
+
+def _can_encode(name: str) -> bool:
     try:
-        with av.open(io.BytesIO(), "w", format="matroska") as container:
-            stream = container.add_stream(
-                codec.encoder, rate=25, options=codec.encoder_options(None)
-            )
-            assert isinstance(stream, VideoStream)
-            stream.width, stream.height, stream.pix_fmt = 256, 256, codec.pixel_format
-            for number in range(3):
-                frame = picture.reformat(format=codec.pixel_format)
-                frame.pts, frame.time_base = number, Fraction(1, 25)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-    except (av.error.FFmpegError, OSError, ValueError):
+        return av.codec.Codec(name, "w").is_encoder
+    except ValueError:  # a decoder of that name
         return False
-    return True
+
+
+def _trial(codec: VideoCodec) -> str:
+    """Encode a few frames; why it failed, or nothing."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as said:
+            _encode_some(codec)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        words = next((text.strip() for _, _, text in said if text.strip()), str(error))
+        return words.splitlines()[0].rstrip(".")
+    finally:
+        av.logging.set_level(before)
+    return ""
+
+
+def _encode_some(codec: VideoCodec) -> None:
+    picture = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8))
+    with av.open(io.BytesIO(), "w", format="matroska") as container:
+        stream = container.add_stream(codec.encoder, rate=25, options=codec.encoder_options(None))
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, codec.pixel_format
+        for number in range(3):
+            frame = picture.reformat(format=codec.pixel_format)
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))

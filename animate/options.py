@@ -181,6 +181,21 @@ class AnimationRequest:
     retarget: Retarget = option("robust", "how driving poses are fitted to the reference")
     smooth: bool = option(True, "smooth the driving poses and fill short gaps")
     audio: bool = option(True, "copy the driving video's sound")
+    interpolate: bool = option(
+        False, "fill in what a stride or lower fps left out, by optical flow: the video's own rate"
+    )
+    lock_background: bool = option(
+        False, "put the reference's own background back behind the moving person"
+    )
+    anchor_colour: bool = option(
+        False, "hold the colours of person and background to the reference's, over the whole clip"
+    )
+    side_by_side: Path | None = option(
+        None, "also write reference, pose and result in one video", parse=Path, metavar="CLIP"
+    )
+    contact_sheet: Path | None = option(
+        None, "also write a picture of evenly chosen frames (.png)", parse=Path, metavar="FILE"
+    )
     codec: str | None = option(
         None, "compression: h264, h265, av1, vp9, prores, ffv1, ...; the suffix's usual otherwise"
     )
@@ -222,7 +237,7 @@ class AnimationRequest:
         Paths, `overwrite` and runtime options do not count; pass digests of the inputs.
         """
         files = ("reference", "driving", "output", "poses", "overwrite", "audio")
-        ignored = (*files, "codec", "quality", "runtime")
+        ignored = (*files, "side_by_side", "contact_sheet", "codec", "quality", "runtime")
         counted = {k: v for k, v in self.settings().items() if k not in ignored}
         text = json.dumps({**counted, **plain(resolved)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -264,7 +279,8 @@ class AnimationResult:
 
 def validate(options: Any) -> None:
     """Parse and check every field in place of a frozen dataclass. Raises RequestError."""
-    hints = _hints(type(options))
+    kind: Any = type(options)
+    hints = _hints(kind)
     for item in fields(options):
         value = getattr(options, item.name)
         if is_dataclass(value) or not item.metadata or value is None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +15,21 @@ from animate.control import ControlFrames, DrawnSkeletons, Skeletons, is_rendere
 from animate.device import choose_device, choose_dtype, peak_device_bytes, precision_of
 from animate.errors import MediaError
 from animate.files import check_readable, sha256_of
-from animate.geometry import place
+from animate.finish import (
+    Finish,
+    Written,
+    check_beside,
+    find_tempo,
+    needs_reference_pose,
+    write_clip,
+)
+from animate.geometry import Placement
 from animate.media import (
     check_driving,
     check_output,
     open_video,
-    open_writer,
     read_image,
     source_digest,
-    takes_sound,
 )
 from animate.media.source import FrameSource
 from animate.memory import plan_clip_memory, wants_plan
@@ -35,15 +38,24 @@ from animate.models.pose_networks import estimator_options
 from animate.models.variants import Resolution, resolve
 from animate.options import AnimationRequest, AnimationResult, Precision
 from animate.pipeline import Engine, generate
-from animate.poses import ClipPoses, clip_poses, driving_poses, reference_pose, selection_of
+from animate.poses import (
+    ClipPoses,
+    clip_poses,
+    driving_poses,
+    nobody,
+    placed,
+    reference_pose,
+    selection_of,
+)
 from animate.progress import Progress, Quiet
 from animate.settings import ClipSettings, settle
 from animate.sidecar import sidecar_path, versions, write_sidecar
-from animate.streams import Behind
 from animate.values import Size
 from animate.work.run import Work, may_replace, working
+from pose.draw import draw
 from pose.estimators import load_estimator
 from pose.estimators.base import Estimator
+from pose.sequence import PoseSequence
 
 
 class Animator:
@@ -110,6 +122,7 @@ class Animator:
         seen = Size(picture.shape[1], picture.shape[0])
         settings = settle(request, self.engine.components.variant, seen)
         check_output(request.output, may_replace(request), codec=request.codec, size=settings.size)
+        check_beside(request, may_replace(request), settings.size)
         made = self._made_from(request, settings)
         with working(request, made["digest"], self._conditions(request), progress) as work:
             check_output(request.output, work.replaces, codec=request.codec)
@@ -127,19 +140,28 @@ class Animator:
         request = work.request
         source = open_video(request.driving, images_fps=request.fps)
         with clock("poses"):
-            skeletons, poses = self._skeletons(request, settings, source, picture, progress)
+            reference = self._reference(request, picture)
+            placement = placed(reference, settings.size, request.fit)
+            skeletons, poses = self._skeletons(request, source, reference, placement, progress)
         if poses and poses.mismatch is not None:
             progress.note(f"retarget {request.retarget}: mismatch {poses.mismatch:.2f} of 1")
         warnings = (*source.warnings, *(poses.warnings if poses else ()))
         for warning in warnings:
             progress.warn(warning)
-        seen = Size(picture.shape[1], picture.shape[0])
-        fitted = place(seen, settings.size, request.fit).picture(picture)
+        finish = Finish(
+            request=request,
+            picture=placement.picture(picture),
+            skeletons=skeletons,
+            reference=self._reference_skeleton(request, reference, placement),
+            cuts=frozenset(poses.sequence.cuts) if poses else frozenset(),
+            tempo=find_tempo(request, source, len(skeletons)),
+            window=settings.window,
+        )
         engine = self._planned(request, settings, len(skeletons), progress)
         control = ControlFrames(skeletons)
-        frames = generate(engine, settings, fitted, control, progress, work.keeper)
+        frames = generate(engine, settings, finish.picture, control, progress, work.keeper)
         with clock("generate and write"):
-            written = write_clip(work, settings, source, frames, skeletons.fps)
+            written = write_clip(work, finish, source, frames, ahead=settings.decode_chunk)
         record = {**made, **self._record(poses, written, clock), "resumed": work.record()}
         record["warnings"] = list(warnings)
         return AnimationResult(
@@ -180,23 +202,44 @@ class Animator:
     def _skeletons(
         self,
         request: AnimationRequest,
-        settings: ClipSettings,
         source: FrameSource,
-        picture: np.ndarray,
+        reference: PoseSequence,
+        placement: Placement,
         progress: Progress,
     ) -> tuple[Skeletons, ClipPoses | None]:
         """The clip's skeletons, and the poses they are drawn from unless they came rendered."""
-        selection = selection_of(request)
-        if request.poses is not None and is_rendered(request.poses):
-            rendered = take_rendered(request.poses, source, selection, settings.size, progress)
-            return rendered, None
-        estimator = self._estimator(request) if _needs_estimator(request) else None
-        reference = reference_pose(picture, request, estimator)
+        selection, size = selection_of(request), placement.canvas
+        if _comes_rendered(request):
+            assert request.poses is not None
+            return take_rendered(request.poses, source, selection, size, progress), None
+        estimator = self._estimator(request) if request.poses is None else None
         driving = driving_poses(request, source, selection, estimator, progress)
-        placement = place(Size(*reference.canvas), settings.size, request.fit)
         poses = clip_poses(driving, reference, placement, request)
-        style = self.engine.components.variant.pose_style
-        return DrawnSkeletons(poses.sequence, settings.size, style), poses
+        return DrawnSkeletons(poses.sequence, size, self._pose_style), poses
+
+    def _reference(self, request: AnimationRequest, picture: np.ndarray) -> PoseSequence:
+        """The reference's person on its picture; nobody where that is not needed.
+
+        Raises PoseError when nobody is seen.
+        """
+        fitted = request.retarget != "none" and not _comes_rendered(request)
+        if not fitted and not needs_reference_pose(request):
+            return nobody(picture)
+        return reference_pose(picture, request, self._estimator(request))
+
+    def _reference_skeleton(
+        self, request: AnimationRequest, reference: PoseSequence, placement: Placement
+    ) -> np.ndarray | None:
+        """(H,W,3): the skeleton of the reference's person on the clip's canvas, if it is needed."""
+        if not needs_reference_pose(request):
+            return None
+        points = placement.points(reference.points[0])
+        size = placement.canvas
+        return draw(points, reference.scores[0], (size.width, size.height), size, self._pose_style)
+
+    @property
+    def _pose_style(self) -> str:
+        return self.engine.components.variant.pose_style
 
     def _estimator(self, request: AnimationRequest) -> Estimator:
         folder, device = request.runtime.estimator_folder, request.runtime.estimator_device
@@ -257,65 +300,6 @@ class Animator:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What was written.
-
-    Attributes:
-        frames, fps, seconds, size: of the clip, exact.
-        sound: what was done with the driving video's sound, in words.
-        frames_sha256: over the RGB bytes of all frames in order, before compression.
-    """
-
-    frames: int
-    fps: Fraction
-    seconds: float
-    size: Size
-    sound: str
-    frames_sha256: str
-
-
-def write_clip(
-    work: Work,
-    settings: ClipSettings,
-    source: FrameSource,
-    frames: Iterator[np.ndarray],
-    fps: Fraction,
-) -> Written:
-    """Write frames as they come, while later ones are made; the clip appears when all are there."""
-    request = work.request
-    audio = None
-    if request.audio and takes_sound(request.output):
-        audio = source.audio(selection_of(request))
-    digest = hashlib.sha256()
-    with open_writer(
-        request.output,
-        size=settings.size,
-        fps=fps,
-        codec=request.codec,
-        quality=request.quality,
-        audio=audio,
-        overwrite=work.replaces,
-    ) as writer:
-
-        def take(frame: np.ndarray) -> None:
-            writer.write(frame)
-            digest.update(frame.tobytes())
-
-        with Behind(take, depth=settings.decode_chunk, name="writer") as queue:
-            for frame in frames:
-                queue.put(frame)
-        work.close_soon()
-    return Written(
-        frames=writer.frames,
-        fps=fps,
-        seconds=float(writer.frames / fps),
-        size=settings.size,
-        sound=writer.sound,
-        frames_sha256=digest.hexdigest(),
-    )
-
-
 def check_request(request: AnimationRequest) -> None:
     """Everything that can be known to be wrong before any work. Raises MediaError."""
     check_readable(request.reference, "reference image", MediaError)
@@ -324,6 +308,7 @@ def check_request(request: AnimationRequest) -> None:
         check_readable(request.poses, "pose file", MediaError)
     replaces = may_replace(request)
     check_output(request.output, replaces, codec=request.codec)
+    check_beside(request, replaces)
     record = sidecar_path(request.output)
     files.check_output(record, overwrite=replaces, what="record", error=MediaError)
 
@@ -335,5 +320,5 @@ def input_digests(request: AnimationRequest) -> dict[str, str]:
     return {**digests, "driving": source_digest(request.driving)}
 
 
-def _needs_estimator(request: AnimationRequest) -> bool:
-    return request.poses is None or request.retarget != "none"
+def _comes_rendered(request: AnimationRequest) -> bool:
+    return request.poses is not None and is_rendered(request.poses)

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from animate.files import sha256
-from animate.geometry import Placement
+from animate.geometry import Placement, person_box, place
 from animate.media import FrameSelection, FrameSource, source_digest
-from animate.options import AnimationRequest
+from animate.options import AnimationRequest, Fit
 from animate.pose_cache import cache_file, keep, kept
 from animate.progress import Progress
+from animate.values import Size
 from pose.clean import CleaningOptions, clean
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import extract
 from pose.formats import import_poses
-from pose.layout import POINTS
+from pose.layout import POINTS, SEEN
 from pose.people import choose_person
 from pose.posefile import check_source
 from pose.retarget import retarget
@@ -100,15 +101,12 @@ def extract_poses(
 
 
 def reference_pose(
-    image: np.ndarray, request: AnimationRequest, estimator: Estimator | None
+    image: np.ndarray, request: AnimationRequest, estimator: Estimator
 ) -> PoseSequence:
     """The main person of the still image, as a sequence of one frame.
 
-    Nobody with `--retarget none`, which needs the picture's shape alone. Raises PoseError naming
-    the file when nobody is seen.
+    Raises PoseError naming the file when nobody is seen.
     """
-    if request.retarget == "none" or estimator is None:
-        return _nobody(image)
     poses = extract([image], estimator, fps=Fraction(1), source=sha256(request.reference))
     return person_of(poses, "main", request.reference)
 
@@ -125,7 +123,17 @@ def person_of(poses: PoseSequence, choice: str, path: Path) -> PoseSequence:
     return poses.person(choose_person(poses, choice))
 
 
-def _nobody(image: np.ndarray) -> PoseSequence:
+def placed(reference: PoseSequence, size: Size, fit: Fit) -> Placement:
+    """How the reference's picture lies on the clip's canvas, around its person if that is known."""
+    shape = Size(*reference.canvas)
+    if reference.people == 0:
+        return place(shape, size, fit)
+    box = person_box(reference.points[0, 0], reference.scores[0, 0], shape, SEEN)
+    return place(shape, size, fit, box)
+
+
+def nobody(image: np.ndarray) -> PoseSequence:
+    """The poses of a picture (H,W,3) in which nobody was looked for: its shape alone."""
     height, width = image.shape[:2]
     return PoseSequence(
         points=np.zeros((1, 0, POINTS, 2), np.float32),

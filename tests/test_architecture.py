@@ -35,7 +35,7 @@ FLOORS = (
     ("pose_cache",),
     ("sampling", "poses", "control"),
     ("work",),
-    ("pipeline", "pose_tools"),
+    ("pipeline", "pose_tools", "finish"),
     ("executors",),
     ("sidecar",),
     ("animator",),

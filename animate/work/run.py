@@ -121,6 +121,7 @@ def stored_request(request: AnimationRequest) -> dict[str, Any]:
 
 _PATHS = (
     *(("", name) for name in ("reference", "driving", "output", "poses")),
+    *(("", name) for name in ("side_by_side", "contact_sheet")),
     *(("runtime", name) for name in ("estimator_folder", "cache")),
 )
 

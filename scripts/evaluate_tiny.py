@@ -64,6 +64,16 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         ).as_row()
         for kind, frames in kinds.items()
     }
+    banks = [
+        evaluation.other_poses(evaluation.HELD_OUT + number, sizes[number % len(sizes)])
+        for number in range(len(takes))
+    ]
+    for kind, frames in kinds.items():
+        right = [
+            evaluation.retrieved(clip, take.frames, bank).mean()
+            for clip, take, bank in zip(frames, takes, banks, strict=True)
+        ]
+        rows[kind]["pose_retrieval_percent"] = round(100 * sum(right) / len(right), 2)
     window, overlap = variant.sampling.window, variant.sampling.overlap
     if options.frames > window:
         borders = evaluation.window_borders(options.frames, window, overlap)

@@ -23,6 +23,8 @@ from animate.pipeline import Engine, generate
 from animate.progress import Quiet
 from animate.settings import settle
 from animate.training.characters import Take, render_clip
+from animate.training.characters.clip import Character
+from animate.training.characters.motion import Motion
 from animate.training.samples import Sample
 from animate.values import Size
 from pose.sequence import PoseSequence
@@ -82,6 +84,30 @@ def mean_scores(scores: list[Scores]) -> Scores:
     """Mean over clips."""
     rows = np.array([list(asdict(one).values()) for one in scores])
     return Scores(**dict(zip(Scores.__dataclass_fields__, rows.mean(0), strict=True)))
+
+
+def other_poses(seed: int, size: Size, count: int = 24) -> Picture:
+    """(count,h,w,3): the character of a held-out clip in its place, in poses of other motions."""
+    character = Character(seed, size)
+    pictures = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, 3, number])
+        pictures.append(character.paint(Motion(rng).at(float(rng.uniform(0, 100))))[0])
+    return np.stack(pictures)
+
+
+def retrieved(frames: Picture, truth: Picture, others: Picture) -> NDArray[np.bool_]:
+    """(F,) whether the true picture nearest to a generated frame is the one in its pose.
+
+    The choice is among the clip's true frames (F,h,w,3), which are all alike but for the pose, and
+    the same character's other poses (N,h,w,3); distances are squared differences of pixels.
+    """
+    bank = np.concatenate([truth, others]).reshape(len(truth) + len(others), -1)
+    made = frames.reshape(len(frames), -1).astype(np.float32)
+    rows = bank.astype(np.float32)
+    # The generated frame's own norm is the same for all choices.
+    distances = (rows**2).sum(1) - 2 * made @ rows.T
+    return np.asarray(distances.argmin(1) == np.arange(len(frames)))
 
 
 def poses_of(points: NDArray[np.float32], scores: NDArray[np.float32], size: Size) -> PoseSequence:

@@ -1,0 +1,40 @@
+"""Pose retrieval: which true picture a generated one is nearest to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from animate.training import evaluation
+from animate.values import Size
+
+SIZE = Size(48, 64)
+
+
+def test_true_frames_find_themselves_and_noise_does_not_hide_them() -> None:
+    take = evaluation.held_out(1, 6, [SIZE])[0]
+    bank = evaluation.other_poses(evaluation.HELD_OUT, SIZE, 5)
+    assert bank.shape == (5, 64, 48, 3)
+    noise = np.random.default_rng(0).integers(-12, 13, take.frames.shape)
+    noisy = np.clip(take.frames.astype(int) + noise, 0, 255).astype(np.uint8)
+    assert evaluation.retrieved(noisy, take.frames, bank).all()
+
+
+def test_wrong_poses_are_counted_wrong() -> None:
+    take = evaluation.held_out(1, 6, [SIZE])[0]
+    bank = evaluation.other_poses(evaluation.HELD_OUT, SIZE, 5)
+    still = evaluation.retrieved(np.repeat(take.frames[2:3], 6, 0), take.frames, bank)
+    assert still.tolist() == [False, False, True, False, False, False]
+    elsewhere = evaluation.retrieved(np.repeat(bank[3:4], 6, 0), take.frames, bank)
+    assert not elsewhere.any()
+
+
+def test_the_other_poses_are_of_the_same_character_in_the_same_place() -> None:
+    take = evaluation.held_out(1, 2, [SIZE])[0]
+    bank = evaluation.other_poses(evaluation.HELD_OUT, SIZE, 6)
+    background = take.background.astype(int)
+    away = np.abs(bank.astype(int) - background).max(-1) <= 30
+    assert away.mean() > 0.4  # the place is there
+    assert (~away).any(axis=(1, 2)).all()  # and somebody in it
+    other = evaluation.other_poses(evaluation.HELD_OUT + 1, SIZE, 1)
+    assert np.abs(other[0].astype(int) - background).mean() > 5
+    assert len({one.tobytes() for one in bank}) == 6

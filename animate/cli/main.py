@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a fault of the program, 2 the user's mistake, 3 some jobs 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,12 +19,16 @@ from animate.errors import user_mistakes
 COMMANDS = {
     "run": "animate the person in an image with the motion of a video",
     "batch": "make the clips of a manifest, with a report",
+    "resume": "go on with a run that was stopped or killed",
+    "clean": "throw away what killed runs have left",
     "pose": "extract, look at, fit and convert poses",
     "models": "list, fetch and verify model variants",
     "encoders": "list the ways to compress a clip on this machine",
     "plan": "show what fits in an amount of memory",
     "train": "train a control network or a whole small model",
 }
+
+_NOTHING_LEFT = "nothing half-written was left behind"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,28 +56,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(name: str, arguments: list[str]) -> tuple[int, str]:
     """Exit code of a command, and what is to be said of its failure."""
     debug = "--debug" in arguments
+    _let_threads_sleep()
     if not debug:
         _hush_libraries()
     try:
         return int(import_module(f"animate.cli.{name}").main(arguments) or 0), ""
     except SystemExit as stop:  # argparse has printed its message
         return (stop.code if isinstance(stop.code, int) else 2), ""
-    except Terminated:
-        return 143, "ended by SIGTERM; nothing half-written was left behind"
-    except KeyboardInterrupt:
-        return 130, "interrupted; nothing half-written was left behind"
+    except Terminated as stop:
+        return 143, f"ended by SIGTERM; {_notes(stop) or _NOTHING_LEFT}"
+    except KeyboardInterrupt as stop:
+        return 130, f"interrupted; {_notes(stop) or _NOTHING_LEFT}"
     except user_mistakes() as mistake:
         if debug:
             raise
-        return 2, str(mistake)
+        return 2, "\n".join(filter(None, (str(mistake), _notes(mistake))))
     except Exception as fault:
         if debug:
             raise
-        what = str(fault) or "no message"
+        what = "\n".join(filter(None, (str(fault) or "no message", _notes(fault))))
         return 1, (
             f"a fault of the program, not yours: {type(fault).__name__}: {what}\n"
             "Run again with --debug to see where, and please report it."
         )
+
+
+def _notes(error: BaseException) -> str:
+    """What was added to an error on its way, such as how to go on."""
+    return "\n".join(getattr(error, "__notes__", ()))
 
 
 def _complain(message: str, code: int = 2) -> int:
@@ -89,6 +100,13 @@ def _tell_farm(arguments: list[str], complaint: str) -> None:
 
         if line := failure_line(named[-1], complaint):
             print(line, flush=True)
+
+
+def _let_threads_sleep() -> None:
+    """OpenMP's threads spin while they wait for each other. Where another process wants the same
+    cores that makes a small model tens of times slower; asleep they cost next to nothing. Read by
+    the library when torch loads it, which is later than this."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _hush_libraries() -> None:

@@ -21,8 +21,11 @@ def main(argv: list[str]) -> int:
     add_config(parser)
     arguments = parse(parser, argv)
     request = read_options(AnimationRequest, arguments)
-    progress = shown(arguments)
+    return make_clip(request, shown(arguments))
 
+
+def make_clip(request: AnimationRequest, progress: Progress) -> int:
+    """Animate one request and report it; returns the exit code."""
     from animate.animator import Animator
 
     animator = Animator.for_request(request, progress=progress)

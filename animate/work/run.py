@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from animate.errors import WorkError
 from animate.media.sequences import is_sequence
 from animate.options import AnimationRequest, build, plain
 from animate.pose_cache import OFF as NO_CACHE
@@ -126,16 +127,22 @@ _PATHS = (
 )
 
 
-def request_of(path: Path) -> AnimationRequest | None:
-    """The request whose work is in that folder, working there; None if it holds none.
+def find_request(path: Path) -> AnimationRequest:
+    """The request whose work is in a folder, or beside the clip `path`, to go on with there.
 
-    Raises WorkError for a folder of another version, RequestError for settings unknown here.
+    Raises WorkError where there is none, or it is of another version; RequestError for settings
+    that are unknown here.
     """
-    found = read_manifest(path)
-    if found is None:
-        return None
-    request: AnimationRequest = build(AnimationRequest, found["request"])
-    return replace(request, runtime=replace(request.runtime, work=path))
+    beside = work_folder(path, None, sequence=is_sequence(path))
+    for folder in (path, beside):
+        found = read_manifest(folder) if folder is not None else None
+        if folder is not None and found is not None:
+            request: AnimationRequest = build(AnimationRequest, found["request"])
+            return replace(request, runtime=replace(request.runtime, work=folder))
+    raise WorkError(
+        f"there is no unfinished work in {path}, nor beside a clip of that name; unfinished work "
+        "is in hidden folders beside the clips: ls -d .*.work"
+    )
 
 
 def _with_poses(request: AnimationRequest, folder: WorkFolder) -> AnimationRequest:

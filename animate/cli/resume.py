@@ -1,0 +1,28 @@
+"""`cnx resume`: go on with a run that was stopped or killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from animate.cli.arguments import make_parser, parse, shown
+from animate.cli.run import make_clip
+
+
+def main(argv: list[str]) -> int:
+    """Parse, go on, report. Returns the exit code; errors pass through."""
+    parser = make_parser(
+        "resume",
+        "Go on with a run that was stopped or killed: the frames are those of a run that was not. "
+        "The same `cnx run` once more does it as well.",
+        "cnx resume .clip.mp4.work",
+        "cnx resume FOLDER [options]",
+    )
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="work folder, or the clip that it is for"
+    )
+    arguments = parse(parser, argv)
+    progress = shown(arguments)
+
+    from animate.work.run import find_request
+
+    return make_clip(find_request(arguments.folder), progress)

@@ -1,20 +1,29 @@
-"""`cnx train`: run a training recipe to its end, and export what it made as a model folder."""
+"""`cnx train`: run a recipe, export what it made, save and apply what a fine-tuning changed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from animate.cli.arguments import make_parser, parse, shown
+from animate.progress import Progress
 
 
 def main(argv: list[str]) -> int:
-    """Parse and train; returns the exit code."""
+    """Parse and run a recipe, or one of the actions; returns the exit code."""
+    if argv and argv[0] in ACTIONS:
+        return ACTIONS[argv[0]](argv[1:])
     parser = make_parser(
         "train",
-        "Train a small model from a recipe. Interrupted at any moment, the same command goes on\n"
-        "from the last checkpoint.",
-        "cnx train configs/train/tiny.yaml --export my-model",
+        "Train a model from a recipe: a small one from nothing, or a base model on your videos.\n"
+        "Interrupted at any moment, the same command goes on from the last checkpoint.\n"
+        "Several processes: accelerate launch -m animate.cli.main train CONFIG.yaml\n\n"
+        "cnx train export   write what a recipe has learned by now\n"
+        "cnx train delta    write what a fine-tuning changed in its base as one file\n"
+        "cnx train apply    make a model of a base and such a file",
+        "cnx train configs/train/my-videos.yaml --export my-model",
+        "cnx train CONFIG.yaml [options]\n       cnx train export|delta|apply ...",
     )
     parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the recipe")
     parser.add_argument("--folder", type=Path, help="checkpoints and data, not the recipe's")
@@ -23,17 +32,161 @@ def main(argv: list[str]) -> int:
     arguments = parse(parser, argv)
     progress = shown(arguments)
 
-    from animate.training.config import load_config
+    from animate.training.finetune_config import FineTuneConfig, load_any_config
 
-    config = load_config(arguments.config)
+    config = load_any_config(arguments.config)
     if arguments.folder is not None:
         config = replace(config, folder=arguments.folder)
+    if isinstance(config, FineTuneConfig):
+        from animate.training.finetune import fine_tune
 
-    from animate.training.export import export
-    from animate.training.trainer import train
+        folder = fine_tune(config, progress)
+    else:
+        from animate.training.trainer import train
 
-    progress.note(f"training {config.name}: {train(config, progress)}")
+        folder = train(config, progress)
+    progress.note(f"training {config.name}: {folder}")
     if arguments.export is not None:
-        variant = export(config, arguments.export, overwrite=arguments.overwrite)
-        progress.note(f"exported {variant.name} to {arguments.export}")
+        _export(config, arguments.export, progress, overwrite=arguments.overwrite)
     return 0
+
+
+def export_main(argv: list[str]) -> int:
+    """`cnx train export CONFIG.yaml FOLDER`."""
+    parser = make_parser(
+        "train export",
+        "Write the moving average of a recipe's last checkpoint as a folder. A recipe that\n"
+        "starts from a base gives controlnet.safetensors and unet.safetensors, as the published\n"
+        "files are laid out, or the file of adapters for --lora.",
+        "cnx train export configs/train/my-videos.yaml my-model --merged",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the recipe")
+    parser.add_argument("output", type=Path, metavar="FOLDER", help="folder to write")
+    parser.add_argument("--folder", type=Path, help="checkpoints and data, not the recipe's")
+    parser.add_argument(
+        "--merged", action="store_true", help="the whole UNet, not the learned parameters alone"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float16", "bfloat16", "float32"),
+        default="float16",
+        help="of the files (default: float16)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
+    arguments = parse(parser, argv)
+    progress = shown(arguments)
+
+    from animate.training.finetune_config import load_any_config
+
+    config = load_any_config(arguments.config)
+    if arguments.folder is not None:
+        config = replace(config, folder=arguments.folder)
+    _export(
+        config,
+        arguments.output,
+        progress,
+        overwrite=arguments.overwrite,
+        merged=arguments.merged,
+        precision=arguments.precision,
+    )
+    return 0
+
+
+def _export(
+    config: object, folder: Path, progress: Progress, *, overwrite: bool, merged: bool = False,
+    precision: str = "float16",
+) -> None:  # fmt: skip
+    from animate.errors import RequestError
+    from animate.training.config import TrainingConfig
+    from animate.training.finetune_config import FineTuneConfig
+
+    if isinstance(config, FineTuneConfig):
+        from animate.training.finetune_export import export_fine_tuned
+
+        if config.train == "lora" and merged:
+            raise RequestError("--merged is for selective and full; adapters are used with --lora")
+        export_fine_tuned(config, folder, merged=merged, precision=precision, overwrite=overwrite)
+        use = f"--lora {folder}" if config.train == "lora" else f"--model {folder}"
+    else:
+        from animate.training.export import export
+
+        assert isinstance(config, TrainingConfig)
+        if merged or precision != "float16":
+            raise RequestError(
+                "a recipe from nothing is written whole and in float16; leave --merged and "
+                "--precision out"
+            )
+        export(config, folder, overwrite=overwrite)
+        use = f"--model {folder}"
+    progress.note(f"exported {folder}; use it with: cnx run {use}")
+
+
+def delta_main(argv: list[str]) -> int:
+    """`cnx train delta BASE TUNED -o FILE`."""
+    parser = make_parser(
+        "train delta",
+        "Write what a fine-tuned model has that its base has not: the UNet's differences and the\n"
+        "control network.",
+        "cnx train delta svd-v2 my-model -o my-dance.safetensors",
+    )
+    parser.add_argument("base", metavar="BASE", help="variant or folder")
+    parser.add_argument(
+        "tuned", metavar="TUNED", help="variant or folder, of the same architecture"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.safetensors")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
+    arguments = parse(parser, argv)
+    progress = shown(arguments)
+
+    from animate.models.components import load_components
+    from animate.models.delta import save_delta
+    from animate.models.variants import load_variant
+
+    report = save_delta(
+        load_components(load_variant(arguments.base)),
+        load_components(load_variant(arguments.tuned)),
+        arguments.output,
+        overwrite=arguments.overwrite,
+    )
+    progress.note(
+        f"{arguments.output}: {report.changed} of the UNet's {report.tensors} tensors differ from "
+        f"{report.base}"
+    )
+    return 0
+
+
+def apply_main(argv: list[str]) -> int:
+    """`cnx train apply FILE BASE -o FOLDER`."""
+    parser = make_parser(
+        "train apply",
+        "Make a model of a base and a file that `cnx train delta` wrote. The base need not be the\n"
+        "one that the file was made against, but it must have the same architecture.",
+        "cnx train apply my-dance.safetensors another-base -o my-other-model",
+    )
+    parser.add_argument("delta", type=Path, metavar="FILE.safetensors", help="the differences")
+    parser.add_argument("base", metavar="BASE", help="variant or folder")
+    parser.add_argument(
+        "--like",
+        default="svd-v2",
+        metavar="VARIANT",
+        help="constants of a base folder without variant.yaml (default: svd-v2)",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
+    arguments = parse(parser, argv)
+    progress = shown(arguments)
+
+    from animate.models.base import load_base
+    from animate.models.delta import apply_delta
+
+    base = load_base(arguments.base, like=arguments.like, control="new", seed=0)
+    apply_delta(arguments.delta, base, arguments.output, overwrite=arguments.overwrite)
+    progress.note(f"made {arguments.output}; use it with: cnx run --model {arguments.output}")
+    return 0
+
+
+ACTIONS: dict[str, Callable[[list[str]], int]] = {
+    "export": export_main,
+    "delta": delta_main,
+    "apply": apply_main,
+}

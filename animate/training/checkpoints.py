@@ -26,10 +26,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         torch.save(state, partial)
 
 
-def load_checkpoint(path: Path, digest: str) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, digest: str, key: str = "digest") -> dict[str, Any] | None:
     """The state in `path`, or None when there is none.
 
-    Raises `TrainingError` when it is damaged or belongs to a recipe with another digest.
+    `key` is what the digest is compared with: "digest" of all that decides the weights, or "recipe"
+    of the recipe and its base without the data. Raises `TrainingError` when the state is damaged or
+    another recipe's.
     """
     if not path.exists():
         return None
@@ -39,10 +41,15 @@ def load_checkpoint(path: Path, digest: str) -> dict[str, Any] | None:
         raise TrainingError(
             f"checkpoint {path} cannot be read ({reason}); remove it to start again"
         ) from reason
-    if state.get("digest") != digest:
+    if state.get(key) != digest:
+        what = (
+            "another recipe, or from another base or other data"
+            if "recipe" in state
+            else ("another recipe")
+        )
         raise TrainingError(
-            f"checkpoint {path} was written by another recipe; change the recipe's name or folder, "
-            "or remove the checkpoint to start again"
+            f"checkpoint {path} was written by {what}; change the recipe's folder, or remove the "
+            "checkpoint to start again"
         )
     return state
 

@@ -31,6 +31,7 @@ class Log:
     def begin(self, step: int) -> None:
         """Forget what was written behind `step`, and start the trackers."""
         if self._accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
             for name in (STEPS, SUMMARIES, "validation.jsonl"):
                 trim(self.folder / name, step)
         if self._accelerator.log_with:

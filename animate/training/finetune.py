@@ -113,6 +113,7 @@ class FineTuner(Loop):
             LoopOptions(
                 folder=config.folder,
                 digest=config.digest(base=dict(parts.digests), data=samples.digest),
+                recipe=config.digest(base=dict(parts.digests)),
                 seed=config.seed,
                 steps=config.steps,
                 accumulate=config.accumulate,

@@ -37,6 +37,8 @@ class LoopOptions:
     """Where checkpoints, logs and pictures go."""
     digest: str
     """Of everything that decides the weights; a checkpoint is taken up by its own recipe alone."""
+    recipe: str = ""
+    """Of the recipe and its base alone, by which what was learned is found again for an export."""
     seed: int
     steps: int
     accumulate: int = 1
@@ -220,6 +222,8 @@ class Loop:
                 "average": self.average,
                 "optimiser": self.optimiser.state_dict(),
             }
+            if self.options.recipe:
+                state["recipe"] = self.options.recipe
             save_checkpoint(self.options.folder / STATE, state)
         self.accelerator.wait_for_everyone()
 

@@ -1,0 +1,152 @@
+"""What a fine-tuning changed, as one file: shared without the base, applied to another base.
+
+The file holds the UNet's differences (`unet.NAME`, tuned minus base, only where there is any) and
+the control network whole (`controlnext.NAME`), with the tuned variant's constants and the shapes of
+the UNet in its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from animate.errors import ModelError
+from animate.files import atomic, check_output, check_readable
+from animate.models.build import build
+from animate.models.components import Components, save_model
+from animate.models.controlnext import ControlNeXt
+from animate.models.variants import ModelVariant
+from animate.models.weights import apply_weights, read_weights
+
+_FORMAT, _VERSION = "cnx_delta", "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeltaReport:
+    """What is in a delta file."""
+
+    changed: int
+    """Tensors of the UNet that differ."""
+    tensors: int
+    """Tensors of the UNet in all."""
+    base: str
+    """Name of the variant that it was made against."""
+
+
+def save_delta(
+    base: Components, tuned: Components, path: Path, *, overwrite: bool = False
+) -> DeltaReport:
+    """Write what `tuned` has that `base` has not, in float16.
+
+    Raises `ModelError` when the two are of different architectures, or the file cannot be written.
+    """
+    check_output(path, overwrite=overwrite, what="delta file", error=ModelError)
+    old, new = base.unet.state_dict(), tuned.unet.state_dict()
+    _check_same(_shapes(old), _shapes(new), "the base", "the tuned model")
+    tensors: dict[str, Tensor] = {}
+    for name, value in new.items():
+        if not torch.equal(value, old[name]):
+            tensors[f"unet.{name}"] = (value.float() - old[name].float()).half()
+    changed = len(tensors)
+    for name, value in tuned.controlnext.state_dict().items():
+        tensors[f"controlnext.{name}"] = value.half().contiguous()
+    metadata = {
+        _FORMAT: _VERSION,
+        "base": base.variant.name,
+        "shapes": json.dumps(_shapes(new)),
+        "variant": json.dumps(_constants(tuned.variant)),
+    }
+    with atomic(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
+        partial.chmod(0o644)
+    return DeltaReport(changed=changed, tensors=len(new), base=base.variant.name)
+
+
+def apply_delta(
+    path: Path, base: Components, folder: Path, *, overwrite: bool = False
+) -> ModelVariant:
+    """Write `base` with a delta as a new model folder; returns its variant.
+
+    Raises `ModelError` when the file is none, or was made for another architecture, naming the
+    first tensors that differ.
+    """
+    metadata = _metadata(path)
+    shapes = {name: list(shape) for name, shape in json.loads(metadata["shapes"]).items()}
+    weights = base.unet.state_dict()
+    _check_same(shapes, _shapes(weights), f"delta {path}", f"base {base.variant.name}")
+    control: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for name, value in read_weights(path).items():
+            network, _, rest = name.partition(".")
+            if network == "unet":
+                own = weights[rest]
+                own.copy_((own.float() + value.float()).to(own.dtype))
+            else:
+                control[rest] = value
+    constants = json.loads(metadata["variant"])
+    fields = {**base.variant.to_dict(), **constants}
+    variant = replace(build(ModelVariant, fields, f"delta {path}"), sources={}, digests={})
+    controlnext = ControlNeXt(variant.controlnext)
+    apply_weights(controlnext, control, path)
+    networks: dict[str, nn.Module] = {
+        "unet": base.unet,
+        "vae": base.vae,
+        "image_encoder": base.image_encoder,
+        "controlnext": controlnext,
+    }
+    return save_model(folder, variant, networks, overwrite=overwrite)
+
+
+def _constants(variant: ModelVariant) -> dict[str, Any]:
+    """What goes with the tuned weights; the scheduler, licences and files are the base's."""
+    names = ("name", "summary", "sizes", "sampling", "micro_conditions", "injection", "controlnext",
+             "pose_style")  # fmt: skip
+    return {name: value for name, value in variant.to_dict().items() if name in names}
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    place = check_readable(path, "delta file", ModelError)
+    try:
+        with safe_open(place, "pt") as opened:
+            metadata: dict[str, str] = dict(opened.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as reason:
+        raise ModelError(f"delta file {path} is damaged or none at all ({reason})") from reason
+    if metadata.get(_FORMAT) != _VERSION:
+        raise ModelError(
+            f"{path} is no delta file of this version; `cnx train delta` writes one, and weights "
+            "of other kinds belong into a model folder"
+        )
+    return metadata
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    return {name: list(value.shape) for name, value in weights.items()}
+
+
+def _check_same(
+    first: Mapping[str, list[int]], second: Mapping[str, list[int]], one: str, other: str
+) -> None:
+    names = sorted({*first, *second})
+    wrong = [name for name in names if first.get(name) != second.get(name)]
+    if wrong:
+        shown = "; ".join(
+            f"{name} is {_shape(first.get(name))} and {_shape(second.get(name))}"
+            for name in wrong[:3]
+        )
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ModelError(
+            f"{one} and {other} are of different architectures: {shown}{more}. Choose a base of "
+            "the same architecture"
+        )
+
+
+def _shape(sizes: list[int] | None) -> str:
+    return "not there" if sizes is None else "x".join(map(str, sizes)) or "a scalar"

@@ -34,6 +34,7 @@ from animate.media import (
 from animate.media.source import FrameSource
 from animate.memory import plan_clip_memory, wants_plan
 from animate.models.components import load_components
+from animate.models.lora import Weighed, check_adapters, merged, open_adapters
 from animate.models.pose_networks import estimator_options
 from animate.models.variants import Resolution, resolve
 from animate.options import AnimationRequest, AnimationResult, Precision
@@ -123,8 +124,12 @@ class Animator:
         settings = settle(request, self.engine.components.variant, seen)
         check_output(request.output, may_replace(request), codec=request.codec, size=settings.size)
         check_beside(request, may_replace(request), settings.size)
-        made = self._made_from(request, settings)
-        with working(request, made["digest"], self._conditions(request), progress) as work:
+        adapters = open_adapters(self.engine.components.unet, request.lora)
+        made = self._made_from(request, settings, adapters)
+        with (
+            working(request, made["digest"], self._conditions(request), progress) as work,
+            merged(self.engine.components.unet, adapters),
+        ):
             check_output(request.output, work.replaces, codec=request.codec)
             return self._worked(work, settings, picture, made, progress, clock)
 
@@ -185,8 +190,11 @@ class Animator:
         Raises TemporalError when nothing fits.
         """
         device = self.engine.device
+        engine = self.engine
+        if request.lora:  # other weights: workers that have this model must take it up anew
+            engine = replace(engine, components=replace(engine.components))
         if not wants_plan(request.runtime) and device.type != "cuda":
-            return self.engine
+            return engine
         plan = plan_clip_memory(
             self.engine.components.variant,
             settings,
@@ -197,7 +205,7 @@ class Animator:
         )
         for line in plan.lines():
             progress.note(f"  {line}")
-        return replace(self.engine, plan=plan)
+        return replace(engine, plan=plan)
 
     def _skeletons(
         self,
@@ -249,11 +257,15 @@ class Animator:
             self._estimators[key] = load_estimator(request.estimator, **options)
         return self._estimators[key]
 
-    def _made_from(self, request: AnimationRequest, settings: ClipSettings) -> dict[str, Any]:
+    def _made_from(
+        self, request: AnimationRequest, settings: ClipSettings, adapters: tuple[Weighed, ...]
+    ) -> dict[str, Any]:
         """What the sidecar holds of all that decides the pictures, with a digest of it."""
         parts = self.engine.components
         weights = dict(parts.digests)
         inputs = input_digests(request)
+        for number, one in enumerate(adapters):
+            inputs[f"lora {number}"] = one.adapter.sha256
         return {
             "request": request,
             "settings": settings,
@@ -270,6 +282,7 @@ class Animator:
                 "why": self.reason,
                 "licence": parts.variant.licence,
                 "weights_sha256": weights,
+                "lora": [one.record() for one in adapters],
             },
             "inputs": inputs,
         }
@@ -306,6 +319,7 @@ def check_request(request: AnimationRequest) -> None:
     check_driving(request.driving)
     if request.poses is not None and not request.poses.is_dir():
         check_readable(request.poses, "pose file", MediaError)
+    check_adapters(request.lora)
     replaces = may_replace(request)
     check_output(request.output, replaces, codec=request.codec)
     check_beside(request, replaces)

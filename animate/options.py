@@ -24,6 +24,7 @@ from animate.values import (
     FrameNumber,
     Guidance,
     Interval,
+    Lora,
     Size,
     parse_bytes,
     parse_rate,
@@ -157,6 +158,12 @@ class AnimationRequest:
         None, "clip to write; its suffix decides the kind", parse=Path, metavar="CLIP"
     )
     model: str = option("auto", "model variant or folder", metavar="NAME|FOLDER")
+    lora: tuple[Lora, ...] = option(
+        (),
+        "adapters for the UNet, and their weight (default 1); may be given several times",
+        parse=Lora.parse_all,
+        metavar="FILE[:WEIGHT]",
+    )
     size: Size | None = option(None, "size of the clip", parse=Size.parse, metavar="WxH")
     fit: Fit = option("crop", "how a reference of another shape is brought to that size")
     stride: int = option(1, "take every N-th frame of the driving video", least=1, metavar="N")
@@ -234,11 +241,14 @@ class AnimationRequest:
     def digest(self, **resolved: Any) -> str:
         """SHA-256 over everything that decides the pictures, and the resolved values given.
 
-        Paths, `overwrite` and runtime options do not count; pass digests of the inputs.
+        Paths, `overwrite` and runtime options do not count; pass digests of the inputs, which
+        those of adapters are among.
         """
         files = ("reference", "driving", "output", "poses", "overwrite", "audio")
         ignored = (*files, "side_by_side", "contact_sheet", "codec", "quality", "runtime")
-        counted = {k: v for k, v in self.settings().items() if k not in ignored}
+        counted = {k: v for k, v in self.settings().items() if k not in (*ignored, "lora")}
+        if self.lora:
+            counted["lora"] = [one.weight for one in self.lora]
         text = json.dumps({**counted, **plain(resolved)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

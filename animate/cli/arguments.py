@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from animate.errors import RequestError
 from animate.options import build
@@ -96,8 +96,9 @@ def add_options(
             action: Any = argparse.BooleanOptionalAction if item.default else "store_true"
             group.add_argument(flag, action=action, default=argparse.SUPPRESS, help=text)
             continue
+        several = {"action": "extend"} if get_origin(hints[item.name]) is tuple else {}
         choices = [v for v in _leaves(hints[item.name]) if isinstance(v, str)]
-        if item.default not in (None, MISSING):
+        if item.default not in (None, (), MISSING):
             text += f" (default: {item.default})"
         group.add_argument(
             flag,
@@ -108,6 +109,7 @@ def add_options(
             required=item.name in required,
             default=argparse.SUPPRESS,
             help=text,
+            **several,
         )
 
 

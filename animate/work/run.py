@@ -115,6 +115,7 @@ def stored_request(request: AnimationRequest) -> dict[str, Any]:
         home = values[group] if group else values
         if home[name] is not None and Path(home[name]) != NO_CACHE:
             home[name] = str(Path(home[name]).absolute())
+    values["lora"] = [[str(one.path.absolute()), one.weight] for one in request.lora]
     if Path(request.model).exists():
         values["model"] = str(Path(request.model).absolute())
     return values

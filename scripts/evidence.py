@@ -1,0 +1,143 @@
+"""Measure the paper's tables and figures and write docs/evidence.md with its plots and figures.
+
+    python scripts/evidence.py                     # everything
+    python scripts/evidence.py --only counts,times
+    python scripts/evidence.py --quick             # toy sizes, to out/evidence: tries the script
+
+Parts: counts (parameters), times (of a step at full size), convergence (training runs), formulas
+(of cross normalisation). A part that is not asked for keeps its figures from the last time.
+Training runs are kept in --folder one by one, so what was stopped goes on where it was. Full size
+needs 10 GiB of memory for the times and about half an hour of one core for the training runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and not its parent
+    sys.path.insert(0, str(ROOT))
+
+PARTS = ("counts", "times", "convergence", "formulas")
+FIGURES, PAGE = "evidence.json", "evidence.md"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    from animate.errors import UserError
+
+    try:
+        unknown = [name for name in options.only if name not in PARTS]
+        if unknown:
+            raise UserError(f"no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
+        output = options.output or (ROOT / ("out/evidence" if options.quick else "docs"))
+        page = run(options.only, options.quick, output, options.folder, options.seeds)
+    except UserError as reason:
+        print(reason, file=sys.stderr)
+        return 2
+    print(f"The page: {page}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = lambda text: [name.strip() for name in text.split(",")]  # noqa: E731
+    parser.add_argument(
+        "--only", type=names, default=list(PARTS), metavar="PART,...", help="measure these parts"
+    )
+    parser.add_argument("--quick", action="store_true", help="toy sizes; proves nothing")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default docs")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "runs" / "evidence", metavar="FOLDER",
+        help="where rendered clips and training runs are kept (default runs/evidence)",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the training runs")
+    return parser
+
+
+def run(only: Sequence[str], quick: bool, output: Path, folder: Path, seeds: int) -> Path:
+    """Measure parts, add them to the figures of the last time, draw and write; the page's path.
+
+    Raises `UserError` for figures that cannot be read and where matplotlib is missing.
+    """
+    from animate.files import write_text
+    from scripts.paper.page import render
+    from scripts.paper.plots import draw_curves, draw_times
+
+    figures = _former(output / FIGURES, quick)
+    output.mkdir(parents=True, exist_ok=True)
+    for name, measure in _measures(quick, folder, seeds).items():
+        if name in only:
+            figures[name] = {**measure(), "made": _made()}
+            write_text(output / FIGURES, json.dumps(figures, indent=1) + "\n")
+    pictures = []
+    if "convergence" in figures:
+        pictures += draw_curves(figures["convergence"], output)
+    if "times" in figures:
+        pictures.append(draw_times(figures["times"], output))
+    write_text(output / PAGE, render(figures, pictures))
+    return output / PAGE
+
+
+def _measures(quick: bool, folder: Path, seeds: int) -> dict[str, Callable[[], dict[str, Any]]]:
+    from scripts.benchmarks import control_overhead
+    from scripts.paper import convergence, counts, formulas, step_times
+    from scripts.paper.laboratory import QUICK, Setting
+
+    setting = QUICK if quick else Setting()
+    return {
+        "counts": counts.measure,
+        "times": lambda: {
+            **step_times.measure(quick=quick),
+            "overhead": [asdict(row) for row in control_overhead.run(toy=quick)],
+        },
+        "convergence": lambda: convergence.measure(setting, folder, range(seeds)),
+        "formulas": lambda: formulas.measure(
+            frames=1 if quick else 4, characters=1 if quick else 4
+        ),
+    }
+
+
+def _former(file: Path, quick: bool) -> dict[str, Any]:
+    """The figures of the last time. Raises `UserError` when the file is damaged or of the other
+    kind (toy or full size)."""
+    from animate.errors import UserError
+
+    if not file.exists():
+        return {"quick": quick}
+    try:
+        figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as reason:
+        raise UserError(f"{file} is no JSON ({reason}); remove it to measure anew") from reason
+    if figures.get("quick") != quick:
+        kind = "full" if quick else "toy"
+        raise UserError(f"{file} holds figures of {kind} size; choose another --output")
+    return figures
+
+
+def _made() -> dict[str, Any]:
+    import torch
+
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,179 @@
+"""Ways of control trained against each other: validation losses over steps, for several seeds.
+
+A base is trained without poses once; every run starts from it (or from nothing, where its name
+says so), and is one JSON file when it is done, so what was measured is not measured again.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from animate.files import write_text
+from animate.training.checkpoints import load_checkpoint, save_checkpoint
+from scripts.paper.laboratory import SHRINK, Laboratory, Setting
+from scripts.paper.methods import (
+    AdapterStage,
+    Condition,
+    Learned,
+    Method,
+    MultiStage,
+    NoControl,
+    SingleStage,
+    copied,
+    trained_of_base,
+)
+from scripts.paper.normalise import Formula
+
+_CONDITION_CHANNELS = (16, 32, 96)
+"""Of ControlNet's control encoder: two halvings, to these latents' size."""
+_BASE_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way of control and what of the base is trained with it."""
+
+    stage: str
+    """"single" (ControlNeXt), "multi" (ControlNet), "adapter" (T2I-Adapter), "none"."""
+    learned: Learned
+    formula: Formula = "code"
+    """How a single stage is brought to the UNet's features."""
+    weight: float = 0.2
+    """Of a single stage's features; 0.2 is the published one."""
+    scratch: bool = False
+    """Whether there is no base: everything starts from nothing."""
+
+    def build(self, setting: Setting, unet: Any) -> Method:
+        """The networks, from torch's current random state."""
+        if self.stage == "single":
+            config = setting.networks().controlnext
+            return SingleStage(config, self.formula, self.weight)
+        if self.stage == "multi":
+            return MultiStage(unet, _CONDITION_CHANNELS)
+        if self.stage == "adapter":
+            return AdapterStage(unet, SHRINK)
+        return NoControl()
+
+
+WAYS: dict[str, Way] = {
+    "cross normalisation, -S": Way(stage="single", learned="selective"),
+    "zero convolution, -S": Way(stage="single", learned="selective", formula="zero"),
+    "cross normalisation, -F": Way(stage="single", learned="full"),
+    "ControlNet, base frozen": Way(stage="multi", learned="none"),
+    "zero convolution, -F": Way(stage="single", learned="full", formula="zero"),
+    "equation 10, -S": Way(stage="single", learned="selective", formula="paper"),
+    "plain addition, -S": Way(stage="single", learned="selective", formula="plain"),
+    "T2I-Adapter, base frozen": Way(stage="adapter", learned="none"),
+    "no control, -F": Way(stage="none", learned="full"),
+    "from nothing: cross normalisation": Way(stage="single", learned="full", scratch=True),
+    "from nothing: zero convolution": Way(
+        stage="single", learned="full", formula="zero", scratch=True
+    ),
+    "from nothing: ControlNet": Way(stage="multi", learned="full", scratch=True),
+}
+
+
+def measure(
+    setting: Setting, folder: Path, seeds: Sequence[int], say: Any = print, **choice: Any
+) -> dict[str, Any]:
+    """Run what is missing in `folder` and return all records of this setting.
+
+    `choice` may hold `ways`, names of `WAYS`.
+    """
+    torch.set_num_threads(1)
+    names = choice.get("ways") or list(WAYS)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {(seed, name): _record(folder, setting, name, seed) for seed in seeds for name in names}
+    laboratory: Laboratory | None = None
+    for (seed, name), file in files.items():
+        if not file.exists():
+            laboratory = laboratory or Laboratory(setting, folder / "clips")
+            record = run(laboratory, folder, WAYS[name], name, seed)
+            write_text(file, json.dumps(record) + "\n")
+            say(f"{name}, seed {seed}: {record['losses'][-1]} ({record['seconds']} s)")
+    records = [json.loads(file.read_text()) for file in files.values()]
+    return {"setting": asdict(setting), "seeds": list(seeds), "runs": records}
+
+
+def run(laboratory: Laboratory, folder: Path, way: Way, name: str, seed: int) -> dict[str, Any]:
+    """One run's record: losses (one for each noise level) after the steps of `measured_at`."""
+    setting = laboratory.setting
+    if way.scratch:
+        base = laboratory.make_base(100 + seed)
+    else:
+        base = copy.deepcopy(trained_base(laboratory, folder))
+    torch.manual_seed(seed)
+    method = way.build(setting, base["unet"])
+    groups = list(_groups(setting, base, way, method))
+    losses, last = [], min(setting.steps, max(setting.measured_at))
+    mismatched: list[float] = []
+
+    def after(step: int, condition: Condition) -> None:
+        if step in setting.measured_at:
+            losses.append(laboratory.validate(base, condition))
+        if step == last:
+            mismatched.extend(laboratory.validate(base, condition, others=True))
+
+    began = time.process_time()
+    laboratory.train(base, method, groups, seed=seed, steps=last, after=after)
+    return {
+        "name": name,
+        "seed": seed,
+        "steps": [step for step in setting.measured_at if step <= last],
+        "losses": [[round(value, 5) for value in row] for row in losses],
+        "with_others_poses": [round(value, 5) for value in mismatched],
+        "new_parameters": sum(p.numel() for p in method.parameters()),
+        "learned_parameters": sum(p.numel() for group in groups for p in group["params"]),
+        "seconds": round(time.process_time() - began, 1),
+    }
+
+
+def _groups(
+    setting: Setting, base: nn.ModuleDict, way: Way, method: Method
+) -> Iterator[dict[str, Any]]:
+    """Parameter groups: what is new learns ten times as fast as what came from the base."""
+    if way.scratch:
+        everything = [*base.parameters(), *method.parameters()]
+        yield {"params": everything, "lr": setting.scratch_rate}
+        return
+    kept = [*copied(method), *trained_of_base(base["unet"], way.learned)]
+    known = {id(parameter) for parameter in kept}
+    new = [p for p in method.parameters() if id(p) not in known]
+    if kept:
+        yield {"params": kept, "lr": setting.kept_rate}
+    if new:
+        yield {"params": new, "lr": setting.new_rate}
+
+
+def trained_base(laboratory: Laboratory, folder: Path) -> nn.ModuleDict:
+    """The base that knows reference and time but no poses, trained once."""
+    setting = laboratory.setting
+    base = laboratory.make_base(_BASE_SEED)
+    digest = setting.base_digest()
+    file = folder / f"base-{digest}.pt"
+    state = load_checkpoint(file, digest)
+    if state is None:
+        groups = [{"params": list(base.parameters()), "lr": setting.base_rate}]
+        laboratory.train(
+            base, NoControl(), groups, seed=10_000, steps=setting.base_steps,
+            after=lambda step, condition: None, fall=True,
+        )  # fmt: skip
+        save_checkpoint(file, {"digest": digest, "networks": base.state_dict()})
+    else:
+        base.load_state_dict(state["networks"])
+    return base
+
+
+def _record(folder: Path, setting: Setting, name: str, seed: int) -> Path:
+    safe = re.sub("[^a-zA-Z0-9]+", "-", name)
+    return folder / f"{safe}.{seed}.{setting.digest(WAYS[name].scratch)}.json"

@@ -1,0 +1,190 @@
+"""docs/evidence.md from the figures alone: every number and verdict in it is read from the JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from scripts.paper.markdown import made, table
+from scripts.paper.page_training import convergence_section
+from scripts.paper.plots import TIMES
+from scripts.paper.summary import compare, curves
+
+
+def render(figures: dict[str, Any], pictures: Iterable[str]) -> str:
+    """The page for the parts that `figures` holds."""
+    drawn = set(pictures)
+    parts = [_head(figures)]
+    if "counts" in figures:
+        parts.append(_counts(figures["counts"]))
+    if "times" in figures:
+        parts.append(_times(figures["times"], TIMES in drawn))
+    if "convergence" in figures:
+        parts.append(convergence_section(figures["convergence"], drawn))
+    if "formulas" in figures:
+        parts.append(_formulas(figures["formulas"], figures.get("convergence")))
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(figures: dict[str, Any]) -> str:
+    return f"""# The paper's claims, measured
+
+What ControlNeXt (Peng et al., arXiv 2408.06070) says of its size, speed and training, held against
+what this repository measures. `python scripts/evidence.py` wrote this page and every number in it
+(all of them are in [evidence.json](evidence.json)); do not edit it by hand.
+{"**Toy sizes: a trial of the script, no evidence.**" if figures.get("quick") else ""}"""
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.2f}"
+
+
+def _counts(part: dict[str, Any]) -> str:
+    rows = []
+    for row in part["counts"]:
+        network = {"": "", "first": ", SVD v1's network", "later": ", today's network"}
+        published, base = row["published"], row["method"] == "base"
+        total = part["published_bases"][row["base"]] if base else published[0]
+        rows.append(
+            (
+                f"{row['base']}, {row['method']}{network[row['network']]}",
+                _millions(row["total"]), f"{total:,}",
+                "" if base else _millions(row["learned"]), "" if base else f"{published[1]:,}",
+            )
+        )  # fmt: skip
+    networks = part["control_networks"]
+    equal = [
+        row
+        for row in part["counts"]
+        if row["network"] != "later" and row["published"] is not None and _equal(row)
+    ]
+    compared = [r for r in part["counts"] if r["network"] != "later" and r["published"] is not None]
+    head = ("millions of parameters", "total", "paper", "learned", "paper")
+    return f"""## (a) Parameters
+
+{table(head, rows)}
+
+{len(equal)} of {len(compared)} lines of the paper's table come out to the million when the control
+network is the one that was published first, for SVD v1 ({_millions(networks["first"])} M: three
+blocks, 1,280 channels out); the paper cuts fractions off. The code published later for SD1.5, SDXL
+and SVD v2 has a smaller network ({_millions(networks["later"])} M: two blocks, 320 channels), so
+with it each total and each learned figure is
+{_millions(networks["first"] - networks["later"])} M lower than the paper says; this is the whole
+difference. The 1,528 M and 53 M of this project's `selective` training are the later network's.
+
+Counted as learned beside the control network: SD1.5 and SVD all attention output projections
+(`to_out`), SDXL those of the cross-attention alone (`attn2`), as the published training commands
+have it. diffusers has no ControlNet for SVD; `scripts/paper/baselines/controlnet.py` is the copy of
+its encoder that was counted. {made(part)}"""
+
+
+def _equal(row: dict[str, Any]) -> bool:
+    own = (row["total"] // 10**6, row["learned"] // 10**6)
+    return own == tuple(row["published"])
+
+
+def _times(part: dict[str, Any], drawn: bool) -> str:
+    rows = []
+    for row in part["rows"]:
+        size = f"{row['width']}x{row['height']}"
+        if row["base"] == "SVD":
+            size += f", {row['frames']} frames"
+        rows.append(
+            (
+                f"{row['base']} ({size}), {row['method']}",
+                f"{row['cpu']:.2f}", _grown(row, "cpu"), f"{row['wall']:.2f}", _grown(row, "wall"),
+            )
+        )  # fmt: skip
+    rows += [
+        (f"mean, {name}", "", f"{value:+.1f} %", "", f"(paper {published:+.1f} %)")
+        for (name, value), published in zip(
+            part["mean_percent"].items(), part["published_percent"].values(), strict=True
+        )
+    ]
+    text = f"""## (b) Time of a step
+
+Full size, random weights, {part["precision"]}, one conditional call of the UNet at a time, the
+three ways in turn in one process; medians of {part["repeats"]} rounds after one that is thrown
+away. The control network runs at every step. The machine had other work, so processor time is the
+figure to trust; wall time stands beside it.
+
+{table(("seconds", "processor", "more", "wall", "more"), rows)}
+"""
+    if drawn:
+        text += f"\n![Growth of the time of a step]({TIMES})\n"
+    if "overhead" in part:
+        text += "\n" + _overhead(part["overhead"])
+    return text + f"\n{made(part)}"
+
+
+def _grown(row: dict[str, Any], clock: str) -> str:
+    return "" if row["method"] == "base" else f"{row[clock + '_percent']:+.1f} %"
+
+
+def _overhead(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        (
+            row["name"],
+            f"{row['value']:.2f} {row['unit']}", f"{row['baseline']:.2f} {row['unit']}",
+            f"{100 * (row['ratio'] - 1):+.1f} %", row["note"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    counted = next(100 * (r["ratio"] - 1) for r in rows if r["name"].startswith("arithmetic"))
+    return f"""### As the product runs it
+
+Under guidance the UNet runs twice a step and the control network once, for the conditional half
+(`python scripts/benchmark.py control_overhead`). The paper says +4.9 % for SVD.
+
+{table(("", "with control", "bare", "more", "conditions"), lines)}
+
+Counted in arithmetic at the native size, control is {counted:+.1f} % of a guided step: no
+arrangement that computes the whole published network at every step does less. Overlapping windows
+lower the share, since a frame's control is computed once however many windows show it.
+"""
+
+
+def _formulas(part: dict[str, Any], convergence: dict[str, Any] | None) -> str:
+    rows = [
+        (
+            f"{row['formula']}, {row['network']} control network",
+            f"{row['deviation']:.3f}", f"{row['offset']:+.3f}",
+        )
+        for row in part["rows"]
+    ]  # fmt: skip
+    scaled = {(row["formula"], row["scale"]): row["deviation"] for row in part["scaled"]}
+    scales = sorted({scale for _, scale in scaled})
+    second = [
+        (formula, *(f"{scaled[formula, scale]:.3g}" for scale in scales))
+        for formula in dict.fromkeys(formula for formula, _ in scaled)
+    ]
+    text = f"""## (d) Two formulas of cross normalisation
+
+The paper's equation 10 is `(c - mean_x) / sqrt(var_x + eps)` times a learned scale: control `c`
+standardised by the statistics of the main branch `x` alone. The published code is
+`(c - mean_c) * std_x / std_c + mean_x`: standardised by its own, then given those of the main
+branch. On features of the bundled model ({part["characters"]} characters, {part["frames"]} frames,
+noise levels from 0.7 to 15; UNet {part["digest"]}) what is added has, relative to the main branch's
+deviation:
+
+{table(("", "deviation", "offset of the mean"), rows)}
+
+The code's result does not depend on the size of the control features; equation 10's is proportional
+to it, and it divides where it would have to multiply to match the main branch (features twice as
+large get control half as large). Deviation of what is added when the trained control features are
+multiplied:
+
+{table(("times", *(f"{scale:g}" for scale in scales)), second)}
+
+So weights trained with one formula cannot be used with the other: putting equation 10 into the
+bundled model changes the UNet's output by {100 * part["output_change"]:.0f} % of its norm."""
+    if convergence is not None:
+        measured = curves(convergence)
+        names = ("cross normalisation, -S", "equation 10, -S")
+        if all(name in measured for name in names):
+            pair = compare(*(measured[name] for name in names))
+            text += (
+                f" Trained from the same base (part c), {pair.verdict} "
+                f"(published code minus equation 10: {pair.difference:+.4f} ± {pair.spread:.4f})."
+            )
+    return text + f" {made(part)}"

@@ -1,0 +1,178 @@
+"""The page's part on training: curves, the comparison of ways, and what of the claims holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from scripts.paper.markdown import made, table
+from scripts.paper.plots import PANELS
+from scripts.paper.summary import Comparison, Curve, compare, curves
+
+PAIRS: tuple[tuple[str, str, str], ...] = (
+    (
+        "Cross normalisation against zero convolution, -S",
+        "cross normalisation, -S",
+        "zero convolution, -S",
+    ),
+    (
+        "Cross normalisation against zero convolution, -F",
+        "cross normalisation, -F",
+        "zero convolution, -F",
+    ),
+    (
+        "Cross normalisation against zero convolution, from nothing",
+        "from nothing: cross normalisation",
+        "from nothing: zero convolution",
+    ),
+    (
+        "One stage (-S) against ControlNet's copy",
+        "cross normalisation, -S",
+        "ControlNet, base frozen",
+    ),
+    (
+        "One stage (-F) against ControlNet's copy",
+        "cross normalisation, -F",
+        "ControlNet, base frozen",
+    ),
+    (
+        "One stage against ControlNet's copy, from nothing",
+        "from nothing: cross normalisation",
+        "from nothing: ControlNet",
+    ),
+    (
+        "One stage (-S) against T2I-Adapter",
+        "cross normalisation, -S",
+        "T2I-Adapter, base frozen",
+    ),
+    ("-F against -S", "cross normalisation, -F", "cross normalisation, -S"),
+    ("Control against none, -F", "cross normalisation, -F", "no control, -F"),
+    (
+        "Published code against equation 10, -S",
+        "cross normalisation, -S",
+        "equation 10, -S",
+    ),
+    (
+        "Published code against plain addition, -S",
+        "cross normalisation, -S",
+        "plain addition, -S",
+    ),
+)
+"""Heading, first and second way of what is compared."""
+
+
+def convergence_section(part: dict[str, Any], drawn: set[str]) -> str:
+    """The whole part; `drawn` are the pictures that there are."""
+    setting, measured = part["setting"], curves(part)
+    blocks = [_method(setting, part["seeds"])]
+    for file, (title, _) in PANELS.items():
+        if file in drawn:
+            blocks.append(f"![{title}]({file})")
+    blocks.append(_table_of_ways(measured))
+    found = [
+        (title, compare(measured[first], measured[second]))
+        for title, first, second in PAIRS
+        if first in measured and second in measured
+    ]
+    blocks.append(_table_of_pairs(found))
+    blocks.append(_verdict(dict(found)))
+    blocks.append(made(part))
+    return "\n\n".join(blocks)
+
+
+def _method(setting: dict[str, Any], seeds: Sequence[int]) -> str:
+    width, height = setting["size"]
+    return f"""## (c) Training
+
+A toy of the real architecture ({width}x{height} pixels, UNet channels
+{", ".join(map(str, setting["channels"]))}, {setting["latents"]}-channel latents in closed form) on
+procedural characters: {setting["clips"]} to train on, {setting["held_out"]} that no run sees to
+validate on. A base is trained for {setting["base_steps"]} steps to continue a reference *without*
+poses. Every way of control then starts from it and trains {setting["steps"]} steps of
+{setting["batch"]} clips of {setting["frames"]} frames: weights that come from the base at a rate of
+{setting["kept_rate"]:g}, new ones at {setting["new_rate"]:g} (the published ratio of ten). Runs
+"from nothing" train everything at {setting["scratch_rate"]:g}. Seeds
+{", ".join(map(str, seeds))}: each decides the new weights, the clips and the noise, which all ways
+share step by step; the base is one. The loss is the training objective's, with exact poses and
+fixed noise, the mean over the noise levels
+{", ".join(f"{sigma:g}" for sigma in setting["sigmas"])}; curves are means over seeds, bands one
+standard deviation. bfloat16 autocast."""
+
+
+def _table_of_ways(measured: dict[str, Curve]) -> str:
+    rows = []
+    for curve in measured.values():
+        middle = len(curve.steps) // 2
+        rows.append(
+            (
+                curve.name,
+                f"{curve.new_parameters / 1e3:,.0f} k", f"{curve.learned_parameters / 1e3:,.0f} k",
+                f"{curve.mean[0]:.3f}", f"{curve.mean[middle]:.3f}",
+                f"{curve.mean[-1]:.4f} ± {curve.spread[-1]:.4f}", f"{curve.follows:+.4f}",
+                f"{curve.seconds:.0f} s",
+            )
+        )  # fmt: skip
+    one = next(iter(measured.values()))
+    head = (
+        "", "new weights", "learned", "loss at 0", f"at {one.steps[len(one.steps) // 2]}",
+        f"at {one.steps[-1]}", "with another's poses", "processor time",
+    )  # fmt: skip
+    return (
+        table(head, rows) + '\n\n"With another\'s poses": how much the last loss rises when every '
+        "character is given the poses of another; 0 means that poses are ignored."
+    )
+
+
+def _table_of_pairs(found: Sequence[tuple[str, Comparison]]) -> str:
+    rows = [
+        (
+            title,
+            f"{pair.difference:+.4f} ± {pair.spread:.4f}", f"{pair.wins} of {pair.seeds}",
+            "never" if pair.reached is None else f"{pair.reached:g}",
+            pair.verdict,
+        )
+        for title, pair in found
+    ]  # fmt: skip
+    head = ("first against second", "difference at the end", "seeds won",
+            "first reaches the second's end at", "so")  # fmt: skip
+    return (
+        table(head, rows)
+        + '\n\nBelow 0 the first is better. "No clear difference": the '
+        + ("seeds disagree, or the difference is within its own standard deviation.")
+    )
+
+
+def _verdict(found: dict[str, Comparison]) -> str:
+    lines = ["### Do the claims hold here?", ""]
+    claims = (
+        (PAIRS[0][0], "Cross normalisation trains faster than zero convolution (fine-tuning, -S)"),
+        (PAIRS[1][0], "Cross normalisation trains faster than zero convolution (fine-tuning, -F)"),
+        (PAIRS[2][0], "Cross normalisation trains faster than zero convolution (from nothing)"),
+        (PAIRS[3][0], "One light stage with -S does as well as ControlNet's copy"),
+        (PAIRS[4][0], "One light stage with -F does as well as ControlNet's copy"),
+        (PAIRS[5][0], "One light stage does as well as ControlNet's copy (from nothing)"),
+    )
+    for key, claim in claims:
+        if key in found:
+            equal_is_enough = "as well as" in claim
+            lines.append(f"- {claim}: **{holds(found[key], equal_is_enough)}**.")
+    return "\n".join([
+        *lines,
+        "",
+        "What this cannot say: the paper fine-tunes networks hundreds of times this size, with a "
+        "strong base, for thousands of steps. A toy shows the direction of an effect, if it is "
+        "there at this size, and not its size at theirs.",
+    ])  # fmt: skip
+
+
+def holds(pair: Comparison, equal_is_enough: bool) -> str:
+    """Whether the claim that the first is better (or as good) holds, in words."""
+    if pair.clear and pair.difference < 0:
+        return f"holds ({pair.difference:+.4f})"
+    if not pair.clear:
+        return (
+            f"holds within the spread ({pair.difference:+.4f} ± {pair.spread:.4f})"
+            if equal_is_enough
+            else f"not shown ({pair.difference:+.4f} ± {pair.spread:.4f})"
+        )
+    return f"does not hold ({pair.difference:+.4f})"

@@ -1,0 +1,120 @@
+"""From the records of training runs to figures: means, spreads over seeds, who ends lower."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One way of control over all its seeds."""
+
+    name: str
+    steps: tuple[int, ...]
+    losses: NDArray[np.float64]
+    """(seeds, steps): validation loss, the mean over the noise levels."""
+    others: NDArray[np.float64]
+    """(seeds,): the loss at the end when every character is given another one's poses."""
+    new_parameters: int
+    learned_parameters: int
+    seconds: float
+    """Processor time of a run, mean."""
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(steps,)."""
+        return np.asarray(self.losses.mean(0))
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """(steps,) standard deviation over seeds (unbiased; 0 for one seed)."""
+        if len(self.losses) < 2:
+            return np.zeros(self.losses.shape[1])
+        return np.asarray(self.losses.std(0, ddof=1))
+
+    @property
+    def follows(self) -> float:
+        """How much the loss rises with somebody else's poses: 0 means that poses are ignored."""
+        return float((self.others - self.losses[:, -1]).mean())
+
+
+def curves(convergence: dict[str, Any]) -> dict[str, Curve]:
+    """Curves by name, in the order of the records."""
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for run in convergence["runs"]:
+        grouped.setdefault(run["name"], []).append(run)
+    return {
+        name: Curve(
+            name=name,
+            steps=tuple(runs[0]["steps"]),
+            losses=np.array([np.mean(run["losses"], 1) for run in runs]),
+            others=np.array([np.mean(run["with_others_poses"]) for run in runs]),
+            new_parameters=runs[0]["new_parameters"],
+            learned_parameters=runs[0]["learned_parameters"],
+            seconds=float(np.mean([run["seconds"] for run in runs])),
+        )
+        for name, runs in grouped.items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One way against another, seed by seed: both saw the same clips and noise."""
+
+    first: str
+    second: str
+    difference: float
+    """Mean of first minus second at the end; below 0 the first is better."""
+    spread: float
+    """Standard deviation of that difference over seeds."""
+    wins: int
+    """Seeds in which the first ends lower."""
+    seeds: int
+    ahead_at: tuple[int, ...]
+    """Measured steps at which the first's mean is lower."""
+    reached: float | None
+    """Step at which the first's mean reaches where the second ends; None: never."""
+
+    @property
+    def clear(self) -> bool:
+        """All seeds agree, and the mean difference is more than its spread."""
+        return self.wins in (0, self.seeds) and abs(self.difference) > self.spread
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if not self.clear:
+            return "no clear difference"
+        return f"{self.first if self.difference < 0 else self.second} ends lower"
+
+
+def compare(first: Curve, second: Curve) -> Comparison:
+    """The first against the second."""
+    gaps = first.losses[:, -1] - second.losses[:, -1]
+    steps = zip(first.steps, first.mean < second.mean, strict=True)
+    return Comparison(
+        first=first.name,
+        second=second.name,
+        difference=float(gaps.mean()),
+        spread=float(gaps.std(ddof=1)) if len(gaps) > 1 else 0.0,
+        wins=int((gaps < 0).sum()),
+        seeds=len(gaps),
+        ahead_at=tuple(step for step, ahead in steps if ahead),
+        reached=_reached(first, float(second.mean[-1])),
+    )
+
+
+def _reached(curve: Curve, level: float) -> float | None:
+    """The step at which a mean curve first falls to a level, between its measured steps."""
+    for place, value in enumerate(curve.mean):
+        if value <= level:
+            if place == 0:
+                return float(curve.steps[0])
+            before, step = curve.mean[place - 1], curve.steps[place - 1]
+            share = (before - level) / (before - value)
+            return round(float(step + share * (curve.steps[place] - step)), 1)
+    return None

@@ -193,6 +193,8 @@ class Animator:
         engine = self.engine
         if request.lora:  # other weights: workers that have this model must take it up anew
             engine = replace(engine, components=replace(engine.components))
+        if request.runtime.compile:
+            engine = replace(engine, compiler="inductor")
         if not wants_plan(request.runtime) and device.type != "cuda":
             return engine
         plan = plan_clip_memory(

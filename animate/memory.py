@@ -11,7 +11,7 @@ import torch
 from animate.models.components import Components
 from animate.models.variants import ModelVariant
 from animate.options import Precision, RuntimeOptions
-from animate.settings import ClipSettings
+from animate.settings import ClipSettings, plan_clip
 from temporal.memory import MemoryPlan, MemoryRequest, plan_memory
 
 _CLIP_COPIES = 4  # latents, noise prediction, fused prediction and one to step into
@@ -49,7 +49,8 @@ def plan_clip_memory(
             vae_weights=vae[1],
             size=settings.size,
             window=min(settings.window, frames),
-            windows=1,
+            # On a CPU more windows at once only leave its caches.
+            windows=windows_of_a_step(settings, frames) if device.type == "cuda" else 1,
             guided=settings.guidance != (1.0, 1.0),
             decode_group=settings.decode_chunk,
             budget=budget or runtime.memory or device_memory(device),
@@ -59,6 +60,12 @@ def plan_clip_memory(
             offload=runtime.offload,
         )
     )
+
+
+def windows_of_a_step(settings: ClipSettings, frames: int) -> int:
+    """Windows that could go through the UNet together: the fewest that a step of a clip has."""
+    plan = plan_clip(settings, frames=frames, steps=settings.steps)
+    return min(len(plan.at(step)) for step in range(settings.steps))
 
 
 def automatic_precision(device: torch.device) -> Any:

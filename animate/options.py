@@ -113,6 +113,7 @@ class RuntimeOptions:
     threads: int | None = option(
         None, "CPU threads; fewer than all where others share the machine", least=1, most=1024
     )
+    compile: bool = option(False, "compile the UNet with torch first, which takes minutes")
     decode_chunk: int | None = option(None, "frames decoded together", least=1, most=256)
     estimator_folder: Path | None = option(
         None, "folder with the files of a pose estimator", parse=Path, metavar="FOLDER"

@@ -26,17 +26,16 @@ from animate.sampling.network import ControlEncoder, GuidedUNet
 from animate.sampling.schedules import call_sigmas, make_scheduler
 from animate.sampling.sharing import ClipWork, WindowExecutor
 from animate.sampling.shortcuts import cached_features
-from animate.settings import ClipSettings
+from animate.settings import ClipSettings, plan_clip
 from animate.work.keeper import Keeper, KeepsNothing
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
 from temporal.memory import MemoryPlan, apply_plan, smaller
 from temporal.noise import frame_noise
 from temporal.offload import Offload, offloaded
-from temporal.published import PUBLISHED, published_plan
-from temporal.speed import channels_last, convolutions_in_2d
+from temporal.speed import channels_last, compiled, convolutions_in_2d
 from temporal.vae import DecodeOptions, decode_frames
-from temporal.windows import WindowPlan, plan_windows
+from temporal.windows import WindowPlan
 
 # The reference's noise is that of a frame which no clip reaches.
 _REFERENCE_FRAME = 2**31
@@ -53,12 +52,14 @@ class Engine:
         device: where they compute.
         plan: how to keep within an amount of memory; None runs everything whole.
         executor: who computes the windows of a step; None: this process, on `device`.
+        compiler: backend of `torch.compile` for the UNet; None runs it as it is.
     """
 
     components: Components
     device: torch.device
     plan: MemoryPlan | None = None
     executor: WindowExecutor | None = None
+    compiler: str | None = None
 
     @property
     def offload(self) -> Offload:
@@ -187,6 +188,7 @@ def sample(
             device=device,
         ),
         memory=engine.plan,
+        compiler=engine.compiler,
     )
     start = keeper.state(scheduler)
     if start is None:
@@ -244,7 +246,12 @@ def computed(
     with prepared(engine, work.settings, work.plan, work.conditioning) as predict:
         controlnext = engine.components.controlnext
         encoder = ControlEncoder(controlnext=controlnext, draw=work.control, device=engine.device)
-        yield {"predict": predict, "control": encoder, "on_window": on_window}
+        yield {
+            "predict": predict,
+            "control": encoder,
+            "on_window": on_window,
+            "batch": 1 if engine.plan is None else engine.plan.window_batch,
+        }
 
 
 def guided_levels(settings: ClipSettings) -> NoiseInterval | None:
@@ -272,6 +279,9 @@ def prepared(
             stack.enter_context(channels_last(parts.unet, parts.controlnext))
         weight = learned_weight(injection, parts.controlnext, settings.control_weight)
         port = stack.enter_context(inject(parts.unet, injection.place, weight))
+        if engine.compiler is not None:  # last: compiled code does not see what is hooked later
+            _check_compilable(engine, settings)
+            stack.enter_context(compiled(parts.unet, backend=engine.compiler))
         predict: Predict = GuidedUNet(
             unet=parts.unet,
             port=port,
@@ -285,13 +295,15 @@ def prepared(
         yield predict
 
 
-def plan_clip(settings: ClipSettings, *, frames: int, steps: int) -> WindowPlan:
-    """The windows of a clip, by the schedule that the settings name."""
-    schedule: Any = settings.schedule
-    shape: dict[str, Any] = {"window": settings.window, "overlap": settings.overlap, "steps": steps}
-    if schedule in PUBLISHED:
-        return published_plan(schedule, frames, **shape)
-    return plan_windows(frames, **shape, schedule=schedule, weights=settings.fusing)
+def _check_compilable(engine: Engine, settings: ClipSettings) -> None:
+    """Raises TemporalError for what takes the UNet apart while it runs."""
+    if settings.keep_features > 1:
+        raise TemporalError("--compile does not go with --keep-features; leave out one of them")
+    if engine.plan is not None and engine.plan.offload == "stream":
+        raise TemporalError(
+            "--compile does not go with weights that are streamed block by block; leave it out, or "
+            "allow more --memory"
+        )
 
 
 def draw_noise(engine: Engine, settings: ClipSettings, frames: int) -> Tensor:

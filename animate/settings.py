@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from animate.errors import RequestError
 from animate.geometry import native_size
 from animate.models.variants import ModelVariant
 from animate.options import AnimationRequest, Fusing, Levels, Noise, Schedule, Solver
 from animate.values import Guidance, Interval, Size
+from temporal.published import PUBLISHED, published_plan
+from temporal.windows import WindowPlan, plan_windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,3 +99,12 @@ def nearest_sizes(size: Size, multiple: int) -> list[Size]:
 
     able = [Size(w, h) for w in around(size.width) for h in around(size.height)]
     return sorted(able, key=distance)
+
+
+def plan_clip(settings: ClipSettings, *, frames: int, steps: int) -> WindowPlan:
+    """The windows of a clip, by the schedule that the settings name."""
+    schedule: Any = settings.schedule
+    shape: dict[str, Any] = {"window": settings.window, "overlap": settings.overlap, "steps": steps}
+    if schedule in PUBLISHED:
+        return published_plan(schedule, frames, **shape)
+    return plan_windows(frames, **shape, schedule=schedule, weights=settings.fusing)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
@@ -311,3 +313,20 @@ def test_threads_are_limited_and_recorded(animator: Animator, scene: dict[str, A
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_unet_is_compiled_when_asked_for(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+
+    @contextmanager
+    def noted(network: torch.nn.Module, *, backend: str) -> Iterator[None]:
+        compiled.append(backend)
+        yield
+
+    monkeypatch.setattr("animate.pipeline.compiled", noted)
+    run(animator, scene, max_frames=2, overwrite=True)
+    assert not compiled
+    run(animator, scene, max_frames=2, compile=True, overwrite=True)
+    assert compiled == ["inductor"]

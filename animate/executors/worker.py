@@ -25,7 +25,7 @@ def window_worker(
     parts: Components, work: ClipWork, device: torch.device
 ) -> Iterator[WindowPredict]:
     """A function that computes any window of the clip; it remembers nothing between calls."""
-    engine = Engine(components=parts, device=device, plan=work.memory)
+    engine = Engine(components=parts, device=device, plan=work.memory, compiler=work.compiler)
     work = _on(work, device)
     encoder = ControlEncoder(controlnext=parts.controlnext, draw=work.control, device=device)
     with prepared(engine, work.settings, work.plan, work.conditioning) as predict:

@@ -36,6 +36,7 @@ class ClipWork:
         timesteps: the scheduler's, one for each step.
         scales: guidance of each step, as `denoise` takes them.
         memory: how to keep within an amount of memory; None runs everything whole.
+        compiler: backend of `torch.compile` for the UNet; None runs it as it is.
     """
 
     settings: ClipSettings
@@ -45,6 +46,7 @@ class ClipWork:
     timesteps: Tensor
     scales: tuple[Tensor | None, ...]
     memory: MemoryPlan | None = None
+    compiler: str | None = None
 
 
 class WindowExecutor(Protocol):

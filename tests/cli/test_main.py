@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -154,3 +155,14 @@ def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("animate.cli.run.main", raising(RuntimeError("oops")))
     with pytest.raises(RuntimeError, match="oops"):
         main(["run", "--debug"])
+
+
+@pytest.mark.parametrize("own", ["ACTIVE", None])
+def test_waiting_threads_sleep_unless_told_otherwise(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    main(["models", "list"])
+    assert os.environ["OMP_WAIT_POLICY"] == (own or "PASSIVE")

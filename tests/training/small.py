@@ -36,8 +36,8 @@ class Heard(Quiet):
 
 def write_videos(folder: Path, cache: Path, names: tuple[str, ...], frames: int = 14) -> None:
     """Videos of the drawn figure, its poses already in the cache: no estimation."""
-    folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         video = write_video(folder / name, frames + number, size=SIZE, fps=Fraction(12))
         keep_poses(video, cache, frames + number)
 

@@ -97,7 +97,7 @@ def _train_until(config: TrainingConfig, step: int) -> None:
     from animate.training.autoencoder_trainer import fitted_encoder, train_autoencoder
 
     train_autoencoder(config)
-    with fast_on_cpu(vae), pytest.raises(Killed):
+    with pytest.raises(Killed):
         Killing(config, fitted_encoder(config).encode).run(Quiet())
 
 

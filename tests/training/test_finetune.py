@@ -251,6 +251,16 @@ def test_a_base_in_diffusers_layout_takes_a_variant_s_constants(place: Path) -> 
     load_components(load_variant(str(place / "layout-model")))
 
 
+@pytest.mark.parametrize("name", ["svd-v2-videos", "tiny-videos"])
+def test_the_shipped_recipes_fit_their_base(name: str) -> None:
+    config: Any = load_any_config(ROOT / "configs" / "train" / f"{name}.yaml")
+    variant = load_variant(config.base)
+    size = config.data.videos.size
+    assert size in variant.sizes
+    assert config.frames <= variant.sampling.window
+    assert config.train == "selective"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

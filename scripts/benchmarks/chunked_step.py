@@ -1,4 +1,8 @@
-"""Time of the full-size UNet in pieces against the same step whole, 8 frames of 320x192."""
+"""Time of the full-size UNet in pieces against the same step whole: 320x192, then 1024x576.
+
+The second is one guidance half of a 24-frame window in bfloat16, once each way: some minutes and
+12 GiB on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -12,39 +16,57 @@ from temporal.chunked import Chunks, chunked
 from temporal.constant_attention import constant_cross_attention
 from temporal.speed import convolutions_in_2d
 
-# As many pieces as the 24-frame window of 1024x576 is cut into with 4 frames and 2,048 pixels.
-CHUNKS = Chunks(frames=2, pixels=240, tokens=1024)
+LARGE = Chunks(frames=4, pixels=2048, tokens=16384)
+# As many pieces as the large picture is cut into.
+SMALL = Chunks(frames=2, pixels=240, tokens=1024)
+
+
+def run() -> list[Row]:
+    return [
+        *measure("8 frames of 320x192, float32", (320, 192), 8, torch.float32, SMALL, repeats=3),
+        *measure("24 frames of 1024x576, bfloat16", (1024, 576), 24, torch.bfloat16, LARGE),
+    ]
 
 
 @torch.no_grad()
-def run() -> list[Row]:
-    unet = filled(make_unet)
-    inputs = guided_inputs(frames=8, size=(320, 192), dtype=torch.float32, halves=1)
+def measure(
+    name: str,
+    size: tuple[int, int],
+    frames: int,
+    dtype: torch.dtype,
+    chunks: Chunks,
+    repeats: int = 1,
+) -> list[Row]:
+    """Time and difference of one call; `size` is (width, height) in pixels."""
+    unet = filled(make_unet, dtype)
+    inputs = guided_inputs(frames=frames, size=size, dtype=dtype, halves=1)
     results: dict[str, torch.Tensor] = {}
 
     def whole() -> None:
         results["whole"] = unet(**inputs)[0]
 
     def pieces() -> None:
-        with chunked(unet, CHUNKS):
+        with chunked(unet, chunks):
             results["pieces"] = unet(**inputs)[0]
 
     with ExitStack() as stack:
         stack.enter_context(constant_cross_attention(unet))
         stack.enter_context(convolutions_in_2d(unet))
-        seconds = interleaved({"whole": whole, "pieces": pieces}, repeats=3, warmup=1)
-    difference = (results["pieces"] - results["whole"]).abs().max()
+        seconds = interleaved(
+            {"whole": whole, "pieces": pieces}, repeats=repeats, warmup=int(repeats > 1)
+        )
+    difference = (results["pieces"] - results["whole"]).float().abs().max()
     return [
         Row(
-            name="step in pieces",
+            name=f"{name}: step in pieces",
             value=seconds["pieces"],
             unit="s",
             baseline=seconds["whole"],
-            note=str(CHUNKS),
+            note=str(chunks),
         ),
         Row(
-            name="difference",
-            value=float(difference / results["whole"].abs().max()),
+            name=f"{name}: difference",
+            value=float(difference / results["whole"].float().abs().max()),
             note="largest, over the largest value",
         ),
     ]

@@ -22,7 +22,7 @@ from temporal.weights import WEIGHTS
 from temporal.windows import SCHEDULES, WindowPlan
 
 FRAMES = 48
-CLIPS = 4
+CLIPS = 3
 
 
 def run(model: str = "tiny") -> list[Row]:

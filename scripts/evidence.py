@@ -4,10 +4,11 @@
     python scripts/evidence.py --only counts,times
     python scripts/evidence.py --quick             # toy sizes, to out/evidence: tries the script
 
-Parts: counts (parameters), times (of a step at full size), convergence (training runs), formulas
-(of cross normalisation). A part that is not asked for keeps its figures from the last time.
-Training runs are kept in --folder one by one, so what was stopped goes on where it was. Full size
-needs 10 GiB of memory for the times and about half an hour of one core for the training runs.
+Parts: counts (parameters), arithmetic and times (of a step at full size), convergence (training
+runs), formulas (of cross normalisation). A part that is not asked for keeps its figures from the
+last time. Timed models and training runs are kept in --folder one by one, so what was stopped goes
+on where it was. Full size needs 10 GiB of memory for the times, and of one quiet core about ten
+minutes for them and half an hour for the training runs.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and not its parent
     sys.path.insert(0, str(ROOT))
 
-PARTS = ("counts", "times", "convergence", "formulas")
+PARTS = ("counts", "arithmetic", "times", "convergence", "formulas")
 FIGURES, PAGE = "evidence.json", "evidence.md"
+Measure = Callable[[], dict[str, Any]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown:
             raise UserError(f"no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
         output = options.output or (ROOT / ("out/evidence" if options.quick else "docs"))
-        page = run(options.only, options.quick, output, options.folder, options.seeds)
+        page = run(options.only, options.quick, output, options.folder, _runner(options))
     except UserError as reason:
         print(reason, file=sys.stderr)
         return 2
@@ -63,10 +65,23 @@ def _parser() -> argparse.ArgumentParser:
         help="where rendered clips and training runs are kept (default runs/evidence)",
     )  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the training runs")
+    parser.add_argument(
+        "--no-train", action="store_true", help="use the training runs that are done, start none"
+    )
     return parser
 
 
-def run(only: Sequence[str], quick: bool, output: Path, folder: Path, seeds: int) -> Path:
+def _runner(options: argparse.Namespace) -> Measure:
+    """What does or collects the training runs."""
+    from scripts.paper import convergence
+    from scripts.paper.laboratory import QUICK, Setting
+
+    setting, train = QUICK if options.quick else Setting(), not options.no_train
+    seeds = range(options.seeds)
+    return lambda: convergence.measure(setting, options.folder, seeds, train=train, say=_say)
+
+
+def run(only: Sequence[str], quick: bool, output: Path, folder: Path, training: Measure) -> Path:
     """Measure parts, add them to the figures of the last time, draw and write; the page's path.
 
     Raises `UserError` for figures that cannot be read and where matplotlib is missing.
@@ -77,7 +92,7 @@ def run(only: Sequence[str], quick: bool, output: Path, folder: Path, seeds: int
 
     figures = _former(output / FIGURES, quick)
     output.mkdir(parents=True, exist_ok=True)
-    for name, measure in _measures(quick, folder, seeds).items():
+    for name, measure in _measures(quick, folder, training).items():
         if name in only:
             figures[name] = {**measure(), "made": _made()}
             write_text(output / FIGURES, json.dumps(figures, indent=1) + "\n")
@@ -90,23 +105,26 @@ def run(only: Sequence[str], quick: bool, output: Path, folder: Path, seeds: int
     return output / PAGE
 
 
-def _measures(quick: bool, folder: Path, seeds: int) -> dict[str, Callable[[], dict[str, Any]]]:
+def _measures(quick: bool, folder: Path, training: Measure) -> dict[str, Measure]:
     from scripts.benchmarks import control_overhead
-    from scripts.paper import convergence, counts, formulas, step_times
-    from scripts.paper.laboratory import QUICK, Setting
+    from scripts.paper import counts, formulas, step_times, steps
 
-    setting = QUICK if quick else Setting()
     return {
         "counts": counts.measure,
+        "arithmetic": lambda: steps.measure_arithmetic(toy=quick),
         "times": lambda: {
-            **step_times.measure(quick=quick),
+            **step_times.measure(folder, toy=quick, say=_say),
             "overhead": [asdict(row) for row in control_overhead.run(toy=quick)],
         },
-        "convergence": lambda: convergence.measure(setting, folder, range(seeds)),
+        "convergence": training,
         "formulas": lambda: formulas.measure(
             frames=1 if quick else 4, characters=1 if quick else 4
         ),
     }
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # hours may pass between two, and somebody may be following a file
 
 
 def _former(file: Path, quick: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from animate.errors import UserError
 from animate.files import write_text
 from animate.training.checkpoints import load_checkpoint, save_checkpoint
 from scripts.paper.laboratory import SHRINK, Laboratory, Setting
@@ -84,24 +85,29 @@ WAYS: dict[str, Way] = {
 
 
 def measure(
-    setting: Setting, folder: Path, seeds: Sequence[int], say: Any = print, **choice: Any
+    setting: Setting,
+    folder: Path,
+    seeds: Sequence[int],
+    *,
+    ways: Sequence[str] = tuple(WAYS),
+    train: bool = True,
+    say: Any = print,
 ) -> dict[str, Any]:
-    """Run what is missing in `folder` and return all records of this setting.
-
-    `choice` may hold `ways`, names of `WAYS`.
-    """
+    """Run what is missing in `folder` and return all records of this setting; without `train`,
+    those that are there, and `UserError` when there is none."""
     torch.set_num_threads(1)
-    names = choice.get("ways") or list(WAYS)
     folder.mkdir(parents=True, exist_ok=True)
-    files = {(seed, name): _record(folder, setting, name, seed) for seed in seeds for name in names}
+    files = {(seed, name): _record(folder, setting, name, seed) for seed in seeds for name in ways}
     laboratory: Laboratory | None = None
     for (seed, name), file in files.items():
-        if not file.exists():
+        if train and not file.exists():
             laboratory = laboratory or Laboratory(setting, folder / "clips")
             record = run(laboratory, folder, WAYS[name], name, seed)
             write_text(file, json.dumps(record) + "\n")
             say(f"{name}, seed {seed}: {record['losses'][-1]} ({record['seconds']} s)")
-    records = [json.loads(file.read_text()) for file in files.values()]
+    records = [json.loads(file.read_text()) for file in files.values() if file.exists()]
+    if not records:
+        raise UserError(f"no training run is done in {folder}; measure without --no-train")
     return {"setting": asdict(setting), "seeds": list(seeds), "runs": records}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from scripts.paper.markdown import made, table
 from scripts.paper.page_training import convergence_section
 from scripts.paper.plots import TIMES
-from scripts.paper.summary import compare, curves
+from scripts.paper.summary import curves, pair_of
 
 
 def render(figures: dict[str, Any], pictures: Iterable[str]) -> str:
@@ -17,6 +17,10 @@ def render(figures: dict[str, Any], pictures: Iterable[str]) -> str:
     parts = [_head(figures)]
     if "counts" in figures:
         parts.append(_counts(figures["counts"]))
+    if "arithmetic" in figures or "times" in figures:
+        parts.append("## (b) A step")
+    if "arithmetic" in figures:
+        parts.append(_arithmetic(figures["arithmetic"]))
     if "times" in figures:
         parts.append(_times(figures["times"], TIMES in drawn))
     if "convergence" in figures:
@@ -83,25 +87,44 @@ def _equal(row: dict[str, Any]) -> bool:
     return own == tuple(row["published"])
 
 
+def _arithmetic(part: dict[str, Any]) -> str:
+    rows = []
+    for base, steps in part["steps"].items():
+        for method, counted in steps.items():
+            more = "" if method == "base" else f"{counted['percent']:+.1f} %"
+            name = f"{base} ({_size(part['sizes'][base])}), {method}"
+            rows.append((name, f"{counted['tflop']:.3f}", more))
+    for method in ("ControlNet", "ControlNeXt"):
+        values = [steps[method]["percent"] for steps in part["steps"].values()]
+        rows.append((f"mean, {method}", "", f"{sum(values) / len(values):+.1f} %"))
+    return f"""### Arithmetic
+
+Products and convolutions of one conditional call of the UNet and of the control network, counted at
+the sizes that the models were trained on; no machine changes them.
+
+{table(("TFLOP", "step", "more"), rows)}"""
+
+
 def _times(part: dict[str, Any], drawn: bool) -> str:
     rows = []
     for row in part["rows"]:
-        size = f"{row['width']}x{row['height']}"
-        if row["base"] == "SVD":
-            size += f", {row['frames']} frames"
+        size = _size(row)
         rows.append(
             (
                 f"{row['base']} ({size}), {row['method']}",
-                f"{row['cpu']:.2f}", _grown(row, "cpu"), f"{row['wall']:.2f}", _grown(row, "wall"),
+                f"{row['cpu']:.2f}", _grown(row, "cpu"),
+                f"{row['wall']:.2f}", _grown(row, "wall"),
             )
         )  # fmt: skip
-    rows += [
-        (f"mean, {name}", "", f"{value:+.1f} %", "", f"(paper {published:+.1f} %)")
-        for (name, value), published in zip(
-            part["mean_percent"].items(), part["published_percent"].values(), strict=True
-        )
-    ]
-    text = f"""## (b) Time of a step
+    for name, published in part["published_percent"].items():
+        means = {clock: f"{values[name]:+.1f} %" for clock, values in part["mean_percent"].items()}
+        rows.append(
+            (
+                f"mean, {name} (paper {published:+.1f} %)",
+                "", means["cpu"], "", means["wall"],
+            )
+        )  # fmt: skip
+    text = f"""### Time
 
 Full size, random weights, {part["precision"]}, one conditional call of the UNet at a time, the
 three ways in turn in one process; medians of {part["repeats"]} rounds after one that is thrown
@@ -115,6 +138,11 @@ figure to trust; wall time stands beside it.
     if "overhead" in part:
         text += "\n" + _overhead(part["overhead"])
     return text + f"\n{made(part)}"
+
+
+def _size(row: dict[str, Any]) -> str:
+    frames = f", {row['frames']} frames" if row["frames"] > 1 else ""
+    return f"{row['width']}x{row['height']}{frames}"
 
 
 def _grown(row: dict[str, Any], clock: str) -> str:
@@ -179,12 +207,11 @@ multiplied:
 So weights trained with one formula cannot be used with the other: putting equation 10 into the
 bundled model changes the UNet's output by {100 * part["output_change"]:.0f} % of its norm."""
     if convergence is not None:
-        measured = curves(convergence)
-        names = ("cross normalisation, -S", "equation 10, -S")
-        if all(name in measured for name in names):
-            pair = compare(*(measured[name] for name in names))
+        ways = ("cross normalisation, -S", "equation 10, -S")
+        pair = pair_of(curves(convergence), *ways)
+        if pair is not None:
             text += (
-                f" Trained from the same base (part c), {pair.verdict} "
+                f" Trained from the same base (part c): {pair.verdict} "
                 f"(published code minus equation 10: {pair.difference:+.4f} ± {pair.spread:.4f})."
             )
     return text + f" {made(part)}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.paper.markdown import made, table
 from scripts.paper.plots import PANELS
-from scripts.paper.summary import Comparison, Curve, compare, curves
+from scripts.paper.summary import Comparison, Curve, curves, pair_of
 
 PAIRS: tuple[tuple[str, str, str], ...] = (
     (
@@ -69,11 +69,8 @@ def convergence_section(part: dict[str, Any], drawn: set[str]) -> str:
         if file in drawn:
             blocks.append(f"![{title}]({file})")
     blocks.append(_table_of_ways(measured))
-    found = [
-        (title, compare(measured[first], measured[second]))
-        for title, first, second in PAIRS
-        if first in measured and second in measured
-    ]
+    pairs = ((title, pair_of(measured, first, second)) for title, first, second in PAIRS)
+    found = [(title, pair) for title, pair in pairs if pair is not None]
     blocks.append(_table_of_pairs(found))
     blocks.append(_verdict(dict(found)))
     blocks.append(made(part))
@@ -106,6 +103,7 @@ def _table_of_ways(measured: dict[str, Curve]) -> str:
         rows.append(
             (
                 curve.name,
+                f"{len(curve.seeds)}",
                 f"{curve.new_parameters / 1e3:,.0f} k", f"{curve.learned_parameters / 1e3:,.0f} k",
                 f"{curve.mean[0]:.3f}", f"{curve.mean[middle]:.3f}",
                 f"{curve.mean[-1]:.4f} ± {curve.spread[-1]:.4f}", f"{curve.follows:+.4f}",
@@ -114,7 +112,7 @@ def _table_of_ways(measured: dict[str, Curve]) -> str:
         )  # fmt: skip
     one = next(iter(measured.values()))
     head = (
-        "", "new weights", "learned", "loss at 0", f"at {one.steps[len(one.steps) // 2]}",
+        "", "seeds", "new weights", "learned", "loss at 0", f"at {one.steps[len(one.steps) // 2]}",
         f"at {one.steps[-1]}", "with another's poses", "processor time",
     )  # fmt: skip
     return (

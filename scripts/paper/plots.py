@@ -77,7 +77,7 @@ def draw_times(times: dict[str, Any], folder: Path) -> str:
     for place, method in enumerate(("ControlNet", "ControlNeXt")):
         found = {r["base"]: r["cpu_percent"] for r in times["rows"] if r["method"] == method}
         values = [found[base] for base in bases]
-        values += [times["mean_percent"][method], times["published_percent"][method]]
+        values += [times["mean_percent"]["cpu"][method], times["published_percent"][method]]
         where = [group + 0.38 * (place - 0.5) for group in range(len(groups))]
         bars = axes.bar(where, values, 0.36, color=_COLOURS[1 - place], label=method)
         axes.bar_label(bars, fmt="%.1f", fontsize=8)

@@ -14,6 +14,7 @@ class Curve:
     """One way of control over all its seeds."""
 
     name: str
+    seeds: tuple[int, ...]
     steps: tuple[int, ...]
     losses: NDArray[np.float64]
     """(seeds, steps): validation loss, the mean over the noise levels."""
@@ -50,6 +51,7 @@ def curves(convergence: dict[str, Any]) -> dict[str, Curve]:
     return {
         name: Curve(
             name=name,
+            seeds=tuple(run["seed"] for run in runs),
             steps=tuple(runs[0]["steps"]),
             losses=np.array([np.mean(run["losses"], 1) for run in runs]),
             others=np.array([np.mean(run["with_others_poses"]) for run in runs]),
@@ -59,6 +61,15 @@ def curves(convergence: dict[str, Any]) -> dict[str, Curve]:
         )
         for name, runs in grouped.items()
     }
+
+
+def pair_of(measured: dict[str, Curve], first: str, second: str) -> Comparison | None:
+    """The comparison of two ways by name; None where no seed was measured for both."""
+    if first not in measured or second not in measured:
+        return None
+    if not set(measured[first].seeds) & set(measured[second].seeds):
+        return None
+    return compare(measured[first], measured[second])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +92,9 @@ class Comparison:
 
     @property
     def clear(self) -> bool:
-        """All seeds agree, and the mean difference is more than its spread."""
-        return self.wins in (0, self.seeds) and abs(self.difference) > self.spread
+        """At least two seeds, all agree, and the mean difference is more than its spread."""
+        agreed = self.seeds > 1 and self.wins in (0, self.seeds)
+        return agreed and abs(self.difference) > self.spread
 
     @property
     def verdict(self) -> str:
@@ -93,8 +105,13 @@ class Comparison:
 
 
 def compare(first: Curve, second: Curve) -> Comparison:
-    """The first against the second."""
-    gaps = first.losses[:, -1] - second.losses[:, -1]
+    """The first against the second, on the seeds that both have (at least one)."""
+    common = sorted(set(first.seeds) & set(second.seeds))
+    ends = [
+        np.array([curve.losses[curve.seeds.index(seed), -1] for seed in common])
+        for curve in (first, second)
+    ]
+    gaps = ends[0] - ends[1]
     steps = zip(first.steps, first.mean < second.mean, strict=True)
     return Comparison(
         first=first.name,

@@ -45,6 +45,10 @@ def main(argv: list[str]) -> int:
         from animate.training.trainer import train
 
         folder = train(config, progress)
+    from accelerate import PartialState
+
+    if not PartialState().is_main_process:
+        return 0
     progress.note(f"training {config.name}: {folder}")
     if arguments.export is not None:
         _export(config, arguments.export, progress, overwrite=arguments.overwrite)

@@ -99,7 +99,7 @@ class FineTuner(Loop):
         networks: nn.ModuleDict = nn.ModuleDict(
             {"unet": parts.unet, "controlnext": parts.controlnext}
         )
-        parameters = choose_trained(networks, config.train, config.lora)
+        parameters = choose_trained(networks, config.train, config.lora, config.seed)
         networks.to(accelerator.device)
         parts.vae.to(accelerator.device)
         parts.image_encoder.to(accelerator.device)

@@ -196,6 +196,8 @@ class FineTuneConfig:
                 raise TrainingError(f"characters have 8 frames, so frames cannot be {self.frames}")
             if len(one.size) != 2:
                 raise TrainingError(f"size {list(one.size)} is not [width, height]")
+        if len({tuple(one.size) for one in self.data.characters}) > 1:
+            raise TrainingError("the sets of data.characters must all have one size")
 
     def digest(self, **inputs: Any) -> str:
         """SHA-256 of what decides the weights; `inputs` are digests of base and data."""

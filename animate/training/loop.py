@@ -265,14 +265,17 @@ def make_accelerator(folder: Path, trackers: tuple[str, ...] = ()) -> Accelerato
         # The others wait while the first process estimates poses or validates.
         InitProcessGroupKwargs(timeout=timedelta(days=2)),
     ]
-    try:
-        return Accelerator(
-            cpu=not torch.cuda.is_available(),
-            log_with=list(trackers) or None,
-            project_dir=folder,
-            kwargs_handlers=handlers,
-        )
-    except (ValueError, ImportError) as reason:
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        log_with=list(trackers) or None,
+        project_dir=folder,
+        kwargs_handlers=handlers,
+    )
+    # accelerate leaves out what is not installed without a word.
+    missing = set(trackers) - {str(one) for one in accelerator.log_with}
+    if missing:
         raise TrainingError(
-            f"tracker {', '.join(trackers)}: {reason}; pip install 'cnx-animate[train]'"
-        ) from reason
+            f"trackers {', '.join(sorted(missing))}: not installed; pip install "
+            "'cnx-animate[train]', or leave trackers out of the recipe"
+        )
+    return accelerator

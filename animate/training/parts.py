@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from animate.errors import TrainingError
@@ -16,18 +17,20 @@ ADAPTER = "trained"
 
 
 def choose_trained(
-    networks: nn.ModuleDict, kind: Kind, lora: LoraRecipe | None = None
+    networks: nn.ModuleDict, kind: Kind, lora: LoraRecipe | None = None, seed: int = 0
 ) -> dict[str, nn.Parameter]:
     """The parameters to train by name; all others no longer take gradients.
 
     "selective" is the paper's -S: the control network and the UNet's attention output projections,
     at full size 53 million of 1,528 million. "full" is its -F: control network and UNet. "lora":
-    adapters, which are put into the UNet here.
+    adapters, which are put into the UNet here and begin from the seed.
     """
     networks.requires_grad_(False)
     if kind == "lora":
         assert lora is not None, "adapters need their sizes"
-        return add_adapters(networks["unet"], lora)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return add_adapters(networks["unet"], lora)
     chosen = {
         name: parameter
         for name, parameter in networks.named_parameters()

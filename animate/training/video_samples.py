@@ -13,6 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from animate.errors import TrainingError
 from animate.training.checkpoints import digest_of
 from animate.training.data import mirrored
 from animate.training.finetune_config import VideoRecipe
@@ -65,11 +66,19 @@ class Crop:
 
 
 class VideoSamples:
-    """Clips from a list of videos; the last ones may be held out."""
+    """Clips from a list of videos; the last ones may be held out.
+
+    Raises `TrainingError` when that leaves none.
+    """
 
     def __init__(self, videos: Sequence[Video], recipe: VideoRecipe) -> None:
         self.recipe = recipe
-        kept = len(videos) - min(recipe.hold_out, len(videos) - 1)
+        kept = len(videos) - recipe.hold_out
+        if kept < 1:
+            raise TrainingError(
+                f"hold_out {recipe.hold_out} leaves none of {len(videos)} usable videos to train "
+                "on; add videos, or lower data.videos.hold_out"
+            )
         self.videos, self.unseen = videos[:kept], videos[kept:]
         places = np.array([len(video.starts) for video in self.videos], float)
         self._shares = places / places.sum()

@@ -251,6 +251,48 @@ def test_a_base_in_diffusers_layout_takes_a_variant_s_constants(place: Path) -> 
     load_components(load_variant(str(place / "layout-model")))
 
 
+def test_adapters_begin_from_the_seed_and_go_into_a_file_for_a_run(
+    place: Path, tmp_path: Path
+) -> None:
+    """What they make while they train is what they make merged."""
+    from animate.models.lora import merged, open_adapters
+    from animate.values import Lora
+
+    config = recipe(place, "adapters", train="lora", steps=2, lora={"rank": 2, "alpha": 6.0})
+    fine_tune(config)
+    again = replace(config, folder=place / "adapters-again")
+    fine_tune(again)
+    assert losses(config.folder) == losses(again.folder)
+    export_fine_tuned(config, tmp_path / "style", precision="float32")
+    trained, plain = (
+        load_base(config.base, like=config.like, control="keep", seed=0) for _ in range(2)
+    )
+    put_learned(config, trained)
+    call = {
+        "timestep": torch.tensor(0.3),
+        "encoder_hidden_states": torch.ones(1, 1, 16),
+        "added_time_ids": torch.tensor([[6.0, 127.0, 0.02]]),
+        "return_dict": False,
+    }
+    sample = torch.linspace(-1, 1, 3 * 16 * 64).view(1, 3, 16, 8, 8)
+    adapters = open_adapters(plain.unet, [Lora(tmp_path / "style")])
+    with torch.no_grad():
+        before = plain.unet(sample, **call)[0]
+        with merged(plain.unet, adapters):
+            made = plain.unet(sample, **call)[0]
+        torch.testing.assert_close(made, trained.unet(sample, **call)[0], atol=1e-5, rtol=1e-4)
+    assert not torch.equal(made, before)
+
+
+def test_a_tracker_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelerate.tracking.is_tensorboard_available", lambda: False)
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", list)
+    with pytest.raises(TrainingError, match=r"tensorboard: not installed.*\[train\]"):
+        make_accelerator(tmp_path, ("tensorboard",))
+
+
 @pytest.mark.parametrize("name", ["svd-v2-videos", "tiny-videos"])
 def test_the_shipped_recipes_fit_their_base(name: str) -> None:
     config: Any = load_any_config(ROOT / "configs" / "train" / f"{name}.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -170,6 +171,11 @@ def test_what_cannot_be_used_is_listed_with_its_reason(tmp_path: Path) -> None:
     assert "40 frames that a clip spans" in str(caught.value)
 
 
+def test_somebody_must_be_left_to_train_on(samples: VideoSamples) -> None:
+    with pytest.raises(TrainingError, match="hold_out 2 leaves none of 2"):
+        VideoSamples(samples.videos, replace(samples.recipe, hold_out=2))
+
+
 def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"videos does not exist"):
         usable_videos(recipe(tmp_path), 3, Heard())
@@ -187,7 +193,7 @@ def test_what_decord_refuses_is_read_by_pyav_and_said(place: Path, tmp_path: Pat
         stream = out.add_stream("mpeg4", rate=12)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         for frame in given.decode(video=0):
-            frame.pts, frame.time_base = None, None
+            frame.pts = None
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     keep_poses(target, tmp_path / "cache", 20)

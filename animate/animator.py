@@ -14,6 +14,7 @@ from animate.clock import Clock, peak_host_bytes
 from animate.control import ControlFrames, DrawnSkeletons, Skeletons, is_rendered, take_rendered
 from animate.device import choose_device, choose_dtype, peak_device_bytes, precision_of
 from animate.errors import MediaError
+from animate.executors.choose import ray_workers
 from animate.files import check_readable, sha256_of
 from animate.finish import (
     Finish,
@@ -37,7 +38,7 @@ from animate.models.components import load_components
 from animate.models.lora import Weighed, check_adapters, merged, open_adapters
 from animate.models.pose_networks import estimator_options
 from animate.models.variants import Resolution, resolve
-from animate.options import AnimationRequest, AnimationResult, Precision
+from animate.options import AnimationRequest, AnimationResult, Precision, RuntimeOptions
 from animate.pipeline import Engine, generate
 from animate.poses import (
     ClipPoses,
@@ -49,6 +50,7 @@ from animate.poses import (
     selection_of,
 )
 from animate.progress import Progress, Quiet
+from animate.sampling.sharing import WindowExecutor
 from animate.settings import ClipSettings, settle
 from animate.sidecar import sidecar_path, versions, write_sidecar
 from animate.values import Size
@@ -69,6 +71,9 @@ class Animator:
         """Use networks that are loaded already; `reason` says why this variant was taken."""
         self.engine = engine
         self.reason = reason
+        self.executor: WindowExecutor | None = None
+        """Who computes the windows of clips whose request names no workers; None: this process."""
+        self._workers: dict[tuple[Any, ...], WindowExecutor] = {}
         self._estimators: dict[tuple[str, Path | None, str], Estimator] = {}
 
     @classmethod
@@ -167,7 +172,7 @@ class Animator:
         frames = generate(engine, settings, finish.picture, control, progress, work.keeper)
         with clock("generate and write"):
             written = write_clip(work, finish, source, frames, ahead=settings.decode_chunk)
-        record = {**made, **self._record(poses, written, clock), "resumed": work.record()}
+        record = {**made, **self._record(request, poses, written, clock), "resumed": work.record()}
         record["warnings"] = list(warnings)
         return AnimationResult(
             output=request.output,
@@ -190,7 +195,9 @@ class Animator:
         Raises TemporalError when nothing fits.
         """
         device = self.engine.device
-        engine = self.engine
+        engine = replace(self.engine, executor=self._executor(request.runtime))
+        if engine.executor is not None:
+            progress.note(f"windows: {engine.executor.describe()}")
         if request.lora:  # other weights: workers that have this model must take it up anew
             engine = replace(engine, components=replace(engine.components))
         if request.runtime.compile:
@@ -208,6 +215,22 @@ class Animator:
         for line in plan.lines():
             progress.note(f"  {line}")
         return replace(engine, plan=plan)
+
+    def _executor(self, runtime: RuntimeOptions) -> WindowExecutor | None:
+        """The workers that a request names: started once, kept for the next."""
+        if runtime.workers is None:
+            return self.executor
+        key = (runtime.workers, runtime.ray_address, runtime.worker_limit, runtime.threads)
+        if key not in self._workers:
+            self.close()
+            self._workers[key] = ray_workers(runtime, self.engine.device)
+        return self._workers[key]
+
+    def close(self) -> None:
+        """Let workers go that were started for requests; the next such request starts others."""
+        for workers in self._workers.values():
+            workers.close()
+        self._workers = {}
 
     def _skeletons(
         self,
@@ -300,14 +323,18 @@ class Animator:
             "versions": versions(),
         }
 
-    def _record(self, poses: ClipPoses | None, written: Written, clock: Clock) -> dict[str, Any]:
+    def _record(
+        self, request: AnimationRequest, poses: ClipPoses | None, written: Written, clock: Clock
+    ) -> dict[str, Any]:
         """What the sidecar holds of how the clip was made."""
+        executor = self._executor(request.runtime)
         return {
             "poses": poses.record() if poses else "rendered skeletons, as they are",
             "output": written,
             "device": str(self.engine.device),
             "precision": precision_of(self.engine.components.unet),
             "threads": torch.get_num_threads(),
+            "windows": "this process" if executor is None else executor.describe(),
             "seconds": dict(clock.seconds),
             "peak_host_bytes": peak_host_bytes(),
             "peak_device_bytes": peak_device_bytes(self.engine.device),

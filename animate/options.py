@@ -113,6 +113,15 @@ class RuntimeOptions:
     threads: int | None = option(
         None, "CPU threads; fewer than all where others share the machine", least=1, most=1024
     )
+    workers: int | None = option(
+        None, "Ray workers that share the windows of the clip, a GPU each", least=1, most=1024
+    )
+    ray_address: str | None = option(
+        None, "Ray cluster to use (default: this machine alone)", metavar="HOST:PORT"
+    )
+    worker_limit: float = option(
+        1800.0, "seconds in which some worker must finish a window", least=1.0, most=864000.0
+    )
     compile: bool = option(False, "compile the UNet with torch first, which takes minutes")
     decode_chunk: int | None = option(None, "frames decoded together", least=1, most=256)
     estimator_folder: Path | None = option(

@@ -12,7 +12,7 @@ from animate.options import nearest
 EXECUTORS = {
     "local": "animate.batch.local:LocalExecutor",
     "serial": "animate.batch.serial:SerialExecutor",
-    "ray": "animate.executors.ray_jobs:RayExecutor",
+    "ray": "animate.batch.ray_jobs:RayExecutor",
 }
 
 

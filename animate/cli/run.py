@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from animate.cli.arguments import add_config, add_options, make_parser, parse, read_options, shown
+from animate.errors import RequestError
 from animate.options import AnimationRequest, AnimationResult, RuntimeOptions, SamplingOptions
 from animate.progress import JsonLines, Progress
 
@@ -27,9 +28,22 @@ def main(argv: list[str]) -> int:
 def make_clip(request: AnimationRequest, progress: Progress) -> int:
     """Animate one request and report it; returns the exit code."""
     from animate.animator import Animator
+    from animate.executors.ranks import joined, started_by_torchrun
 
-    animator = Animator.for_request(request, progress=progress)
-    report(animator(request, progress=progress), progress)
+    if not started_by_torchrun():
+        animator = Animator.for_request(request, progress=progress)
+        report(animator(request, progress=progress), progress)
+        animator.close()
+        return 0
+    if request.runtime.workers is not None:
+        raise RequestError("torchrun has started the workers already; leave out --workers")
+    with joined(request.runtime.device) as ranks:
+        if ranks.rank > 0:
+            ranks.serve()
+            return 0
+        animator = Animator.for_request(request, progress=progress)
+        animator.executor = ranks
+        report(animator(request, progress=progress), progress)
     return 0
 
 

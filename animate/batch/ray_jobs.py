@@ -1,0 +1,193 @@
+"""Jobs in actors of a Ray cluster: one named by its address, or one that is started here.
+
+A worker is an actor that holds one task at a time. Ray neither starts it again nor repeats its
+task: that is the runner's business, which knows what is worth another attempt. Where the cluster
+has GPUs, each worker takes one; inputs and outputs must be at the same paths on all machines.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from typing import Any
+
+from animate.batch.executor import Listen, Outcome, Start, Task, attempt, start_failed
+from animate.batch.failures import Failure, failure_of
+from animate.errors import InternalError, RequestError
+from animate.executors.ray_cluster import check_resources, connect, disconnect, require_ray
+
+
+class RayExecutor:
+    """`workers` actors, each started when it is first needed. What tasks tell is not sent."""
+
+    name = "ray"
+
+    def __init__(
+        self, workers: int = 1, time_limit: float | None = None, address: str | None = None
+    ) -> None:
+        """
+        time_limit: seconds after which a task's worker is ended and the task has failed
+        address: of a cluster's head, HOST:PORT or auto; None starts Ray on this machine
+
+        Raises RequestError for numbers that make no sense, ExecutorError where Ray is missing.
+        """
+        if workers < 1:
+            raise RequestError(f"jobs {workers} is not at least 1")
+        if time_limit is not None and not time_limit > 0:
+            raise RequestError(f"time limit {time_limit} is not a positive number of seconds")
+        require_ray()
+        self.workers = workers
+        self._limit, self._address = time_limit, address
+        self._start = b""
+        self._leave = False
+        self._each: dict[str, float] = {}
+        self._slots: list[_Worker | None] = [None] * workers
+
+    def open(self, start: Start, listen: Listen) -> None:
+        """See `JobExecutor`. Raises ExecutorError when the cluster cannot be had."""
+        threads = max(1, len(os.sched_getaffinity(0)) // self.workers)
+        self._leave = connect(self._address, processors=self.workers * threads)
+        gpus = require_ray().cluster_resources().get("GPU", 0.0)
+        own = threads if self._address is None and self._leave else 1
+        self._each = {"CPU": float(own)} | ({"GPU": 1.0} if gpus else {})
+        everything = {name: amount * self.workers for name, amount in self._each.items()}
+        check_resources(self._address, everything, f"{self.workers} jobs at a time")
+        self._start = pickle.dumps(start)
+
+    def submit(self, task: Task) -> None:
+        """See `JobExecutor`. A worker that has started goes before one that has not."""
+        idle = [i for i, worker in enumerate(self._slots) if worker is None or worker.task is None]
+        if not idle:
+            raise InternalError(f"task {task.number} came while all {self.workers} workers work")
+        index = min(idle, key=lambda i: self._slots[i] is None)
+        worker = self._slots[index]
+        if worker is None:
+            worker = self._slots[index] = _Worker(index, self._start, self._each)
+        worker.give(task)
+
+    def wait(self, timeout: float | None = None) -> Outcome | None:
+        """See `JobExecutor`."""
+        ray = require_ray()
+        until = None if timeout is None else time.monotonic() + timeout
+        while busy := {w.awaited: w for w in self._slots if w is not None and w.task}:
+            ends = [w.since + self._limit for w in busy.values() if self._limit and w.ready]
+            ends += [until] if until is not None else []
+            patience = max(0.0, min(ends) - time.monotonic()) if ends else None
+            calls, _ = ray.wait(list(busy), num_returns=1, timeout=patience)
+            for call in calls:
+                outcome = self._hear(busy[call], call)
+                if outcome is not None:
+                    return outcome
+            for worker in busy.values():
+                late = self._limit and worker.ready and worker.task
+                if late and time.monotonic() >= worker.since + (self._limit or 0):
+                    return self._too_slow(worker)
+            if until is not None and time.monotonic() >= until:
+                return None
+        return None
+
+    def close(self) -> None:
+        """See `JobExecutor`. What a worker had half-written is removed by the next who writes."""
+        workers, self._slots = [w for w in self._slots if w], [None] * self.workers
+        for worker in workers:
+            worker.end()
+        if self._leave:
+            self._leave = False
+            disconnect()
+
+    def _hear(self, worker: _Worker, call: Any) -> Outcome | None:
+        """An answer of a worker: an outcome, or None for the word that it is ready."""
+        ray = require_ray()
+        task = worker.task
+        assert task is not None
+        try:
+            content = ray.get(call)
+        except ray.exceptions.RayError as error:
+            self._drop(worker)
+            why = " ".join(str(error).split())
+            if not worker.ready:
+                return start_failed(task, why, worker.title)
+            failure = Failure(kind="worker-died", message=f"the worker died: {why}", passing=True)
+            return Outcome(number=task.number, failure=failure, worker=worker.title)
+        if worker.ready:
+            worker.task = None
+            outcome = pickle.loads(content)
+            assert isinstance(outcome, Outcome)
+            return outcome
+        title, complaint = content
+        worker.title = title
+        if complaint:
+            self._drop(worker)
+            return start_failed(task, complaint, title)
+        worker.begin_task()
+        return None
+
+    def _too_slow(self, worker: _Worker) -> Outcome:
+        assert worker.task is not None
+        self._drop(worker)
+        message = f"not done after {self._limit:g} s, which is the time limit; its worker was ended"
+        failure = Failure(kind="time-limit", message=message)
+        return Outcome(number=worker.task.number, failure=failure, worker=worker.title)
+
+    def _drop(self, worker: _Worker) -> None:
+        self._slots[worker.index] = None
+        worker.end()
+
+
+class _Worker:
+    """One actor and what it is doing."""
+
+    def __init__(self, index: int, start: bytes, each: dict[str, float]) -> None:
+        self.index, self.title = index, f"ray {index}"
+        self.task: Task | None = None
+        self.ready, self.since = False, time.monotonic()
+        kind = require_ray().remote(_Actor)
+        self._actor = kind.options(
+            num_cpus=each["CPU"], num_gpus=each.get("GPU", 0), max_restarts=0, max_task_retries=0
+        ).remote(index)
+        self.awaited = self._actor.begin.remote(start)
+        """The call whose answer comes next."""
+
+    def give(self, task: Task) -> None:
+        """Hand over a task, once the worker is ready."""
+        self.task = task
+        if self.ready:
+            self.begin_task()
+
+    def begin_task(self) -> None:
+        self.ready, self.since = True, time.monotonic()
+        self.awaited = self._actor.do.remote(pickle.dumps(self.task))
+
+    def end(self) -> None:
+        require_ray().kill(self._actor)
+
+
+class _Actor:
+    """The worker's side."""
+
+    def __init__(self, index: int) -> None:
+        self._index, self._title = (
+            index,
+            f"ray {index} (pid {os.getpid()} on {os.uname().nodename})",
+        )
+        self._handler: Any = None
+
+    def begin(self, start: bytes) -> tuple[str, str]:
+        """Make the handler; returns the worker's title, and why it failed if it did."""
+        try:
+            self._handler = pickle.loads(start)(self._index)
+        except Exception as error:
+            return self._title, failure_of(error).message or type(error).__name__
+        return self._title, ""
+
+    def do(self, pickled: bytes) -> bytes:
+        """Do a task; returns its outcome, pickled."""
+        task: Task = pickle.loads(pickled)
+        outcome = attempt(self._handler, task, lambda message: None, self._title)
+        try:
+            return pickle.dumps(outcome)
+        except Exception as error:  # pickle raises whatever an object's own code does
+            message = f"the job's result cannot be sent: {error}"
+            failure = Failure(kind="fault", message=message)
+            return pickle.dumps(Outcome(number=task.number, failure=failure, worker=self._title))

@@ -1,0 +1,166 @@
+"""Meeting a Ray cluster: a named one that answers, or one of our own on this machine.
+
+Ray is an extra; it is imported here and in the files that build on this one. Its usage statistics
+stay off and its token authentication stays as it is: on, for clusters that it starts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from animate.errors import ExecutorError
+
+_CONNECT_SECONDS = 3.0
+_ANSWER_SECONDS = 10.0
+_LEAST_STORE = 96 * 2**20  # Ray refuses less than 75 MiB
+_OURS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Its coming default; without it Ray warns of the change on every machine without a GPU.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Workers run as urgently as the process they work for; by default they stand back by 15, and on
+    # a busy machine hardly run at all.
+    "RAY_worker_niceness": "0",
+}
+
+
+def require_ray() -> Any:
+    """The `ray` module. Raises ExecutorError that names the extra."""
+    try:
+        with _environment(_OURS), _signals_kept():
+            import ray
+    except ImportError as reason:
+        raise ExecutorError(
+            f"Ray is not installed ({reason}); install it: pip install 'cnx-animate[ray]'"
+        ) from reason
+    return ray
+
+
+def connect(address: str | None = None, *, processors: int, store: int = 0) -> bool:
+    """Connect this process to Ray unless it is; returns whether it is ours to leave.
+
+    address: of a cluster's head, HOST:PORT, or "auto" for the one that this machine belongs to;
+        None starts one on this machine alone, which ends with this process
+    processors: logical processors of a cluster that is started
+    store: bytes that shall fit into its object store at once
+    Raises ExecutorError, within seconds, when a named cluster does not answer.
+    """
+    ray = require_ray()
+    if ray.is_initialized():
+        return False
+    # Workers of this machine find modules as this process does.
+    found = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    with _environment(_OURS), _signals_kept():
+        if address is None:
+            with _environment(found, always=True):
+                _start(ray, processors, store)
+            return True
+        _check_answers(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError) as reason:
+            raise ExecutorError(f"Ray cluster {address}: {reason}") from reason
+    return True
+
+
+def _start(ray: Any, processors: int, store: int) -> None:
+    ray.init(
+        address="local",
+        num_cpus=processors,
+        include_dashboard=False,
+        object_store_memory=max(_LEAST_STORE, store),
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that `connect` started ends."""
+    ray = require_ray()
+    with _signals_kept():
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise ExecutorError unless a cluster's head answers there.
+
+    Ray itself tries for minutes and then ends the process.
+    """
+    if address == "auto":
+        return  # looked up in files; Ray says at once when there is none
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ExecutorError(
+            f"Ray address {address!r} is not HOST:PORT of a cluster's head (such as head:6379) or "
+            "auto; this machine must belong to the cluster: ray start --address HOST:PORT"
+        )
+    cure = f"check it with `ray status --address {address}`"
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except OSError as reason:
+        words = "no answer" if isinstance(reason, TimeoutError) else reason.strerror or reason
+        raise ExecutorError(f"Ray cluster {address} does not answer ({words}); {cure}") from reason
+    ask = "import sys, ray; ray._raylet.GcsClient(address=sys.argv[1])"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", ask, address],
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise ExecutorError(
+            f"what listens at {address} does not answer as the head of a Ray cluster; {cure}"
+        ) from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ExecutorError(f"Ray cluster {address} refuses: {last}; {cure}")
+
+
+def check_resources(address: str | None, needed: Mapping[str, float], what: str) -> None:
+    """Raise ExecutorError when the whole cluster has less than `needed`, idle or not."""
+    ray = require_ray()
+    there = ray.cluster_resources()
+    for name, amount in needed.items():
+        if there.get(name, 0.0) < amount:
+            kind = {"CPU": "processors", "GPU": "GPUs"}[name]
+            raise ExecutorError(
+                f"{what} need {amount:g} {kind}; {address or 'this machine'} has "
+                f"{there.get(name, 0.0):g}: ask for fewer workers"
+            )
+
+
+@contextmanager
+def _environment(values: Mapping[str, str], *, always: bool = False) -> Iterator[None]:
+    """Variables that Ray and the processes it starts read, unless the user has set them."""
+    new = {name: value for name, value in values.items() if always or name not in os.environ}
+    before = {name: os.environ.get(name) for name in new}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray sets its own handler of SIGTERM; ours, which tidies up, comes back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,218 @@
+"""Windows of one clip on Ray: actors that hold the networks and remember nothing else.
+
+Networks go into the object store once; on one machine all workers use the same copy of them. Each
+step, every window is a call of whichever worker is free. A worker that dies is started again by
+Ray, which repeats the calls it had; since a call depends on its arguments only, the answer is the
+same, and nothing is lost but time. How long nobody may finish anything is limited here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animate.errors import ExecutorError
+from animate.executors.packing import Packed, networks_of, pack, portable, unpack
+from animate.executors.ray_cluster import check_resources, connect, disconnect, require_ray
+from animate.executors.serial import samples
+from animate.executors.worker import WindowPredict, window_worker
+from animate.models.components import Components
+from animate.sampling.denoise import Call, Predict
+from animate.sampling.sharing import ClipWork
+
+_IN_HAND = 2
+"""Calls that a worker has at a time: one that it computes and one that is on its way."""
+_GATHER_SECONDS = 60.0
+
+
+class RayWindows:
+    """A `WindowExecutor` on Ray."""
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        device: torch.device | str = "cpu",
+        threads: int = 1,
+        address: str | None = None,
+        limit: float = 1800.0,
+    ) -> None:
+        """Workers start with the first clip.
+
+        workers: actors
+        device: "cuda" gives each a GPU of its own, "cpu" none
+        threads: of each on a CPU; the same number gives the same bits
+        address: of a cluster; None starts one on this machine
+        limit: seconds in which some worker must finish something
+        """
+        self.workers = workers
+        self._device = torch.device(device).type
+        self._threads, self._address, self._limit = threads, address, limit
+        self._leave = False
+        self._parts: Components | None = None
+        self._actors: list[Any] = []
+        self._group: Any = None
+
+    @contextmanager
+    def open(
+        self, parts: Components, work: ClipWork, on_window: Callable[[int], None]
+    ) -> Iterator[Predict]:
+        """See `WindowExecutor`."""
+        ray = require_ray()
+        if parts is not self._parts:
+            self.close()
+            self._start(parts)
+        clip = ray.put(pack(portable(work)))
+
+        def predict(sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
+            return self._step(samples(sample_WSCHW, call, work), call.step, clip, on_window)
+
+        yield predict
+
+    def describe(self) -> str:
+        """See `WindowExecutor`."""
+        where = f"cluster {self._address}" if self._address else "this machine"
+        each = "a GPU each" if self._device == "cuda" else f"{self._threads} thread(s) each"
+        return f"{self.workers} Ray worker(s) on {where}, {each}"
+
+    def pids(self) -> list[int]:
+        """Process of each worker, for whoever watches them."""
+        ray = require_ray()
+        return ray.get([actor.pid.remote() for actor in self._actors], timeout=self._limit)
+
+    def close(self) -> None:
+        """See `WindowExecutor`."""
+        if not self._actors and not self._leave:
+            return
+        ray = require_ray()
+        for actor in self._actors:
+            ray.kill(actor)
+        if self._group is not None:
+            ray.util.remove_placement_group(self._group)
+        self._actors, self._group, self._parts = [], None, None
+        if self._leave:
+            self._leave = False
+            disconnect()
+
+    def _start(self, parts: Components) -> None:
+        """Connect and start all workers together, or none."""
+        ray = require_ray()
+        packed = pack(networks_of(parts))
+        needed = {"CPU": float(self._threads)}
+        if self._device == "cuda":
+            needed["GPU"] = 1.0
+        self._leave = connect(
+            self._address, processors=self.workers * self._threads, store=2 * packed.size
+        )
+        everything = {name: amount * self.workers for name, amount in needed.items()}
+        check_resources(self._address, everything, f"{self.workers} workers")
+        self._group = ray.util.placement_group([needed] * self.workers, strategy="PACK")
+        if not self._group.wait(min(self._limit, _GATHER_SECONDS)):
+            raise ExecutorError(
+                f"{self.workers} workers could not start together within "
+                f"{min(self._limit, _GATHER_SECONDS):g} s: the cluster is busy; try again later or "
+                "with fewer --workers"
+            )
+        kind = ray.remote(_Worker)
+        networks = ray.put(packed)
+        self._actors = [
+            kind.options(
+                num_cpus=needed["CPU"],
+                num_gpus=needed.get("GPU", 0),
+                max_restarts=-1,
+                max_task_retries=-1,
+                scheduling_strategy=_placed(self._group, place),
+            ).remote(networks, self._device, self._threads)
+            for place in range(self.workers)
+        ]
+        self._parts = parts
+
+    def _step(
+        self, rows: np.ndarray, step: int, clip: Any, on_window: Callable[[int], None]
+    ) -> Tensor:
+        """All windows of a step, each by whoever is free, put back in window order."""
+        ray = require_ray()
+        predictions = np.empty_like(rows)
+        waiting = list(reversed(range(len(rows))))
+        hands = dict.fromkeys(range(len(self._actors)), 0)
+        running: dict[Any, tuple[int, int]] = {}
+        try:
+            while waiting or running:
+                while waiting and min(hands.values()) < _IN_HAND:
+                    actor = min(hands, key=lambda place: hands[place])
+                    row = waiting.pop()
+                    call = self._actors[actor].predict.remote([clip], step, row, rows[row])
+                    running[call] = (row, actor)
+                    hands[actor] += 1
+                ready, _ = ray.wait(list(running), num_returns=1, timeout=self._limit)
+                if not ready:
+                    raise ExecutorError(
+                        f"no worker has finished a window in {self._limit:g} s (step {step}, "
+                        f"{len(running)} under way); see the cluster's logs, or give more time "
+                        "with --worker-limit"
+                    )
+                row, actor = running.pop(ready[0])
+                hands[actor] -= 1
+                predictions[row] = self._answer(ready[0])
+                on_window(1)
+        except BaseException:
+            with suppress(Exception):  # what ended the step matters more
+                for call in running:
+                    ray.cancel(call, force=False)
+            raise
+        return torch.from_numpy(predictions)
+
+    def _answer(self, call: Any) -> np.ndarray:
+        ray = require_ray()
+        try:
+            return ray.get(call)
+        except ray.exceptions.RayTaskError as failure:
+            if isinstance(failure.cause, Exception):  # what a worker raised, as it was raised
+                raise failure.cause from failure
+            raise
+        except ray.exceptions.RayActorError as failure:
+            raise ExecutorError(f"a worker could not be started again: {failure}") from failure
+
+
+def _placed(group: Any, place: int) -> Any:
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    return PlacementGroupSchedulingStrategy(
+        placement_group=group, placement_group_bundle_index=place
+    )
+
+
+class _Worker:
+    """An actor: the networks, and the clip it was last asked about."""
+
+    def __init__(self, networks: Packed, device: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._parts: Components = unpack(networks)
+        self._device = torch.device(device)
+        self._open = ExitStack()
+        self._clip: Any = None
+        self._compute: WindowPredict | None = None
+
+    def pid(self) -> int:
+        """This worker's process."""
+        return os.getpid()
+
+    def predict(self, clip: list[Any], step: int, place: int, sample: np.ndarray) -> np.ndarray:
+        """One window. The clip comes as a reference and is fetched when it is another one."""
+        if self._compute is None or clip[0] != self._clip:
+            self._take(clip[0])
+        assert self._compute is not None
+        return self._compute(step, place, sample)
+
+    def _take(self, clip: Any) -> None:
+        self._compute = None
+        self._open.close()
+        work = unpack(require_ray().get(clip))
+        opened = window_worker(self._parts, work, self._device)
+        self._compute, self._clip = self._open.enter_context(opened), clip

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from animate.errors import ExecutorError
+from animate.executors.ray_cluster import connect, require_ray
+from animate.executors.ray_windows import RayWindows
+from tests.executors.contract import CHECKS, Scene, make_scene
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'cnx-animate[ray]'"
+)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    torch.set_num_threads(1)
+    return make_scene(tmp_path_factory.mktemp("model") / "toy")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """One cluster for all of this file; starting one takes seconds."""
+    connect(processors=3)
+    yield
+    require_ray().shutdown()
+
+
+@pytest.fixture(scope="module")
+def executor(cluster: None) -> Iterator[RayWindows]:
+    workers = RayWindows(2, limit=120)
+    yield workers
+    workers.close()
+    workers.close()
+
+
+@needs_ray
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_contract(check: Callable[..., None], executor: RayWindows, scene: Scene) -> None:
+    check(executor, scene)
+
+
+@needs_ray
+def test_a_worker_killed_in_the_middle_of_a_step_costs_nothing_but_time(
+    executor: RayWindows, scene: Scene
+) -> None:
+    expected = scene.latents(None, steps=4)
+    scene.latents(executor)
+    victim = executor.pids()[0]
+    killed: list[float] = []
+
+    class Watched:
+        """Kills the worker once the first window of the clip is there."""
+
+        workers = 2
+
+        def open(self, parts: Any, work: Any, on_window: Callable[[int], None]) -> Any:
+            def kill(windows: int) -> None:
+                if not killed:
+                    os.kill(victim, signal.SIGKILL)
+                    killed.append(time.monotonic())
+                on_window(windows)
+
+            return executor.open(parts, work, kill)
+
+        def describe(self) -> str:
+            return ""
+
+        def close(self) -> None: ...
+
+    assert torch.equal(scene.latents(Watched(), steps=4), expected)
+    assert killed
+    assert victim not in executor.pids()
+
+
+@needs_ray
+def test_workers_that_do_nothing_for_too_long_are_given_up(cluster: None, scene: Scene) -> None:
+    executor = RayWindows(1, limit=0.01)
+    with pytest.raises(ExecutorError, match=r"--worker-limit|start together"):
+        scene.latents(executor)
+    executor.close()
+
+
+@needs_ray
+def test_more_workers_than_the_cluster_has_is_an_error_at_once(cluster: None, scene: Scene) -> None:
+    executor = RayWindows(500)
+    with pytest.raises(ExecutorError, match=r"500 workers need 500 processors; .* has 3"):
+        scene.latents(executor)
+    executor.close()
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "does not answer .*refused"),
+        ("nowhere.invalid:6379", "does not answer"),
+        ("head", "not HOST:PORT"),
+        ("ray://head:10001", "not HOST:PORT"),
+    ],
+)
+def test_an_address_that_does_not_answer(address: str, message: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ExecutorError, match=message):
+        unconnected(lambda: connect(address, processors=1))
+    assert time.monotonic() - began < 20
+
+
+@needs_ray
+@pytest.mark.slow
+def test_something_else_that_listens_is_no_cluster() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ExecutorError, match="does not answer as the head of a Ray cluster"):
+            unconnected(lambda: connect(address, processors=1))
+
+
+def unconnected(call: Callable[[], object]) -> None:
+    """Run a call in a process that is not connected, as far as `connect` can see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ray.is_initialized", lambda: False)
+        call()
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(ExecutorError, match=r"pip install 'cnx-animate\[ray\]'"):
+        connect(processors=1)
+
+
+@needs_ray
+def test_our_own_handler_of_sigterm_stays(cluster: None) -> None:
+    assert threading.current_thread() is threading.main_thread()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@needs_ray
+def test_ray_is_told_to_count_nobody_and_to_ask_for_a_token(cluster: None) -> None:
+    ray = require_ray()
+
+    @ray.remote
+    def environment() -> dict[str, str]:
+        return dict(os.environ)
+
+    seen = ray.get(environment.remote())
+    assert seen["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert os.environ.get("RAY_AUTH_MODE") == "token" or Path.home().joinpath(".ray").exists()

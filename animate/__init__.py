@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from animate.animator import Animator
+    from animate.batch.manifest import load_manifest
+    from animate.batch.records import JobRecord
+    from animate.batch.report import write_report
+    from animate.batch.runner import run_batch
     from animate.errors import AnimateError
     from animate.options import AnimationRequest, AnimationResult, RuntimeOptions, SamplingOptions
 
@@ -26,8 +30,12 @@ _PUBLIC = {
     "AnimateError": "animate.errors",
     "AnimationRequest": "animate.options",
     "AnimationResult": "animate.options",
+    "JobRecord": "animate.batch.records",
     "RuntimeOptions": "animate.options",
     "SamplingOptions": "animate.options",
+    "load_manifest": "animate.batch.manifest",
+    "run_batch": "animate.batch.runner",
+    "write_report": "animate.batch.report",
 }
 
 __all__ = [
@@ -35,9 +43,13 @@ __all__ = [
     "AnimationRequest",
     "AnimationResult",
     "Animator",
+    "JobRecord",
     "RuntimeOptions",
     "SamplingOptions",
     "__version__",
+    "load_manifest",
+    "run_batch",
+    "write_report",
 ]
 
 

@@ -76,24 +76,26 @@ def _inputs(values: Mapping[str, Any]) -> str:
 
 
 def _result(values: Mapping[str, Any], link: str, state: str) -> str:
-    picture = (values.get("pictures") or {}).get("results")
-    if not picture or state != "done":
+    pictures = (values.get("pictures") or {}).get("results")
+    if not pictures or state != "done":
         return ""
-    played = link.lower().endswith(_PLAYED)
-    button = (
-        f'<button type="button" class="play" data-clip="{escape(link)}">▶ Play</button>'
-        if played
-        else ""
-    )
-    return _figure(picture, "result, from its first frame to its last", "result", button)
-
-
-def _figure(picture: str, words: str, kind: str = "", extra: str = "") -> str:
+    frames = "".join(_image(picture, "a frame of the result") for picture in pictures)
+    button = ""
+    if link.lower().endswith(_PLAYED):
+        button = f'<button type="button" class="play" data-clip="{escape(link)}">▶ Play</button>'
     return (
-        f'<figure class="{kind}"><img loading="lazy" alt="{escape(words)}" '
-        f'src="data:image/jpeg;base64,{escape(picture)}">{extra}'
-        f"<figcaption>{escape(words)}</figcaption></figure>"
+        f'<figure class="result"><div class="strip">{frames}</div>'
+        f"<figcaption>result, from first frame to last{button}</figcaption></figure>"
     )
+
+
+def _figure(picture: str, words: str) -> str:
+    return f"<figure>{_image(picture, words)}<figcaption>{escape(words)}</figcaption></figure>"
+
+
+def _image(picture: Any, words: str) -> str:
+    address = f"data:image/jpeg;base64,{escape(str(picture))}"
+    return f'<img loading="lazy" alt="{escape(words)}" src="{address}">'
 
 
 def _remarks(values: Mapping[str, Any]) -> str:

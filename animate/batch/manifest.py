@@ -31,13 +31,15 @@ class Job:
         number: from 1, in the manifest's order, combinations counted; what `--rows` names.
         place: where it stands, for messages: "row 3 (line 4)".
         request: what to make; None where the row cannot be used.
-        record: where its record is kept, beside the clip.
+        record: where its record is kept, beside the clip; of a row without one, by its number.
+        lost: where the record of this row is if it was of no use in an earlier run.
         mistake: why the row cannot be used.
     """
 
     number: int
     place: str
     record: Path
+    lost: Path | None = None
     request: AnimationRequest | None = None
     mistake: str = ""
 
@@ -159,7 +161,8 @@ class _Reader:
             self._take(request.output, place)
         except RequestError as reason:
             return Job(number=number, place=place, record=lost, mistake=str(reason))
-        return Job(number=number, place=place, record=record_path(request.output), request=request)
+        record = record_path(request.output)
+        return Job(number=number, place=place, record=record, lost=lost, request=request)
 
     def _request(self, number: int, values: dict[str, Any]) -> AnimationRequest:
         output = values.pop("output", None) or names.fill(

@@ -1,10 +1,14 @@
-"""Small pictures of a job for its card in the report: JPEGs as base64 text."""
+"""Small pictures of a job for its card in the report: JPEGs as base64 text.
+
+`reference`, `driving` and `pose` are one each, `results` is a list.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +51,19 @@ def watching_animator(request: AnimationRequest) -> WatchingAnimator:
     return animator
 
 
-def clip_pictures(request: AnimationRequest, animator: Animator | None) -> dict[str, str]:
+def clip_pictures(request: AnimationRequest, animator: Animator | None) -> dict[str, Any]:
     """Reference, driving frame and pose in the middle of the clip, and frames of the result."""
-    found = _found(reference=lambda: read_image(request.reference))
+    found: dict[str, Any] = _found(reference=lambda: read_image(request.reference))
     skeletons = getattr(animator, "skeletons", None)
     if skeletons is not None:
         middle = len(skeletons) // 2
         found |= _found(
             driving=lambda: driving_frame(request, middle),
             pose=lambda: skeletons.picture(middle),
-            results=lambda: strip(result_frames(request.output, len(skeletons))),
         )
+        with suppress(Exception):
+            frames = result_frames(request.output, len(skeletons))
+            found["results"] = [jpeg(frame) for frame in frames]
     return found
 
 
@@ -82,16 +88,6 @@ def result_frames(clip: Path, count: int) -> Iterator[np.ndarray]:
     for number, frame in enumerate(open_video(clip).read()):
         if number in wanted:
             yield frame.image
-
-
-def strip(frames: Iterator[np.ndarray]) -> np.ndarray:
-    """Frames side by side, as high as a picture is."""
-    small = [np.asarray(_small(frame)) for frame in frames]
-    gap = np.full((small[0].shape[0], 3, 3), 255, np.uint8)
-    parts: list[np.ndarray] = []
-    for picture in small:
-        parts += [picture, gap]
-    return np.concatenate(parts[:-1], axis=1)
 
 
 def _found(**pictures: Callable[[], np.ndarray]) -> dict[str, str]:

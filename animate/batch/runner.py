@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,6 +183,9 @@ class _Batch:
         if job.request is None:
             yield self._failed(job, Failure(kind="request", message=job.mistake))
             return
+        if job.lost is not None:
+            with suppress(OSError):  # most often there is none
+                job.lost.unlink()
         # What lies there is judged here, by records; the animator only writes.
         request = replace(job.request, overwrite=True)
         key = self._key(request)

@@ -1,0 +1,254 @@
+"""Manifests: every form gives the same requests, every mistake is named with its row."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from animate.batch.manifest import Manifest, load_manifest
+from animate.errors import ManifestError, RequestError
+
+ROW = {"reference": "me.png", "driving": "dance.mp4", "output": "a.mp4", "seed": 3}
+
+
+def write(folder: Path, *rows: Any, name: str = "jobs.jsonl") -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def load(path: Path, **options: Any) -> Manifest:
+    return load_manifest(path, path.parent / "out", **options)
+
+
+def mistakes(path: Path, **options: Any) -> str:
+    with pytest.raises(ManifestError) as caught:
+        load(path, **options)
+    return str(caught.value)
+
+
+def test_every_form_gives_the_same_request(tmp_path: Path) -> None:
+    flat = {**ROW, "steps": 4, "smooth": False, "guidance": "1:3", "control_weight": 0.5}
+    nested = {**ROW, "smooth": False, "sampling": {"steps": 4, "guidance": "1:3"}}
+    nested["control-weight"] = 0.5
+    jsonl = write(tmp_path, flat)
+    csv = tmp_path / "jobs.csv"
+    csv.write_text(
+        "reference,driving,output,seed,steps,smooth,guidance,control-weight,stride\n"
+        'me.png,"dance.mp4",a.mp4,3,4,false,1:3,0.5,\n'
+    )
+    yaml = tmp_path / "jobs.yaml"
+    yaml.write_text(f"rows:\n  - {json.dumps(nested)}\n")
+    requests = [load(path).jobs[0].request for path in (jsonl, csv, yaml)]
+    assert requests[0] == requests[1] == requests[2]
+    assert requests[0] is not None
+    assert requests[0].sampling.steps == 4
+    assert requests[0].reference == tmp_path / "me.png"
+    assert requests[0].output == tmp_path / "out" / "a.mp4"
+
+
+def test_the_command_line_wins_over_rows_and_rows_over_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.yaml"
+    path.write_text(
+        "defaults: {steps: 5, stride: 2}\nname: '{row:03}_{driving}.webm'\n"
+        "rows:\n- {reference: a.png, driving: b.mp4, steps: 6}\n"
+        "- {reference: a.png, driving: c.mp4}\n"
+    )
+    options = {"defaults": {"steps": 4, "window": 8, "stride": 3}, "overrides": {"seed": 9}}
+    first, second = (job.request for job in load(path, **options).jobs)
+    assert first is not None
+    assert second is not None
+    assert (first.sampling.steps, second.sampling.steps) == (6, 5)
+    assert (first.sampling.window, first.stride, first.sampling.seed) == (8, 2, 9)
+    assert [first.output.name, second.output.name] == ["001_b.webm", "002_c.webm"]
+
+
+def test_paths_of_rows_are_relative_to_the_manifest(tmp_path: Path) -> None:
+    row = {**ROW, "poses": "p/dance.npz", "model": "./toy", "cache": "none"}
+    request = load(write(tmp_path, row)).jobs[0].request
+    assert request is not None
+    assert request.poses == tmp_path / "p/dance.npz"
+    assert request.model == str(tmp_path / "toy")
+    assert request.runtime.cache == Path("none")
+    assert load(write(tmp_path, {**ROW, "model": "tiny"})).jobs[0].request.model == "tiny"  # type: ignore[union-attr]
+
+
+def test_lists_and_patterns_make_a_matrix(tmp_path: Path) -> None:
+    for name in ("people/b.png", "people/a.png", "x.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    row = {"reference": "people/*.png", "driving": ["x.mp4", "y.mp4"], "seed": [1, 2]}
+    row["poses"] = "poses/{driving}.npz"
+    jobs = load(write(tmp_path, row), name="{reference}_{driving}_{seed}.mp4").jobs
+    assert [job.number for job in jobs] == list(range(1, 9))
+    requests = [job.request for job in jobs if job.request]
+    assert [request.output.name for request in requests[:3]] == [
+        "a_x_1.mp4", "a_x_2.mp4", "a_y_1.mp4"
+    ]  # fmt: skip
+    assert requests[2].poses == tmp_path / "poses/y.npz"
+    assert jobs[7].place == "row 1 (line 1), job 8"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"reference": "a.png", ', "not JSON"),
+        ("[1, 2]", "must be an object"),
+        ('{"seed": NaN}', "NaN is not a number"),
+        ('{"seed": 1, "seed": 2}', "'seed' is given twice"),
+        ({**ROW, "drivng": "b.mp4"}, "unknown setting 'drivng'; did you mean 'driving'?"),
+        ({**ROW, "steps": "four"}, "steps 'four' is not a whole number"),
+        ({**ROW, "steps": True}, "steps True is not a whole number"),
+        ({**ROW, "size": "big"}, "WIDTHxHEIGHT"),
+        ({**ROW, "seed": -1}, "out of range"),
+        ({**ROW, "sampling": 4}, "sampling must hold names"),
+        ({"driving": "b.mp4"}, "reference is missing"),
+        ({**ROW, "output": "../a.mp4"}, "outside the output folder"),
+        ({**ROW, "output": "/tmp/a.mp4"}, "outside the output folder"),
+        ({**ROW, "output": 7}, "output 7 is not a path"),
+        ({**ROW, "reference": []}, "reference is an empty list"),
+        ({**ROW, "reference": "no/*.png"}, "fits no file"),
+        ({**ROW, "overlap": 4, "window": 4}, "overlap 4 is not below"),
+        ({**ROW, "reference": "a\0.png"}, "zero byte"),
+        ({**ROW, "stride": 2, "sampling": {"seed": 1}}, "seed is given twice"),
+    ],
+)
+def test_a_mistake_is_named_with_its_row(tmp_path: Path, row: Any, message: str) -> None:
+    path = write(tmp_path, {**ROW, "output": "good.mp4"}, "", row)
+    shown = mistakes(path)
+    assert "row 2 (line 3)" in shown
+    assert message in shown
+    assert "1 of 2 rows" in shown
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_mistakes_are_named_at_once_up_to_a_limit(tmp_path: Path) -> None:
+    rows = [{**ROW, "output": f"{n}.mp4", **({"stepz": 1} if n % 2 else {})} for n in range(60)]
+    shown = mistakes(write(tmp_path, *rows))
+    assert "30 of 60 rows" in shown
+    assert shown.count("did you mean 'steps'") == 20
+    assert "and 10 more" in shown
+    kept = load(write(tmp_path, *rows), keep_going=True).jobs
+    assert sum(1 for job in kept if job.mistake) == 30
+    assert kept[1].record == tmp_path / "out" / "row-00002.job.json"
+
+
+def test_ten_thousand_rows_with_one_mistake_in_the_middle(tmp_path: Path) -> None:
+    rows: list[Any] = [{**ROW, "output": f"{n}.mp4"} for n in range(10_000)]
+    rows[5000] = '{"reference": '
+    began = time.process_time()
+    shown = mistakes(write(tmp_path, *rows))
+    assert "row 5001 (line 5001)" in shown
+    assert time.process_time() - began < 20
+
+
+def test_outputs_and_records_must_be_their_own(tmp_path: Path) -> None:
+    shown = mistakes(write(tmp_path, ROW, {**ROW, "seed": 4}, {**ROW, "output": "a.webm"}))
+    assert "row 2 (line 2): output a.mp4 is that of row 1" in shown
+    assert "row 3 (line 3): record a.json of output a.webm is that of row 1" in shown
+
+
+def test_no_output_is_an_input(tmp_path: Path) -> None:
+    rows = {**ROW, "output": "b.mp4", "driving": "out/a.mp4"}, ROW
+    assert "is also what row 2 (line 2) would write" in mistakes(write(tmp_path, *rows))
+
+
+@pytest.mark.parametrize("name", ["jobs.jsonl", "jobs.csv", "jobs.yaml"])
+def test_empty_manifests_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    assert "has no rows" in mistakes(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("reference,drivng\na.png,b.mp4\n", "line 1: unknown setting 'drivng'; did you mean"),
+        ("reference,seed,seed\n", "line 1: seed is given twice|'seed' is there twice"),
+        ("reference;driving\na;b\n", "by commas"),
+        ("reference,driving,output\na.png,b.mp4\n", r"row 1 \(line 2\): 2 cells under 3 columns"),
+        ("reference,driving,seed\na.png,b.mp4,x\n", r"row 1 \(line 2\): seed 'x' is not a whole"),
+        ('reference,driving\na.png,"b.mp4\n', r"row 1 \(line 2\): this is not CSV"),
+        ("reference,driving,smooth\na.png,b.mp4,ja\n", "smooth 'ja' is not true or false"),
+    ],
+)
+def test_mistakes_of_csv_files(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "jobs.csv"
+    path.write_text(text)
+    with pytest.raises(ManifestError, match=message):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rowz: []", "unknown 'rowz'; did you mean 'rows'"),
+        ("rows: 3", "rows must be a list"),
+        ("rows: [3]", "row 1: a row must hold names with values"),
+        ("defaults: {stepz: 3}\nrows: []", "defaults: unknown setting 'stepz'"),
+        ("rows: [", "line"),
+        ("name: '{driver}.mp4'\nrows: [{reference: a.png, driving: b.mp4}]", "name .*driver"),
+    ],
+)
+def test_mistakes_of_yaml_files(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "jobs.yaml"
+    path.write_text(text)
+    with pytest.raises(RequestError, match=message):
+        load(path)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").mkdir()
+    assert "does not exist" in mistakes(tmp_path / "none.jsonl")
+    assert ".jsonl, .csv or .yaml" in mistakes(tmp_path / "jobs.txt")
+    assert "is a folder" in mistakes(tmp_path / "d.csv")
+
+
+def test_paths_outside_the_roots_are_refused_links_resolved(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "secret"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "me.png").touch()
+    (inside / "link.png").symlink_to(outside / "me.png")
+    good = {**ROW, "output": "good.mp4"}
+    rows = [
+        good,
+        {**ROW, "reference": "link.png", "output": "1.mp4"},
+        {**ROW, "reference": "../secret/me.png", "output": "2.mp4"},
+        {**ROW, "poses": str(outside / "p.npz"), "output": "3.mp4"},
+        {**ROW, "model": "../secret/model", "output": "4.mp4"},
+    ]
+    path = write(inside, *rows)
+    assert len(load(path).jobs) == 5
+    shown = mistakes(path, roots=[inside])
+    for number in (2, 3, 4, 5):
+        assert f"row {number} (line {number})" in shown
+    assert "row 1 " not in shown
+    assert "which is really" in shown
+
+
+def test_outputs_cannot_leave_through_a_link(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "away").symlink_to(tmp_path)
+    path = write(tmp_path, {**ROW, "output": "away/a.mp4"})
+    assert "outside the output folder" in mistakes(path)
+
+
+def test_only_the_rows_asked_for_are_done_and_judged(tmp_path: Path) -> None:
+    path = write(tmp_path, {**ROW, "output": "1.mp4"}, {"stepz": 1}, {**ROW, "output": "3.mp4"})
+    manifest = load(path, rows=[1, 3])
+    assert [job.number for job in manifest.jobs] == [1, 3]
+    assert len(manifest.all_jobs) == 3
+    assert "row 2" in mistakes(path, rows=[2])
+    assert "there is no row 4" in mistakes(path, rows=[4])
+
+
+@pytest.mark.parametrize("name", ["{reference.__class__}.mp4", "{0}.mp4", "{referenc}.mp4"])
+def test_templates_reach_nothing_but_their_names(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RequestError, match="name"):
+        load(write(tmp_path, {"reference": "a.png", "driving": "b.mp4"}), name=name)

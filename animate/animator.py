@@ -37,7 +37,7 @@ from animate.memory import plan_clip_memory, wants_plan
 from animate.models.components import load_components
 from animate.models.lora import Weighed, check_adapters, merged, open_adapters
 from animate.models.pose_networks import estimator_options
-from animate.models.variants import Resolution, resolve
+from animate.models.variants import Resolution, found_by, resolve
 from animate.options import AnimationRequest, AnimationResult, Precision, RuntimeOptions
 from animate.pipeline import Engine, generate
 from animate.poses import (
@@ -131,8 +131,9 @@ class Animator:
         check_beside(request, may_replace(request), settings.size)
         adapters = open_adapters(self.engine.components.unet, request.lora)
         made = self._made_from(request, settings, adapters)
+        model = found_by(self.engine.components.variant)
         with (
-            working(request, made["digest"], self._conditions(request), progress) as work,
+            working(request, made["digest"], model, self._conditions(request), progress) as work,
             merged(self.engine.components.unet, adapters),
         ):
             check_output(request.output, work.replaces, codec=request.codec)

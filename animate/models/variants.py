@@ -180,6 +180,14 @@ def load_variant(name: str | Path) -> ModelVariant:
     )
 
 
+def found_by(variant: ModelVariant) -> str:
+    """What `load_variant` finds this variant by from anywhere: its name, or its own folder."""
+    own = variant.folder
+    if own is None or own == bundled_folder().resolve():
+        return variant.name
+    return str(own)
+
+
 def read_variant(path: Path) -> ModelVariant:
     """The variant that a YAML file describes. Raises `ModelError` naming the file and the fault."""
     values = read_yaml(path, ModelError)

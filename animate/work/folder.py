@@ -49,6 +49,8 @@ class WorkFolder:
         self.manifest: dict[str, Any] = {}
         self.resumed = False
         """Whether an earlier run's work was found."""
+        self.discarded = False
+        """Whether work was found of which nobody can say what it is, and thrown away."""
 
     @classmethod
     def open(cls, path: Path, manifest: Mapping[str, Any]) -> WorkFolder:
@@ -93,6 +95,7 @@ class WorkFolder:
                 f"resume {self.path}), throw it away (cnx clean {self.path}), or name another "
                 "folder with --work"
             )
+        self.discarded = found is None and self.worth
         self._empty()
         self.manifest = {"version": VERSION, **manifest}
         files.write_text(self.path / MANIFEST, json.dumps(self.manifest, indent=2) + "\n")

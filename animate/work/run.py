@@ -53,7 +53,11 @@ class Work:
 
 @contextmanager
 def working(
-    request: AnimationRequest, digest: str, conditions: Mapping[str, Any], progress: Progress
+    request: AnimationRequest,
+    digest: str,
+    model: str,
+    conditions: Mapping[str, Any],
+    progress: Progress,
 ) -> Iterator[Work]:
     """The work folder of a run; removed at a clean exit unless it is to be kept.
 
@@ -61,6 +65,7 @@ def working(
     that says how to go on.
 
     digest: of everything that decides the pictures
+    model: name or folder of the model that is used
     conditions: what their last bits may depend on as well; other ones than at the beginning are
         said, and the number of threads is set as it was
     Raises WorkError; see `WorkFolder.open`.
@@ -72,10 +77,12 @@ def working(
     now = {**conditions, "threads": torch.get_num_threads()}
     given = {
         "digest": digest,
-        "request": stored_request(request),
+        "request": stored_request(request, model),
         "conditions": now,
     }
     folder = WorkFolder.open(path, given)
+    if folder.discarded:
+        progress.warn(f"the work in {path} cannot be read; it is begun anew")
     done = False
     try:
         with ExitStack() as stack:
@@ -108,16 +115,18 @@ def may_replace(request: AnimationRequest) -> bool:
     return request.overwrite or (path is not None and (path / CLOSING).exists())
 
 
-def stored_request(request: AnimationRequest) -> dict[str, Any]:
-    """A request as plain values that mean the same in any working directory."""
+def stored_request(request: AnimationRequest, model: str) -> dict[str, Any]:
+    """A request as plain values that mean the same in any working directory.
+
+    model: what finds the model that is used; the request may leave it open
+    """
     values = plain(request)
     for group, name in _PATHS:
         home = values[group] if group else values
         if home[name] is not None and Path(home[name]) != NO_CACHE:
             home[name] = str(Path(home[name]).absolute())
     values["lora"] = [[str(one.path.absolute()), one.weight] for one in request.lora]
-    if Path(request.model).exists():
-        values["model"] = str(Path(request.model).absolute())
+    values["model"] = model
     return values
 
 

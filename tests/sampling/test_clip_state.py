@@ -46,9 +46,11 @@ def run(solver, schedule="static", start=NOISE, scheduler=None, batch=1, **liste
     )
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("solver", SOLVERS)
+LAYOUTS = [(solver, "static", 1) for solver in SOLVERS]
+LAYOUTS += [("euler", schedule, 2) for schedule in SCHEDULES]
+
+
+@pytest.mark.parametrize(("solver", "schedule", "batch"), LAYOUTS)
 def test_going_on_from_any_state_gives_the_same_bits(solver, schedule, batch):
     original = make_scheduler(SVD_SCHEDULER, 4, solver=solver)
     kept = []
@@ -59,7 +61,7 @@ def test_going_on_from_any_state_gives_the_same_bits(solver, schedule, batch):
 
     whole = run(solver, schedule, scheduler=original, batch=batch, on_state=keep)
     assert any(state.window for state, _, _ in kept)
-    for state, tensors, values in kept:
+    for state, tensors, values in kept[::2]:
         scheduler = make_scheduler(SVD_SCHEDULER, 4, solver=solver)
         restore_solver(scheduler, tensors, values)
         gone_on = run(solver, schedule, start=state, scheduler=scheduler, batch=batch)

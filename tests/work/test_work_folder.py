@@ -1,0 +1,140 @@
+"""A work folder belongs to one request and to one run at a time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from animate.errors import WorkError
+from animate.work.folder import VERSION, WorkFolder, is_work_folder, read_manifest, work_folder
+
+
+def manifest(digest: str = "d", **settings: Any) -> dict[str, Any]:
+    request = {"reference": "/a.png", "sampling": {"seed": 1, **settings}, "runtime": {}}
+    return {"digest": digest, "request": request, "conditions": {"threads": 1}}
+
+
+def with_work(path: Path) -> None:
+    """A folder whose run was killed after it had kept something."""
+    folder = WorkFolder.open(path, manifest())
+    (path / "latents-000001-000000").write_bytes(b"x")
+    assert folder.leave(done=False)
+
+
+def test_it_is_beside_the_clip_unless_named() -> None:
+    place = work_folder(Path("a/clip.mp4"), None, sequence=False)
+    assert place == Path("a/.clip.mp4.work")
+    place = work_folder(Path("a/shot/%04d.png"), None, sequence=True)
+    assert place == Path("a/.shot.work")
+    assert work_folder(Path("clip.mp4"), Path("w"), sequence=False) == Path("w")
+    assert work_folder(Path("clip.mp4"), Path("none"), sequence=False) is None
+
+
+def test_nothing_is_left_of_work_that_was_not_worth_keeping(tmp_path: Path) -> None:
+    for done in (True, False):
+        folder = WorkFolder.open(tmp_path / "w", manifest())
+        assert not folder.resumed
+        assert not folder.leave(done=done)
+        assert not list(tmp_path.iterdir())
+
+
+def test_work_is_found_again(tmp_path: Path) -> None:
+    with_work(tmp_path / "w")
+    folder = WorkFolder.open(tmp_path / "w", manifest())
+    assert folder.resumed
+    assert not folder.leave(done=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_stays_where_asked(tmp_path: Path) -> None:
+    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder.close_soon()
+    assert folder.leave(done=True, keep=True)
+    assert is_work_folder(tmp_path / "w")
+    again = WorkFolder.open(tmp_path / "w", manifest())
+    assert not again.closing  # a clip of that name is finished, not half-way
+    again.leave(done=True)
+
+
+def test_the_work_of_other_settings_is_never_mixed_in(tmp_path: Path) -> None:
+    with_work(tmp_path / "w")
+    with pytest.raises(WorkError, match=r"seed 1 instead of 2\. .*cnx resume .*cnx clean"):
+        WorkFolder.open(tmp_path / "w", manifest("other", seed=2))
+    with pytest.raises(WorkError, match="other input files or weights"):
+        WorkFolder.open(tmp_path / "w", manifest("other"))
+    assert (tmp_path / "w" / "latents-000001-000000").exists()
+
+
+def test_other_settings_may_follow_where_nothing_was_kept(tmp_path: Path) -> None:
+    first = WorkFolder.open(tmp_path / "w", manifest())
+    (tmp_path / "w" / "poses").mkdir()
+    first.close_soon()
+    first.leave(done=False)
+    second = WorkFolder.open(tmp_path / "w", manifest("other", seed=2))
+    assert not second.resumed
+    assert not second.closing
+    assert sorted(file.name for file in (tmp_path / "w").iterdir()) == ["lock", "work.json"]
+    second.leave(done=True)
+
+
+def test_another_version_is_left_alone(tmp_path: Path) -> None:
+    with_work(tmp_path / "w")
+    path = tmp_path / "w" / "work.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": VERSION + 1}))
+    said = r"another version .*layout 2.*cnx clean"
+    with pytest.raises(WorkError, match=said):
+        WorkFolder.open(tmp_path / "w", manifest())
+    with pytest.raises(WorkError, match=said):
+        read_manifest(tmp_path / "w")
+    assert (tmp_path / "w" / "latents-000001-000000").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1}', "\xff"])
+def test_a_damaged_manifest_means_beginning_anew(tmp_path: Path, content: str) -> None:
+    with_work(tmp_path / "w")
+    (tmp_path / "w" / "work.json").write_text(content, encoding="latin-1")
+    folder = WorkFolder.open(tmp_path / "w", manifest())
+    assert not folder.resumed
+    assert folder.discarded
+    assert not folder.worth
+    folder.leave(done=True)
+
+
+def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(WorkError, match=r"holds thesis\.txt"):
+        WorkFolder.open(tmp_path, manifest())
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    assert not is_work_folder(tmp_path)
+
+
+def test_a_second_run_is_refused_and_told_who_works_there(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from animate.work.folder import WorkFolder;"
+        "WorkFolder.open(Path(sys.argv[1]), {'digest': 'd', 'request': {}, 'conditions': {}});"
+        "print('locked', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "w")]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "locked\n"
+            with pytest.raises(WorkError, match=rf"another run \(process {holder.pid}\)"):
+                WorkFolder.open(tmp_path / "w", manifest())
+        finally:
+            holder.kill()
+    WorkFolder.open(tmp_path / "w", manifest()).leave(done=True)  # a dead run holds nothing
+
+
+def test_a_place_that_cannot_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkError, match="--work none"):
+        WorkFolder.open(tmp_path / "file" / "w", manifest())
+    with pytest.raises(WorkError, match="--work none"):
+        WorkFolder.open(tmp_path / "file", manifest())

@@ -50,6 +50,7 @@ from animate.poses import (
     selection_of,
 )
 from animate.progress import Progress, Quiet
+from animate.provenance import check_signing, container_metadata, sign_clip
 from animate.sampling.sharing import WindowExecutor
 from animate.settings import ClipSettings, settle
 from animate.sidecar import sidecar_path, versions, write_sidecar
@@ -172,8 +173,18 @@ class Animator:
         control = ControlFrames(skeletons)
         frames = generate(engine, settings, finish.picture, control, progress, work.keeper)
         with clock("generate and write"):
-            written = write_clip(work, finish, source, frames, ahead=settings.decode_chunk)
+            written = write_clip(
+                work,
+                finish,
+                source,
+                frames,
+                ahead=settings.decode_chunk,
+                metadata=container_metadata(made),
+            )
+        sign = request.runtime.sign
+        signed = None if sign is None else sign_clip(request.output, sign, made)
         record = {**made, **self._record(request, poses, written, clock), "resumed": work.record()}
+        record["credentials"] = signed
         record["warnings"] = list(warnings)
         return AnimationResult(
             output=request.output,
@@ -353,6 +364,8 @@ def check_request(request: AnimationRequest) -> None:
     replaces = may_replace(request)
     check_output(request.output, replaces, codec=request.codec)
     check_beside(request, replaces)
+    if request.runtime.sign is not None:
+        check_signing(request.runtime.sign, request.output)
     record = sidecar_path(request.output)
     files.check_output(record, overwrite=replaces, what="record", error=MediaError)
 

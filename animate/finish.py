@@ -7,7 +7,7 @@ for, so a long clip needs no more memory here than a short one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -209,11 +209,17 @@ class Written:
 
 
 def write_clip(
-    work: Work, finish: Finish, source: FrameSource, generated: Iterator[Image], *, ahead: int
+    work: Work,
+    finish: Finish,
+    source: FrameSource,
+    generated: Iterator[Image],
+    *,
+    ahead: int,
+    metadata: Mapping[str, str] | None = None,
 ) -> Written:
     """Write frames as they come, while later ones are made; the clip appears when all are there.
 
-    At most `ahead` frames wait to be written.
+    At most `ahead` frames wait to be written. `metadata` goes into the container.
     """
     request = work.request
     audio = source.audio(selection_of(request)) if request.audio else None
@@ -227,6 +233,7 @@ def write_clip(
             codec=request.codec,
             quality=request.quality,
             audio=audio if takes_sound(request.output) else None,
+            metadata=metadata,
             overwrite=work.replaces,
         ) as writer,
     ):

@@ -145,6 +145,12 @@ class RuntimeOptions:
         10.0, "seconds between two savings of the work, at least", least=0.0, most=86400.0
     )
 
+    sign: str | None = option(
+        None,
+        "sign the clip with Content Credentials: PEM files of a certificate chain and its key",
+        metavar="CERT:KEY",
+    )
+
     def __post_init__(self) -> None:
         validate(self)
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):

@@ -37,7 +37,7 @@ FLOORS = (
     ("work",),
     ("pipeline", "pose_tools", "finish"),
     ("executors",),
-    ("sidecar",),
+    ("sidecar", "provenance"),
     ("animator",),
     ("batch",),
     ("parity", "metrics"),

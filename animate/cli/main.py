@@ -21,6 +21,7 @@ COMMANDS = {
     "batch": "make the clips of a manifest, with a report",
     "resume": "go on with a run that was stopped or killed",
     "clean": "throw away what killed runs have left",
+    "info": "show where a clip comes from, and check its credentials",
     "pose": "extract, look at, fit and convert poses",
     "models": "list, fetch and verify model variants",
     "encoders": "list the ways to compress a clip on this machine",

@@ -1,0 +1,77 @@
+"""`cnx info`: where a clip comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from animate.cli.arguments import make_parser, parse
+from animate.errors import MediaError
+
+
+def main(argv: list[str]) -> int:
+    """Parse, read, print. Returns the exit code; errors pass through."""
+    parser = make_parser(
+        "info",
+        "Where a clip comes from: what its file says, whether the record beside it is of the same\n"
+        "run, and Content Credentials checked against the file. Exit code 2 for a clip that says\n"
+        "nothing, or whose credentials do not fit it.",
+        "cnx info clip.mp4",
+        "cnx info CLIP [options]",
+    )
+    parser.add_argument("clip", type=Path, metavar="CLIP", help="a clip, or NAME/%%04d.png")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    arguments = parse(parser, argv)
+    found = provenance_of(arguments.clip)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    elif not arguments.quiet:
+        print("\n".join(_lines(found)))
+    if found["credentials"] and found["credentials"]["state"] == "Invalid":
+        raise MediaError(f"{arguments.clip} was changed after it was signed")
+    if not found["copy"] and not found["credentials"]:
+        raise MediaError(f"{arguments.clip} does not say where it comes from")
+    return 0
+
+
+def provenance_of(clip: Path) -> dict[str, Any]:
+    """`copy` in the container, `record` beside it and whether it is `same_run`, `credentials`.
+
+    Raises MediaError when the clip cannot be read.
+    """
+    from importlib.util import find_spec
+
+    from animate.provenance import read_credentials, read_short_copy
+    from animate.sidecar import sidecar_path
+
+    copy = read_short_copy(clip)
+    beside = sidecar_path(clip)
+    record: dict[str, Any] = {}
+    if beside.is_file():
+        try:
+            record = json.loads(beside.read_text(encoding="utf-8"))
+        except ValueError as reason:
+            raise MediaError(f"the record {beside} is damaged: {reason}") from reason
+    can_check = find_spec("c2pa") is not None
+    return {
+        "copy": copy,
+        "record": str(beside) if record else None,
+        "same_run": bool(copy and record and copy["digest"] == record.get("digest")),
+        "credentials": read_credentials(clip) if can_check else None,
+        "credentials_checked": can_check,
+    }
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    copy, credentials = found["copy"] or {}, found["credentials"]
+    lines = [f"{name:<12} {value}" for name, value in copy.items() if name != "inputs"]
+    lines += [f"{name:<12} sha256 {digest}..." for name, digest in copy.get("inputs", {}).items()]
+    if found["record"]:
+        same = "of this very run" if found["same_run"] else "of another run"
+        lines.append(f"{'record':<12} {found['record']}, {same}")
+    if credentials:
+        lines.append(f"{'credentials':<12} {credentials['state']}, by {credentials['signer']}")
+    elif not found["credentials_checked"]:
+        lines.append(f"{'credentials':<12} not checked: pip install 'cnx-animate[c2pa]'")
+    return lines

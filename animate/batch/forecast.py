@@ -111,15 +111,14 @@ def _one(
     if job.request is None:
         return Forecast(job=job, wanted=False, why="cannot be used", problem=job.mistake)
     request = job.request
-    overwrite = overwrite or request.overwrite
     mistakes: tuple[type[Exception], ...] = (*user_mistakes(), OSError)
     try:
         key = keys.of(request)
         count = frames.of(request)
     except mistakes as problem:
-        plan = plan_job(job.record, request.output, None, overwrite=overwrite)
+        plan = plan_job(job.record, request, None, overwrite=overwrite)
         return Forecast(job=job, wanted=True, why=plan.why, problem=str(problem))
-    plan = plan_job(job.record, request.output, key, overwrite=overwrite)
+    plan = plan_job(job.record, request, key, overwrite=overwrite)
     model = keys.model(request.model)[0].name
     settings = key.settings
     size = str(settings["size"])

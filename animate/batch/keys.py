@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from animate.batch.paths import BESIDES
 from animate.errors import MediaError
 from animate.files import check_readable, sha256, sha256_of
 from animate.models.store import recorded_digest
@@ -78,12 +79,18 @@ class Keys:
         if request.runtime.estimator_folder is not None:
             folder = request.runtime.estimator_folder
             inputs["estimator_folder"] = self.digest(folder, "estimator folder")
+        for number, one in enumerate(request.lora, start=1):
+            inputs[f"lora {number}"] = self.digest(one.path, "adapters")
         settings = settle(request, variant, self._size_of(request))
         own = plain(request)
         for name in ("reference", "driving", "output", "poses", "overwrite", "runtime", "sampling"):
             del own[name]
         resolved = {**own, **plain(settings), "model": variant.name}
+        resolved["lora"] = [one.weight for one in request.lora]
+        for name in BESIDES:  # asking for one more is a reason to make it
+            resolved[name] = own[name] and Path(own[name]).name
         resolved["kind"] = request.output.suffix.lower()
+        resolved["signed"] = request.runtime.sign is not None
         resolved["precision"] = request.runtime.precision
         return Key(inputs=inputs, settings=resolved, weights=weights)
 
@@ -133,8 +140,3 @@ class Keys:
 def _stamp(path: Path) -> tuple[str, int, int]:
     state = path.stat()
     return str(path), state.st_size, state.st_mtime_ns
-
-
-def stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
-    """Size and time of each of these files that is there, for a look at them without reading."""
-    return {str(p): list(_stamp(p)[1:]) for p in paths if p.is_file()}

@@ -14,7 +14,13 @@ from typing import Any
 
 from animate.batch import names
 from animate.batch.matrix import expand
-from animate.batch.paths import check_inside, output_place, record_path, with_absolute_paths
+from animate.batch.paths import (
+    BESIDES,
+    check_inside,
+    output_place,
+    record_path,
+    with_absolute_paths,
+)
 from animate.batch.rows import Row, flat, read_sheet
 from animate.errors import ManifestError, RequestError
 from animate.options import AnimationRequest
@@ -158,7 +164,7 @@ class _Reader:
             return Job(number=number, place=place, record=lost, mistake=mistake)
         try:
             request = self._request(number, values)
-            self._take(request.output, place)
+            self._take(request, place)
         except RequestError as reason:
             return Job(number=number, place=place, record=lost, mistake=str(reason))
         record = record_path(request.output)
@@ -171,19 +177,28 @@ class _Reader:
         settings = with_absolute_paths(values, self.folder)
         check_inside(settings, self.roots)
         place = output_place(output, self.output_dir)
+        for name in BESIDES:
+            if settings.get(name):
+                filled = names.fill(settings[name], names.values_of(number, values))
+                settings[name] = output_place(filled, self.output_dir)
+        if (work := settings.get("work")) and str(work) != "none":
+            # Clips that share a folder for unfinished work would take up each other's.
+            settings["work"] = Path(work) / f"{number:05}"
         return AnimationRequest.from_dict({**settings, "output": place})
 
-    def _take(self, output: Path, place: str) -> None:
+    def _take(self, request: AnimationRequest, place: str) -> None:
         """Note a clip's files. Raises RequestError where another row has one of them."""
-        for file in (output, sidecar_path(output), record_path(output)):
+        output = request.output
+        files = {output: "output", sidecar_path(output): "record", record_path(output): "record"}
+        files |= {file: "file" for name in BESIDES if (file := getattr(request, name))}
+        for file, what in files.items():
             if other := self.taken.get(file):
-                what = "output" if file == output else f"record {file.name} of output"
+                of = "" if file == output else f" {file.name} of output"
                 raise RequestError(
-                    f"{what} {output.relative_to(self.output_dir)} is that of {other} as well; "
+                    f"{what}{of} {output.relative_to(self.output_dir)} is that of {other} as well; "
                     "give each its own output, or a --name with {row} or {seed}"
                 )
-        for file in (output, sidecar_path(output), record_path(output)):
-            self.taken[file] = place
+        self.taken |= dict.fromkeys(files, place)
 
     def _kept_from_inputs(self, job: Job) -> Job:
         """A job that would write over an input has a mistake instead."""

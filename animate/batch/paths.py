@@ -8,8 +8,11 @@ from typing import Any
 
 from animate.errors import RequestError
 from animate.sidecar import sidecar_path
+from animate.values import Lora
 
-FILES = ("reference", "driving", "poses", "estimator_folder", "cache")
+BESIDES = ("side_by_side", "contact_sheet")
+"""What is written besides a clip; in a manifest, relative to the output folder."""
+FILES = ("reference", "driving", "poses", "estimator_folder", "cache", "work")
 RECORD_SUFFIX = ".job.json"
 
 
@@ -26,12 +29,15 @@ def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, An
     found = dict(values)
     for name in FILES:
         value = found.get(name)
-        if name == "cache" and str(value) == "none":
+        if name in ("cache", "work") and str(value) == "none":
             continue
         if isinstance(value, list):
             found[name] = [_absolute(part, folder) for part in value]
         elif value is not None:
             found[name] = _absolute(value, folder)
+    if found.get("lora"):
+        adapters = Lora.parse_all(found["lora"])
+        found["lora"] = [Lora(folder / one.path, one.weight) for one in adapters]
     model = found.get("model")
     if isinstance(model, (str, Path)) and ("/" in str(model) or isinstance(model, Path)):
         found["model"] = str(_absolute(model, folder))
@@ -51,8 +57,8 @@ def check_inside(values: Mapping[str, Any], roots: Sequence[Path]) -> None:
     """Raises RequestError for a file of `values` outside all of the resolved `roots`."""
     if not roots:
         return
-    for name in (*FILES, "model"):
-        value = values.get(name)
+    named = [(name, values.get(name)) for name in (*FILES, "model")]
+    for name, value in [*named, *(("lora", one.path) for one in values.get("lora") or ())]:
         if value is None or not Path(str(value)).is_absolute():
             continue
         real = Path(str(value)).resolve()

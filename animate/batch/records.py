@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from animate.batch.failures import Kind
 from animate.batch.keys import Key
+from animate.batch.paths import BESIDES
 from animate.errors import MediaError
 from animate.files import sha256, write_text
-from animate.options import plain
+from animate.options import AnimationRequest, plain
 
 SCHEMA = 1
 KEPT = "its clip is as it was made"
@@ -181,8 +182,11 @@ class Plan:
     kept: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plan_job(record: Path, output: Path, key: Key | None, *, overwrite: bool) -> Plan:
+def plan_job(
+    record: Path, request: AnimationRequest, key: Key | None, *, overwrite: bool = False
+) -> Plan:
     """Compare a job with what is there. `key` is None where it cannot be known."""
+    output, overwrite = request.output, overwrite or request.overwrite
     kept = read_record(record)
     there = bool(existing(output))
     if overwrite:
@@ -202,4 +206,7 @@ def plan_job(record: Path, output: Path, key: Key | None, *, overwrite: bool) ->
         return again(why="its inputs cannot be read")
     if kept.get("key") != key.digest:
         return again(why=f"changed: {key.changes(kept.get('key_parts') or {})}")
+    for name in BESIDES:
+        if (file := getattr(request, name)) and not file.exists():
+            return again(why=f"its {name.replace('_', ' ')} is gone")
     return Plan(wanted=False, why=KEPT, kept=kept)

@@ -16,7 +16,7 @@ from animate.batch.executor import JobExecutor, Outcome, Task
 from animate.batch.failures import Failure, failure_of
 from animate.batch.keys import Key, Keys
 from animate.batch.manifest import Job, Manifest, load_manifest
-from animate.batch.paths import record_path
+from animate.batch.paths import BESIDES, record_path
 from animate.batch.records import (
     JobRecord,
     Plan,
@@ -189,8 +189,7 @@ class _Batch:
         # What lies there is judged here, by records; the animator only writes.
         request = replace(job.request, overwrite=True)
         key = self._key(request)
-        anew = self._overwrite or job.request.overwrite
-        plan = plan_job(job.record, request.output, key, overwrite=anew)
+        plan = plan_job(job.record, job.request, key, overwrite=self._overwrite)
         item = _Item(job=job, request=request, key=key, plan=plan)
         if not plan.wanted:
             self._made[plan.kept["key"]] = request.output
@@ -213,8 +212,9 @@ class _Batch:
             return None
 
     def _has_twin(self, key: Key, item: _Item) -> bool:
-        if is_numbered(item.request.output):
-            return False
+        besides = any(getattr(item.request, name) for name in BESIDES)
+        if besides or is_numbered(item.request.output):
+            return False  # more than one file: made anew
         ahead = (*self._running.values(), *self._again)
         return key.digest in self._made or any(
             other.key is not None and other.key.digest == key.digest for other in ahead

@@ -114,7 +114,10 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings that the command line gives."""
     from animate.batch.rows import known_settings
 
-    return {k: v for k, v in vars(arguments).items() if k in known_settings() and k not in _OWN}
+    given = {k: v for k, v in vars(arguments).items() if k in known_settings() and k not in _OWN}
+    if arguments.executor == "ray":
+        given.pop("ray_address", None)  # where the jobs go, not a clip's windows
+    return given
 
 
 def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) -> int:
@@ -123,10 +126,14 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
     from animate.batch.report import write_report
     from animate.batch.runner import run_batch
 
-    limit = {} if arguments.time_limit is None else {"time_limit": arguments.time_limit}
+    options: dict[str, Any] = {}
+    if arguments.time_limit is not None:
+        options["time_limit"] = arguments.time_limit
+    if arguments.executor == "ray":
+        options["address"] = getattr(arguments, "ray_address", None)
     records = run_batch(
         manifest,
-        executor=make_executor(arguments.executor, arguments.jobs, **limit),
+        executor=make_executor(arguments.executor, arguments.jobs, **options),
         overwrite=arguments.overwrite,
         retries=arguments.retries,
         pictures=arguments.report,

@@ -153,6 +153,23 @@ def test_outputs_and_records_must_be_their_own(tmp_path: Path) -> None:
     assert "row 3 (line 3): record a.json of output a.webm is that of row 1" in shown
 
 
+def test_adapters_and_what_is_written_besides_have_their_places(tmp_path: Path) -> None:
+    row = {**ROW, "lora": ["a.safetensors:0.5", "b.safetensors"], "contact_sheet": "{seed}.png"}
+    request = load(write(tmp_path, row)).jobs[0].request
+    assert request is not None
+    assert [(one.path, one.weight) for one in request.lora] == [
+        (tmp_path / "a.safetensors", 0.5),
+        (tmp_path / "b.safetensors", 1.0),
+    ]
+    assert request.contact_sheet == tmp_path / "out" / "3.png"
+    away = {**row, "output": "b.mp4", "lora": "/etc/passwd", "contact_sheet": "b.png"}
+    shown = mistakes(write(tmp_path, row, away), roots=[tmp_path])
+    assert "row 2 (line 2): lora /etc/passwd lies outside" in shown
+    assert "file 3.png of output b.mp4" in mistakes(
+        write(tmp_path, row, {**row, "output": "b.mp4"})
+    )
+
+
 def test_no_output_is_an_input(tmp_path: Path) -> None:
     rows = {**ROW, "output": "b.mp4", "driving": "out/a.mp4"}, ROW
     assert "is also what row 2 (line 2) would write" in mistakes(write(tmp_path, *rows))

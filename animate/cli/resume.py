@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import chdir, nullcontext
 from pathlib import Path
 
 from animate.cli.arguments import make_parser, parse, shown
@@ -25,4 +26,6 @@ def main(argv: list[str]) -> int:
 
     from animate.work.run import find_request
 
-    return make_clip(find_request(arguments.folder), progress)
+    request, given_in = find_request(arguments.folder)
+    with chdir(given_in) if given_in.is_dir() else nullcontext():
+        return make_clip(request, progress)

@@ -79,6 +79,7 @@ def working(
         "digest": digest,
         "request": stored_request(request, model),
         "conditions": now,
+        "given_in": str(Path.cwd()),
     }
     folder = WorkFolder.open(path, given)
     if folder.discarded:
@@ -137,8 +138,9 @@ _PATHS = (
 )
 
 
-def find_request(path: Path) -> AnimationRequest:
-    """The request whose work is in a folder, or beside the clip `path`, to go on with there.
+def find_request(path: Path) -> tuple[AnimationRequest, Path]:
+    """The request whose work is in a folder, or beside the clip `path`, to go on with there, and
+    the working directory that it was given in.
 
     Raises WorkError where there is none, or it is of another version; RequestError for settings
     that are unknown here.
@@ -148,7 +150,8 @@ def find_request(path: Path) -> AnimationRequest:
         found = read_manifest(folder) if folder is not None else None
         if folder is not None and found is not None:
             request: AnimationRequest = build(AnimationRequest, found["request"])
-            return replace(request, runtime=replace(request.runtime, work=folder))
+            here = replace(request.runtime, work=folder.absolute())
+            return replace(request, runtime=here), Path(str(found.get("given_in", ".")))
     raise WorkError(
         f"there is no unfinished work in {path}, nor beside a clip of that name; unfinished work "
         "is in hidden folders beside the clips: ls -d .*.work"

@@ -2,8 +2,12 @@
 
 Each length is a process of its own, since the peak of a process never falls. The driving video and
 its pose file are drawn, so that sampling and decoding are what takes the time; one length also
-estimates the poses. `python -m scripts.benchmarks.host_memory FRAMES...` measures other lengths,
-`--plot FIGURES.json PICTURE.png` draws what `scripts/benchmark.py host_memory --json` wrote.
+estimates the poses. A third series has networks that do nothing in place of the UNet, the control
+network and the decoder: everything but their own few windows' memory, in minutes.
+
+    python scripts/benchmark.py host_memory --json FIGURES.json
+    python -m scripts.benchmarks.host_memory [--idle] FRAMES...
+    python -m scripts.benchmarks.host_memory --plot FIGURES.json PICTURE.png
 """
 
 from __future__ import annotations
@@ -30,12 +34,23 @@ _TAKE = 24
 _MIB = 2.0**20
 
 
-def run(lengths: Sequence[int] = LENGTHS, estimated: Sequence[int] = ESTIMATED) -> list[Row]:
-    rows: list[Row] = []
-    for estimate, frames in ((False, lengths), (True, estimated)):
-        peaks = {count: measure(count, estimate) for count in frames}
-        rows += _rows(peaks, "poses estimated, " if estimate else "")
-    return rows
+IDLE = "idle networks, "
+POSES = "poses estimated, "
+
+
+def run() -> list[Row]:
+    rows = series("", LENGTHS)
+    rows += series(POSES, ESTIMATED, "--estimate")
+    return rows + series(IDLE, LENGTHS, "--idle")
+
+
+def series(how: str, lengths: Sequence[int], *options: str) -> list[Row]:
+    """The rows of one way to run; each is shown as soon as it is there."""
+    peaks: dict[int, dict[str, Any]] = {}
+    for frames in lengths:
+        peaks[frames] = measure(frames, *options)
+        print(f"{how}{frames} frames: {peaks[frames]}", file=sys.stderr, flush=True)
+    return _rows(peaks, how)
 
 
 def _rows(peaks: dict[int, dict[str, Any]], how: str) -> list[Row]:
@@ -60,18 +75,18 @@ def _rows(peaks: dict[int, dict[str, Any]], how: str) -> list[Row]:
                     name=f"{how}each frame beyond {shortest}, to {frames}",
                     value=extra / 1024,
                     unit="KiB",
-                    note="latents twice are 36, keypoints 1.6 a copy",
+                    note="latents twice are 54, keypoints 1.6 a copy",
                 )
             )
     return rows
 
 
-def measure(frames: int, estimate: bool) -> dict[str, Any]:
+def measure(frames: int, *options: str) -> dict[str, Any]:
     """Figures of one run in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         scene = write_scene(Path(folder), frames)
         command = [sys.executable, "-m", "scripts.benchmarks.host_memory", "--one", folder]
-        command += ["--estimate"] if estimate else []
+        command += options
         root = str(Path(__file__).parents[2])
         environment = {**os.environ, "PYTHONPATH": root}
         done = subprocess.run(
@@ -112,7 +127,7 @@ def write_scene(folder: Path, frames: int) -> Path:
     ).save(folder / "poses.npz")
 
 
-def animate_one(folder: Path, estimate: bool) -> dict[str, Any]:
+def animate_one(folder: Path, *, estimate: bool, idle: bool) -> dict[str, Any]:
     """One run of the bundled model, with its peak after each stage."""
     from animate import AnimationRequest, Animator, SamplingOptions
     from animate.clock import peak_host_bytes
@@ -132,6 +147,8 @@ def animate_one(folder: Path, estimate: bool) -> dict[str, Any]:
     began = time.monotonic()
     progress = _Peaks(folder / ".clip.mp4.work")
     animator = Animator.for_request(request)
+    if idle:
+        make_idle(animator.engine.components)
     progress.peaks["loading"] = peak_host_bytes()
     result = animator(request, progress=progress)
     return {
@@ -141,6 +158,30 @@ def animate_one(folder: Path, estimate: bool) -> dict[str, Any]:
         "seconds": time.monotonic() - began,
         "kept_bytes": progress.kept,
     }
+
+
+def make_idle(parts: Any) -> None:
+    """Networks that take and give tensors of the right shapes, and do nothing."""
+    import torch
+
+    from animate import pipeline
+
+    channels = parts.vae.config.latent_channels
+    scale = 2 ** (len(parts.vae.config.block_out_channels) - 1)
+
+    def unet(sample: Any, *args: Any, **kwargs: Any) -> Any:
+        return (sample[:, :, :channels].contiguous(),)
+
+    def control(drawn: Any, timestep: Any) -> Any:
+        return torch.zeros(drawn.shape[1], 1, 1, 1)
+
+    def decode(vae: Any, latents: Any, options: Any) -> Iterator[Any]:
+        height, width = (side * scale for side in latents.shape[-2:])
+        for start in range(0, len(latents), options.group):
+            yield torch.zeros(min(options.group, len(latents) - start), 3, height, width)
+
+    parts.unet.forward, parts.controlnext.forward = unet, control
+    pipeline.decode_frames = decode  # it goes past the decoder's own `forward`
 
 
 class _Peaks:
@@ -178,13 +219,14 @@ def plot(figures: Path, picture: Path) -> None:
 
     rows = json.loads(figures.read_text())["benchmarks"]["host_memory"]["rows"]
     chart, axes = pyplot.subplots(figsize=(6, 3.2), dpi=90)
-    for start, label in (("", "poses from a file"), ("poses estimated, ", "poses estimated")):
+    shown = (("", "the bundled model"), (POSES, "poses estimated too"), (IDLE, "idle networks"))
+    for start, label in shown:
         points = [
             (int(name.split()[0]), row["value"])
             for row in rows
-            if (name := row["name"].removeprefix(start)).endswith(" frames: peak")
-            and row["name"].startswith(start)
-            and name[0].isdigit()
+            if row["name"].startswith(start)
+            and (name := row["name"].removeprefix(start))[0].isdigit()
+            and name.endswith(" frames: peak")
         ]
         axes.plot(*zip(*points, strict=True), marker="o", label=label)
     axes.set_xscale("log")
@@ -200,11 +242,14 @@ def plot(figures: Path, picture: Path) -> None:
 def main(arguments: list[str]) -> None:
     """See the module's docstring."""
     if arguments[:1] == ["--one"]:
-        print(json.dumps(animate_one(Path(arguments[1]), "--estimate" in arguments)))
+        estimate, idle = "--estimate" in arguments, "--idle" in arguments
+        print(json.dumps(animate_one(Path(arguments[1]), estimate=estimate, idle=idle)))
     elif arguments[:1] == ["--plot"]:
         plot(Path(arguments[1]), Path(arguments[2]))
     else:
-        for row in run([int(text) for text in arguments], ()):
+        options = [text for text in arguments if text.startswith("--")]
+        lengths = [int(text) for text in arguments if text not in options]
+        for row in series("".join(options), lengths, *options):
             print(f"{row.name:34} {row.value:10.1f} {row.unit:4} {row.note}", flush=True)
 
 

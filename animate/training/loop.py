@@ -257,6 +257,7 @@ def make_accelerator(folder: Path, trackers: tuple[str, ...] = ()) -> Accelerato
     """
     from datetime import timedelta
 
+    from accelerate.tracking import get_available_trackers
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     handlers = [
@@ -265,17 +266,16 @@ def make_accelerator(folder: Path, trackers: tuple[str, ...] = ()) -> Accelerato
         # The others wait while the first process estimates poses or validates.
         InitProcessGroupKwargs(timeout=timedelta(days=2)),
     ]
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        log_with=list(trackers) or None,
-        project_dir=folder,
-        kwargs_handlers=handlers,
-    )
-    # accelerate leaves out what is not installed without a word.
-    missing = set(trackers) - {str(one) for one in accelerator.log_with}
+    # Asked beforehand: accelerate leaves out what is not installed.
+    missing = set(trackers) - {getattr(one, "value", str(one)) for one in get_available_trackers()}
     if missing:
         raise TrainingError(
             f"trackers {', '.join(sorted(missing))}: not installed; pip install "
             "'cnx-animate[train]', or leave trackers out of the recipe"
         )
-    return accelerator
+    return Accelerator(
+        cpu=not torch.cuda.is_available(),
+        log_with=list(trackers) or None,
+        project_dir=folder,
+        kwargs_handlers=handlers,
+    )

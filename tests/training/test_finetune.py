@@ -287,7 +287,6 @@ def test_adapters_begin_from_the_seed_and_go_into_a_file_for_a_run(
 def test_a_tracker_that_is_not_installed_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accelerate.tracking.is_tensorboard_available", lambda: False)
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", list)
     with pytest.raises(TrainingError, match=r"tensorboard: not installed.*\[train\]"):
         make_accelerator(tmp_path, ("tensorboard",))

@@ -101,6 +101,34 @@ def _train_until(config: TrainingConfig, step: int) -> None:
         Killing(config, fitted_encoder(config).encode).run(Quiet())
 
 
+def test_the_shared_loop_computes_what_a_plain_one_does(trained: TrainingConfig) -> None:
+    """To the bit: one optimiser, its clipping and the average, written down once more."""
+    from animate.training.autoencoder_trainer import fitted_encoder
+
+    config = replace(trained, folder=trained.folder.parent / "plain")
+    own = Trainer(config, fitted_encoder(trained).encode)
+    optimiser = torch.optim.AdamW(
+        own.parameters, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
+    )
+    average = [parameter.detach().clone() for parameter in own.parameters]
+    with own.session():
+        for step in range(config.steps):
+            own.step = step
+            optimiser.param_groups[0]["lr"] = own.rate()
+            rng = np.random.default_rng([config.seed, 20, step])
+            loss = own.losses(own.batch(rng, 0), rng).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(own.parameters, config.clip_norm)
+            optimiser.step()
+            keep = min(config.ema, (2 + step) / (11 + step))
+            torch._foreach_lerp_(average, [p.detach() for p in own.parameters], 1 - keep)
+    state = torch.load(trained.folder / "networks.pt", weights_only=True)
+    for name, value in own.networks.state_dict().items():
+        assert torch.equal(value, state["networks"][name]), name
+    assert all(torch.equal(a, b) for a, b in zip(average, state["average"], strict=True))
+
+
 def test_another_recipe_does_not_take_up_the_checkpoint(trained: TrainingConfig) -> None:
     with pytest.raises(TrainingError, match="another recipe"):
         Trainer(replace(trained, ema=0.5), lambda images: images)

@@ -193,8 +193,8 @@ def test_what_decord_refuses_is_read_by_pyav_and_said(place: Path, tmp_path: Pat
         stream = out.add_stream("mpeg4", rate=12)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         for frame in given.decode(video=0):
-            frame.pts = None
-            out.mux(stream.encode(frame))
+            picture = frame.to_ndarray(format="rgb24")
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         out.mux(stream.encode(None))
     keep_poses(target, tmp_path / "cache", 20)
     heard = Heard()

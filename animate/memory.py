@@ -14,7 +14,8 @@ from animate.options import Precision, RuntimeOptions
 from animate.settings import ClipSettings, plan_clip
 from temporal.memory import MemoryPlan, MemoryRequest, plan_memory
 
-_CLIP_COPIES = 4  # latents, noise prediction, fused prediction and one to step into
+# Latents, fused prediction, and what a solver remembers; always on the host.
+_CLIP_COPIES = {"euler": 2, "heun": 4, "dpmpp-2m": 4, "unipc": 5}
 
 
 def wants_plan(runtime: RuntimeOptions) -> bool:
@@ -40,7 +41,8 @@ def plan_clip_memory(
     unet, vae = _network(components, variant, "unet"), _network(components, variant, "vae")
     scale = 2 ** (len(vae[0]["block_out_channels"]) - 1)
     area = settings.size.width * settings.size.height // scale**2
-    latents = frames * vae[0]["latent_channels"] * area * 4 * _CLIP_COPIES
+    copies = 0 if device.type == "cuda" else _CLIP_COPIES[settings.solver]
+    latents = frames * vae[0]["latent_channels"] * area * 4 * copies
     return plan_memory(
         MemoryRequest(
             unet_config=unet[0],

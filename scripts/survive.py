@@ -53,9 +53,11 @@ def kill_and_resume(trial: Trial, kills: int, seconds: float, chance: random.Ran
             trial.tidy()
             continue
         killed += 1
-        found[f"killed with {trial.kept()}"] += 1
+        kept = trial.kept()
+        found[f"killed with {kept}"] += 1
         if fault := trial.finish(resume=bool(killed % 2)):
             faults.append(fault)
+        print(f"{killed}: {kept}; {fault or 'survived'}", file=sys.stderr, flush=True)
         trial.tidy()
     for what, count in sorted(found.items()):
         print(f"{count:4d} {what}")

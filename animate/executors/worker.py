@@ -48,7 +48,7 @@ class _Worker:
         )
         latents = torch.tensor(sample)[None].to(self.device)
         prediction = self.predict(latents, self._control(step, place)[None], call)
-        return prediction[0].float().cpu().numpy()
+        return prediction[0].float().cpu().contiguous().numpy()
 
     def _control(self, step: int, place: int) -> Tensor:
         """Control features (S,c,h,w) of a window, in the groups that the undivided loop forms.

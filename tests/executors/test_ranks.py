@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.executors.contract import CHECKS
+from tests.executors.contract import CHECKS, RELOADING
 
 ROOT = Path(__file__).parent.parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -30,6 +30,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return json.loads(lines[0].removeprefix("RESULTS "))
 
 
-@pytest.mark.parametrize("check", [check.__name__ for check in CHECKS])
+@pytest.mark.parametrize("check", [check.__name__ for check in CHECKS + RELOADING])
 def test_contract(check: str, results: dict[str, str]) -> None:
     assert results[check] == "passed", results[check]

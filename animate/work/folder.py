@@ -98,7 +98,18 @@ class WorkFolder:
         self.discarded = found is None and self.worth
         self._empty()
         self.manifest = {"version": VERSION, **manifest}
-        files.write_text(self.path / MANIFEST, json.dumps(self.manifest, indent=2) + "\n")
+        # Waiting for the disk is put off until there is work that needs it: most clips are short.
+        part = self.path / f"{MANIFEST}.0{files.PARTIAL}"
+        part.write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
+        os.replace(part, self.path / MANIFEST)
+
+    def settle(self) -> None:
+        """Have on the disk itself what the folder says it is."""
+        descriptor = os.open(self.path / MANIFEST, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     @property
     def worth(self) -> bool:

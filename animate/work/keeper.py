@@ -67,12 +67,13 @@ class FolderKeeper:
 
     def __init__(self, folder: WorkFolder, *, every: float, progress: Progress) -> None:
         """`every`: seconds between two savings at least."""
-        self._folder, self._every, self._progress = folder.path, every, progress
+        self._work, self._folder = folder, folder.path
+        self._every, self._progress = every, progress
         self._cost, self._last = 0.0, time.monotonic()
         self._waiting: list[np.ndarray] = []
         self._decoded = 0
         self._keeps_frames = folder.worth
-        self._complained = False
+        self._complained = self._settled = False
 
     def state(self, scheduler: Any) -> ClipState | None:
         """See `Keeper.state`. A damaged one is said, removed, and the one before it taken."""
@@ -151,6 +152,9 @@ class FolderKeeper:
     def _keep(self, name: str, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bool:
         began = time.monotonic()
         try:
+            if not self._settled:
+                self._work.settle()
+                self._settled = True
             write_record(self._folder / name, header, tensors)
         except OSError as reason:
             if not self._complained:

@@ -228,7 +228,8 @@ def plot(figures: Path, picture: Path) -> None:
             and (name := row["name"].removeprefix(start))[0].isdigit()
             and name.endswith(" frames: peak")
         ]
-        axes.plot(*zip(*points, strict=True), marker="o", label=label)
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=label)
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("frames of the clip")

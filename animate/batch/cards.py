@@ -28,7 +28,8 @@ def card(values: Mapping[str, Any], *, link: str) -> str:
     seconds = float(values.get("wall_seconds") or 0)
     return (
         f'<article class="{state}" data-state="{state}" data-kind="{kind}" '
-        f'data-number="{int(values["number"])}" data-seconds="{seconds}" '
+        f'data-rank="{list(STATES).index(state)}" data-number="{int(values["number"])}" '
+        f'data-seconds="{seconds}" '
         f'data-text="{escape(_searched(values, name))}">'
         f'<div class="head">{_title(name, link, state)}'
         f'<span class="state">{escape(_state_words(values, state))}</span></div>'

@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
         "train",
         "Train a model from a recipe: a small one from nothing, or a base model on your videos.\n"
         "Interrupted at any moment, the same command goes on from the last checkpoint.\n"
-        "Several processes: accelerate launch -m animate.cli.main train CONFIG.yaml\n\n"
+        "Several processes: torchrun --nproc_per_node N -m animate.cli.main train CONFIG.yaml\n\n"
         "cnx train export   write what a recipe has learned by now\n"
         "cnx train delta    write what a fine-tuning changed in its base as one file\n"
         "cnx train apply    make a model of a base and such a file",

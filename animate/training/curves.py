@@ -18,7 +18,7 @@ from animate.progress import Progress
 STEPS = "steps.jsonl"
 SUMMARIES = "log.jsonl"
 PLOT = "loss.png"
-_SMOOTH = 50  # steps that the plotted mean goes over
+_SMOOTH = 50  # most steps that the plotted mean goes over
 
 
 class Log:
@@ -108,7 +108,7 @@ def plot(folder: Path) -> Path:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.plot(steps, losses, linewidth=0.5, alpha=0.4, label="each step")
-    width = min(_SMOOTH, len(losses))
+    width = min(_SMOOTH, len(losses) // 4)
     if width > 1:
         mean = np.convolve(losses, np.ones(width) / width, "valid")
         axes.plot(steps[width - 1 :], mean, linewidth=1.5, label=f"mean of {width} steps")

@@ -1,0 +1,71 @@
+"""Frames filled in by optical flow, and the reference's background put back: PSNR to the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from animate.background import LockedBackground
+from animate.figure import body_unit, distance
+from animate.interpolation import Between
+from animate.metrics import psnr
+from animate.training.characters import render_clip
+from animate.training.characters.clip import Take
+from pose.draw import draw
+from scripts.benchmarks._clips import Studio, Way
+from scripts.benchmarks.rows import Row
+
+_PEOPLE = 4
+_FIRST = 900_100
+_OUTSIDE = 1.6
+"""Body units from both skeletons beyond which a pixel is counted as background."""
+
+
+def run(model: str = "tiny") -> list[Row]:
+    studio = Studio(model)
+    size = (studio.size.width, studio.size.height)
+    takes = [render_clip(_FIRST + number, 24, size) for number in range(_PEOPLE)]
+    filled, held, mixed = np.mean([_filled(take.frames) for take in takes], 0)
+    locked, made = _background(studio, takes[0])
+    frames = "every second frame of rendered dancers left out and filled in"
+    return [
+        Row(name="interpolated", value=filled, unit="dB", baseline=held, note=f"{frames}; held"),
+        Row(name="interpolated", value=filled, unit="dB", baseline=mixed, note="both mixed"),
+        Row(
+            name="locked background",
+            value=locked,
+            unit="dB",
+            baseline=made,
+            note="to the reference, outside both people; as generated",
+        ),
+    ]
+
+
+def _filled(frames: NDArray[np.uint8]) -> tuple[float, float, float]:
+    """PSNR of frames in between: by flow, by holding the one before, by mixing both."""
+    found = []
+    for before, truth, after in zip(frames[:-2:2], frames[1:-1:2], frames[2::2], strict=True):
+        mean = ((before.astype(int) + after + 1) // 2).astype(np.uint8)
+        made = Between(before, after).at(0.5)
+        found.append([min(60.0, psnr(picture, truth)) for picture in (made, before, mean)])
+    flow, held, mixed = np.mean(found, 0)
+    return float(flow), float(held), float(mixed)
+
+
+def _background(studio: Studio, take: Take) -> tuple[float, float]:
+    size = (studio.size.width, studio.size.height)
+    control = studio.draw(take.points, take.scores)
+    latents = studio.sample(studio.encode(take.reference), control, Way())
+    made = (studio.decode(latents) * 255 + 0.5).byte().permute(0, 2, 3, 1).numpy()
+    points, scores = take.reference_points, take.reference_scores
+    pose = draw(points[None], scores[None], size, size, studio.variant.pose_style)
+    skeletons = [control.skeletons.picture(number) for number in range(len(made))]
+    unit = body_unit([pose, *skeletons])
+    lock = LockedBackground(take.reference, pose, unit)
+    found = []
+    for frame, skeleton in zip(made, skeletons, strict=True):
+        away = np.minimum(distance(pose, unit), distance(skeleton, unit)) > _OUTSIDE
+        pair = (lock(frame, skeleton), frame)
+        found.append([min(60.0, psnr(picture, take.reference, away)) for picture in pair])
+    locked, plain = np.mean(found, 0)
+    return float(locked), float(plain)

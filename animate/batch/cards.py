@@ -71,9 +71,13 @@ def _rate(text: str) -> str:
 
 
 def _inputs(values: Mapping[str, Any]) -> str:
+    """Reference, driving frame and pose; of a job that failed, what could be read of them."""
     pictures = values.get("pictures") or {}
-    found = [_figure(pictures[name], words) for name, words in _SHOWN.items() if name in pictures]
-    return f'<div class="seen">{"".join(found)}</div>' if found else ""
+    if not pictures:
+        return ""
+    shown = [name for name in _SHOWN if name in pictures or name != "pose"]
+    found = [_figure(pictures.get(name), _SHOWN[name]) for name in shown]
+    return f'<div class="seen">{"".join(found)}</div>'
 
 
 def _result(values: Mapping[str, Any], link: str, state: str) -> str:
@@ -90,8 +94,9 @@ def _result(values: Mapping[str, Any], link: str, state: str) -> str:
     )
 
 
-def _figure(picture: str, words: str) -> str:
-    return f"<figure>{_image(picture, words)}<figcaption>{escape(words)}</figcaption></figure>"
+def _figure(picture: str | None, words: str) -> str:
+    content = _image(picture, words) if picture else '<div class="empty">cannot be read</div>'
+    return f"<figure>{content}<figcaption>{escape(words)}</figcaption></figure>"
 
 
 def _image(picture: Any, words: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_STEP_BYTES = 16 << 20
+_STEP_BYTES = 4 << 20
 """Bytes of latents that go through the scheduler together."""
 
 
@@ -28,7 +28,8 @@ class ClipState:
     step: the step that comes next, or that is under way
     window: windows of that step whose predictions are in `fused`
     latents: (F,C,H,W) float32, as they are before that step
-    fused: (F,C,H,W) float32, the predictions fused so far; zero where window is 0
+    fused: (F,C,H,W) float32, the predictions fused so far, zero where window is 0; or of no frame,
+        until the loop needs it: by then the noise may have gone
     """
 
     step: int
@@ -40,7 +41,7 @@ class ClipState:
     def begin(cls, noise_FCHW: Tensor, scheduler: Any) -> ClipState:
         """The state before the first step, from standard normal noise, which stays as it is."""
         latents = noise_FCHW.float() * scheduler.init_noise_sigma
-        return cls(step=0, window=0, latents=latents, fused=torch.zeros_like(latents))
+        return cls(step=0, window=0, latents=latents, fused=latents[:0])
 
     def restart_step(self) -> None:
         """Forget the windows of the step that is under way."""

@@ -88,6 +88,8 @@ def denoise(
             f"{len(scales)} guidance scales do not belong together"
         )
     tables = plan_tables(plan, state.latents.device)
+    if not len(state.fused):
+        state.fused = torch.zeros_like(state.latents)
     while state.step < plan.steps:
         step, timestep = state.step, scheduler.timesteps[state.step]
         windows, table = plan.at(step), tables[step % len(tables)]

@@ -85,14 +85,10 @@ class FolderKeeper:
                 path.unlink(missing_ok=True)
                 continue
             latents = tensors.pop("clip/latents")
-            fused = tensors.pop("clip/fused", None)
+            fused = tensors.pop("clip/fused", latents[:0])
             restore_solver(scheduler, tensors, header["solver"])
-            return ClipState(
-                step=header["step"],
-                window=header["window"],
-                latents=latents,
-                fused=torch.zeros_like(latents) if fused is None else fused,
-            )
+            step, window = header["step"], header["window"]
+            return ClipState(step=step, window=window, latents=latents, fused=fused)
         return None
 
     def offer_state(self, state: ClipState, scheduler: Any) -> None:

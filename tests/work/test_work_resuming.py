@@ -342,7 +342,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_work(
 def arguments(values: dict[str, Any], model: Path) -> list[str]:
     named = {**values, "model": model}
     words = [str(x) for k, value in named.items() for x in (f"--{k}".replace("_", "-"), value)]
-    return ["run", *words, "--progress", "lines"]
+    return ["run", *words, "--progress", "plain"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -367,7 +367,7 @@ def test_signals_stop_a_run_and_the_command_says_how_to_go_on(
     work = scene["output"].parent / ".clip.mp4.work"
     said = capsys.readouterr().err
     assert f"what is done is kept; to go on: cnx resume {work}" in said
-    assert main(["resume", str(work), "--progress", "lines"]) == 0
+    assert main(["resume", str(work), "--progress", "plain"]) == 0
     assert "going on from step 1 of 2" in capsys.readouterr().err
     digest_of(scene)
 

@@ -121,7 +121,8 @@ def _sums(values: list[dict[str, Any]], counts: Counter[str]) -> str:
     done = [each for each in values if state_of(each) == "done"]
     if times := [each["wall_seconds"] for each in done if each.get("wall_seconds")]:
         sums.append((time_text(sum(times)), "of work", ""))
-        sums.append((time_text(sorted(times)[len(times) // 2]), "a clip, median", ""))
+        if len(times) > 1:
+            sums.append((time_text(sorted(times)[len(times) // 2]), "a clip, median", ""))
     if frames := sum(each.get("frames") or 0 for each in done):
         sums.append((f"{frames:,}".replace(",", "\u202f"), "frames", ""))
     if peaks := [each["peak_host_bytes"] for each in values if each.get("peak_host_bytes")]:

@@ -91,7 +91,7 @@ def build(home: Path) -> None:
         for number, picture in enumerate(pictures):
             write_png(home / folder / f"f_{number:03d}.png", picture)
     _poses(sha256(home / VIDEOS[0])).save(home / "poses.npz")
-    export_poses(_poses(""), home / "openpose.json", "openpose-coco18")
+    export_poses(_poses(""), home / "openpose.json", "comfyui")
     (home / "settings.yaml").write_text(_SETTINGS)
 
 

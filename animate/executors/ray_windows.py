@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from animate.errors import ExecutorError
-from animate.executors.packing import Packed, networks_of, pack, portable, unpack
+from animate.executors.packing import networks_of, pack, portable, unpack
 from animate.executors.ray_cluster import check_resources, connect, disconnect, require_ray
 from animate.executors.serial import samples
 from animate.executors.worker import WindowPredict, window_worker
@@ -58,6 +58,7 @@ class RayWindows:
         self._parts: Components | None = None
         self._actors: list[Any] = []
         self._group: Any = None
+        self._networks: Any = None
 
     @contextmanager
     def open(
@@ -66,12 +67,15 @@ class RayWindows:
         """See `WindowExecutor`."""
         ray = require_ray()
         if parts is not self._parts:
-            self.close()
-            self._start(parts)
-        clip = ray.put(pack(portable(work)))
+            packed = pack(networks_of(parts))
+            if not self._actors:
+                self._start(packed.size)
+            self._networks, self._parts = ray.put(packed), parts
+        # Held here, and sent with every call: a worker that starts again finds everything.
+        held = [self._networks, ray.put(pack(portable(work)))]
 
         def predict(sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
-            return self._step(samples(sample_WSCHW, call, work), call.step, clip, on_window)
+            return self._step(samples(sample_WSCHW, call, work), call.step, held, on_window)
 
         yield predict
 
@@ -95,20 +99,19 @@ class RayWindows:
             ray.kill(actor)
         if self._group is not None:
             ray.util.remove_placement_group(self._group)
-        self._actors, self._group, self._parts = [], None, None
+        self._actors, self._group, self._parts, self._networks = [], None, None, None
         if self._leave:
             self._leave = False
             disconnect()
 
-    def _start(self, parts: Components) -> None:
-        """Connect and start all workers together, or none."""
+    def _start(self, size: int) -> None:
+        """Connect and start all workers together, or none; `size` bytes are the networks."""
         ray = require_ray()
-        packed = pack(networks_of(parts))
         needed = {"CPU": float(self._threads)}
         if self._device == "cuda":
             needed["GPU"] = 1.0
         self._leave = connect(
-            self._address, processors=self.workers * self._threads, store=2 * packed.size
+            self._address, processors=self.workers * self._threads, store=2 * size
         )
         everything = {name: amount * self.workers for name, amount in needed.items()}
         check_resources(self._address, everything, f"{self.workers} workers")
@@ -120,7 +123,6 @@ class RayWindows:
                 "with fewer --workers"
             )
         kind = ray.remote(_Worker)
-        networks = ray.put(packed)
         self._actors = [
             kind.options(
                 num_cpus=needed["CPU"],
@@ -128,13 +130,12 @@ class RayWindows:
                 max_restarts=-1,
                 max_task_retries=-1,
                 scheduling_strategy=_placed(self._group, place),
-            ).remote(networks, self._device, self._threads)
+            ).remote(self._device, self._threads)
             for place in range(self.workers)
         ]
-        self._parts = parts
 
     def _step(
-        self, rows: np.ndarray, step: int, clip: Any, on_window: Callable[[int], None]
+        self, rows: np.ndarray, step: int, held: list[Any], on_window: Callable[[int], None]
     ) -> Tensor:
         """All windows of a step, each by whoever is free, put back in window order."""
         ray = require_ray()
@@ -147,7 +148,7 @@ class RayWindows:
                 while waiting and min(hands.values()) < _IN_HAND:
                     actor = min(hands, key=lambda place: hands[place])
                     row = waiting.pop()
-                    call = self._actors[actor].predict.remote([clip], step, row, rows[row])
+                    call = self._actors[actor].predict.remote(held, step, row, rows[row])
                     running[call] = (row, actor)
                     hands[actor] += 1
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=self._limit)
@@ -189,30 +190,34 @@ def _placed(group: Any, place: int) -> Any:
 
 
 class _Worker:
-    """An actor: the networks, and the clip it was last asked about."""
+    """An actor: what the last call was about, for the next one of the same clip."""
 
-    def __init__(self, networks: Packed, device: str, threads: int) -> None:
+    def __init__(self, device: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._parts: Components = unpack(networks)
         self._device = torch.device(device)
         self._open = ExitStack()
+        self._networks: Any = None
         self._clip: Any = None
+        self._parts: Components | None = None
         self._compute: WindowPredict | None = None
 
     def pid(self) -> int:
         """This worker's process."""
         return os.getpid()
 
-    def predict(self, clip: list[Any], step: int, place: int, sample: np.ndarray) -> np.ndarray:
-        """One window. The clip comes as a reference and is fetched when it is another one."""
-        if self._compute is None or clip[0] != self._clip:
-            self._take(clip[0])
+    def predict(self, held: list[Any], step: int, place: int, sample: np.ndarray) -> np.ndarray:
+        """One window. `held` has references to networks and clip, fetched when they are others."""
+        networks, clip = held
+        if self._compute is None or (networks, clip) != (self._networks, self._clip):
+            self._take(networks, clip)
         assert self._compute is not None
         return self._compute(step, place, sample)
 
-    def _take(self, clip: Any) -> None:
+    def _take(self, networks: Any, clip: Any) -> None:
+        ray = require_ray()
         self._compute = None
         self._open.close()
-        work = unpack(require_ray().get(clip))
-        opened = window_worker(self._parts, work, self._device)
+        if self._parts is None or networks != self._networks:
+            self._parts, self._networks = unpack(ray.get(networks)), networks
+        opened = window_worker(self._parts, unpack(ray.get(clip)), self._device)
         self._compute, self._clip = self._open.enter_context(opened), clip

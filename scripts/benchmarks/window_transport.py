@@ -35,13 +35,13 @@ def transport(workers: int = WORKERS) -> list[float]:
     executor._actors = [  # the real driver, with workers that only send back what they got
         ray.remote(_Echo).options(num_cpus=1).remote() for _ in range(workers)
     ]
-    clip = ray.put(0)
+    held = [ray.put(0), ray.put(0)]
     sample = torch.randn(FRAMES, CHANNELS, HEIGHT, WIDTH)
     call = Call(step=0, timestep=torch.tensor(0.0), scale=None, windows=plan.at(0))
     seconds = []
     for _ in range(STEPS + 1):
         start = time.perf_counter()
-        step(sample, plan, lambda rows: executor._step(rows, call.step, clip, lambda n: None))
+        step(sample, plan, lambda rows: executor._step(rows, call.step, held, lambda n: None))
         seconds.append(time.perf_counter() - start)
     executor._actors = []
     if own:
@@ -52,7 +52,7 @@ def transport(workers: int = WORKERS) -> list[float]:
 class _Echo:
     """A worker whose UNet takes no time."""
 
-    def predict(self, clip: Any, step: int, place: int, sample: np.ndarray) -> np.ndarray:
+    def predict(self, held: list[Any], step: int, place: int, sample: np.ndarray) -> np.ndarray:
         return sample + np.float32(0)
 
 
@@ -78,28 +78,29 @@ def unet_seconds() -> tuple[float, float]:
 
     The full-size UNet is timed at 8 frames of 320x192 and its time scaled by counted FLOPs.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     from scripts.benchmarks._networks import filled, guided_inputs, make_unet
 
     network = filled(make_unet)
-    small = guided_inputs(frames=8, size=(320, 192), dtype=torch.float32)
+    inputs = guided_inputs(frames=8, size=(320, 192), dtype=torch.float32)
     with torch.no_grad():
-        took = interleaved({"unet": lambda: network(**small)}, repeats=2, warmup=1)["unet"]
+        took = interleaved({"unet": lambda: network(**inputs)}, repeats=2, warmup=1)["unet"]
+    small, whole = operations(8, (320, 192)), operations(WINDOW, (WIDTH * 8, HEIGHT * 8))
+    return took * whole / small, whole / 1e12
+
+
+def operations(frames: int, size: tuple[int, int]) -> int:
+    """Floating-point operations of one guided window, counted on tensors without data."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from scripts.benchmarks._networks import guided_inputs, make_unet
+
+    with FakeTensorMode(), torch.no_grad():
+        network = make_unet()
+        inputs = guided_inputs(frames=frames, size=size, dtype=torch.float32)
         with FlopCounterMode(display=False) as counted:
-            network(**small)
-        with torch.device("meta"):
-            whole = make_unet()
-        large = {
-            name: value.to("meta") if isinstance(value, torch.Tensor) else value
-            for name, value in guided_inputs(
-                frames=WINDOW, size=(576, 1024), dtype=torch.float32
-            ).items()
-        }
-        with FlopCounterMode(display=False) as full:
-            whole(**large)
-    ratio = full.get_total_flops() / counted.get_total_flops()
-    return took * ratio, full.get_total_flops() / 1e12
+            network(**inputs)
+    return counted.get_total_flops()
 
 
 def run() -> list[Row]:

@@ -155,12 +155,9 @@ CHECKS: tuple[Callable[[WindowExecutor, Scene], None], ...] = (
     history_is_refused,
     it_says_who_computes,
     what_a_worker_raises_passes_through,
-)
-RELOADING: tuple[Callable[[WindowExecutor, Scene], None], ...] = (
     other_networks_are_noticed,
     half_precision_too,
 )
-"""These give workers other networks, for which some executors start others."""
 
 
 class _Pictures:

@@ -16,7 +16,7 @@ import torch
 from animate.errors import ExecutorError
 from animate.executors.ray_cluster import connect, require_ray
 from animate.executors.ray_windows import RayWindows
-from tests.executors.contract import CHECKS, RELOADING, Scene, make_scene
+from tests.executors.contract import CHECKS, Scene, make_scene
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'cnx-animate[ray]'"
@@ -48,15 +48,6 @@ def executor(cluster: None) -> Iterator[RayWindows]:
 @needs_ray
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_contract(check: Callable[..., None], executor: RayWindows, scene: Scene) -> None:
-    check(executor, scene)
-
-
-@needs_ray
-@pytest.mark.slow
-@pytest.mark.parametrize("check", RELOADING, ids=lambda check: check.__name__)
-def test_contract_where_workers_start_anew(
-    check: Callable[..., None], executor: RayWindows, scene: Scene
-) -> None:
     check(executor, scene)
 
 

@@ -9,7 +9,7 @@ from animate.executors.packing import pack, unpack
 from animate.executors.serial import SerialWindows
 from animate.sampling.sharing import first_uses
 from temporal.windows import plan_windows
-from tests.executors.contract import CHECKS, RELOADING, Scene, make_scene
+from tests.executors.contract import CHECKS, Scene, make_scene
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return make_scene(tmp_path_factory.mktemp("model") / "toy")
 
 
-@pytest.mark.parametrize("check", CHECKS + RELOADING, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_contract(check: Callable[..., None], scene: Scene) -> None:
     executor = SerialWindows()
     check(executor, scene)

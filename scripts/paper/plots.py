@@ -95,7 +95,7 @@ def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
         raise UserError(
             "the plots need matplotlib; install it with: pip install 'cnx-animate[train]'"
         ) from reason
-    figure: Any = Figure(figsize=size, dpi=100, layout="constrained")
+    figure: Any = Figure(figsize=size, dpi=80, layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)

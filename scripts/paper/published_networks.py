@@ -67,14 +67,15 @@ def make_base(name: str, toy: bool = False) -> Any:
     return UNet2DConditionModel(**config)
 
 
-def make_controlnet(name: str, unet: Any) -> Any:
-    """The ControlNet of a base: diffusers' own for the image models, ours for SVD."""
+def make_controlnet(name: str, unet: Any, *, take: bool = False) -> Any:
+    """The ControlNet of a base: diffusers' own for the image models, ours for SVD, which with
+    `take` uses up the UNet instead of copying it (tensors without data cannot be copied)."""
     from diffusers import ControlNetModel
 
     from scripts.paper.baselines.controlnet import EncoderCopy
 
     if name == "SVD":
-        return EncoderCopy(unet)
+        return EncoderCopy(unet, take=take)
     return ControlNetModel.from_unet(unet, load_weights_from_unet=False)
 
 

@@ -54,7 +54,7 @@ def arithmetic(base: str, size: StepSize, toy: bool = False) -> dict[str, dict[s
     """TFLOP of products and convolutions of a step by method, counted on tensors without data."""
     with FakeTensorMode(), ExitStack() as stack:
         unet = make_base(base, toy)
-        copy = make_controlnet(base, unet)
+        copy = make_controlnet(base, make_base(base, toy), take=True)
         control = make_controlnext("later", unet.config.block_out_channels[0])
         step = step_of(base, size, torch.float32)
         frames = torch.empty(1, frames_of(base, size), 3, size.height, size.width)

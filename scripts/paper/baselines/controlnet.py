@@ -41,12 +41,20 @@ class EncoderCopy(nn.Module):
     add_embedding: nn.Module
     conv_in: nn.Module
 
-    def __init__(self, unet: Any, condition_channels: Sequence[int] = CONDITION_CHANNELS) -> None:
+    def __init__(
+        self,
+        unet: Any,
+        condition_channels: Sequence[int] = CONDITION_CHANNELS,
+        *,
+        take: bool = False,
+    ) -> None:
+        """With `take` the UNet's own modules are used up instead of copied."""
         super().__init__()
+        own: Callable[[Any], Any] = _same if take else copy.deepcopy
         for name in _COPIED:
-            setattr(self, name, copy.deepcopy(getattr(unet, name)))
-        self.down_blocks = copy.deepcopy(unet.down_blocks)
-        self.mid_block = copy.deepcopy(unet.mid_block)
+            setattr(self, name, own(getattr(unet, name)))
+        self.down_blocks = own(unet.down_blocks)
+        self.mid_block = own(unet.mid_block)
         self.condition = condition_encoder(condition_channels, unet.conv_in.out_channels)
         self.zero_convs = nn.ModuleList(zero_conv(size) for size in skip_channels(unet))
         self.zero_mid = zero_conv(unet.config.block_out_channels[-1])
@@ -87,6 +95,10 @@ class EncoderCopy(nn.Module):
         time = self.time_embedding(self.time_proj(timestep_B).to(dtype))
         added = self.add_time_proj(added_time_ids.flatten()).reshape(len(added_time_ids), -1)
         return time + self.add_embedding(added.to(dtype))
+
+
+def _same(module: Any) -> Any:
+    return module
 
 
 def zero_conv(channels: int, out_channels: int | None = None) -> nn.Conv2d:

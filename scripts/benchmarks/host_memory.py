@@ -181,7 +181,8 @@ def make_idle(parts: Any) -> None:
             yield torch.zeros(min(options.group, len(latents) - start), 3, height, width)
 
     parts.unet.forward, parts.controlnext.forward = unet, control
-    pipeline.decode_frames = decode  # it goes past the decoder's own `forward`
+    # It goes past the decoder's own `forward`.
+    vars(pipeline)["decode_frames"] = decode
 
 
 class _Peaks:

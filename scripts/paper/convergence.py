@@ -49,8 +49,9 @@ class Way:
     learned: Learned
     formula: Formula = "code"
     """How a single stage is brought to the UNet's features."""
-    weight: float = 0.2
-    """Of a single stage's features; 0.2 is the published one."""
+    weight: float = 1.0
+    """Of a single stage's features: that of the bundled model, and about the published -S's (1.3
+    times the sigmoid of a scale that starts at 1); the published -F's is 0.2."""
     scratch: bool = False
     """Whether there is no base: everything starts from nothing."""
 
@@ -75,6 +76,7 @@ WAYS: dict[str, Way] = {
     "equation 10, -S": Way(stage="single", learned="selective", formula="paper"),
     "plain addition, -S": Way(stage="single", learned="selective", formula="plain"),
     "T2I-Adapter, base frozen": Way(stage="adapter", learned="none"),
+    "cross normalisation at weight 0.2, -S": Way(stage="single", learned="selective", weight=0.2),
     "no control, -F": Way(stage="none", learned="full"),
     "from nothing: cross normalisation": Way(stage="single", learned="full", scratch=True),
     "from nothing: zero convolution": Way(
@@ -182,4 +184,4 @@ def trained_base(laboratory: Laboratory, folder: Path) -> nn.ModuleDict:
 
 def _record(folder: Path, setting: Setting, name: str, seed: int) -> Path:
     safe = re.sub("[^a-zA-Z0-9]+", "-", name)
-    return folder / f"{safe}.{seed}.{setting.digest(WAYS[name].scratch)}.json"
+    return folder / f"{safe}.{seed}.{setting.digest(asdict(WAYS[name]))}.json"

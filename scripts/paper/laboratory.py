@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,33 +61,35 @@ class Setting:
     """Steps of the base, which is trained without poses."""
     base_rate: float = 1e-3
     """Its highest learning rate; it falls as a cosine to a twentieth."""
-    steps: int = 120
+    steps: int = 300
     """Steps of a run."""
     new_rate: float = 2e-3
     """Learning rate of weights that start from nothing."""
-    kept_rate: float = 2e-4
-    """Learning rate of weights that come from the base: a tenth, as in the published training."""
+    kept_rate: float = 1e-3
+    """Learning rate of weights that come from the base. The published tenth of the other moves
+    nothing in so few steps."""
     scratch_rate: float = 1e-3
     """Learning rate of everything where there is no base."""
     warm_up: int = 20
     """Steps over which rates rise from 0; afterwards they stay."""
-    measured_at: tuple[int, ...] = (0, 5, 10, 20, 40, 60, 80, 100, 120)
+    measured_at: tuple[int, ...] = (0, 10, 25, 50, 75, 100, 150, 200, 250, 300)
     """Steps after which a run is validated."""
     sigmas: tuple[float, ...] = (0.7, 3.0, 15.0)
     """Noise levels of the validation."""
 
-    def digest(self, scratch: bool) -> str:
-        """Names the runs that are measured under this setting, with a base or from nothing."""
-        return self._digest("scratch_rate" if not scratch else "base_ new_rate kept_rate")
+    def digest(self, way: Mapping[str, Any]) -> str:
+        """Names the runs of a way of control (its fields) under this setting."""
+        return self._digest("base_ new_ kept_" if way["scratch"] else "scratch_", way)
 
     def base_digest(self) -> str:
         """Names the base that is trained under this setting."""
         return self._digest("held_out steps new_ kept_ scratch_ measured_at sigmas")
 
-    def _digest(self, without: str) -> str:
-        """Of all fields but those whose names begin with one of these."""
+    def _digest(self, without: str, more: Mapping[str, Any] | None = None) -> str:
+        """Of all fields but those whose names begin with one of these, and of what is added."""
         free = tuple(without.split())
         values = {name: v for name, v in asdict(self).items() if not name.startswith(free)}
+        values.update(more or {})
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def networks(self) -> NetworkRecipe:

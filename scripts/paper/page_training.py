@@ -87,8 +87,9 @@ procedural characters: {setting["clips"]} to train on, {setting["held_out"]} tha
 validate on. A base is trained for {setting["base_steps"]} steps to continue a reference *without*
 poses. Every way of control then starts from it and trains {setting["steps"]} steps of
 {setting["batch"]} clips of {setting["frames"]} frames: weights that come from the base at a rate of
-{setting["kept_rate"]:g}, new ones at {setting["new_rate"]:g} (the published ratio of ten). Runs
-"from nothing" train everything at {setting["scratch_rate"]:g}. Seeds
+{setting["kept_rate"]:g}, new ones at {setting["new_rate"]:g}. Single stages are
+added at weight 1, as in the bundled model (the published -S has about that, the published -F 0.2).
+Runs "from nothing" train everything at {setting["scratch_rate"]:g}. Seeds
 {", ".join(map(str, seeds))}: each decides the new weights, the clips and the noise, which all ways
 share step by step; the base is one. The loss is the training objective's, with exact poses and
 fixed noise, the mean over the noise levels

@@ -83,7 +83,8 @@ def draw_times(times: dict[str, Any], folder: Path) -> str:
         axes.bar_label(bars, fmt="%.1f", fontsize=8)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel("% more time a step")
-    axes.legend(fontsize=8, frameon=False)
+    axes.margins(y=0.25)  # room for the legend above the bars
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper center")
     _save(figure, folder / TIMES)
     return TIMES
 
@@ -99,6 +100,7 @@ def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
     return figure, axes
 
 

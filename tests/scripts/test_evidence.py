@@ -1,0 +1,153 @@
+"""The paper's figures: counts to the last parameter, and the whole script at toy size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts import evidence
+from scripts.paper import counts
+from scripts.paper.page import render
+from scripts.paper.page_training import holds
+from scripts.paper.summary import compare, curves
+
+
+@pytest.fixture(scope="module")
+def counted() -> dict[tuple[str, str, str], tuple[int, int]]:
+    rows = counts.measure()["counts"]
+    return {(r["base"], r["method"], r["network"]): (r["total"], r["learned"]) for r in rows}
+
+
+def test_counts_are_those_of_the_published_models(
+    counted: dict[tuple[str, str, str], tuple[int, int]],
+) -> None:
+    assert counted == {
+        ("SD1.5", "base", ""): (859_520_964, 859_520_964),
+        ("SD1.5", "ControlNet", ""): (1_220_800_084, 361_279_120),
+        ("SD1.5", "ControlNeXt", "later"): (863_047_364, 28_332_160),
+        ("SD1.5", "ControlNeXt", "first"): (865_131_141, 30_415_937),
+        ("SDXL", "base", ""): (2_567_463_684, 2_567_463_684),
+        ("SDXL", "ControlNet", ""): (3_818_477_844, 1_251_014_160),
+        ("SDXL", "ControlNeXt", "later"): (2_570_990_084, 106_009_600),
+        ("SDXL", "ControlNeXt", "first"): (2_573_073_861, 108_093_377),
+        ("SVD", "base", ""): (1_524_623_082, 1_524_623_082),
+        ("SVD", "ControlNet", ""): (2_206_644_619, 682_021_537),
+        ("SVD", "ControlNeXt-S", "later"): (1_528_149_482, 53_137_920),
+        ("SVD", "ControlNeXt-F", "later"): (1_528_149_482, 1_528_149_482),
+        ("SVD", "ControlNeXt-S", "first"): (1_530_233_259, 55_221_697),
+        ("SVD", "ControlNeXt-F", "first"): (1_530_233_259, 1_530_233_259),
+    }
+
+
+def test_the_papers_table_is_the_first_networks(
+    counted: dict[tuple[str, str, str], tuple[int, int]],
+) -> None:
+    compared = 0
+    for (base, method, network), (total, learned) in counted.items():
+        if method != "base" and network != "later":
+            published = counts.PUBLISHED[base][method]
+            assert (total // 10**6, learned // 10**6) == published, (base, method)
+            compared += 1
+    assert compared == 7
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The script's output at toy size."""
+    output = tmp_path_factory.mktemp("evidence")
+    folder = ["--folder", str(output / "runs")]
+    assert evidence.main(["--quick", "--seeds", "1", "--output", str(output), *folder]) == 0
+    return output
+
+
+def test_every_part_is_measured_and_shown(trial: Path) -> None:
+    figures = json.loads((trial / "evidence.json").read_text())
+    assert set(evidence.PARTS) <= set(figures)
+    assert {len(run["losses"]) for run in figures["convergence"]["runs"]} == {3}
+    page = (trial / "evidence.md").read_text()
+    assert "Toy sizes" in page
+    assert "1,220.80" in page
+    for picture in trial.glob("*.png"):
+        assert f"({picture.name})" in page
+        assert 2_000 < picture.stat().st_size < 60_000
+    assert len(list(trial.glob("*.png"))) == 5
+
+
+def test_the_page_follows_from_the_figures_alone(trial: Path) -> None:
+    figures = json.loads((trial / "evidence.json").read_text())
+    pictures = [file.name for file in trial.glob("*.png")]
+    page = (trial / "evidence.md").read_text()
+    assert render(figures, pictures) == page
+    figures["times"]["rows"][1]["cpu_percent"] = 123.4
+    assert "+123.4 %" in render(figures, pictures)
+
+
+def test_what_was_measured_is_not_measured_again(
+    trial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scripts.paper import convergence
+
+    def again(*_: object) -> None:
+        raise AssertionError("a run that is done was done again")
+
+    monkeypatch.setattr(convergence, "run", again)
+    before = json.loads((trial / "evidence.json").read_text())
+    arguments = ["--quick", "--only", "convergence", "--seeds", "1", "--output", str(trial)]
+    assert evidence.main([*arguments, "--folder", str(trial / "runs")]) == 0
+    after = json.loads((trial / "evidence.json").read_text())
+    assert after["convergence"]["runs"] == before["convergence"]["runs"]
+    assert after["times"] == before["times"]
+
+
+def test_mistakes_are_told_in_a_line(
+    trial: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evidence.main(["--only", "count"]) == 2
+    assert "there are: counts" in capsys.readouterr().err
+    assert evidence.main(["--only", "counts", "--output", str(trial)]) == 2
+    assert "toy size; choose another --output" in capsys.readouterr().err
+    (tmp_path / "evidence.json").write_text("{")
+    assert evidence.main(["--only", "counts", "--output", str(tmp_path)]) == 2
+    assert "is no JSON" in capsys.readouterr().err
+
+
+def run_record(name: str, seed: int, *losses: float) -> dict[str, object]:
+    return {
+        "name": name, "seed": seed, "steps": [0, 10, 20][: len(losses)],
+        "losses": [[value - 0.1, value + 0.1] for value in losses],
+        "with_others_poses": [losses[-1] + 0.2, losses[-1] + 0.4],
+        "new_parameters": 1, "learned_parameters": 2, "seconds": 3.0,
+    }  # fmt: skip
+
+
+def test_comparisons_are_made_seed_by_seed() -> None:
+    runs = [
+        run_record("a", 0, 1.0, 0.8, 0.5), run_record("a", 1, 1.0, 0.6, 0.7),
+        run_record("b", 0, 1.0, 0.9, 0.7), run_record("b", 1, 1.0, 0.9, 0.85),
+    ]  # fmt: skip
+    measured = curves({"runs": runs})
+    assert measured["a"].follows == pytest.approx(0.3)
+    pair = compare(measured["a"], measured["b"])
+    assert pair.difference == pytest.approx(-0.175)
+    assert (pair.wins, pair.seeds, pair.clear) == (2, 2, True)
+    # b ends at 0.775; a's mean is 0.7 after 10 steps and 1.0 at the start
+    assert pair.reached == pytest.approx(7.5)
+    assert pair.verdict == "a ends lower"
+    assert holds(pair, False).startswith("holds")
+    other = compare(measured["b"], measured["a"])
+    assert other.reached is None
+    assert holds(other, True).startswith("does not hold")
+
+
+def test_seeds_that_disagree_show_nothing() -> None:
+    runs = [
+        run_record("a", 0, 1.0, 0.5), run_record("a", 1, 1.0, 0.9),
+        run_record("b", 0, 1.0, 0.6), run_record("b", 1, 1.0, 0.85),
+    ]  # fmt: skip
+    pair = compare(*curves({"runs": runs}).values())
+    assert not pair.clear
+    assert pair.verdict == "no clear difference"
+    assert holds(pair, False).startswith("not shown")
+    assert holds(pair, True).startswith("holds within the spread")

@@ -354,6 +354,8 @@ def test_signals_stop_a_run_and_the_command_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    # A shell's background jobs are started deaf to it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         real = keeper.FolderKeeper.offer_state
 
@@ -364,6 +366,7 @@ def test_signals_stop_a_run_and_the_command_says_how_to_go_on(
 
         patch.setattr(keeper.FolderKeeper, "offer_state", offer)
         assert main(arguments(scene, model)) == code
+    signal.signal(signal.SIGINT, before)
     work = scene["output"].parent / ".clip.mp4.work"
     said = capsys.readouterr().err
     assert f"what is done is kept; to go on: cnx resume {work}" in said

@@ -212,7 +212,7 @@ def test_hardware_encoders_are_only_offered_where_they_work(tmp_path: Path) -> N
     offered = [codec.name for codec in available_encoders()]
     assert {"h264", "h265", "av1", "vp9", "prores", "ffv1", "gif", "webp"} <= set(offered)
     if "h264_nvenc" not in offered:
-        with pytest.raises(RequestError, match="does not work on this machine.*; these do: h264"):
+        with pytest.raises(RequestError, match=r"does not work on this machine.*; these do: h264"):
             open_writer(tmp_path / "a.mp4", size=(64, 64), fps=Fraction(25), codec="h264_nvenc")
 
 

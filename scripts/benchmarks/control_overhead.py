@@ -21,8 +21,7 @@ from animate.sampling.conditioning import Conditioning
 from animate.sampling.denoise import Call
 from animate.sampling.network import ControlEncoder, GuidedUNet
 from scripts.benchmarks._networks import filled, guided_inputs, make_unet
-from scripts.benchmarks._timing import both_clocks
-from scripts.benchmarks.rows import Row
+from scripts.benchmarks.rows import Row, both_clocks
 from temporal.constant_attention import constant_cross_attention
 from temporal.speed import channels_last, convolutions_in_2d
 from temporal.windows import plan_windows

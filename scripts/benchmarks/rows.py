@@ -50,23 +50,33 @@ def interleaved(
     Returns:
         Seconds by name.
     """
-    return interleaved_both(calls, repeats=repeats, warmup=warmup)[0]
+    both = both_clocks(calls, repeats=repeats, warmup=warmup)
+    return {name: seconds.wall for name, seconds in both.items()}
 
 
-def interleaved_both(
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """Medians over rounds."""
+
+    wall: float
+    cpu: float
+    """Processor time of this process, all threads: a busy machine moves it less."""
+
+
+def both_clocks(
     calls: Mapping[str, Callable[[], object]], *, repeats: int = 5, warmup: int = 1
-) -> tuple[dict[str, float], dict[str, float]]:
-    """As `interleaved`: medians by the clock, and of the processor time of all threads."""
-    clock: dict[str, list[float]] = {name: [] for name in calls}
-    processor: dict[str, list[float]] = {name: [] for name in calls}
+) -> dict[str, Seconds]:
+    """Median seconds of each call, run in turn: a, b, c, a, b, c, ... after `warmup` rounds."""
+    wall: dict[str, list[float]] = {name: [] for name in calls}
+    cpu: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(warmup + repeats):
         for name, call in calls.items():
-            start, used = time.perf_counter(), time.process_time()
+            began, worked = time.perf_counter(), time.process_time()
             call()
             if round_ >= warmup:
-                clock[name].append(time.perf_counter() - start)
-                processor[name].append(time.process_time() - used)
-    return (
-        {name: statistics.median(times) for name, times in clock.items()},
-        {name: statistics.median(times) for name, times in processor.items()},
-    )
+                cpu[name].append(time.process_time() - worked)
+                wall[name].append(time.perf_counter() - began)
+    return {
+        name: Seconds(wall=statistics.median(wall[name]), cpu=statistics.median(cpu[name]))
+        for name in calls
+    }

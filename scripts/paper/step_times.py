@@ -19,7 +19,7 @@ import torch
 from animate.errors import UserError
 from animate.files import write_text
 from scripts.benchmarks._networks import filled
-from scripts.benchmarks._timing import both_clocks
+from scripts.benchmarks.rows import both_clocks
 from scripts.paper.published_networks import BASES, make_base, make_controlnet, make_controlnext
 from scripts.paper.steps import QUICK, StepSize, frames_of, percent, step_of
 

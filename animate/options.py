@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -381,11 +381,6 @@ def nearest(name: str, known: set[str] | list[str]) -> str:
     """`; did you mean ...?` for a misspelt name, or an empty string."""
     close = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def with_sampling(request: AnimationRequest, **changes: Any) -> AnimationRequest:
-    """The same request with some sampling options changed."""
-    return replace(request, sampling=replace(request.sampling, **changes))
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ so a run that is killed and taken up again continues exactly as it would have.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class LoopOptions:
     """Steps between two validations; 0: none."""
 
 
-class Loop:
+class Loop(ABC):
     """The networks of a run with all that a step needs. See the module for what a subclass gives.
 
     `average` is the moving average of `parameters`, in their order.
@@ -85,25 +86,25 @@ class Loop:
 
     # What a subclass says.
 
+    @abstractmethod
     def rate(self) -> float:
         """The learning rate of this step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def batch(self, rng: Generator, part: int) -> Any:
         """What `losses` is called with; its `names` say what it was made of. `part` counts the
         batches of a step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def losses(self, batch: Any, rng: Generator) -> Tensor:
         """Losses (B,) of a batch with the draws of a generator."""
-        raise NotImplementedError
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """Around steps: what is hooked onto the networks while they train."""
         yield
 
-    def validate(self, progress: Progress) -> None:
+    def validate(self, progress: Progress) -> None:  # noqa: B027 -- nothing, unless a subclass says so
         """Look at what the moving average makes by now."""
 
     def trained(self) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,6 +146,9 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
     finally:
         where = write_report(manifest) if arguments.report and counts else None
     _conclude(counts, where, progress)
+    if counts["failed"] and arguments.quiet:  # which is silent but for errors
+        see = f"; see {where}" if where else ""
+        print(f"cnx: {counts['failed']} of {counts.total()} jobs failed{see}", file=sys.stderr)
     return SOME_FAILED if counts["failed"] else 0
 
 

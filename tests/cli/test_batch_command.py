@@ -50,6 +50,12 @@ def frames_digest(clip: Path) -> str:
     return json.loads(clip.with_suffix(".json").read_text())["output"]["frames_sha256"]
 
 
+def test_quiet_still_tells_of_failures(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add(manifest, output="lost.mp4", driving="gone.mp4")
+    assert batch(manifest, "--executor", "serial") == 3
+    assert "1 of 3 jobs failed; see" in capsys.readouterr().err
+
+
 def test_bad_jobs_are_recorded_and_the_others_made_by_worker_processes(
     manifest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 DEMO ?= out/demo
 # Two test processes of one thread each use two cores better than one process of two threads.
 TEST_PROCESSES ?= 2
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
+	--max-worker-restart 0
 
 .PHONY: demo install install-dev test lint test-slow benchmark wheel clean
 
@@ -40,7 +41,7 @@ lint: install-dev
 	$(BIN)/mypy
 
 test-slow: install-dev
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow --timeout 0
 
 benchmark: install-dev
 	$(BIN)/python scripts/benchmark.py --list

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from types import MappingProxyType
@@ -31,6 +31,8 @@ FORMATS = MappingProxyType(
 
 _THREADS = 4
 """Fixed, because some encoders give other bytes with another number of threads."""
+_SMALL = 64
+_X265 = "log-level=none:frame-threads=2"
 _HARDWARE = ("_nvenc", "_qsv", "_amf", "_vaapi", "_vulkan", "_v4l2m2m", "_videotoolbox")
 
 
@@ -48,6 +50,8 @@ class VideoCodec:
     """Container formats that take it."""
     options: Mapping[str, str]
     """Settings of the encoder that never change."""
+    small_options: Mapping[str, str] = field(default_factory=dict)
+    """Those that take their place for pictures with a side under 64 pixels."""
     quality_option: str | None = None
     """The encoder's setting for quality; None if it has none."""
     quality: int | None = None
@@ -71,17 +75,21 @@ class VideoCodec:
         """Whether pairs of rows share their colour."""
         return self.pixel_format.startswith(("yuv420", "nv12"))
 
-    def encoder_options(self, quality: int | None) -> dict[str, str]:
-        """Settings for the encoder. Raises RequestError for a quality that it cannot have."""
+    def encoder_options(self, quality: int | None, size: tuple[int, int]) -> dict[str, str]:
+        """Settings for the encoder of pictures of a size (width, height).
+
+        Raises RequestError for a quality that it cannot have.
+        """
+        options = {**self.options, **(self.small_options if min(size) < _SMALL else {})}
         if self.quality_option is None:
             if quality is not None:
                 raise RequestError(f"codec {self.name} has no quality setting; leave it out")
-            return dict(self.options)
+            return options
         low, high = self.quality_range
         value = self.quality if quality is None else quality
         if value is None or not low <= value <= high:
             raise RequestError(f"quality of {self.name} must be {low} to {high}, not {quality}")
-        return {**self.options, self.quality_option: str(value)}
+        return {**options, self.quality_option: str(value)}
 
 
 _COMMON = ("mp4", "mov", "matroska")
@@ -101,7 +109,9 @@ _SOFTWARE = (
         encoder="libx265",
         pixel_format="yuv420p",
         formats=_COMMON,
-        options={"preset": "medium", "x265-params": "log-level=none:frame-threads=2"},
+        options={"preset": "medium", "x265-params": _X265},
+        # At 48x48 its cost tree writes behind the end of its memory (x265 build 216).
+        small_options={"x265-params": f"{_X265}:cutree=0"},
         quality_option="crf",
         quality=20,
         quality_range=(0, 51),
@@ -277,7 +287,9 @@ def _trial(codec: VideoCodec) -> str:
 def _encode_some(codec: VideoCodec) -> None:
     picture = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8))
     with av.open(io.BytesIO(), "w", format="matroska") as container:
-        stream = container.add_stream(codec.encoder, rate=25, options=codec.encoder_options(None))
+        stream = container.add_stream(
+            codec.encoder, rate=25, options=codec.encoder_options(None, (256, 256))
+        )
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 256, 256, codec.pixel_format
         for number in range(3):

@@ -103,7 +103,7 @@ class ClipWriter:
         self.path = check_output(path, overwrite=overwrite, what="output", error=MediaError)
         self._format = format_of(self.path)
         self.codec: VideoCodec = find_codec(codec or default_codec(self._format), self._format)
-        self._options = self.codec.encoder_options(quality)
+        self._options = self.codec.encoder_options(quality, size)
         check_clip_size(size, self.codec, self.path)
         self._size = size
         self.fps = _check_rate(fps)

@@ -82,7 +82,9 @@ def _write(path: Path, pictures: list[np.ndarray]) -> None:
 
 def _plain_writer(container: av.container.OutputContainer) -> VideoStream:
     codec = CODECS["h264"]
-    stream = container.add_stream(codec.encoder, rate=_FPS, options=codec.encoder_options(None))
+    stream = container.add_stream(
+        codec.encoder, rate=_FPS, options=codec.encoder_options(None, _SIZE)
+    )
     assert isinstance(stream, VideoStream)
     stream.width, stream.height, stream.pix_fmt = *_SIZE, "yuv420p"
     return stream

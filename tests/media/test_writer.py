@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -129,6 +131,30 @@ def test_h265_has_the_tag_that_apple_players_want(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.mp4", [smooth_picture()] * 2, Fraction(25), codec="h265")
     with av.open(str(path)) as container:
         assert container.streams.video[0].codec_context.codec_tag == "hvc1"
+
+
+def test_h265_of_small_pictures_leaves_the_memory_whole(tmp_path: Path) -> None:
+    """Its cost tree once wrote behind the end of its memory, which ended some later process."""
+    code = """if True:
+        import sys
+        from fractions import Fraction
+        from pathlib import Path
+        import numpy as np
+        from animate.media import open_writer
+        for number in range(40):
+            path = Path(sys.argv[1]) / f"{number}.mp4"
+            with open_writer(path, size=(48, 48), fps=Fraction(25), codec="h265") as writer:
+                for frame in np.random.default_rng(0).integers(0, 255, (5, 48, 48, 3), np.uint8):
+                    writer.write(frame)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "MALLOC_PERTURB_": "85", "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("count", [1, 2])

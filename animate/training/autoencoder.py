@@ -63,6 +63,14 @@ class PatchBasis:
             gain=self.gain.to(device),
         )
 
+    def pixel_weights(self, power: float) -> Tensor:
+        """(L,1,1) what a squared error of each latent does to pixels, to a power, with the mean 1.
+
+        Whitening makes the latents alike in size though the first ones are most of a picture.
+        """
+        weights = self.gain ** (-2 * power)
+        return (weights / weights.mean()).view(-1, 1, 1)
+
     def encode(self, images: Tensor) -> Tensor:
         """Latents (N,L,H/4,W/4)."""
         latents = self.components.shape[1]

@@ -93,6 +93,8 @@ class ObjectiveRecipe:
     """Chance that a clip is trained without its reference."""
     near_weight: float = 3.0
     """Weight of the loss near the skeleton; elsewhere 1. The mean is brought to 1."""
+    pixel_weight: float = 0.0
+    """0: all latents count alike; 1: each by what its error does to pixels; between: a power."""
     reference_noise: float = 0.02
     """Standard deviation of the noise on the reference before it is encoded."""
     fps: float = 6.0

@@ -196,7 +196,7 @@ class FineTuner(Loop):
             reference_B3HW=reference,
             reference_latents_BCHW=reference_latents,
             control_BF3HW=control,
-            weights_BF1HW=part_weights(config.objective, control, batch.points, batch.scores, size),
+            weights_BFCHW=part_weights(config.objective, control, batch.points, batch.scores, size),
             draws=draws,
             micro=(told.fps, told.motion_bucket, told.noise_augmentation),
             half=config.precision == "bfloat16",

@@ -118,7 +118,7 @@ def clip_losses(
     reference_B3HW: Tensor,
     reference_latents_BCHW: Tensor,
     control_BF3HW: Tensor,
-    weights_BF1HW: Tensor,
+    weights_BFCHW: Tensor,
     draws: Draws,
     micro: tuple[float, float, float],
     half: bool,
@@ -129,7 +129,7 @@ def clip_losses(
 
     clean: latents as inference steps them (times the autoencoder's scaling factor)
     reference_latents: of the reference with its noise, unscaled, as the UNet takes them
-    weights: of the positions, with the mean 1
+    weights: of positions and perhaps latents (C may be 1), with the mean 1
     half: compute the networks in bfloat16 (autocast)
     """
     constants = precondition(draws.sigma)
@@ -148,4 +148,4 @@ def clip_losses(
             feature_mean=feature_mean,
             feature_std=feature_std,
         )
-    return weighted_loss(constants, noisy, clean_BFCHW, prediction, weights_BF1HW)
+    return weighted_loss(constants, noisy, clean_BFCHW, prediction, weights_BFCHW)

@@ -126,9 +126,9 @@ def weighted_loss(
     noisy_BFCHW: Tensor,
     clean_BFCHW: Tensor,
     prediction_BFCHW: Tensor,
-    weights_BF1HW: Tensor,
+    weights_BFCHW: Tensor,
 ) -> Tensor:
     """Losses (B,): squared error of the prediction, which is that of the clean latents weighted by
     `1 / c_out**2` (the paper's lambda)."""
     error = prediction_BFCHW.float() - constants.target(noisy_BFCHW, clean_BFCHW)
-    return (error**2 * weights_BF1HW).mean((1, 2, 3, 4))
+    return (error**2 * weights_BFCHW).mean((1, 2, 3, 4))

@@ -6,7 +6,7 @@ The loop is `animate.training.loop`; here stands what a recipe of stages trains,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from animate.models.injection import ControlPort, inject
 from animate.progress import Progress, Quiet
 from animate.training import objective
+from animate.training.autoencoder import PatchBasis
 from animate.training.autoencoder_trainer import (
     fitted_encoder,
     open_sets,
@@ -30,10 +31,7 @@ from animate.training.loop import STATE, Loop, LoopOptions, make_accelerator
 from animate.training.networks import FEATURE_MEAN, FEATURE_STD, clip_losses, make_networks
 from animate.training.speed import channels_last, fast_on_cpu
 
-__all__ = ["STATE", "Encode", "Trainer", "start_from", "train"]
-
-Encode = Callable[[Tensor], Tensor]
-"""Latents (N,C,h,w) of images (N,3,H,W) in [-1,1]."""
+__all__ = ["STATE", "Trainer", "start_from", "train"]
 
 
 def train(config: TrainingConfig, progress: Progress | None = None) -> Path:
@@ -47,15 +45,15 @@ def train(config: TrainingConfig, progress: Progress | None = None) -> Path:
     accelerator = make_accelerator(config.folder)
     with accelerator.main_process_first():
         train_autoencoder(config, progress)
-    Trainer(config, fitted_encoder(config).to(accelerator.device).encode).run(progress)
+    Trainer(config, fitted_encoder(config).to(accelerator.device)).run(progress)
     return config.folder
 
 
 class Trainer(Loop):
     """A run from nothing: all of UNet, control network and image encoder, stage by stage."""
 
-    def __init__(self, config: TrainingConfig, encode: Encode) -> None:
-        self.config, self.encode = config, encode
+    def __init__(self, config: TrainingConfig, encoder: PatchBasis) -> None:
+        self.config, self.encoder = config, encoder
         accelerator = make_accelerator(config.folder)
         networks = make_networks(config)
         if config.start_from is not None:
@@ -136,11 +134,12 @@ class Trainer(Loop):
         control = ((pixels(batch.control) + 1) / 2).to(device)
         clips, count = frames.shape[:2]
         with torch.no_grad():
-            clean = self.encode(frames.flatten(0, 1)).unflatten(0, (clips, count))
+            clean = self.encoder.encode(frames.flatten(0, 1)).unflatten(0, (clips, count))
             draws = objective.draw(recipe, tuple(clean.shape), tuple(reference.shape), rng)
             draws = draws.to(device)
             blurred = reference + recipe.reference_noise * draws.reference_noise
-            reference_latents = self.encode(blurred)
+            reference_latents = self.encoder.encode(blurred)
+        weights = objective.near_skeleton(control, clean.shape[-2:], recipe.near_weight)
         assert self.port is not None, "losses are computed within a session"
         return clip_losses(
             self.networks,
@@ -149,7 +148,7 @@ class Trainer(Loop):
             reference_B3HW=reference,
             reference_latents_BCHW=reference_latents,
             control_BF3HW=control,
-            weights_BF1HW=objective.near_skeleton(control, clean.shape[-2:], recipe.near_weight),
+            weights_BFCHW=weights * self.encoder.pixel_weights(recipe.pixel_weight),
             draws=draws,
             micro=(recipe.fps, recipe.motion_bucket, recipe.reference_noise),
             half=self.config.precision == "bfloat16",

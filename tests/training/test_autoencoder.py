@@ -49,3 +49,19 @@ def test_too_many_latents_are_refused() -> None:
     vae = make_autoencoder(4, (32, 32, 64))
     with pytest.raises(TrainingError, match="do not fit"):
         write_encoder(vae, fit_basis(pictures(), 20))
+
+
+def test_pixel_weights_count_latents_as_pixels_do() -> None:
+    basis = fit_basis(pictures(), 8)
+    error = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
+    of_pixels = ((error / basis.gain) @ basis.components.T).pow(2).mean(0)
+    weighted = error.pow(2) * basis.pixel_weights(1.0).view(1, -1)
+    ratio = of_pixels.sum() / weighted.mean(0).sum()
+    for latent in range(8):
+        alone = torch.zeros(500, 8)
+        alone[:, latent] = error[:, latent]
+        pixels = ((alone / basis.gain) @ basis.components.T).pow(2).mean(0).sum()
+        latents = (alone.pow(2) * basis.pixel_weights(1.0).view(1, -1)).mean(0).sum()
+        torch.testing.assert_close(pixels, ratio * latents, rtol=1e-4, atol=1e-7)
+    assert torch.equal(basis.pixel_weights(0.0), torch.ones(8, 1, 1))
+    assert basis.pixel_weights(0.5).mean().item() == pytest.approx(1)

@@ -16,6 +16,7 @@ from animate.models.variants import load_variant
 from animate.pipeline import Engine
 from animate.progress import Quiet
 from animate.training import evaluation
+from animate.training.autoencoder_trainer import fitted_encoder
 from animate.training.characters import render_clip
 from animate.training.config import (
     AutoencoderRecipe,
@@ -94,19 +95,17 @@ def _train_until(config: TrainingConfig, step: int) -> None:
             if self.step == step:
                 raise Killed
 
-    from animate.training.autoencoder_trainer import fitted_encoder, train_autoencoder
+    from animate.training.autoencoder_trainer import train_autoencoder
 
     train_autoencoder(config)
     with pytest.raises(Killed):
-        Killing(config, fitted_encoder(config).encode).run(Quiet())
+        Killing(config, fitted_encoder(config)).run(Quiet())
 
 
 def test_the_shared_loop_computes_what_a_plain_one_does(trained: TrainingConfig) -> None:
     """To the bit: one optimiser, its clipping and the average, written down once more."""
-    from animate.training.autoencoder_trainer import fitted_encoder
-
     config = replace(trained, folder=trained.folder.parent / "plain")
-    own = Trainer(config, fitted_encoder(trained).encode)
+    own = Trainer(config, fitted_encoder(trained))
     optimiser = torch.optim.AdamW(
         own.parameters, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
     )
@@ -131,13 +130,14 @@ def test_the_shared_loop_computes_what_a_plain_one_does(trained: TrainingConfig)
 
 def test_another_recipe_does_not_take_up_the_checkpoint(trained: TrainingConfig) -> None:
     with pytest.raises(TrainingError, match="another recipe"):
-        Trainer(replace(trained, ema=0.5), lambda images: images)
+        Trainer(replace(trained, ema=0.5), fitted_encoder(trained))
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(trained: TrainingConfig) -> None:
     config = replace(trained, folder=trained.folder.parent / "broken")
     config.folder.mkdir()
-    trainer = Trainer(config, lambda images: images[:, :1, ::4, ::4].repeat(1, 4, 1, 1) * torch.nan)
+    encoder = fitted_encoder(trained)
+    trainer = Trainer(config, replace(encoder, mean=encoder.mean * torch.nan))
     with pytest.raises(TrainingError, match="step 0 is nan"):
         trainer.run(Quiet())
 
@@ -172,7 +172,7 @@ def test_the_exported_folder_animates(trained: TrainingConfig, tmp_path: Path) -
 def test_training_starts_from_a_model_folder(trained: TrainingConfig, tmp_path: Path) -> None:
     export(trained, tmp_path / "model")
     config = replace(trained, folder=tmp_path / "next", start_from=tmp_path / "model")
-    weights = Trainer(config, lambda images: images).networks["unet"].conv_in.weight
+    weights = Trainer(config, fitted_encoder(trained)).networks["unet"].conv_in.weight
     expected = averaged_networks(trained)["unet"].conv_in.weight.half().float()
     torch.testing.assert_close(weights, expected, rtol=0, atol=0)
 

@@ -61,7 +61,7 @@ class Setting:
     """Steps of the base, which is trained without poses."""
     base_rate: float = 1e-3
     """Its highest learning rate; it falls as a cosine to a twentieth."""
-    steps: int = 300
+    steps: int = 600
     """Steps of a run."""
     new_rate: float = 2e-3
     """Learning rate of weights that start from nothing."""
@@ -72,9 +72,13 @@ class Setting:
     """Learning rate of everything where there is no base."""
     warm_up: int = 20
     """Steps over which rates rise from 0; afterwards they stay."""
-    measured_at: tuple[int, ...] = (0, 10, 25, 50, 75, 100, 150, 200, 250, 300)
+    measured_at: tuple[int, ...] = (0, 25, 50, 100, 150, 200, 300, 400, 500, 600)
     """Steps after which a run is validated."""
-    sigmas: tuple[float, ...] = (0.7, 3.0, 15.0)
+    sigma_mean: float = 2.2
+    """Mean of the logarithm of sigma in training: where noise hides the picture, a pose decides."""
+    pixel_weight: float = 0.8
+    """The objective's, in training and validation."""
+    sigmas: tuple[float, ...] = (3.0, 15.0, 60.0)
     """Noise levels of the validation."""
 
     def digest(self, way: Mapping[str, Any]) -> str:
@@ -128,7 +132,10 @@ class Laboratory:
 
     def __init__(self, setting: Setting, cache: Path) -> None:
         """Renders what is missing in `cache`."""
-        self.setting, self.recipe = setting, ObjectiveRecipe()
+        self.setting = setting
+        self.recipe = ObjectiveRecipe(
+            sigma_mean=setting.sigma_mean, pixel_weight=setting.pixel_weight
+        )
         sets = [
             ClipSet(size=setting.size, clips=setting.clips),
             ClipSet(size=setting.size, clips=setting.held_out, first_seed=HELD_OUT),
@@ -213,6 +220,7 @@ class Laboratory:
         noisy = clean + draws.sigma.view(-1, 1, 1, 1, 1) * draws.noise
         image = self.basis.encode(blurred) * draws.keep.view(-1, 1, 1, 1)
         weights = objective.near_skeleton(control, clean.shape[-2:], self.recipe.near_weight)
+        weights = weights * self.basis.pixel_weights(self.recipe.pixel_weight)
         micro = (self.recipe.fps, self.recipe.motion_bucket, self.recipe.reference_noise)
         with torch.autocast("cpu", torch.bfloat16):
             embedding = embed_image(reference, base["image_encoder"], FEATURE_MEAN, FEATURE_STD)

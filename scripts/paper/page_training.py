@@ -90,8 +90,8 @@ poses. Every way of control then starts from it and trains {setting["steps"]} st
 {setting["batch"]} clips of {setting["frames"]} frames: weights that come from the base at a rate of
 {setting["kept_rate"]:g}, new ones at {setting["new_rate"]:g}. Single stages are
 added at weight 1, as in the bundled model (the published -S has about that, the published -F 0.2).
-Runs "from nothing" train everything at {setting["scratch_rate"]:g}. Noise
-levels are drawn around {math.exp(setting["sigma_mean"]):.0f}, where a pose and not the noisy picture
+Runs "from nothing" train everything at {setting["scratch_rate"]:g}. Noise levels are drawn around
+{math.exp(setting["sigma_mean"]):.0f}, where a pose and not the noisy picture
 decides, and latents count by what they do to pixels. Seeds
 {", ".join(map(str, seeds))}: each decides the new weights, the clips and the noise, which all ways
 share step by step; the base is one. The loss is the training objective's, with exact poses and

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from animate import files
+from animate.checks import check_request, comes_rendered, input_digests
 from animate.clock import Clock, peak_host_bytes
-from animate.control import ControlFrames, DrawnSkeletons, Skeletons, is_rendered, take_rendered
+from animate.control import ControlFrames, DrawnSkeletons, Skeletons, take_rendered
 from animate.device import choose_device, choose_dtype, peak_device_bytes, precision_of
-from animate.errors import MediaError
 from animate.executors.choose import ray_workers
-from animate.files import check_readable, sha256_of
 from animate.finish import (
     Finish,
     Written,
@@ -25,17 +23,11 @@ from animate.finish import (
     write_clip,
 )
 from animate.geometry import Placement
-from animate.media import (
-    check_driving,
-    check_output,
-    open_video,
-    read_image,
-    source_digest,
-)
+from animate.media import check_output, open_video, read_image
 from animate.media.source import FrameSource
 from animate.memory import plan_clip_memory, wants_plan
 from animate.models.components import load_components
-from animate.models.lora import Weighed, check_adapters, merged, open_adapters
+from animate.models.lora import Weighed, merged, open_adapters
 from animate.models.pose_networks import estimator_options
 from animate.models.variants import Resolution, found_by, resolve
 from animate.options import AnimationRequest, AnimationResult, Precision, RuntimeOptions
@@ -49,11 +41,11 @@ from animate.poses import (
     reference_pose,
     selection_of,
 )
-from animate.progress import Progress, Quiet
-from animate.provenance import check_signing, container_metadata, sign_clip
+from animate.progress import Progress, Quiet, Remembering
+from animate.provenance import container_metadata, sign_clip
 from animate.sampling.sharing import WindowExecutor
 from animate.settings import ClipSettings, settle
-from animate.sidecar import sidecar_path, versions, write_sidecar
+from animate.sidecar import versions, write_sidecar
 from animate.values import Size
 from animate.work.run import Work, may_replace, working
 from pose.draw import draw
@@ -72,6 +64,7 @@ class Animator:
         """Use networks that are loaded already; `reason` says why this variant was taken."""
         self.engine = engine
         self.reason = reason
+        self._dtype = next(engine.components.vae.parameters()).dtype
         self.executor: WindowExecutor | None = None
         """Who computes the windows of clips whose request names no workers; None: this process."""
         self._workers: dict[tuple[Any, ...], WindowExecutor] = {}
@@ -114,17 +107,20 @@ class Animator:
         fulfilled, WorkError when its work folder cannot be used; nothing half-written is left
         then. What an earlier run of the same request left in its work folder is not done again.
         """
-        progress = progress or Quiet()
-        clock = Clock()
+        threads = torch.get_num_threads()
         if request.runtime.threads is not None:
             torch.set_num_threads(request.runtime.threads)
-        with torch.no_grad():
-            return self._animate(request, progress, clock)
+        try:
+            with torch.no_grad():
+                return self._animate(request, Remembering(progress or Quiet()), Clock())
+        finally:
+            torch.set_num_threads(threads)
 
     def _animate(
-        self, request: AnimationRequest, progress: Progress, clock: Clock
+        self, request: AnimationRequest, progress: Remembering, clock: Clock
     ) -> AnimationResult:
         check_request(request)
+        self._undo_eight_bit(request)
         picture = read_image(request.reference)
         seen = Size(picture.shape[1], picture.shape[0])
         settings = settle(request, self.engine.components.variant, seen)
@@ -146,7 +142,7 @@ class Animator:
         settings: ClipSettings,
         picture: np.ndarray,
         made: dict[str, Any],
-        progress: Progress,
+        progress: Remembering,
         clock: Clock,
     ) -> AnimationResult:
         request = work.request
@@ -157,8 +153,7 @@ class Animator:
             skeletons, poses = self._skeletons(request, source, reference, placement, progress)
         if poses and poses.mismatch is not None:
             progress.note(f"retarget {request.retarget}: mismatch {poses.mismatch:.2f} of 1")
-        warnings = (*source.warnings, *(poses.warnings if poses else ()))
-        for warning in warnings:
+        for warning in (*source.warnings, *(poses.warnings if poses else ())):
             progress.warn(warning)
         finish = Finish(
             request=request,
@@ -185,6 +180,7 @@ class Animator:
         signed = None if sign is None else sign_clip(request.output, sign, made)
         record = {**made, **self._record(request, poses, written, clock), "resumed": work.record()}
         record["credentials"] = signed
+        warnings = tuple(progress.warnings)
         record["warnings"] = list(warnings)
         return AnimationResult(
             output=request.output,
@@ -228,6 +224,15 @@ class Animator:
             progress.note(f"  {line}")
         return replace(engine, plan=plan)
 
+    def _undo_eight_bit(self, request: AnimationRequest) -> None:
+        """Load the networks anew where an earlier clip made their weights 8-bit for want of memory:
+        what a clip looks like must not depend on those before it."""
+        parts = self.engine.components
+        eight_bit = precision_of(parts.unet) == "int8"
+        if eight_bit and request.runtime.precision != "int8":
+            parts = load_components(parts.variant, self._dtype)
+            self.engine = replace(self.engine, components=parts)
+
     def _executor(self, runtime: RuntimeOptions) -> WindowExecutor | None:
         """The workers that a request names: started once, kept for the next."""
         if runtime.workers is None:
@@ -254,7 +259,7 @@ class Animator:
     ) -> tuple[Skeletons, ClipPoses | None]:
         """The clip's skeletons, and the poses they are drawn from unless they came rendered."""
         selection, size = selection_of(request), placement.canvas
-        if _comes_rendered(request):
+        if comes_rendered(request):
             assert request.poses is not None
             return take_rendered(request.poses, source, selection, size, progress), None
         estimator = self._estimator(request) if request.poses is None else None
@@ -267,7 +272,7 @@ class Animator:
 
         Raises PoseError when nobody is seen.
         """
-        fitted = request.retarget != "none" and not _comes_rendered(request)
+        fitted = request.retarget != "none" and not comes_rendered(request)
         if not fitted and not needs_reference_pose(request):
             return nobody(picture)
         return reference_pose(picture, request, self._estimator(request))
@@ -312,6 +317,7 @@ class Animator:
                 model=parts.variant.name,
                 inputs=inputs,
                 weights=weights,
+                eight_bit=request.runtime.precision == "int8",
             ),
             "seed": settings.seed,
             "model": {
@@ -352,30 +358,3 @@ class Animator:
             "peak_device_bytes": peak_device_bytes(self.engine.device),
             "versions": versions(),
         }
-
-
-def check_request(request: AnimationRequest) -> None:
-    """Everything that can be known to be wrong before any work. Raises MediaError."""
-    check_readable(request.reference, "reference image", MediaError)
-    check_driving(request.driving)
-    if request.poses is not None and not request.poses.is_dir():
-        check_readable(request.poses, "pose file", MediaError)
-    check_adapters(request.lora)
-    replaces = may_replace(request)
-    check_output(request.output, replaces, codec=request.codec)
-    check_beside(request, replaces)
-    if request.runtime.sign is not None:
-        check_signing(request.runtime.sign, request.output)
-    record = sidecar_path(request.output)
-    files.check_output(record, overwrite=replaces, what="record", error=MediaError)
-
-
-def input_digests(request: AnimationRequest) -> dict[str, str]:
-    """SHA-256 of each input file."""
-    named = {"reference": request.reference, "poses": request.poses}
-    digests = {name: sha256_of(path) for name, path in named.items() if path is not None}
-    return {**digests, "driving": source_digest(request.driving)}
-
-
-def _comes_rendered(request: AnimationRequest) -> bool:
-    return request.poses is not None and is_rendered(request.poses)

@@ -160,7 +160,7 @@ def _replace_folder(partial: Path, place: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
-    aside = _hidden_name(place, ".replaced")
+    aside = hidden_name(place, ".replaced")
     os.replace(place, aside)
     try:
         os.replace(partial, place)
@@ -176,26 +176,32 @@ def _replace_folder(partial: Path, place: Path, overwrite: bool) -> None:
 
 @contextmanager
 def gathered_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """A hidden folder beside `folder` whose files are moved into `folder` at a clean exit.
+    """A hidden folder whose files are moved into `folder` at a clean exit.
 
-    `folder` is made if it is missing and may hold other files. On any exception the hidden folder
-    is removed and `folder` stays as it was.
+    `folder` is made if it is missing and may hold other files; it may be a file system of its own,
+    so the hidden one is made in it. On any exception the hidden folder is removed, and `folder`
+    stays as it was.
     """
     place = Path(os.path.realpath(folder))
-    _remove_abandoned(place)
-    partial, lock = _create_partial(place, folder=True)
+    made = not place.exists()
+    place.mkdir(exist_ok=True)
+    inside = place / place.name
+    _remove_abandoned(inside)
+    partial, lock = _create_partial(inside, folder=True)
     try:
         yield partial
         ready = sorted(partial.iterdir())
         for file in ready:
             _flush(file)
-        place.mkdir(exist_ok=True)
         for file in ready:
             os.replace(file, place / file.name)
         _flush(place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(lock)
+        if made:
+            with suppress(OSError):  # it holds the files, as it should
+                place.rmdir()
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -217,14 +223,15 @@ def _short(name: str) -> str:
     return os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
 
 
-def _hidden_name(place: Path, suffix: str = PARTIAL) -> Path:
+def hidden_name(place: Path, suffix: str = PARTIAL) -> Path:
+    """A new name beside `place` for what is not finished, or about to go."""
     return place.parent / f".{_short(place.name)}.{secrets.token_hex(4)}{suffix}"
 
 
 def _create_partial(place: Path, *, folder: bool = False) -> tuple[Path, int]:
     """A new, locked partial file or folder for `place` and the descriptor that holds the lock."""
     while True:
-        partial = _hidden_name(place)
+        partial = hidden_name(place)
         if folder:
             partial.mkdir()
             lock = os.open(partial, os.O_RDONLY)

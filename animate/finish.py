@@ -7,8 +7,8 @@ for, so a long clip needs no more memory here than a short one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -212,7 +212,7 @@ def write_clip(
     work: Work,
     finish: Finish,
     source: FrameSource,
-    generated: Iterator[Image],
+    generated: Generator[Image, None, None],
     *,
     ahead: int,
     metadata: Mapping[str, str] | None = None,
@@ -243,7 +243,7 @@ def write_clip(
             writer.write(frame)
             digest.update(frame.tobytes())
 
-        with Behind(take, depth=ahead, name="writer") as queue:
+        with closing(generated), Behind(take, depth=ahead, name="writer") as queue:
             for frame in finish(generated):
                 queue.put(frame)
         work.close_soon()

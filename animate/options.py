@@ -102,7 +102,8 @@ class SamplingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
-    """Where and how it runs; nothing here changes what is made beyond rounding."""
+    """Where and how it runs. What is made changes by rounding alone, but for 8-bit weights, named
+    pose networks, and frames that too little memory does not let be decoded together."""
 
     device: str = option("auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE")
     precision: Precision = option("auto", "arithmetic of the networks")

@@ -5,7 +5,7 @@ Follow `generate`: encode the reference, draw the noise, denoise in overlapping 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from animate.control import ControlFrames
 from animate.models.components import Components
+from animate.models.config import Injection
 from animate.models.injection import inject, learned_weight
 from animate.progress import Progress, Stage
 from animate.sampling.clip_state import ClipState
@@ -80,7 +81,7 @@ def generate(
     control: ControlFrames,
     progress: Progress,
     keeper: Keeper | None = None,
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Frames (H,W,3) uint8 RGB of the clip, as they are decoded.
 
     `picture` (H,W,3) uint8 RGB has the clip's size. What `keeper` has of an earlier run is not
@@ -286,13 +287,19 @@ def prepared(
             unet=parts.unet,
             port=port,
             conditioning=conditioning,
-            unconditional_weight=injection.unconditional,
+            unconditional_weight=_unconditional(injection, settings.control_weight),
             together=engine.plan is None or engine.plan.halves_together,
         )
         if settings.keep_features > 1:
             keeping = cached_features(parts.unet, predict, plan, every=settings.keep_features)
             predict = stack.enter_context(keeping)
         yield predict
+
+
+def _unconditional(injection: Injection, weight: float) -> float:
+    """What the half without the picture gets of the control, when `weight` is not the variant's."""
+    share = weight / injection.weight if injection.weight else 1.0
+    return injection.unconditional * share
 
 
 def _check_compilable(engine: Engine, settings: ClipSettings) -> None:

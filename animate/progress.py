@@ -48,6 +48,24 @@ class Quiet:
         pass
 
 
+class Remembering:
+    """Passes everything on, and keeps what was warned of."""
+
+    def __init__(self, to: Progress) -> None:
+        self._to = to
+        self.warnings: list[str] = []
+
+    def stage(self, name: str, total: int | None) -> Any:
+        return self._to.stage(name, total)
+
+    def note(self, text: str) -> None:
+        self._to.note(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self._to.warn(text)
+
+
 class _Counter:
     """Counts steps, and calls `show` at most every `interval` seconds."""
 

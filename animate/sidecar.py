@@ -23,8 +23,12 @@ RECORDED_PACKAGES = ("cnx-animate", "torch", "diffusers", "transformers", "onnxr
 
 
 def sidecar_path(clip: Path) -> Path:
-    """Where the record of `clip` stands: `clip.json` for `clip.mp4`, or for `clip/%04d.png`."""
-    return (clip.parent if is_sequence(clip) else clip).with_suffix(".json")
+    """Where the record of `clip` stands: `clip.json` for `clip.mp4`, or for `clip/%04d.png`;
+    `shot.v001.json` for `shot.v001/%04d.png`."""
+    if is_sequence(clip):
+        folder = clip.parent if clip.parent.name else clip.parent.absolute()
+        return folder.with_name(f"{folder.name}.json")
+    return clip.with_suffix(".json")
 
 
 def write_sidecar(clip: Path, record: Mapping[str, Any]) -> Path:

@@ -51,7 +51,11 @@ class Behind(Generic[Item]):
     def _complain(self) -> None:
         if self._error is not None:
             self._stopped = True
-            raise self._error
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # or it holds this frame, and through it what the items were made of
 
     def _work(self) -> None:
         # It goes on taking items out after an error: nobody must wait at a full queue for ever.

@@ -298,6 +298,36 @@ def test_eight_bit_weights_are_used_and_recorded(
     assert frames_digest(result) != unchanged
 
 
+def test_eight_bit_weights_do_not_stay_for_the_next_clip(
+    scene: dict[str, Any], tmp_path: Path
+) -> None:
+    toy_model(tmp_path / "toy")
+    own = Animator.from_pretrained(tmp_path / "toy", device="cpu")
+    first = frames_digest(run(own, scene))
+    run(own, scene, output=tmp_path / "small.mp4", precision="int8")
+    assert frames_digest(run(own, scene, output=tmp_path / "again.mp4")) == first
+
+
+@pytest.mark.parametrize("role", ["driving", "reference"])
+def test_a_clip_never_overwrites_what_it_is_made_from(
+    animator: Animator, scene: dict[str, Any], role: str
+) -> None:
+    before = Path(scene[role]).read_bytes()
+    place = {"driving": "output", "reference": "contact_sheet"}[role]
+    same = Path(scene[role]).parent / "." / Path(scene[role]).name
+    with pytest.raises(RequestError, match="would overwrite the"):
+        run(animator, scene, **{place: same}, overwrite=True)
+    assert Path(scene[role]).read_bytes() == before
+
+
+def test_a_clip_never_overwrites_its_pose_file(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    poses(12).save(tmp_path / "clip.json")
+    with pytest.raises(RequestError, match=r"record .*clip\.json would overwrite the pose file"):
+        run(animator, scene, poses=tmp_path / "clip.json", overwrite=True)
+
+
 def test_guidance_within_an_interval_differs_from_guidance_everywhere(
     animator: Animator, scene: dict[str, Any]
 ) -> None:
@@ -308,11 +338,8 @@ def test_guidance_within_an_interval_differs_from_guidance_everywhere(
 
 def test_threads_are_limited_and_recorded(animator: Animator, scene: dict[str, Any]) -> None:
     before = torch.get_num_threads()
-    try:
-        assert record(run(animator, scene, threads=1, max_frames=2))["threads"] == 1
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
+    assert record(run(animator, scene, threads=before + 1, max_frames=2))["threads"] == before + 1
+    assert torch.get_num_threads() == before  # the next clip, and the caller, have their own
 
 
 def test_a_unet_is_compiled_when_asked_for(

@@ -38,7 +38,7 @@ FLOORS = (
     ("pipeline", "pose_tools", "finish"),
     ("executors",),
     ("sidecar", "provenance"),
-    ("animator",),
+    ("checks", "animator"),
     ("batch",),
     ("parity", "metrics"),
     ("training",),

@@ -195,11 +195,11 @@ def test_numbered_images_drive_a_clip(
     values = {**scene, "driving": folder / "f_%04d.png", "poses": kept, "fps": 24}
     result = run(animator, values, stride=2)
     assert (result.frames, result.fps) == (6, 12)
-    assert result.warnings == ()
+    assert all("kept.npz" in warning for warning in result.warnings)
     assert run(animator, values, stride=2, interpolate=True, overwrite=True).fps == 24
     guessed = run(animator, {**values, "fps": None}, overwrite=True, max_frames=3)
     assert guessed.fps == 25
-    assert "25 frames/s are assumed" in guessed.warnings[0]
+    assert any("25 frames/s are assumed" in warning for warning in guessed.warnings)
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.9])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -92,3 +94,26 @@ def test_an_error_of_the_maker_drops_what_waits() -> None:
         run()
     assert taken in ([], [0])
     assert not [thread for thread in threading.enumerate() if thread.name == "behind"]
+
+
+def test_an_error_does_not_keep_what_the_items_were_made_of() -> None:
+    """Else whatever lent them stays open until the garbage is collected, in some later clip."""
+
+    class Lent:
+        pass
+
+    def lend() -> weakref.ref[Lent]:
+        lent = Lent()
+        try:
+            with Behind(lambda item: 1 / 0, depth=1) as queue:
+                for _ in range(100):
+                    queue.put(lent)
+        except ZeroDivisionError:
+            return weakref.ref(lent)
+        raise AssertionError("the taker's error was lost")
+
+    gc.disable()
+    try:
+        assert lend()() is None
+    finally:
+        gc.enable()

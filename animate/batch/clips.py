@@ -94,8 +94,8 @@ class ClipMaker:
     def _animator_for(self, request: AnimationRequest) -> Animator:
         """The animator in hand, or the request's own in its place: two would need the memory of
         both, and jobs come sorted."""
-        from animate.animator import check_request
         from animate.batch.pictures import watching_animator
+        from animate.checks import check_request
 
         check_request(request)
         wanted = (request.model, request.runtime.device, request.runtime.precision)

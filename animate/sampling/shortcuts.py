@@ -3,7 +3,7 @@
 Neighbouring steps give nearly the same features deep in the UNet (DeepCache, Ma et al.,
 arXiv 2312.00858). With `every` = k each window runs the whole UNet at one step in k and only its
 first and last block at the others. This changes the result; it is off unless asked for. Control
-that goes in at the middle block acts at the full steps only.
+goes in before what is kept, at either place, so it acts at the full steps only.
 
 The features kept grow with the clip: one map at the last block's input per frame and guidance
 half.

@@ -18,7 +18,6 @@ import fcntl
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -50,15 +49,16 @@ class WorkFolder:
         self.resumed = False
         """Whether an earlier run's work was found."""
         self.discarded = False
-        """Whether work was found of which nobody can say what it is, and thrown away."""
+        """Whether work was found that is of no use, and thrown away."""
 
     @classmethod
-    def open(cls, path: Path, manifest: Mapping[str, Any]) -> WorkFolder:
+    def open(cls, path: Path, manifest: Mapping[str, Any], *, discard: bool = False) -> WorkFolder:
         """Lock the folder for a run; what is there of the same run is kept and `resumed` is set.
 
         path: made if it is missing
         manifest: `digest` of all that decides the pictures, `request` (see `stored_request`), and
             `conditions` that the numbers depend on by rounding
+        discard: throw away what is there of another request
 
         Raises WorkError when another run works in it, when it is of another request or version,
         when it holds other people's files, or cannot be written.
@@ -66,7 +66,7 @@ class WorkFolder:
         try:
             folder = cls(path, _locked(path))
             try:
-                folder._take(manifest)
+                folder._take(manifest, discard)
             except BaseException:
                 os.close(folder._lock)
                 raise
@@ -77,7 +77,7 @@ class WorkFolder:
             ) from reason
         return folder
 
-    def _take(self, manifest: Mapping[str, Any]) -> None:
+    def _take(self, manifest: Mapping[str, Any], discard: bool) -> None:
         strangers = [file.name for file in self.path.iterdir() if not _OURS.fullmatch(file.name)]
         if strangers:
             raise WorkError(
@@ -86,18 +86,23 @@ class WorkFolder:
             )
         found = read_manifest(self.path)
         if found is not None and found["digest"] == manifest["digest"]:
-            self.manifest, self.resumed = found, True
+            # Conditions are those that it was begun under; the request may write elsewhere now.
+            self.resumed = True
+            self._say({"version": VERSION, **manifest, "conditions": found["conditions"]})
             return
-        if found is not None and self.worth:
+        if found is not None and self.worth and not discard:
             raise WorkError(
                 f"work folder {self.path} is of another run: it has "
                 f"{_difference(found['request'], manifest['request'])}. Finish that one (cnx "
                 f"resume {self.path}), throw it away (cnx clean {self.path}), or name another "
                 "folder with --work"
             )
-        self.discarded = found is None and self.worth
+        self.discarded = self.worth
         self._empty()
-        self.manifest = {"version": VERSION, **manifest}
+        self._say({"version": VERSION, **manifest})
+
+    def _say(self, manifest: dict[str, Any]) -> None:
+        self.manifest = manifest
         # Waiting for the disk is put off until there is work that needs it: most clips are short.
         part = self.path / f"{MANIFEST}.0{files.PARTIAL}"
         part.write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
@@ -116,28 +121,27 @@ class WorkFolder:
         """Whether anything is kept that took time to make."""
         return any(True for pattern in (STATES, FRAMES) for _ in self.path.glob(pattern))
 
-    @property
-    def closing(self) -> bool:
-        """Whether a clip at the output's name is this run's own, though the run has not ended."""
-        return (self.path / CLOSING).exists()
-
-    def close_soon(self) -> None:
+    def close_soon(self, output: Path) -> None:
         """Note that the clip is about to appear at its name."""
-        files.write_text(self.path / CLOSING, "")
+        files.write_text(self.path / CLOSING, str(output.absolute()))
 
     def leave(self, *, done: bool, keep: bool = False) -> bool:
         """Unlock; remove it unless it is to be kept, or the work is not done and is worth it.
 
         Returns whether it is still there.
         """
-        stays = keep if done else self.worth or self.closing
+        stays = keep if done else self.worth or (self.path / CLOSING).exists()
+        aside = None
         try:
             if done and keep:
                 (self.path / CLOSING).unlink(missing_ok=True)
             if not stays:
-                remove(self.path)
+                aside = _put_aside(self.path)
         finally:
             os.close(self._lock)
+        if aside is not None:
+            # Unlocked first, as network file systems keep open files; no finished run fails by it.
+            shutil.rmtree(aside, ignore_errors=True)
         return stays
 
     def _empty(self) -> None:
@@ -151,6 +155,8 @@ def work_folder(output: Path, named: Path | None, *, sequence: bool) -> Path | N
     if named == OFF:
         return None
     clip = output.parent if sequence else output
+    if not clip.name:  # numbered images in the current folder
+        clip = clip.absolute()
     return named or clip.with_name(f".{clip.name}{SUFFIX}")
 
 
@@ -189,11 +195,29 @@ def remove(path: Path) -> None:
 
     What a kill may leave of it is named like a partial file of the clip, and goes as those do.
     """
-    name = path.name.removeprefix(".").removesuffix(SUFFIX)
-    aside = path.with_name(f".{name}.{secrets.token_hex(4)}{files.PARTIAL}")
-    with suppress(FileNotFoundError):
-        os.replace(path, aside)
+    aside = _put_aside(path)
+    if aside is not None:
         shutil.rmtree(aside)
+
+
+def _put_aside(path: Path) -> Path | None:
+    """The folder under the name of a partial file; None where it is gone already."""
+    name = path.name.removeprefix(".").removesuffix(SUFFIX)
+    aside = files.hidden_name(path.with_name(name))
+    try:
+        os.replace(path, aside)
+    except FileNotFoundError:
+        return None
+    return aside
+
+
+def closes(path: Path, output: Path) -> bool:
+    """Whether a clip at `output` is that of the run whose work is in a folder, though the run has
+    not ended."""
+    try:
+        return (path / CLOSING).read_text(encoding="utf-8") == str(output.absolute())
+    except (OSError, ValueError):
+        return False
 
 
 def try_lock(path: Path) -> int | None:

@@ -15,7 +15,7 @@ from animate.media.sequences import is_sequence
 from animate.options import AnimationRequest, build, plain
 from animate.pose_cache import OFF as NO_CACHE
 from animate.progress import Progress
-from animate.work.folder import CLOSING, POSES, WorkFolder, read_manifest, work_folder
+from animate.work.folder import POSES, WorkFolder, closes, read_manifest, work_folder
 from animate.work.keeper import FolderKeeper, Keeper, KeepsNothing
 
 
@@ -36,13 +36,13 @@ class Work:
     @property
     def replaces(self) -> bool:
         """Whether a clip at the output's name may be replaced: it was asked for, or is our own."""
-        own = self.folder is not None and self.folder.closing
+        own = self.folder is not None and closes(self.folder.path, self.request.output)
         return self.request.overwrite or own
 
     def close_soon(self) -> None:
         """The clip is about to appear at its name."""
         if self.folder is not None:
-            self.folder.close_soon()
+            self.folder.close_soon(self.request.output)
 
     def record(self) -> dict[str, Any] | None:
         """What the sidecar says of it."""
@@ -81,9 +81,9 @@ def working(
         "conditions": now,
         "given_in": str(Path.cwd()),
     }
-    folder = WorkFolder.open(path, given)
+    folder = WorkFolder.open(path, given, discard=request.overwrite)
     if folder.discarded:
-        progress.warn(f"the work in {path} cannot be read; it is begun anew")
+        progress.warn(f"the work in {path} is of no use to this run; it is begun anew")
     done = False
     try:
         with ExitStack() as stack:
@@ -113,7 +113,7 @@ def may_replace(request: AnimationRequest) -> bool:
     It is asked before anything is loaded; `Work.replaces` knows better.
     """
     path = folder_of(request)
-    return request.overwrite or (path is not None and (path / CLOSING).exists())
+    return request.overwrite or (path is not None and closes(path, request.output))
 
 
 def stored_request(request: AnimationRequest, model: str) -> dict[str, Any]:

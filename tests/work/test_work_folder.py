@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,14 @@ from typing import Any
 import pytest
 
 from animate.errors import WorkError
-from animate.work.folder import VERSION, WorkFolder, is_work_folder, read_manifest, work_folder
+from animate.work.folder import (
+    VERSION,
+    WorkFolder,
+    closes,
+    is_work_folder,
+    read_manifest,
+    work_folder,
+)
 
 
 def manifest(digest: str = "d", **settings: Any) -> dict[str, Any]:
@@ -31,6 +40,8 @@ def test_it_is_beside_the_clip_unless_named() -> None:
     assert place == Path("a/.clip.mp4.work")
     place = work_folder(Path("a/shot/%04d.png"), None, sequence=True)
     assert place == Path("a/.shot.work")
+    place = work_folder(Path("%04d.png"), None, sequence=True)
+    assert place == Path.cwd().parent / f".{Path.cwd().name}.work"
     assert work_folder(Path("clip.mp4"), Path("w"), sequence=False) == Path("w")
     assert work_folder(Path("clip.mp4"), Path("none"), sequence=False) is None
 
@@ -53,12 +64,55 @@ def test_work_is_found_again(tmp_path: Path) -> None:
 
 def test_it_stays_where_asked(tmp_path: Path) -> None:
     folder = WorkFolder.open(tmp_path / "w", manifest())
-    folder.close_soon()
+    folder.close_soon(tmp_path / "clip.mp4")
     assert folder.leave(done=True, keep=True)
     assert is_work_folder(tmp_path / "w")
     again = WorkFolder.open(tmp_path / "w", manifest())
-    assert not again.closing  # a clip of that name is finished, not half-way
+    assert not closes(
+        again.path, tmp_path / "clip.mp4"
+    )  # a clip of that name is finished, not half-way
     again.leave(done=True)
+
+
+def test_a_run_that_closes_is_known_by_its_clip(tmp_path: Path) -> None:
+    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder.close_soon(tmp_path / "clip.mp4")
+    assert closes(folder.path, tmp_path / "clip.mp4")
+    assert not closes(folder.path, tmp_path / "another.mp4")  # of a run with the same settings
+    folder.leave(done=True)
+
+
+def test_work_that_goes_on_is_of_the_latest_request(tmp_path: Path) -> None:
+    with_work(tmp_path / "w")
+    WorkFolder.open(tmp_path / "w", manifest() | {"request": {"output": "b"}, "conditions": {}})
+    found = read_manifest(tmp_path / "w")
+    assert found is not None
+    assert found["request"] == {"output": "b"}
+    assert found["conditions"] == manifest()["conditions"]
+
+
+def test_work_of_other_settings_goes_where_that_is_asked(tmp_path: Path) -> None:
+    with_work(tmp_path / "w")
+    folder = WorkFolder.open(tmp_path / "w", manifest("other"), discard=True)
+    assert folder.discarded
+    assert not folder.worth
+
+
+def test_a_file_that_is_still_there_fails_no_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Network file systems keep a removed file that is open, under another name."""
+    folder = WorkFolder.open(tmp_path / "w", manifest())
+    removed = os.unlink
+
+    def silly(path: object, **more: Any) -> None:
+        if str(path).endswith("lock"):
+            raise OSError(errno.EBUSY, "still open")
+        removed(path, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("os.unlink", silly)
+    assert not folder.leave(done=True)
+    assert not (tmp_path / "w").exists()
 
 
 def test_the_work_of_other_settings_is_never_mixed_in(tmp_path: Path) -> None:
@@ -73,11 +127,11 @@ def test_the_work_of_other_settings_is_never_mixed_in(tmp_path: Path) -> None:
 def test_other_settings_may_follow_where_nothing_was_kept(tmp_path: Path) -> None:
     first = WorkFolder.open(tmp_path / "w", manifest())
     (tmp_path / "w" / "poses").mkdir()
-    first.close_soon()
+    first.close_soon(tmp_path / "clip.mp4")
     first.leave(done=False)
     second = WorkFolder.open(tmp_path / "w", manifest("other", seed=2))
     assert not second.resumed
-    assert not second.closing
+    assert not closes(second.path, tmp_path / "clip.mp4")
     assert sorted(file.name for file in (tmp_path / "w").iterdir()) == ["lock", "work.json"]
     second.leave(done=True)
 

@@ -1,0 +1,82 @@
+"""What can be known of a request before any work: what is wrong with it, and its inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from animate import files
+from animate.control import is_rendered
+from animate.errors import MediaError, RequestError
+from animate.files import check_readable, sha256_of
+from animate.finish import check_beside
+from animate.media import check_driving, check_output, source_digest
+from animate.media.sequences import is_sequence
+from animate.models.lora import check_adapters
+from animate.options import AnimationRequest
+from animate.provenance import check_signing
+from animate.sidecar import sidecar_path
+from animate.work.run import may_replace
+
+
+def check_request(request: AnimationRequest) -> None:
+    """Everything that can be known to be wrong before any work.
+
+    Raises MediaError, ModelError or RequestError.
+    """
+    check_readable(request.reference, "reference image", MediaError)
+    check_driving(request.driving)
+    if request.poses is not None and not request.poses.is_dir():
+        check_readable(request.poses, "pose file", MediaError)
+    check_adapters(request.lora)
+    check_apart(request)
+    replaces = may_replace(request)
+    check_output(request.output, replaces, codec=request.codec)
+    check_beside(request, replaces)
+    if request.runtime.sign is not None:
+        check_signing(request.runtime.sign, request.output)
+    record = sidecar_path(request.output)
+    files.check_output(record, overwrite=replaces, what="record", error=MediaError)
+
+
+def check_apart(request: AnimationRequest) -> None:
+    """Raise RequestError where a file that is written is one of those that are read."""
+    inputs = {
+        "the reference image": request.reference,
+        "the driving video": request.driving,
+        "the pose file": request.poses,
+        **{f"the adapter {one.path.name}": one.path for one in request.lora},
+    }
+    read = {path.resolve(): name for name, path in inputs.items() if path is not None}
+    written = {
+        "output": request.output,
+        "record": sidecar_path(request.output),
+        "side by side": request.side_by_side,
+        "contact sheet": request.contact_sheet,
+    }
+    for what, path in written.items():
+        for place in _places(path):
+            if place in read:
+                raise RequestError(
+                    f"{what} {path} would overwrite {read[place]}; choose another name for it"
+                )
+
+
+def _places(path: Path | None) -> list[Path]:
+    """Where files are written; of numbered images their folder, too."""
+    if path is None:
+        return []
+    place = path.resolve()
+    return [place, place.parent] if is_sequence(path) else [place]
+
+
+def input_digests(request: AnimationRequest) -> dict[str, str]:
+    """SHA-256 of each input: files, and the pose networks that were named."""
+    networks = request.runtime.estimator_folder
+    named = {"reference": request.reference, "poses": request.poses, "pose networks": networks}
+    digests = {name: sha256_of(path) for name, path in named.items() if path is not None}
+    return {**digests, "driving": source_digest(request.driving)}
+
+
+def comes_rendered(request: AnimationRequest) -> bool:
+    """Whether the poses are pictures of skeletons already."""
+    return request.poses is not None and is_rendered(request.poses)

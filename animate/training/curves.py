@@ -17,6 +17,7 @@ from animate.progress import Progress
 
 STEPS = "steps.jsonl"
 SUMMARIES = "log.jsonl"
+VALIDATIONS = "validation.jsonl"
 PLOT = "loss.png"
 _SMOOTH = 50  # most steps that the plotted mean goes over
 
@@ -32,7 +33,7 @@ class Log:
         """Forget what was written behind `step`, and start the trackers."""
         if self._accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name in (STEPS, SUMMARIES, "validation.jsonl"):
+            for name in (STEPS, SUMMARIES, VALIDATIONS):
                 trim(self.folder / name, step)
         if self._accelerator.log_with:
             self._accelerator.init_trackers("cnx")
@@ -43,9 +44,13 @@ class Log:
             append(self.folder / STEPS, {"step": step, "loss": loss, "rate": rate})
         self._accelerator.log({"loss": loss, "rate": rate}, step=step)
 
+    def validated(self, step: int) -> bool:
+        """Whether the validation of a step was noted."""
+        return any(line["step"] == step for line in read_lines(self.folder / VALIDATIONS))
+
     def values(self, step: int, values: dict[str, float]) -> None:
         """Numbers of a validation, for the trackers and `validation.jsonl`."""
-        append(self.folder / "validation.jsonl", {"step": step, **values})
+        append(self.folder / VALIDATIONS, {"step": step, **values})
         self._accelerator.log({f"validation/{k}": v for k, v in values.items()}, step=step)
 
     def summary(self, progress: Progress, step: int, losses: list[float], pace: float) -> None:

@@ -159,8 +159,8 @@ def through_autoencoder(engine: Engine, frames: Picture) -> Picture:
     """Frames encoded and decoded again: what no denoiser can do better than."""
     vae = engine.components.vae
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
-    latents = vae.encode(pixels).latent_dist.mode()
-    decoded = vae.decode(latents, num_frames=len(frames)).sample
+    latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+    decoded = vae.decode(latents, num_frames=len(frames)).sample.float().cpu()
     levels = ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 1).numpy()
 

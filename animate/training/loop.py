@@ -124,15 +124,23 @@ class Loop(ABC):
         checkpoint stays as it is."""
         progress = progress if progress and self.accelerator.is_main_process else Quiet()
         self.log.begin(self.step)
+        missed = self.step > 0 and not self.log.validated(self.step)
+        self.accelerator.wait_for_everyone()  # all have looked before one writes
+        if missed:  # the run was killed before it could
+            self._look(progress)
         with progress.stage("training", self.options.steps - self.step) as shown:
             while self.step < self.options.steps:
                 with self.session():
                     self._until(self._next_validation(), progress, shown)
-                if self.options.validate_every and self.step % self.options.validate_every == 0:
-                    if self.accelerator.is_main_process:
-                        self.validate(progress)
-                    self.accelerator.wait_for_everyone()
+                self._look(progress)
         self.log.close()
+
+    def _look(self, progress: Progress) -> None:
+        """Validate where one is due."""
+        if self.options.validate_every and self.step % self.options.validate_every == 0:
+            if self.accelerator.is_main_process:
+                self.validate(progress)
+            self.accelerator.wait_for_everyone()
 
     def _next_validation(self) -> int:
         every = self.options.validate_every

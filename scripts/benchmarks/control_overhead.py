@@ -108,7 +108,7 @@ def arithmetic_row(
     with FakeTensorMode(), torch.no_grad():
         unet, control = make(), make_control()
         inputs = guided_inputs(frames=frames, size=size, dtype=torch.float32)
-        with FlopCounterMode(display=False) as bare:
+        with constant_cross_attention(unet), FlopCounterMode(display=False) as bare:
             unet(**inputs)
         with FlopCounterMode(display=False) as extra:
             control(torch.empty(1, frames, 3, size[1], size[0]), 0.5)

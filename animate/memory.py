@@ -77,10 +77,12 @@ def automatic_precision(device: torch.device) -> Any:
 
 
 def device_memory(device: torch.device) -> int:
-    """Bytes that a device has free now; of the host, what is available."""
+    """Bytes that may be used of a device: of a GPU what is free, and what torch holds of it, since
+    that is all ours: networks of the clip before, and memory kept for reuse. Of the host what is
+    available."""
     if device.type == "cuda":
         free: int = torch.cuda.mem_get_info(device)[0]
-        return free
+        return free + torch.cuda.memory_reserved(device)
     with open("/proc/meminfo") as file:
         lines = dict(line.split(":") for line in file)
     return int(lines["MemAvailable"].split()[0]) * 1024

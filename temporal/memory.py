@@ -27,6 +27,9 @@ from temporal.vae import DecodeOptions
 
 GIB = 2**30
 _ROOM = 1.05  # allocators round up and leave gaps
+# CUDA's limit for the axis of a grid on which torch's attention kernels put the batch: beyond it
+# some fail to launch (pytorch issue 146704).
+_GRID = 65_535
 
 # Frames, pixels and tokens at a time for latents of 128x72, from fast to small.
 _PIECES = ((8, 4096, 65536), (4, 2048, 16384), (2, 1024, 8192), (1, 512, 4096))
@@ -224,7 +227,9 @@ def _pieces(request: MemoryRequest) -> list[tuple[int, bool, Chunks | None]]:
     found: list[tuple[int, bool, Chunks | None]] = []
     batches = [batch for batch in (8, 4, 2, 1) if batch <= request.windows]
     together = (True, False) if request.guided else (True,)
-    found += [(batch, True, None) for batch in batches]
+    # Attention over time has a batch of all pixels, of every window and guidance half.
+    most = _GRID // (2 if request.guided else 1)
+    found += [(batch, True, None) for batch in batches if batch * width * height <= most]
     for halves in together:
         rows = request.window * (2 if halves and request.guided else 1)
         for frames, pixels, tokens in _PIECES:
@@ -347,14 +352,6 @@ def apply_plan(unet: nn.Module, plan: MemoryPlan, device: Any) -> Iterator[None]
         stack.enter_context(offloaded(unet, device, plan.offload))
         stack.enter_context(constant_cross_attention(unet))
         if plan.chunks is not None:
-            stack.enter_context(chunked(unet, plan.chunks))
+            # Steps without guidance, and the last windows, have fewer rows than were planned for.
+            stack.enter_context(chunked(unet, plan.chunks, clamp=True))
         yield
-
-
-def with_window(plan: MemoryPlan, window: int) -> MemoryPlan:
-    """The plan for windows of fewer frames (a short clip): pieces no larger than what there is."""
-    if plan.chunks is None or window >= plan.request.window:
-        return plan
-    width, height = plan.request.latent_size
-    rows = window * (2 if plan.halves_together and plan.request.guided else 1)
-    return replace(plan, chunks=plan.chunks.fitted(frames=rows, pixels=width * height))

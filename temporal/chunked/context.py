@@ -23,13 +23,14 @@ from temporal.wrapping import override_forward
 class _Pieces:
     """The sizes of the pieces during one call, for tensors of any resolution in it."""
 
-    def __init__(self, chunks: Chunks) -> None:
-        self.chunks = chunks
+    def __init__(self, chunks: Chunks, *, clamp: bool) -> None:
+        self.chunks, self.clamp = chunks, clamp
         self._spatial_tokens: int | None = None
 
     def enter(self, sample_BFCHW: Tensor) -> None:
         batch, count, _, height, width = sample_BFCHW.shape
-        self.chunks.check(frames=batch * count, pixels=height * width)
+        if not self.clamp:
+            self.chunks.check(frames=batch * count, pixels=height * width)
         if self.chunks.frames is not None:
             self._spatial_tokens = self.chunks.frames * height * width
 
@@ -97,7 +98,7 @@ def _upsampler(layer: Upsample2D, pieces: _Pieces) -> Callable[..., Tensor]:
 
 
 @contextlib.contextmanager
-def chunked(unet: nn.Module, chunks: Chunks) -> Iterator[None]:
+def chunked(unet: nn.Module, chunks: Chunks, *, clamp: bool = False) -> Iterator[None]:
     """Within it, a UNet works in pieces: less memory, the same result.
 
     Guidance halves in turn are the caller's (two calls with a batch of one); window and batch are
@@ -106,11 +107,13 @@ def chunked(unet: nn.Module, chunks: Chunks) -> Iterator[None]:
     Args:
         unet: a diffusers `UNetSpatioTemporalConditionModel`; restored at the end.
         chunks: sizes of the pieces.
+        clamp: take a size beyond what a call has for all of it: for sizes that a plan has chosen
+            for its largest call.
 
     Raises:
-        TemporalError: at a call, a size is beyond what there is.
+        TemporalError: at a call, a size is beyond what there is, and is not to be clamped.
     """
-    pieces = _Pieces(chunks)
+    pieces = _Pieces(chunks, clamp=clamp)
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         pieces.enter(args[0] if args else kwargs["sample"])

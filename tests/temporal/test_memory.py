@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,11 +14,11 @@ from temporal.errors import TemporalError
 from temporal.estimate import decode_peak, encode_peak, unet_peak
 from temporal.memory import (
     GIB,
+    MemoryPlan,
     MemoryRequest,
     apply_plan,
     plan_memory,
     smaller,
-    with_window,
 )
 from temporal.tracking import build_fake, tracked_peak
 from temporal.vae import DecodeOptions, decode_frames
@@ -135,10 +136,59 @@ def test_apply_plan_gives_the_stock_result(unet: Any) -> None:
     plan = plan_memory(small)
     plan = smaller(plan)
     assert plan.chunks is not None
-    with apply_plan(unet, with_window(plan, 4), "cpu"):
+    with apply_plan(unet, plan, "cpu"):
         ours = unet(**inputs)[0]
     assert worst(ours, theirs) < 1e-5
     assert not any("forward" in vars(module) for module in unet.modules())
+
+
+@torch.no_grad()
+def test_a_plan_for_guidance_runs_a_step_without_and_a_shorter_window(unet: Any) -> None:
+    plan = plan_memory(
+        request(
+            1,
+            unet_config=unet.config,
+            vae_config={"block_out_channels": (32, 64)},
+            size=(20, 12),
+            window=5,
+            precision="float32",
+            unet_weights=1_300_000,
+            vae_weights=1_000_000,
+        )
+    )
+    chunks = Chunks(frames=10, pixels=60, tokens=600)  # all of both halves
+    plan = replace(plan, chunks=chunks)
+    for inputs in (unet_inputs(batch=1), unet_inputs(batch=1, frames=3)):
+        theirs = unet(**inputs)[0]
+        with apply_plan(unet, plan, "cpu"):
+            assert worst(unet(**inputs)[0], theirs) < 1e-5
+        with (
+            pytest.raises(TemporalError, match="a chunk of 10 frames is beyond"),
+            chunked(unet, chunks),
+        ):
+            unet(**inputs)
+
+
+def attention_batch(plan: MemoryPlan) -> int:
+    """Sequences in one call of attention over time."""
+    width, height = plan.request.latent_size
+    halves = 2 if plan.request.guided and plan.halves_together else 1
+    pixels = width * height
+    if plan.chunks is not None and plan.chunks.pixels is not None:
+        pixels = min(pixels, plan.chunks.pixels)
+    return plan.window_batch * halves * pixels
+
+
+@pytest.mark.parametrize("size", [(1024, 576), (2048, 1152), (2560, 2048)])
+@pytest.mark.parametrize("guided", [True, False])
+def test_attention_over_time_stays_within_cudas_grid(size: tuple[int, int], guided: bool) -> None:
+    plans = [plan_memory(request(10_000, size=size, windows=8, guided=guided))]
+    with contextlib.suppress(TemporalError):
+        while True:
+            plans.append(smaller(plans[-1]))
+    assert max(attention_batch(plan) for plan in plans) <= 65_535
+    if size == (1024, 576):  # 9,216 pixels: no smaller than it must be
+        assert plans[0].window_batch == (2 if guided else 4)
 
 
 def test_prediction_against_the_tracker(unet: Any) -> None:

@@ -106,7 +106,9 @@ class ClipMaker:
         return self._animator
 
     def _release(self) -> None:
-        """Give back what a model and the attempt before hold."""
+        """Give back what a model and the attempt before hold, workers of its own included."""
+        if self._animator is not None:
+            self._animator.close()
         self._animator, self._loaded = None, ()
         gc.collect()
         import torch

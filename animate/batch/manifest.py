@@ -7,6 +7,7 @@ are relative to the output folder and stay in it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from animate.batch.matrix import expand
 from animate.batch.paths import (
     BESIDES,
     check_inside,
+    lost_record,
     output_place,
     record_path,
     with_absolute_paths,
@@ -104,10 +106,9 @@ def load_manifest(
     jobs = list(reader.jobs(sheet.rows))
     if not jobs:
         raise ManifestError(f"manifest {path} has no rows; write at least one")
-    missing = sorted(set(rows or ()) - {job.number for job in jobs})
-    if missing:
-        raise ManifestError(f"there is no row {missing[0]}: {path} has {len(jobs)}")
     chosen = [job for job in jobs if rows is None or job.number in rows]
+    if not chosen:  # the last task of an array may well ask for more rows than there are
+        raise ManifestError(f"there is no row {min(rows or (1,))}: {path} has {len(jobs)}")
     if not keep_going:
         _refuse([job for job in chosen if job.mistake], len(chosen), path)
     return Manifest(jobs=chosen, all_jobs=jobs, output_dir=reader.output_dir, source=source)
@@ -159,7 +160,7 @@ class _Reader:
 
     def _job(self, number: int, row: Row, values: dict[str, Any], mistake: str) -> Job:
         place = row.place if row.number == number else f"{row.place}, job {number}"
-        lost = self.output_dir / f"row-{number:05}.job.json"
+        lost = lost_record(self.output_dir, number)
         if mistake:
             return Job(number=number, place=place, record=lost, mistake=mistake)
         try:
@@ -182,8 +183,10 @@ class _Reader:
                 filled = names.fill(settings[name], names.values_of(number, values))
                 settings[name] = output_place(filled, self.output_dir)
         if (work := settings.get("work")) and str(work) != "none":
-            # Clips that share a folder for unfinished work would take up each other's.
-            settings["work"] = Path(work) / f"{number:05}"
+            # Clips that share a folder for unfinished work would take up each other's, and so would
+            # manifests and farm tasks that share a scratch disk.
+            place_digest = hashlib.sha256(str(place).encode()).hexdigest()[:8]
+            settings["work"] = Path(work) / f"{place.stem[:80]}-{place_digest}"
         return AnimationRequest.from_dict({**settings, "output": place})
 
     def _take(self, request: AnimationRequest, place: str) -> None:
@@ -209,7 +212,7 @@ class _Reader:
                 return Job(
                     number=job.number,
                     place=job.place,
-                    record=self.output_dir / f"row-{job.number:05}.job.json",
+                    record=lost_record(self.output_dir, job.number),
                     mistake=f"input {file} is also what {owner} would write",
                 )
         return job

@@ -21,6 +21,11 @@ def record_path(output: Path) -> Path:
     return sidecar_path(output).with_suffix(RECORD_SUFFIX)
 
 
+def lost_record(output_dir: Path, number: int) -> Path:
+    """Where the record of a row stands that names no clip; no clip's record has such a name."""
+    return output_dir / f".row-{number:05}{RECORD_SUFFIX}"
+
+
 def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The same settings with their files below `folder` where they are relative.
 
@@ -35,6 +40,8 @@ def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, An
             found[name] = [_absolute(part, folder) for part in value]
         elif value is not None:
             found[name] = _absolute(value, folder)
+    if parts := signing_files(found.get("sign")):
+        found["sign"] = ":".join(str(_absolute(part, folder)) for part in parts)
     if found.get("lora"):
         adapters = Lora.parse_all(found["lora"])
         found["lora"] = [Lora(folder / one.path, one.weight) for one in adapters]
@@ -42,6 +49,12 @@ def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, An
     if isinstance(model, (str, Path)) and ("/" in str(model) or isinstance(model, Path)):
         found["model"] = str(_absolute(model, folder))
     return found
+
+
+def signing_files(sign: Any) -> tuple[str, ...]:
+    """Certificate chain and key of CERT:KEY; nothing where that is not what it is."""
+    chain, _, key = sign.rpartition(":") if isinstance(sign, str) else ("", "", "")
+    return (chain, key) if chain and key else ()
 
 
 def _absolute(path: Any, folder: Path) -> Any:
@@ -58,7 +71,9 @@ def check_inside(values: Mapping[str, Any], roots: Sequence[Path]) -> None:
     if not roots:
         return
     named = [(name, values.get(name)) for name in (*FILES, "model")]
-    for name, value in [*named, *(("lora", one.path) for one in values.get("lora") or ())]:
+    named += [("lora", one.path) for one in values.get("lora") or ()]
+    named += [("sign", part) for part in signing_files(values.get("sign"))]
+    for name, value in named:
         if value is None or not Path(str(value)).is_absolute():
             continue
         real = Path(str(value)).resolve()

@@ -227,6 +227,7 @@ class _Batch:
             self._record(item, "running").write()
         except Exception as error:
             yield self._failed(item.job, failure_of(error), item)
+            yield from self._next_twin(item)
             return
         item.began = time.monotonic()
         self._running[item.job.number] = item
@@ -265,9 +266,13 @@ class _Batch:
             self._watch.retried(item.job.place, failure, item.attempt)
             return
         yield self._failed(item.job, failure, item, report, outcome.worker)
-        for twin in self._twins.pop(item.key.digest if item.key else "", ()):
-            same = replace(failure, message=f"as {item.job.place}: {failure.message}")
-            yield self._failed(twin.job, same, twin, report, outcome.worker)
+        yield from self._next_twin(item)
+
+    def _next_twin(self, item: _Item) -> Iterator[JobRecord]:
+        """One of those that waited for a clip is made itself: its place alone may have been wrong."""
+        waiting = self._twins.get(item.key.digest) if item.key else None
+        if waiting:
+            yield from self._submit(waiting.pop(0))
 
     def _count_starts(self, failure: Failure) -> None:
         self._bad_starts = self._bad_starts + 1 if failure.kind == "worker-start" else 0
@@ -302,6 +307,7 @@ class _Batch:
             record.write()
         except Exception as error:
             yield self._failed(item.job, failure_of(error), item, report, worker)
+            yield from self._next_twin(item)
             return
         yield record
         if key is not None:

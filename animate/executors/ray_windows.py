@@ -117,6 +117,8 @@ class RayWindows:
         check_resources(self._address, everything, f"{self.workers} workers")
         self._group = ray.util.placement_group([needed] * self.workers, strategy="PACK")
         if not self._group.wait(min(self._limit, _GATHER_SECONDS)):
+            ray.util.remove_placement_group(self._group)  # or nobody else could have its room
+            self._group = None
             raise ExecutorError(
                 f"{self.workers} workers could not start together within "
                 f"{min(self._limit, _GATHER_SECONDS):g} s: the cluster is busy; try again later or "

@@ -135,7 +135,7 @@ def test_all_mistakes_are_named_at_once_up_to_a_limit(tmp_path: Path) -> None:
     assert "and 10 more" in shown
     kept = load(write(tmp_path, *rows), keep_going=True).jobs
     assert sum(1 for job in kept if job.mistake) == 30
-    assert kept[1].record == tmp_path / "out" / "row-00002.job.json"
+    assert kept[1].record == tmp_path / "out" / ".row-00002.job.json"
 
 
 def test_ten_thousand_rows_with_one_mistake_in_the_middle(tmp_path: Path) -> None:
@@ -262,7 +262,31 @@ def test_only_the_rows_asked_for_are_done_and_judged(tmp_path: Path) -> None:
     assert [job.number for job in manifest.jobs] == [1, 3]
     assert len(manifest.all_jobs) == 3
     assert "row 2" in mistakes(path, rows=[2])
-    assert "there is no row 4" in mistakes(path, rows=[4])
+    assert "there is no row 4" in mistakes(path, rows=[4, 5])
+    # The last task of an array asks for as many rows as the others.
+    assert [job.number for job in load(path, rows=[3, 4, 5]).jobs] == [3]
+
+
+def test_unfinished_work_is_known_by_its_clip_and_not_by_its_row(tmp_path: Path) -> None:
+    rows = [{**ROW, "output": f"{name}.mp4", "work": "scratch"} for name in "ab"]
+
+    def folders(*rows: Any, output_dir: str = "out") -> dict[str, Path]:
+        manifest = load_manifest(write(tmp_path, *rows), tmp_path / output_dir)
+        found = {job.request.output.stem: job.request.runtime.work for job in manifest.jobs}
+        return found
+
+    before = folders(*rows)
+    assert before["a"] != before["b"]
+    assert folders({**ROW, "output": "new.mp4", "work": "scratch"}, *rows).items() > before.items()
+    assert folders(*rows, output_dir="elsewhere")["a"] != before["a"]
+
+
+def test_certificates_are_files_as_others(tmp_path: Path) -> None:
+    row = {**ROW, "sign": "chain.pem:key.pem"}
+    [job] = load(write(tmp_path, row)).jobs
+    assert job.request.runtime.sign == f"{tmp_path / 'chain.pem'}:{tmp_path / 'key.pem'}"
+    outside = write(tmp_path, {**ROW, "sign": "/etc/ssl/chain.pem:key.pem"})
+    assert "sign /etc/ssl/chain.pem lies outside" in mistakes(outside, roots=[tmp_path])
 
 
 @pytest.mark.parametrize("name", ["{reference.__class__}.mp4", "{0}.mp4", "{referenc}.mp4"])

@@ -291,14 +291,33 @@ def test_the_same_clip_under_two_names_is_made_once(
     assert run([requests[0], third])[2].copied_from
 
 
-def test_a_twin_of_a_failed_job_fails_alike(
+def test_twins_of_a_failed_job_are_tried_one_by_one(
     requests: list[AnimationRequest], tmp_path: Path
 ) -> None:
-    twin = request(tmp_path, "twin.mp4", seed=0)
+    twins = [request(tmp_path, f"twin{number}.mp4", seed=0) for number in range(2)]
     by = Scripted(fails(MediaError("no video")), workers=2)
-    records = run([requests[0], twin], by=by)
-    assert statuses(records) == ["failed", "failed"]
-    assert records[2].error == "as request 1: no video"
+    records = run([requests[0], *twins], by=by)
+    assert statuses(records) == ["failed", "failed", "failed"]
+    # What was wrong may have been the place of the first alone.
+    by = Scripted(fails(MediaError("no room there"), times=1), workers=2)
+    records = run([requests[0], *twins], by=by)
+    assert statuses(records) == ["failed", "done", "done"]
+    assert records[3].copied_from == str(twins[0].output)
+
+
+def test_twins_of_a_job_without_a_record_are_made(
+    requests: list[AnimationRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = request(tmp_path, "twin.mp4", seed=0)
+    write = JobRecord.write
+
+    def full(record: JobRecord) -> None:
+        if record.number == 1 and record.status == "done":
+            raise OSError(28, "No space left on device")
+        write(record)
+
+    monkeypatch.setattr(JobRecord, "write", full)
+    assert statuses(run([requests[0], twin], by=Scripted(workers=2))) == ["failed", "done"]
 
 
 def test_rows_with_mistakes_are_recorded_and_forgotten_once_corrected(tmp_path: Path) -> None:
@@ -314,7 +333,7 @@ def test_rows_with_mistakes_are_recorded_and_forgotten_once_corrected(tmp_path: 
     assert statuses(records) == ["done", "failed"]
     assert records[2].error_kind == "request"
     assert "did you mean 'steps'" in records[2].error
-    lost = tmp_path / "out" / "row-00002.job.json"
+    lost = tmp_path / "out" / ".row-00002.job.json"
     assert lost.is_file()
     path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "steps": 1, "output": "b.mp4"}))
     assert statuses(run(load_manifest(path, tmp_path / "out"))) == ["kept", "done"]

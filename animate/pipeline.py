@@ -33,7 +33,7 @@ from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
 from temporal.memory import MemoryPlan, apply_plan, smaller
 from temporal.noise import frame_noise
-from temporal.offload import Offload, offloaded
+from temporal.offload import Offload, offloaded, send_home
 from temporal.speed import channels_last, compiled, convolutions_in_2d
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import WindowPlan
@@ -89,6 +89,7 @@ def generate(
     the solver remembers of them, and one window.
     """
     keeper = keeper or KeepsNothing()
+    _send_home(engine)
     conditioning = encode(engine, settings, picture, progress)
     engine, latents = sample_within_memory(
         engine, settings, conditioning, control, progress, keeper
@@ -134,8 +135,19 @@ def sample_within_memory(
         try:
             return engine, sample(engine, settings, conditioning, control, progress, keeper)
         except torch.OutOfMemoryError:
-            engine = _smaller(engine, "denoise", progress)
+            pass  # what was computed is let go of with the error, so before anything is tried again
+        engine = _smaller(engine, "denoise", progress)
+        _send_home(engine)
     return engine, sample(engine, settings, conditioning, control, progress, keeper)
+
+
+def _send_home(engine: Engine) -> None:
+    """Clear the device of networks where a plan counts only those in use: an earlier clip, or try,
+    with more room has left its own there."""
+    if engine.offload != "none":
+        send_home(engine.components.networks())
+        if engine.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def _smaller(engine: Engine, stage: Any, progress: Progress) -> Engine:
@@ -351,7 +363,7 @@ def decode(
             except torch.OutOfMemoryError:
                 if attempt == _RETRIES:
                     raise
-                engine = _smaller(engine, "decode", progress)
+            engine = _smaller(engine, "decode", progress)
 
 
 def _counted(pictures: np.ndarray, stage: Stage) -> Iterator[np.ndarray]:

@@ -21,7 +21,7 @@ from temporal.chunked.decoder import DecoderCuts
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
 from temporal.estimate import decode_peak, encode_peak, unet_peak
-from temporal.offload import Offload, offloaded
+from temporal.offload import UNITS_HELD, Offload, offloaded
 from temporal.precision import Precision, computing_type, quantise_weights
 from temporal.vae import DecodeOptions
 
@@ -269,9 +269,8 @@ def _priced(
     elif offload == "model":
         here = {"encode": vae, "denoise": unet, "decode": vae}
     else:
-        # The block that runs and the one that is fetched for next.
-        block = int(2 * stored * _largest_block(request.unet_config))
-        here = {"encode": vae, "denoise": block, "decode": vae}
+        units = int(UNITS_HELD * stored * widest_unit(request.unet_config))
+        here = {"encode": vae, "denoise": units, "decode": vae}
     decode, decoding = _decoding(
         request,
         element,
@@ -324,10 +323,28 @@ def _decoding(
     return options, peak
 
 
-def _largest_block(config: Mapping[str, Any]) -> int:
-    """Parameters of the widest residual block: two inputs joined, at the deepest level."""
-    width = max(config["block_out_channels"])
-    return 9 * width * 2 * width + 9 * width**2 + 6 * width**2 + 2 * width**2 + 8 * width**2
+def widest_unit(config: Mapping[str, Any]) -> int:
+    """Parameters of the widest part that is streamed as one: a transformer or a residual block."""
+    widths = list(config["block_out_channels"])
+    context = _most(config.get("cross_attention_dim", 1024))
+    layers = _most(config.get("transformer_layers_per_block", 1))
+    attending = [widths[-1]]  # the middle has one always
+    for kind, width in zip(config["down_block_types"], widths, strict=True):
+        attending += [width] if "CrossAttn" in kind else []
+    width = max(attending)
+    spatial = 18 * width**2 + 2 * context * width + 17 * width
+    temporal = 30 * width**2 + 2 * context * width + 28 * width
+    # What is around them: norm, projections in and out, the embedding of time, the mixing factor.
+    transformer = 10 * width**2 + 9 * width + 1 + layers * (spatial + temporal)
+    width, joined, time = max(widths), 2 * max(widths), 4 * widths[0]
+    over_space = 10 * joined * width + 9 * width**2 + time * width + 2 * joined + 6 * width
+    over_time = 6 * width**2 + time * width + 7 * width
+    return max(transformer, over_space + over_time + 1)
+
+
+def _most(value: Any) -> int:
+    """Of one number for all levels, or one for each."""
+    return int(value) if isinstance(value, int) else max(map(int, value))
 
 
 @contextlib.contextmanager

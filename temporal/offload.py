@@ -7,7 +7,8 @@ before it still computes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,9 @@ from temporal.errors import TemporalError
 
 Offload = Literal["none", "model", "stream"]
 
+UNITS_HELD = 3
+"""Streamed units on a device at most: the one it works on, the next, and the one being fetched."""
+
 _BLOCKS = (SpatioTemporalResBlock, TransformerSpatioTemporalModel, Upsample2D, Downsample2D)
 
 
@@ -34,8 +38,9 @@ def offloaded(
     Args:
         network: `stream` is for a diffusers video UNet; the others are for any network.
         device: where it computes.
-        offload: `none` moves the network there and leaves it, `model` moves it there and back,
-            `stream` copies block by block and never holds all of it there.
+        offload: `none` moves the network there and leaves it, `model` moves it there and back (to
+            the host, if it was there already), `stream` copies block by block and never holds all
+            of it there.
 
     Raises:
         TemporalError: there is no such way.
@@ -47,12 +52,22 @@ def offloaded(
             yield
         return
     before = next(network.parameters()).device
-    network.to(device)
+    home = torch.device("cpu") if before.type == torch.device(device).type else before
     try:
+        network.to(device)
         yield
     finally:
         if offload == "model":
-            network.to(before)
+            network.to(home)
+
+
+def send_home(networks: Iterable[nn.Module]) -> None:
+    """Put networks on the host, where ways other than `none` expect those that are not in use.
+
+    An earlier `none` has left them on the device, and a move there that ran out of memory a part.
+    """
+    for network in networks:
+        network.to("cpu")
 
 
 def streamed_units(network: nn.Module) -> list[nn.Module]:
@@ -101,13 +116,19 @@ class _Unit:
 
 
 class _Stream:
-    """Fetches units as they run; on a GPU the next one, too, once the order is known."""
+    """Fetches units as they run; on a GPU the next one, too, once the order is known.
+
+    The host queues work faster than a GPU does it, so it would have all units fetched before the
+    first is dropped for good. It waits for the unit two back, so that there are never more than
+    `UNITS_HELD` and the GPU still has the unit between to work on.
+    """
 
     def __init__(self, units: list[_Unit], device: torch.device) -> None:
         self.units = units
         self.copies = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.after: dict[int, _Unit] = {}
         self.last: _Unit | None = None
+        self.ends: deque[Any] = deque(maxlen=UNITS_HELD - 1)
 
     def begin(self, unit: _Unit) -> None:
         if self.copies is not None and unit.here:
@@ -118,11 +139,15 @@ class _Stream:
         self.last = unit
         upcoming = self.after.get(id(unit))
         if self.copies is not None and upcoming is not None and upcoming is not unit:
+            if len(self.ends) == self.ends.maxlen:
+                self.ends[0].synchronize()
             with torch.cuda.stream(self.copies):
                 upcoming.fetch()
 
     def end(self, unit: _Unit) -> None:
         unit.drop()
+        if self.copies is not None:
+            self.ends.append(torch.cuda.current_stream(unit.device).record_event())
 
 
 @contextmanager

@@ -19,7 +19,9 @@ from temporal.memory import (
     apply_plan,
     plan_memory,
     smaller,
+    widest_unit,
 )
+from temporal.offload import streamed_units
 from temporal.tracking import build_fake, tracked_peak
 from temporal.vae import DecodeOptions, decode_frames
 from tests.temporal.networks import unet_inputs, worst
@@ -31,6 +33,15 @@ SVD_UNET = {
     "up_block_types": ("UpBlockSpatioTemporal", *("CrossAttnUpBlockSpatioTemporal",) * 3),
 }
 SVD_VAE = {"block_out_channels": (128, 256, 512, 512)}
+
+
+NARROW = {"block_out_channels": (32, 64, 64, 64), "num_attention_heads": (2, 4, 4, 4)}
+WIDE = {  # a residual block is the widest
+    "block_out_channels": (64, 640, 1280, 320),
+    "num_attention_heads": (2, 4, 4, 4),
+    "down_block_types": (*("DownBlockSpatioTemporal",) * 3, "CrossAttnDownBlockSpatioTemporal"),
+    "up_block_types": ("CrossAttnUpBlockSpatioTemporal", *("UpBlockSpatioTemporal",) * 3),
+}
 
 
 def request(budget: float, **changes: Any) -> MemoryRequest:
@@ -167,6 +178,16 @@ def test_a_plan_for_guidance_runs_a_step_without_and_a_shorter_window(unet: Any)
             chunked(unet, chunks),
         ):
             unet(**inputs)
+
+
+@pytest.mark.parametrize("changes", [SVD_UNET, {"transformer_layers_per_block": 2}, NARROW, WIDE])
+def test_the_widest_unit_is_that_of_the_real_network(changes: dict[str, Any]) -> None:
+    from diffusers import UNetSpatioTemporalConditionModel
+
+    with torch.device("meta"):
+        network = UNetSpatioTemporalConditionModel(**{**SVD_UNET, **changes})
+    units = [sum(w.numel() for w in unit.parameters()) for unit in streamed_units(network)]
+    assert widest_unit(network.config) == max(units)
 
 
 def attention_batch(plan: MemoryPlan) -> int:

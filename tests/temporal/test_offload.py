@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from temporal.chunked import Chunks, chunked
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
-from temporal.offload import offloaded, streamed_units
+from temporal.offload import UNITS_HELD, _Stream, offloaded, send_home, streamed_units
 from tests.temporal.networks import unet_inputs
 
 
@@ -63,6 +65,113 @@ def test_a_whole_network_goes_and_comes_back(vae: Any) -> None:
     vae.decoder.conv_in.to_empty(device="cpu")
     with offloaded(vae, "cpu", "model"):
         assert vae.decoder.conv_in.weight.device.type == "cpu"
+
+
+class _Traveller(nn.Module):
+    """A network that says where it is told to go."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, device=at))
+        self.way: list[str] = []
+
+    def to(self, device: Any) -> _Traveller:  # type: ignore[override]
+        self.way.append(str(device))
+        return self
+
+
+def test_a_network_that_is_on_the_device_already_goes_to_the_host() -> None:
+    network = _Traveller("meta")
+    with offloaded(network, "meta", "model"):
+        assert network.way == ["meta"]
+    assert network.way == ["meta", "cpu"]
+
+
+def test_a_network_that_came_half_the_way_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = _Traveller("cpu")
+    real = network.to
+
+    def no_room(device: Any) -> _Traveller:
+        real(device)
+        if str(device) == "meta":
+            raise torch.OutOfMemoryError("stand-in")
+        return network
+
+    monkeypatch.setattr(network, "to", no_room)
+    with pytest.raises(torch.OutOfMemoryError), offloaded(network, "meta", "model"):
+        pass
+    assert network.way == ["meta", "cpu"]
+
+
+def test_send_home() -> None:
+    networks = [_Traveller("meta"), _Traveller("cpu")]
+    send_home(networks)
+    assert [network.way for network in networks] == [["cpu"], ["cpu"]]
+
+
+class _Card:
+    """A stand-in for a GPU that does nothing until it is waited for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.queued = 0
+        self.finished = 0
+        for name in ("Stream", "current_stream"):
+            monkeypatch.setattr(torch.cuda, name, lambda _: self)
+        monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+
+    def wait_stream(self, _: Any) -> None:
+        """Nothing runs by itself."""
+
+    def record_event(self) -> _Event:
+        self.queued += 1
+        return _Event(self, self.queued)
+
+
+class _Event:
+    def __init__(self, card: _Card, place: int) -> None:
+        self.card, self.place = card, place
+
+    def synchronize(self) -> None:
+        self.card.finished = max(self.card.finished, self.place)
+
+
+class _FakeUnit:
+    """Its memory is free once the card has finished the work that was queued before its drop."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, card: _Card) -> None:
+        self.card, self.here = card, False
+        self.ends: list[int] = []
+
+    def fetch(self) -> None:
+        self.here = True
+
+    def drop(self) -> None:
+        if self.here:
+            self.ends.append(self.card.queued + 1)
+        self.here = False
+
+    @property
+    def held(self) -> int:
+        return self.here + sum(end > self.card.finished for end in self.ends)
+
+
+def test_the_host_does_not_fetch_more_than_the_gpu_gets_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    card = _Card(monkeypatch)
+    units: Any = [_FakeUnit(card) for _ in range(12)]
+    stream = _Stream(units, torch.device("cuda"))
+    stream.after = dict(zip(map(id, units), [*units[1:], units[0]], strict=True))  # a call before
+    most, left = 0, []
+    for unit in units * 3:
+        stream.begin(unit)
+        most = max(most, sum(one.held for one in units))
+        left.append(card.queued - card.finished)
+        stream.end(unit)
+    assert most == UNITS_HELD
+    assert min(left[1:]) >= 1, "the GPU has work while the next unit is queued"
 
 
 def test_unknown_way(unet: Any) -> None:

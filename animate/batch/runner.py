@@ -269,7 +269,7 @@ class _Batch:
         yield from self._next_twin(item)
 
     def _next_twin(self, item: _Item) -> Iterator[JobRecord]:
-        """One of those that waited for a clip is made itself: its place alone may have been wrong."""
+        """Make one that waited for a clip itself: the other's place alone may have been wrong."""
         waiting = self._twins.get(item.key.digest) if item.key else None
         if waiting:
             yield from self._submit(waiting.pop(0))

@@ -25,7 +25,7 @@ from animate.finish import (
 from animate.geometry import Placement
 from animate.media import check_output, open_video, read_image
 from animate.media.source import FrameSource
-from animate.memory import plan_clip_memory, wants_plan
+from animate.memory import check_precision, plan_clip_memory, wants_plan
 from animate.models.components import load_components
 from animate.models.lora import Weighed, merged, open_adapters
 from animate.models.pose_networks import estimator_options
@@ -226,8 +226,12 @@ class Animator:
 
     def _undo_eight_bit(self, request: AnimationRequest) -> None:
         """Load the networks anew where an earlier clip made their weights 8-bit for want of memory:
-        what a clip looks like must not depend on those before it."""
+        what a clip looks like must not depend on those before it.
+
+        Raises RequestError for a precision other than the loaded one.
+        """
         parts = self.engine.components
+        check_precision(request.runtime, parts)
         eight_bit = precision_of(parts.unet) == "int8"
         if eight_bit and request.runtime.precision != "int8":
             parts = load_components(parts.variant, self._dtype)

@@ -49,6 +49,7 @@ class MemoryRequest:
         vae_config: of the `AutoencoderKLTemporalDecoder`.
         unet_weights: parameters of the UNet, a count.
         vae_weights: parameters of the autoencoder, a count.
+        encoder_weights: parameters of the image encoder, a count.
         size: (width, height) of the picture in pixels.
         window: frames of a window.
         windows: windows that may run together, at most.
@@ -56,15 +57,22 @@ class MemoryRequest:
         decode_group: frames decoded together.
         budget: bytes that may be in use on the device.
         resident: bytes there that are not these networks' (control network, latents of the clip).
+        kept: numbers that are kept there from one denoising step to the next.
         precision: a precision, or "auto": `automatic`, with 8-bit weights as the last resort.
-        automatic: what "auto" computes in.
+        automatic: what "auto" computes in, and 8-bit weights.
         offload: a way, or None to choose.
+        on_host: the device is the host itself: weights that are not in use stay where they are, so
+            offloading saves nothing.
+
+    Raises:
+        TemporalError: a number is below one, or offloading is asked for from the host to the host.
     """
 
     unet_config: Mapping[str, Any]
     vae_config: Mapping[str, Any]
     unet_weights: int
     vae_weights: int
+    encoder_weights: int = 0
     size: tuple[int, int]
     window: int
     windows: int = 1
@@ -72,11 +80,18 @@ class MemoryRequest:
     decode_group: int = 8
     budget: int
     resident: int = 0
+    kept: int = 0
     precision: Precision | Literal["auto"] = "auto"
     automatic: Precision = "float16"
     offload: Offload | None = None
+    on_host: bool = False
 
     def __post_init__(self) -> None:
+        if self.on_host and self.offload not in (None, "none"):
+            raise TemporalError(
+                f"offload {self.offload} keeps weights on the host, where a CPU computes anyway; "
+                "that saves nothing; leave it out"
+            )
         for name in ("window", "windows", "decode_group", "budget"):
             if getattr(self, name) < 1:
                 raise TemporalError(f"{name} is {getattr(self, name)}; the nearest that works is 1")
@@ -188,7 +203,7 @@ def smaller(plan: MemoryPlan, stage: Literal["denoise", "decode"] = "denoise") -
 
 def _smaller_decoding(plan: MemoryPlan) -> MemoryPlan | None:
     request = plan.request
-    element = computing_type(plan.precision).itemsize
+    element = _element(request, plan.precision)
     work = decode_peak(
         request.vae_config,
         size=request.latent_size,
@@ -205,7 +220,9 @@ def _smaller_decoding(plan: MemoryPlan) -> MemoryPlan | None:
 
 def _ladder(request: MemoryRequest) -> list[MemoryPlan]:
     ways: list[Offload] = ["none", "model", "stream"]
-    if request.offload is not None:
+    if request.on_host:
+        ways = ["none"]
+    elif request.offload is not None:
         ways = [request.offload]
     precisions: list[Precision] = [request.automatic]
     if request.precision == "auto":
@@ -228,8 +245,10 @@ def _pieces(request: MemoryRequest) -> list[tuple[int, bool, Chunks | None]]:
     batches = [batch for batch in (8, 4, 2, 1) if batch <= request.windows]
     together = (True, False) if request.guided else (True,)
     # Attention over time has a batch of all pixels, of every window and guidance half.
-    most = _GRID // (2 if request.guided else 1)
-    found += [(batch, True, None) for batch in batches if batch * width * height <= most]
+    sequences = width * height * (2 if request.guided else 1)
+    found += [
+        (batch, True, None) for batch in batches if request.on_host or batch * sequences <= _GRID
+    ]
     for halves in together:
         rows = request.window * (2 if halves and request.guided else 1)
         for frames, pixels, tokens in _PIECES:
@@ -251,9 +270,10 @@ def _priced(
     precision: Precision,
     offload: Offload,
 ) -> MemoryPlan:
-    element = computing_type(precision).itemsize
+    element = _element(request, precision)
     stored = 1.02 if precision == "int8" else float(element)
     unet, vae = int(request.unet_weights * stored), request.vae_weights * element
+    encoder = request.encoder_weights * element
     calls = batch * (2 if together and request.guided else 1)
     denoise = unet_peak(
         request.unet_config,
@@ -265,20 +285,23 @@ def _priced(
     )
     encoding = encode_peak(request.vae_config, size=request.latent_size)
     if offload == "none":
-        here = {"encode": unet + vae, "denoise": unet + vae, "decode": unet + vae}
+        here = dict.fromkeys(("encode", "denoise", "decode"), unet + vae + encoder)
+        if request.on_host:  # weights are made 8-bit to denoise
+            here["encode"] += request.unet_weights * element - unet
     elif offload == "model":
-        here = {"encode": vae, "denoise": unet, "decode": vae}
+        here = {"encode": vae + encoder, "denoise": unet, "decode": vae}
     else:
         units = int(UNITS_HELD * stored * widest_unit(request.unet_config))
-        here = {"encode": vae, "denoise": units, "decode": vae}
+        here = {"encode": vae + encoder, "denoise": units, "decode": vae}
     decode, decoding = _decoding(
         request,
         element,
         room=request.budget - request.resident - here["decode"],
-        fewer=offload != "none" or request.offload == "none",
+        fewer=offload != "none" or request.offload == "none" or request.on_host,
     )
     # The autoencoder encodes in float32, whatever it is kept in.
     here["encode"] += (4 - element) * request.vae_weights
+    here["denoise"] += request.kept * element
     work = {"encode": encoding, "denoise": denoise, "decode": decoding}
     return MemoryPlan(
         window_batch=batch,
@@ -292,6 +315,11 @@ def _priced(
         rung=rung,
         request=request,
     )
+
+
+def _element(request: MemoryRequest, precision: Precision) -> int:
+    """Bytes of one number of those that a precision computes with."""
+    return computing_type(request.automatic if precision == "int8" else precision).itemsize
 
 
 def _decoding(

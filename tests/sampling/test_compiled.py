@@ -19,7 +19,7 @@ from temporal.memory import MemoryPlan
 from tests.executors.contract import SIZE, Scene, make_scene
 from tests.scene import picture
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +57,14 @@ def test_what_takes_the_unet_apart_is_not_compiled(scene: Scene) -> None:
     engine = Engine(components=scene.parts, device=CPU, compiler="eager")
     with pytest.raises(TemporalError, match="keep-features"):
         latents(scene, engine, keep_features=2, steps=4)
-    streamed = replace(engine, plan=plan(scene, CPU, memory="1GiB", offload="stream"))
+    streamed = replace(engine, plan=plan(scene, CUDA, memory="1GiB", offload="stream"))
     with pytest.raises(TemporalError, match="streamed"):
         latents(scene, streamed)
 
 
 def test_a_gpu_takes_as_many_windows_together_as_a_step_has(scene: Scene) -> None:
     assert windows_of_a_step(scene.settings(), 8) == 2
-    assert plan(scene, torch.device("cuda"), memory="8GiB").window_batch == 2
+    assert plan(scene, CUDA, memory="8GiB").window_batch == 2
     assert plan(scene, CPU, memory="8GiB").window_batch == 1
 
 

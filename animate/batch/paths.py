@@ -22,8 +22,11 @@ def record_path(output: Path) -> Path:
 
 
 def lost_record(output_dir: Path, number: int) -> Path:
-    """Where the record of a row stands that names no clip; no clip's record has such a name."""
-    return output_dir / f".row-{number:05}{RECORD_SUFFIX}"
+    """Where the record of a row stands that names no clip.
+
+    Whatever a clip is called, its sidecar and its record end in `.json`: this is neither.
+    """
+    return output_dir / f".row-{number:05}.lost"
 
 
 def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

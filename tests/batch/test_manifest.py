@@ -135,7 +135,7 @@ def test_all_mistakes_are_named_at_once_up_to_a_limit(tmp_path: Path) -> None:
     assert "and 10 more" in shown
     kept = load(write(tmp_path, *rows), keep_going=True).jobs
     assert sum(1 for job in kept if job.mistake) == 30
-    assert kept[1].record == tmp_path / "out" / ".row-00002.job.json"
+    assert kept[1].record == tmp_path / "out" / ".row-00002.lost"
 
 
 def test_ten_thousand_rows_with_one_mistake_in_the_middle(tmp_path: Path) -> None:

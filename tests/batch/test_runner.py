@@ -333,11 +333,26 @@ def test_rows_with_mistakes_are_recorded_and_forgotten_once_corrected(tmp_path: 
     assert statuses(records) == ["done", "failed"]
     assert records[2].error_kind == "request"
     assert "did you mean 'steps'" in records[2].error
-    lost = tmp_path / "out" / ".row-00002.job.json"
+    lost = tmp_path / "out" / ".row-00002.lost"
     assert lost.is_file()
     path.write_text(json.dumps(row) + "\n" + json.dumps({**row, "steps": 1, "output": "b.mp4"}))
     assert statuses(run(load_manifest(path, tmp_path / "out"))) == ["kept", "done"]
     assert not lost.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["row-{row:05}.mp4", ".row-{row:05}.mp4", ".row-{row:05}.lost.mp4"]
+)
+def test_clips_that_are_named_by_their_row_are_kept(
+    requests: list[AnimationRequest], tmp_path: Path, name: str
+) -> None:
+    from animate.batch.manifest import load_manifest
+
+    path = tmp_path / "jobs.jsonl"
+    row = {"reference": "me.png", "driving": "dance.mp4", "model": "tiny", "size": "64x64"}
+    path.write_text("".join(json.dumps({**row, "seed": seed}) + "\n" for seed in range(2)))
+    assert statuses(run(load_manifest(path, tmp_path / "out", name=name))) == ["done", "done"]
+    assert statuses(run(load_manifest(path, tmp_path / "out", name=name))) == ["kept", "kept"]
 
 
 def test_an_executor_without_workers_gives_up(requests: list[AnimationRequest]) -> None:

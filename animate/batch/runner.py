@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,8 +14,9 @@ from animate.batch.clips import ClipReport, ClipTask, start_clips
 from animate.batch.copies import copy_clip
 from animate.batch.executor import JobExecutor, Outcome, Task
 from animate.batch.failures import Failure, failure_of
+from animate.batch.jobs import jobs_of, sorted_jobs
 from animate.batch.keys import Key, Keys
-from animate.batch.manifest import Job, Manifest, load_manifest
+from animate.batch.manifest import Job, Manifest
 from animate.batch.paths import BESIDES, record_path
 from animate.batch.records import (
     JobRecord,
@@ -63,54 +64,12 @@ def run_batch(
     Raises ManifestError, RequestError or ExecutorError before any work; ExecutorError later only
     when no worker can be started any more.
     """
-    chosen = _jobs_of(requests, output_dir)
+    chosen = jobs_of(requests, output_dir)
     if retries < 0:
         raise RequestError(f"retries {retries} is below 0")
     engine = make_executor(executor, jobs) if isinstance(executor, str) else executor
     batch = _Batch(engine, Keys(), overwrite, retries, pictures, progress or Quiet())
     return batch.run(chosen)
-
-
-def _jobs_of(requests: Any, output_dir: Path | str | None) -> list[Job]:
-    if isinstance(requests, (str, Path)):
-        if output_dir is None:
-            raise RequestError("a manifest needs an output_dir that its clips go to")
-        requests = load_manifest(requests, output_dir)
-    elif output_dir is not None:
-        raise RequestError("output_dir is for a manifest's file; requests name their outputs")
-    if isinstance(requests, Manifest):
-        return list(requests.jobs)
-    found: list[Job] = []
-    taken: dict[Path, int] = {}
-    for number, request in enumerate(requests, start=1):
-        if not isinstance(request, AnimationRequest):
-            raise RequestError(f"request {number} is a {type(request).__name__}")
-        record = record_path(request.output)
-        other = taken.setdefault(record.absolute(), number)
-        if other != number:
-            raise RequestError(
-                f"request {number}: output {request.output} is that of request {other} as well, or "
-                "their records would have one name"
-            )
-        found.append(Job(number=number, place=f"request {number}", record=record, request=request))
-    if not found:
-        raise RequestError("there are no requests; give at least one")
-    return found
-
-
-def sorted_jobs(jobs: Iterable[Job]) -> list[Job]:
-    """By what is loaded for them: model, then size, driving video and reference."""
-    return sorted(jobs, key=_loads)
-
-
-def _loads(job: Job) -> tuple[str, ...]:
-    request = job.request
-    if request is None:
-        return ()
-    runtime = request.runtime
-    device = f"{runtime.device} {runtime.precision}"
-    files = (str(request.driving), str(request.reference))
-    return request.model, device, str(request.size), *files, f"{job.number:09}"
 
 
 @dataclass(kw_only=True)
@@ -220,19 +179,23 @@ class _Batch:
             other.key is not None and other.key.digest == key.digest for other in ahead
         )
 
-    def _submit(self, item: _Item) -> Iterator[JobRecord]:
-        """Give a job to a worker; its record where its folder cannot be written."""
-        try:
-            item.request.output.parent.mkdir(parents=True, exist_ok=True)
-            self._record(item, "running").write()
-        except Exception as error:
-            yield self._failed(item.job, failure_of(error), item)
-            yield from self._next_twin(item)
+    def _submit(self, first: _Item) -> Iterator[JobRecord]:
+        """Give a job to a worker; where its folder cannot be written its record, and the next of
+        its twins goes instead."""
+        item: _Item | None = first
+        while item is not None:
+            try:
+                item.request.output.parent.mkdir(parents=True, exist_ok=True)
+                self._record(item, "running").write()
+            except Exception as error:
+                yield self._failed(item.job, failure_of(error), item)
+                item = self._next_twin(item)
+                continue
+            item.began = time.monotonic()
+            self._running[item.job.number] = item
+            payload = ClipTask(request=item.request, pictures=self._pictures)
+            self._executor.submit(Task(number=item.job.number, payload=payload))
             return
-        item.began = time.monotonic()
-        self._running[item.job.number] = item
-        payload = ClipTask(request=item.request, pictures=self._pictures)
-        self._executor.submit(Task(number=item.job.number, payload=payload))
 
     def _try_again(self) -> Iterator[JobRecord]:
         """Attempts whose time has come; after a lack of memory with nobody beside it."""
@@ -266,13 +229,14 @@ class _Batch:
             self._watch.retried(item.job.place, failure, item.attempt)
             return
         yield self._failed(item.job, failure, item, report, outcome.worker)
-        yield from self._next_twin(item)
+        if twin := self._next_twin(item):
+            yield from self._submit(twin)
 
-    def _next_twin(self, item: _Item) -> Iterator[JobRecord]:
-        """Make one that waited for a clip itself: the other's place alone may have been wrong."""
+    def _next_twin(self, item: _Item) -> _Item | None:
+        """One that waited for this clip, to be made itself: this one's place alone may have been
+        wrong."""
         waiting = self._twins.get(item.key.digest) if item.key else None
-        if waiting:
-            yield from self._submit(waiting.pop(0))
+        return waiting.pop(0) if waiting else None
 
     def _count_starts(self, failure: Failure) -> None:
         self._bad_starts = self._bad_starts + 1 if failure.kind == "worker-start" else 0
@@ -307,24 +271,25 @@ class _Batch:
             record.write()
         except Exception as error:
             yield self._failed(item.job, failure_of(error), item, report, worker)
-            yield from self._next_twin(item)
-            return
-        yield record
-        if key is not None:
+        else:
+            yield record
+        if key is not None:  # the clip is there, even where its record is not
             self._made[key.digest] = item.request.output
             for twin in self._twins.pop(key.digest, ()):
-                yield self._copied(twin)
+                yield self._copied(twin, record.to_dict())
 
-    def _copied(self, item: _Item) -> JobRecord:
-        """A clip that another job with the same key has made already."""
+    def _copied(self, item: _Item, made: Mapping[str, Any] | None = None) -> JobRecord:
+        """A clip that another job with the same key has made already; `made` is its record, by
+        default the one that is kept."""
         assert item.key is not None
         source = self._made[item.key.digest]
         try:
             item.request.output.parent.mkdir(parents=True, exist_ok=True)
             copy_clip(source, item.request.output)
-            old = read_record(record_path(source)) or {}
+            made = made or read_record(record_path(source)) or {}
+            known = made if made.get("status") == "done" else {}
             record = replace(
-                as_kept(old, self._record(item, "done")),
+                as_kept(known, self._record(item, "done")),
                 status="done",
                 why=item.plan.why,
                 attempt=1,

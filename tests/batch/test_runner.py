@@ -305,10 +305,10 @@ def test_twins_of_a_failed_job_are_tried_one_by_one(
     assert records[3].copied_from == str(twins[0].output)
 
 
-def test_twins_of_a_job_without_a_record_are_made(
+def test_twins_of_a_job_without_a_record_are_copied(
     requests: list[AnimationRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twin = request(tmp_path, "twin.mp4", seed=0)
+    twins = [request(tmp_path, f"twin{number}.mp4", seed=0) for number in range(2)]
     write = JobRecord.write
 
     def full(record: JobRecord) -> None:
@@ -317,7 +317,28 @@ def test_twins_of_a_job_without_a_record_are_made(
         write(record)
 
     monkeypatch.setattr(JobRecord, "write", full)
-    assert statuses(run([requests[0], twin], by=Scripted(workers=2))) == ["failed", "done"]
+    # The second is asked for while the first is made, the third when that has failed already.
+    by = Scripted(workers=2)
+    records = run([requests[0], twins[0], requests[1], twins[1]], by=by)
+    assert statuses(records) == ["failed", "done", "done", "done"]
+    assert len(by.seen) == 2
+    for number in (2, 4):
+        record = records[number]
+        assert record.copied_from == str(requests[0].output)
+        assert (record.error_kind, record.error) == (None, "")
+    assert records[2].frames == 6
+    monkeypatch.undo()
+    assert statuses(run(twins)) == ["kept", "kept"]
+
+
+def test_any_number_of_twins_without_a_folder_fail_and_are_counted(
+    requests: list[AnimationRequest], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    lost = [request(tmp_path, f"file/{number}.mp4", seed=0) for number in range(1200)]
+    by = Scripted(fails(MediaError("no room there"), times=1), workers=2)
+    records = run([requests[0], *lost], by=by)
+    assert statuses(records) == ["failed"] * 1201
 
 
 def test_rows_with_mistakes_are_recorded_and_forgotten_once_corrected(tmp_path: Path) -> None:

@@ -81,6 +81,10 @@ class ClipMaker:
         seconds = {"load": loading, **result.seconds}
         return self._made(task, result, seconds)
 
+    def close(self) -> None:
+        """Give back what is loaded; for a worker that goes on as something else."""
+        self._release()
+
     def _runtime(self, request: AnimationRequest) -> Any:
         """Where several GPUs are to be had, each worker takes its own."""
         if request.runtime.device != "auto":
@@ -107,9 +111,10 @@ class ClipMaker:
 
     def _release(self) -> None:
         """Give back what a model and the attempt before hold, workers of its own included."""
-        if self._animator is not None:
-            self._animator.close()
-        self._animator, self._loaded = None, ()
+        animator, self._animator, self._loaded = self._animator, None, ()
+        if animator is not None:
+            animator.close()
+        del animator
         gc.collect()
         import torch
 

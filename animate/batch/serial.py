@@ -45,5 +45,8 @@ class SerialExecutor:
         return attempt(self._handler, task, lambda m: listen(task.number, m), self.name)
 
     def close(self) -> None:
-        """See `JobExecutor`."""
+        """See `JobExecutor`. What the handler holds goes with it: this process lives on."""
+        let_go = getattr(self._handler, "close", None)
         self._start = self._listen = self._handler = self._task = None
+        if let_go is not None:
+            let_go()

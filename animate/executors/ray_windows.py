@@ -92,21 +92,25 @@ class RayWindows:
 
     def close(self) -> None:
         """See `WindowExecutor`."""
-        if not self._actors and not self._leave:
-            return
-        ray = require_ray()
-        for actor in self._actors:
-            ray.kill(actor)
-        if self._group is not None:
-            ray.util.remove_placement_group(self._group)
-        self._actors, self._group, self._parts, self._networks = [], None, None, None
+        self._give_back()
         if self._leave:
             self._leave = False
             disconnect()
 
+    def _give_back(self) -> None:
+        """Workers and the room that was kept for them, or nobody else could have it."""
+        actors, group = self._actors, self._group
+        self._actors, self._group, self._parts, self._networks = [], None, None, None
+        if not actors and group is None:
+            return
+        ray = require_ray()
+        for actor in actors:
+            ray.kill(actor)
+        if group is not None:
+            ray.util.remove_placement_group(group)
+
     def _start(self, size: int) -> None:
         """Connect and start all workers together, or none; `size` bytes are the networks."""
-        ray = require_ray()
         needed = {"CPU": float(self._threads)}
         if self._device == "cuda":
             needed["GPU"] = 1.0
@@ -115,26 +119,32 @@ class RayWindows:
         )
         everything = {name: amount * self.workers for name, amount in needed.items()}
         check_resources(self._address, everything, f"{self.workers} workers")
+        try:
+            self._gather(needed)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _gather(self, needed: dict[str, float]) -> None:
+        """Keep room for all workers, `needed` for each, and start them there."""
+        ray = require_ray()
         self._group = ray.util.placement_group([needed] * self.workers, strategy="PACK")
         if not self._group.wait(min(self._limit, _GATHER_SECONDS)):
-            ray.util.remove_placement_group(self._group)  # or nobody else could have its room
-            self._group = None
             raise ExecutorError(
                 f"{self.workers} workers could not start together within "
                 f"{min(self._limit, _GATHER_SECONDS):g} s: the cluster is busy; try again later or "
                 "with fewer --workers"
             )
         kind = ray.remote(_Worker)
-        self._actors = [
-            kind.options(
+        for place in range(self.workers):
+            actor = kind.options(
                 num_cpus=needed["CPU"],
                 num_gpus=needed.get("GPU", 0),
                 max_restarts=-1,
                 max_task_retries=-1,
                 scheduling_strategy=_placed(self._group, place),
-            ).remote(self._device, self._threads)
-            for place in range(self.workers)
-        ]
+            )
+            self._actors.append(actor.remote(self._device, self._threads))
 
     def _step(
         self, rows: np.ndarray, step: int, held: list[Any], on_window: Callable[[int], None]

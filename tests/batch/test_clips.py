@@ -9,6 +9,8 @@ import pytest
 
 from animate import AnimationRequest
 from animate.batch.clips import ClipMaker, ClipReport, ClipTask
+from animate.batch.executor import Task
+from animate.batch.serial import SerialExecutor
 from tests.scene import write_scene
 from tests.toy import toy_model
 
@@ -48,6 +50,36 @@ def test_a_model_is_loaded_once_and_one_at_a_time(
     assert len(second.pictures["results"]) == 2
     make(maker, tmp_path, models[1])
     assert maker._animator is not first
+
+
+def test_workers_of_a_model_go_with_it(
+    tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scene(tmp_path, 4)
+    closed: list[Any] = []
+
+    def close(animator: Any) -> None:
+        closed.append(id(animator))
+        raise RuntimeError("the cluster is gone")
+
+    monkeypatch.setattr("animate.animator.Animator.close", close)
+    maker = ClipMaker(0)
+    make(maker, tmp_path, models[0])
+    first = id(maker._animator)
+    # One that cannot be closed costs a clip, not all that follow.
+    report = make(maker, tmp_path, models[1])
+    assert report.failure is not None
+    assert closed == [first]
+    assert make(maker, tmp_path, models[1]).failure is None
+    # In this process a batch leaves nothing behind.
+    executor = SerialExecutor()
+    executor.open(lambda worker: maker, lambda number, message: None)
+    executor.submit(Task(number=1, payload=None))
+    executor.wait()
+    with pytest.raises(RuntimeError):
+        executor.close()
+    assert len(closed) == 2
+    executor.close()
 
 
 def test_want_of_memory_gives_everything_back(

@@ -335,10 +335,10 @@ def test_any_number_of_twins_without_a_folder_fail_and_are_counted(
     requests: list[AnimationRequest], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    lost = [request(tmp_path, f"file/{number}.mp4", seed=0) for number in range(1200)]
+    lost = [request(tmp_path, f"file/{number}.mp4", seed=0) for number in range(600)]
     by = Scripted(fails(MediaError("no room there"), times=1), workers=2)
     records = run([requests[0], *lost], by=by)
-    assert statuses(records) == ["failed"] * 1201
+    assert statuses(records) == ["failed"] * 601
 
 
 def test_rows_with_mistakes_are_recorded_and_forgotten_once_corrected(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import signal
@@ -89,6 +90,40 @@ def test_workers_that_do_nothing_for_too_long_are_given_up(cluster: None, scene:
     executor = RayWindows(1, limit=0.01)
     with pytest.raises(ExecutorError, match=r"--worker-limit|start together"):
         scene.latents(executor)
+    executor.close()
+
+
+def rooms() -> int:
+    """Placement groups that somebody has, or waits for."""
+    groups = require_ray().util.placement_group_table().values()
+    return sum(1 for group in groups if group["state"] != "REMOVED")
+
+
+@needs_ray
+@pytest.mark.parametrize("trouble", ["too slow", "interrupted"])
+def test_workers_that_could_not_start_keep_no_room(
+    cluster: None, scene: Scene, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = rooms()
+    executor = RayWindows(1, limit=120)
+
+    def fails(*given: Any) -> Any:
+        if trouble == "interrupted":
+            raise KeyboardInterrupt
+        return False
+
+    groups = importlib.import_module("ray.util.placement_group")  # also a function's name there
+    monkeypatch.setattr(groups.PlacementGroup, "wait", fails)
+    expected: dict[str, type[BaseException]] = {"too slow": ExecutorError}
+    with pytest.raises(expected.get(trouble, KeyboardInterrupt)):
+        scene.latents(executor)
+    until = time.monotonic() + 20
+    while rooms() > before and time.monotonic() < until:
+        time.sleep(0.1)
+    assert rooms() == before
+    monkeypatch.undo()
+    scene.latents(executor)  # and can start the next time
+    assert rooms() == before + 1
     executor.close()
 
 

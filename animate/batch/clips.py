@@ -14,6 +14,7 @@ from animate.batch.executor import Handler, Tell
 from animate.batch.failures import Failure, failure_of
 from animate.options import AnimationRequest
 from animate.progress import Stage
+from animate.work.folder import OFF
 
 if TYPE_CHECKING:
     from animate.animator import Animator
@@ -73,6 +74,7 @@ class ClipMaker:
         request = replace(task.request, runtime=self._runtime(task.request))
         began = time.perf_counter()
         try:
+            _make_room(request)
             animator = self._animator_for(request)
             loading = round(time.perf_counter() - began, 4)
             result = animator(request, progress=Relay(tell))
@@ -151,6 +153,14 @@ class ClipMaker:
             warnings=tuple(result.warnings),
             pictures=pictures,
         )
+
+
+def _make_room(request: AnimationRequest) -> None:
+    """The folder that the work of many clips goes to: a machine's scratch disk may be empty."""
+    work = request.runtime.work
+    if work is not None and work != OFF:
+        with suppress(OSError):  # the work folder itself says what is wrong, and what to do
+            work.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _failure(error: Exception, request: AnimationRequest) -> Failure:

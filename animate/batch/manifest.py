@@ -7,7 +7,6 @@ are relative to the output folder and stay in it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from animate.batch.paths import (
     output_place,
     record_path,
     with_absolute_paths,
+    work_name,
 )
 from animate.batch.rows import Row, flat, read_sheet
 from animate.errors import ManifestError, RequestError
@@ -59,12 +59,14 @@ class Manifest:
     Attributes:
         jobs: those to do, in order; rows with mistakes among them if they were to be kept.
         all_jobs: every one that the file has, for the report.
+        absent: numbers that were asked for and that it does not have.
         output_dir: absolute folder of the clips.
         source: the file.
     """
 
     jobs: Sequence[Job]
     all_jobs: Sequence[Job]
+    absent: Sequence[int] = ()
     output_dir: Path
     source: Path
 
@@ -85,7 +87,8 @@ def load_manifest(
     With `roots`, every file that a row names must lie in one of these folders, links resolved.
     `name` is the template of output names (see `animate.batch.names`). With `keep_going`, rows
     that cannot be used stay as jobs with a mistake. With `rows`, only the jobs of these numbers are
-    to be done, and a mistake elsewhere stops nobody.
+    to be done, and a mistake elsewhere stops nobody; those that the manifest does not have are
+    `absent`, which is an error where it has none of them.
 
     Raises ManifestError naming every row that cannot be used, and why.
     """
@@ -107,11 +110,19 @@ def load_manifest(
     if not jobs:
         raise ManifestError(f"manifest {path} has no rows; write at least one")
     chosen = [job for job in jobs if rows is None or job.number in rows]
-    if not chosen:  # the last task of an array may well ask for more rows than there are
-        raise ManifestError(f"there is no row {min(rows or (1,))}: {path} has {len(jobs)}")
+    # The last task of an array may well ask for more rows than there are.
+    absent = sorted(set(rows or ()) - {job.number for job in jobs})
+    if not chosen:
+        raise ManifestError(f"there is no row {min(absent, default=0)}: {path} has {len(jobs)}")
     if not keep_going:
         _refuse([job for job in chosen if job.mistake], len(chosen), path)
-    return Manifest(jobs=chosen, all_jobs=jobs, output_dir=reader.output_dir, source=source)
+    return Manifest(
+        jobs=chosen,
+        all_jobs=jobs,
+        absent=absent,
+        output_dir=reader.output_dir,
+        source=source,
+    )
 
 
 def _refuse(wrong: list[Job], count: int, path: Path | str) -> None:
@@ -183,10 +194,7 @@ class _Reader:
                 filled = names.fill(settings[name], names.values_of(number, values))
                 settings[name] = output_place(filled, self.output_dir)
         if (work := settings.get("work")) and str(work) != "none":
-            # Clips that share a folder for unfinished work would take up each other's, and so would
-            # manifests and farm tasks that share a scratch disk.
-            place_digest = hashlib.sha256(str(place).encode()).hexdigest()[:8]
-            settings["work"] = Path(work) / f"{place.stem[:80]}-{place_digest}"
+            settings["work"] = Path(work) / work_name(place, self.output_dir)
         return AnimationRequest.from_dict({**settings, "output": place})
 
     def _take(self, request: AnimationRequest, place: str) -> None:

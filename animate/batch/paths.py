@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +12,14 @@ from typing import Any
 from animate.errors import RequestError
 from animate.sidecar import sidecar_path
 from animate.values import Lora
+from animate.work.folder import SUFFIX as WORK_SUFFIX
 
 BESIDES = ("side_by_side", "contact_sheet")
 """What is written besides a clip; in a manifest, relative to the output folder."""
 FILES = ("reference", "driving", "poses", "estimator_folder", "cache", "work")
 RECORD_SUFFIX = ".job.json"
+_NAME_LENGTH = 48
+"""Characters: file systems allow 255 bytes, and a character may take four."""
 
 
 def record_path(output: Path) -> Path:
@@ -27,6 +33,18 @@ def lost_record(output_dir: Path, number: int) -> Path:
     Whatever a clip is called, its sidecar and its record end in `.json`: this is neither.
     """
     return output_dir / f".row-{number:05}.lost"
+
+
+def work_name(output: Path, output_dir: Path) -> str:
+    """Folder of a clip's unfinished work below one that many clips have in common.
+
+    Its own for every clip of whatever manifest, and the same when rows are put in before it. Named
+    as `cnx clean` looks for it.
+    """
+    place = output.parent.resolve() / output.name  # however the folder was named this time
+    name = re.sub(r"[^\w.-]+", "_", os.path.relpath(place.with_suffix(""), output_dir.resolve()))
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()
+    return f".{name[-_NAME_LENGTH:]}-{digest[:10]}{WORK_SUFFIX}"
 
 
 def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     """Parse, check the whole manifest, make the clips, report. Returns the exit code."""
     arguments = parse(_parser(), argv)
     from animate.batch.manifest import load_manifest
-    from animate.batch.ranges import parse_ranges
+    from animate.batch.ranges import format_ranges, parse_ranges
 
     manifest = load_manifest(
         arguments.manifest,
@@ -47,6 +47,9 @@ def main(argv: list[str]) -> int:
         rows=None if arguments.rows is None else parse_ranges(arguments.rows),
     )
     progress = shown(arguments)
+    if manifest.absent:
+        rows = format_ranges(manifest.absent)
+        progress.note(f"no rows {rows}: {manifest.source} has {len(manifest.all_jobs)}")
     if arguments.dry_run:
         return show_plan(manifest, arguments, progress)
     return make(manifest, arguments, progress)

@@ -52,6 +52,17 @@ def test_a_model_is_loaded_once_and_one_at_a_time(
     assert maker._animator is not first
 
 
+def test_a_scratch_disk_may_be_empty(tmp_path: Path, models: tuple[Path, Path]) -> None:
+    write_scene(tmp_path, 4)
+    work = tmp_path / "scratch" / "job" / ".clip.work"
+    assert make(ClipMaker(0), tmp_path, models[0], work=work, keep_work=True).failure is None
+    assert (work / "work.json").is_file()
+    (tmp_path / "file").touch()
+    report = make(ClipMaker(0), tmp_path, models[0], work=tmp_path / "file" / "job" / "work")
+    assert report.failure is not None
+    assert "name another with --work FOLDER" in report.failure.message
+
+
 def test_workers_of_a_model_go_with_it(
     tmp_path: Path, models: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -264,7 +265,10 @@ def test_only_the_rows_asked_for_are_done_and_judged(tmp_path: Path) -> None:
     assert "row 2" in mistakes(path, rows=[2])
     assert "there is no row 4" in mistakes(path, rows=[4, 5])
     # The last task of an array asks for as many rows as the others.
-    assert [job.number for job in load(path, rows=[3, 4, 5]).jobs] == [3]
+    last = load(path, rows=[3, 4, 5])
+    assert [job.number for job in last.jobs] == [3]
+    assert last.absent == [4, 5]
+    assert load(path, rows=[1]).absent == []
 
 
 def test_unfinished_work_is_known_by_its_clip_and_not_by_its_row(tmp_path: Path) -> None:
@@ -279,6 +283,13 @@ def test_unfinished_work_is_known_by_its_clip_and_not_by_its_row(tmp_path: Path)
     assert before["a"] != before["b"]
     assert folders({**ROW, "output": "new.mp4", "work": "scratch"}, *rows).items() > before.items()
     assert folders(*rows, output_dir="elsewhere")["a"] != before["a"]
+    assert folders(*rows, output_dir="other/../out") == before
+    # Names are as `cnx clean` looks for them, and of a length that file systems allow.
+    [folder] = folders({**ROW, "output": "shot 1/%04d.png", "work": "scratch"}).values()
+    assert re.fullmatch(r"\.shot_1_04d-[0-9a-f]{10}\.work", folder.name)
+    assert folder.parent == tmp_path / "scratch"
+    [folder] = folders({**ROW, "output": "\U0001f57a" * 60 + ".mp4", "work": "scratch"}).values()
+    assert len(folder.name.encode()) <= 255
 
 
 def test_certificates_are_files_as_others(tmp_path: Path) -> None:

@@ -139,6 +139,23 @@ def test_names_places_and_threads_change_nothing(
     assert run([same])[1].status == "kept"
 
 
+def test_who_signs_decides_a_clip_and_with_which_key_does_not(
+    requests: list[AnimationRequest], tmp_path: Path
+) -> None:
+    (tmp_path / "chain.pem").write_text("me")
+    (tmp_path / "other.pem").write_text("somebody else")
+
+    def signed(files: str) -> AnimationRequest:
+        return request(tmp_path, "0.mp4", seed=0, sign=files.replace("@", f"{tmp_path}/"))
+
+    run(requests[:1])
+    assert run([signed("@chain.pem:@key.pem")])[1].why == "changed: certificate"
+    (tmp_path / "chain.pem").rename(tmp_path / "moved.pem")
+    assert run([signed("@moved.pem:@new_key.pem")])[1].status == "kept"
+    assert run([signed("@other.pem:@key.pem")])[1].why == "changed: certificate"
+    assert run(requests[:1])[1].why == "changed: certificate"
+
+
 def test_copied_folders_are_known_by_their_content(requests: list[AnimationRequest]) -> None:
     run(requests[:1])
     clip = requests[0].output

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from animate.cli.main import main
+from animate.errors import ExecutorError
 from tests.scene import write_scene
 from tests.toy import toy_model
 
@@ -153,6 +154,33 @@ def test_farms_see_one_number_that_rises(
     assert percents == sorted(percents)
     assert len(percents) > 2
     assert percents[-1] == 100
+
+
+def test_the_last_rows_of_an_array_are_made_and_the_others_named(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert batch(manifest, "--rows", "2-5", "--executor", "serial", quiet=False) == 0
+    assert f"no rows 3-5: {manifest} has 2" in capsys.readouterr().err
+    assert [clip.name for clip in (manifest.parent / "out").glob("*.mp4")] == ["clip2.mp4"]
+
+
+def test_jobs_go_to_the_cluster_that_a_configuration_names(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Any] = []
+
+    def make_executor(name: str, workers: int, **options: Any) -> Any:
+        asked.append((name, options))
+        raise ExecutorError("no cluster here")
+
+    monkeypatch.setattr("animate.batch.registry.make_executor", make_executor)
+    usual = manifest.parent / "usual.yaml"
+    assert batch(manifest, "--executor", "ray") == 2
+    usual.write_text(usual.read_text() + "runtime: {ray-address: head:1}\n")
+    assert batch(manifest, "--executor", "ray") == 2
+    assert batch(manifest, "--executor", "ray", "--ray-address", "head:2") == 2
+    assert asked == [("ray", {"address": address}) for address in (None, "head:1", "head:2")]
+    assert "no cluster here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@
 #   sbatch --array=1-200%20 configs/farm/slurm.sh jobs.jsonl clips
 #   sbatch --array=1-20 --export=ALL,CNX_ROWS_PER_TASK=10 configs/farm/slurm.sh jobs.jsonl clips --model svd-v2
 #
-# The last task makes the rows that are left. The words after the output folder go to `cnx batch`. Slurm sends SIGTERM before it ends a task:
-# what is done is kept, and the task that is queued again goes on.
+# The last task makes the rows that are left. The words after the output folder go to `cnx batch`.
+# Slurm sends SIGTERM before it ends a task: what is done is kept, and the task that is queued again
+# goes on.
 #SBATCH --job-name=cnx
 #SBATCH --cpus-per-task=4
 #SBATCH --time=04:00:00

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from animate.cli.arguments import make_parser, parse
+from animate.cli.arguments import make_parser, parse, shown
 
 
 def main(argv: list[str]) -> int:
@@ -27,10 +26,7 @@ def main(argv: list[str]) -> int:
 
     from animate.work.leftovers import leftovers, throw_away
 
-    def say(text: str) -> None:
-        if not arguments.quiet:
-            print(text, file=sys.stderr)
-
+    say = shown(arguments).note
     total, count = 0, 0
     for leftover in list(leftovers(arguments.folder, recursive=arguments.recursive)):
         told = f"{leftover.path} ({leftover.what}, {leftover.size:,} bytes)"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
+from traceback import print_exception
 
 import animate
 from animate.cli.signals import Terminated, raised_on_sigterm
@@ -70,15 +71,15 @@ def _run(name: str, arguments: list[str]) -> tuple[int, str]:
         return 130, f"interrupted; {_notes(stop) or _NOTHING_LEFT}"
     except user_mistakes() as mistake:
         if debug:
-            raise
+            print_exception(mistake)
         return 2, "\n".join(filter(None, (str(mistake), _notes(mistake))))
     except Exception as fault:
         if debug:
-            raise
+            print_exception(fault)
         what = "\n".join(filter(None, (str(fault) or "no message", _notes(fault))))
         return 1, (
             f"a fault of the program, not yours: {type(fault).__name__}: {what}\n"
-            "Run again with --debug to see where, and please report it."
+            f"{'Please' if debug else 'Run again with --debug to see where, and please'} report it."
         )
 
 

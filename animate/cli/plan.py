@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
 from animate.cli.arguments import make_parser, parse, shown
 from animate.errors import RequestError
-from animate.options import AnimationRequest
+from animate.options import AnimationRequest, plain
+from animate.progress import JsonLines
 from animate.values import Size
+
+if TYPE_CHECKING:
+    from animate.settings import ClipSettings
+    from temporal.memory import MemoryPlan
 
 
 def main(argv: list[str]) -> int:
@@ -51,8 +60,22 @@ def main(argv: list[str]) -> int:
     plan = plan_clip_memory(
         variant, settings, request.runtime, frames=arguments.frames, device=device
     )
-    progress = shown(arguments)
-    progress.note(f"{variant.name}, {settings.size}, windows of {settings.window} frames")
-    for line in plan.lines():
-        print(line)
+    _show(plan, variant.name, settings, arguments)
     return 0
+
+
+def _show(
+    plan: MemoryPlan, model: str, settings: ClipSettings, arguments: argparse.Namespace
+) -> None:
+    """One object for programs, lines for people, nothing where only errors are wanted."""
+    progress = shown(arguments)
+    if isinstance(progress, JsonLines):
+        values = {f.name: getattr(plan, f.name) for f in fields(plan)}
+        for own in ("request", "rung"):
+            del values[own]
+        clip = {"model": model, "size": str(settings.size), "window": settings.window}
+        progress.event("plan", **clip, **plain(values))
+        return
+    progress.note(f"{model}, {settings.size}, windows of {settings.window} frames")
+    for line in [] if arguments.quiet else plan.lines():
+        print(line)

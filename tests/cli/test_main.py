@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from animate.cli.main import COMMANDS, main
+from animate.errors import MediaError
 from tests.scene import write_scene
 from tests.toy import toy_model
 
@@ -151,10 +152,29 @@ def test_faults_have_their_own_codes(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_debug_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("animate.cli.run.main", raising(RuntimeError("oops")))
-    with pytest.raises(RuntimeError, match="oops"):
-        main(["run", "--debug"])
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (RuntimeError("oops"), 1, "cnx: a fault of the program, not yours: RuntimeError: oops"),
+        (MediaError("no such video"), 2, "cnx: no such video"),
+    ],
+)
+def test_debug_shows_where_and_changes_nothing_else(
+    error: Exception,
+    code: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("animate.cli.run.main", raising(error))
+    assert main(["run", "--debug", "--progress", "openjd"]) == code
+    shown = capsys.readouterr()
+    trace, _, told = shown.err.partition("\ncnx: ")
+    assert trace.startswith("Traceback")
+    assert "in stand_in" in trace
+    assert f"cnx: {told}".startswith(message)
+    assert "--debug" not in told
+    assert shown.out.startswith("openjd_fail: ")
 
 
 @pytest.mark.parametrize("own", ["ACTIVE", None])

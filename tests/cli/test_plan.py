@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -25,6 +26,20 @@ def test_a_smaller_budget_gives_a_smaller_plan_without_any_weights(
     small = peaks(capsys.readouterr().out)
     assert small.keys() == large.keys() == {"encode", "denoise", "decode"}
     assert max(small.values()) <= 4 < large["denoise"] <= 16
+
+
+def test_a_plan_is_one_object_for_programs_and_nothing_for_the_quiet(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert plan("--memory", "8GiB", "--json-progress") == 0
+    [line] = capsys.readouterr().out.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["model"], told["size"]) == ("plan", "svd-v2", "576x1024")
+    assert told["budget"] == 8 * 2**30
+    assert max(told["peaks"].values()) <= told["budget"]
+    assert plan("--memory", "8GiB", "--quiet") == 0
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "")
 
 
 @pytest.mark.parametrize(

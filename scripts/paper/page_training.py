@@ -169,6 +169,8 @@ def _verdict(found: dict[str, Comparison]) -> str:
 
 def holds(pair: Comparison, equal_is_enough: bool) -> str:
     """Whether the claim that the first is better (or as good) holds, in words."""
+    if pair.seeds < 2:
+        return f"not judged: one seed ({pair.difference:+.4f})"
     if pair.clear and pair.difference < 0:
         return f"holds ({pair.difference:+.4f})"
     if not pair.clear:

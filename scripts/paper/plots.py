@@ -48,9 +48,12 @@ def draw_curves(convergence: dict[str, Any], folder: Path) -> list[str]:
     """Write the pictures of those panels that have at least two curves; returns their names."""
     measured = curves(convergence)
     written = []
+    shown: set[str] = set()
     for file, (title, names) in PANELS.items():
         chosen = [measured[name] for name in names if name in measured]
-        if len(chosen) > 1:
+        new = {curve.name for curve in chosen} - shown
+        if len(chosen) > 1 and new:  # not the same curves under another title
+            shown |= new
             _curves(chosen, title, folder / file)
             written.append(file)
     return written

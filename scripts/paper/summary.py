@@ -99,6 +99,8 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """In words."""
+        if self.seeds < 2:
+            return "not judged: one seed"
         if not self.clear:
             return "no clear difference"
         return f"{self.first if self.difference < 0 else self.second} ends lower"

@@ -151,3 +151,10 @@ def test_seeds_that_disagree_show_nothing() -> None:
     assert pair.verdict == "no clear difference"
     assert holds(pair, False).startswith("not shown")
     assert holds(pair, True).startswith("holds within the spread")
+
+
+def test_one_seed_judges_nothing() -> None:
+    runs = [run_record("a", 0, 1.0, 0.5), run_record("b", 0, 1.0, 0.6)]
+    pair = compare(*curves({"runs": runs}).values())
+    assert pair.verdict == "not judged: one seed"
+    assert holds(pair, True).startswith("not judged: one seed")

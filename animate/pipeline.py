@@ -103,11 +103,7 @@ def encode(
     """What the UNet is told of the reference."""
     parts, variant = engine.components, engine.components.variant
     height, width = picture.shape[:2]
-    with (
-        progress.stage("encode", 1) as stage,
-        offloaded(parts.image_encoder, engine.device, engine.offload),
-        offloaded(parts.vae, engine.device, engine.offload),
-    ):
+    with progress.stage("encode", 1) as stage:
         conditioning = encode_reference(
             picture,
             image_encoder=parts.image_encoder,
@@ -117,6 +113,7 @@ def encode(
             micro_conditions=tuple(variant.micro_conditions),
             noise=frame_noise([_REFERENCE_FRAME], (3, height, width), settings.seed),
             device=engine.device,
+            placed=lambda network: offloaded(network, engine.device, engine.offload),
         )
         stage.advance()
     return conditioning

@@ -283,24 +283,23 @@ def _priced(
         chunks=chunks,
         element=element,
     )
-    encoding = encode_peak(request.vae_config, size=request.latent_size)
+    # The autoencoder encodes in float32, whatever it is kept in.
+    encoding = 4 * request.vae_weights + encode_peak(request.vae_config, size=request.latent_size)
     if offload == "none":
         here = dict.fromkeys(("encode", "denoise", "decode"), unet + vae + encoder)
+        here["encode"] -= vae
         if request.on_host:  # weights are made 8-bit to denoise
             here["encode"] += request.unet_weights * element - unet
-    elif offload == "model":
-        here = {"encode": vae + encoder, "denoise": unet, "decode": vae}
     else:
         units = int(UNITS_HELD * stored * widest_unit(request.unet_config))
-        here = {"encode": vae + encoder, "denoise": units, "decode": vae}
+        here = {"encode": 0, "denoise": unet if offload == "model" else units, "decode": vae}
+        encoding = max(encoding, encoder)  # one network after the other
     decode, decoding = _decoding(
         request,
         element,
         room=request.budget - request.resident - here["decode"],
         fewer=offload != "none" or request.offload == "none" or request.on_host,
     )
-    # The autoencoder encodes in float32, whatever it is kept in.
-    here["encode"] += (4 - element) * request.vae_weights
     here["denoise"] += request.kept * element
     work = {"encode": encoding, "denoise": denoise, "decode": decoding}
     return MemoryPlan(

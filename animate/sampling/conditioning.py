@@ -6,8 +6,8 @@ Images are RGB.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,7 @@ def encode_reference(
     micro_conditions: Sequence[float],
     noise: Tensor,
     device: torch.device | str = "cpu",
+    placed: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
 ) -> Conditioning:
     """Encode a reference image that has the clip's size already.
 
@@ -68,15 +69,20 @@ def encode_reference(
     micro_conditions: (frame rate, motion bucket, noise augmentation); the last one is also the
         standard deviation of the noise on the image, in [-1,1], that the VAE sees
     noise: (1,3,H,W) standard normal
-    device: where both networks are
+    device: where both networks compute
+    placed: brings a network there for as long as it is in use; they are used one after the other
     """
     pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
     pixels = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
     fps, motion_bucket, augmentation = micro_conditions
     noisy = pixels + augmentation * noise.to(device, torch.float32)
+    with placed(image_encoder):
+        embedding = embed_image(pixels, image_encoder, feature_mean, feature_std)
+    with placed(vae):
+        latents = encode_image(noisy, vae)
     return Conditioning(
-        embedding=embed_image(pixels, image_encoder, feature_mean, feature_std),
-        latents=encode_image(noisy, vae),
+        embedding=embedding,
+        latents=latents,
         micro=torch.tensor([[fps, motion_bucket, augmentation]], device=device),
     )
 

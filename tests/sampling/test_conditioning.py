@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,20 @@ def test_resizing_is_the_stock_pipeline_s(size):
     ours = resize_antialiased(pixels, (224, 224))
     theirs = stock._resize_with_antialiasing(pixels, (224, 224))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_networks_are_brought_in_one_after_the_other(vae, image_encoder):
+    seen = []
+
+    @contextlib.contextmanager
+    def placed(network):
+        seen.append(("in", type(network)))
+        yield
+        seen.append(("out", type(network)))
+
+    encode(vae, image_encoder, placed=placed)
+    networks = [type(image_encoder), type(vae)]
+    assert seen == [(way, network) for network in networks for way in ("in", "out")]
 
 
 def test_conditions_have_their_shapes_and_constants(vae, image_encoder):

@@ -78,6 +78,17 @@ def test_figures_asked_for_are_planned() -> None:
     assert streamed.peaks["denoise"] < 2.5 * GIB
 
 
+def test_encoding_counts_one_network_at_a_time_where_they_are_offloaded() -> None:
+    encoder = 632_076_800
+    picture = 4 * 97_742_847 + encode_peak(SVD_VAE, size=(128, 72))
+    peaks = {
+        way: plan_memory(request(24, offload=way, encoder_weights=encoder)).peaks["encode"]
+        for way in ("none", "model", "stream")
+    }
+    assert peaks["model"] == peaks["stream"] == max(2 * encoder, picture)
+    assert peaks["none"] == picture + 2 * (1_524_623_082 + encoder)
+
+
 def test_what_was_asked_for_is_kept() -> None:
     plan = plan_memory(request(20, precision="float32", offload="model", decode_group=5))
     assert (plan.precision, plan.offload, plan.decode.group) == ("float32", "model", 5)

@@ -195,6 +195,8 @@ def test_a_run_from_request_to_info(
     found = json.loads(capsys.readouterr().out)
     assert found["copy"]["digest"] == record["digest"]
     assert found["same_run"] is True
+    assert main(["info", "--progress", "json", str(result.output)]) == 0
+    assert json.loads(capsys.readouterr().out)["copy"] == found["copy"]
 
 
 def test_info_of_a_clip_that_says_nothing(

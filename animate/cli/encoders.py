@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import make_parser, parse
-from animate.progress import JsonLines, choose_progress
+from animate.cli.arguments import make_parser, parse, shown
+from animate.progress import JsonLines
 
 if TYPE_CHECKING:
     from animate.media.codecs import VideoCodec
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         "cnx encoders",
     )
     arguments = parse(parser, argv)
-    progress = choose_progress(quiet=arguments.quiet, as_json=arguments.json_progress)
+    progress = shown(arguments)
 
     from animate.media.codecs import other_hardware
 

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from animate.cli.arguments import make_parser, parse
+from animate.cli.arguments import make_parser, parse, shown
 from animate.errors import MediaError
+from animate.progress import JsonLines
 
 
 def main(argv: list[str]) -> int:
@@ -23,8 +24,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("clip", type=Path, metavar="CLIP", help="a clip, or NAME/%%04d.png")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parse(parser, argv)
-    found = provenance_of(arguments.clip)
-    if arguments.json:
+    progress, found = shown(arguments), provenance_of(arguments.clip)
+    if isinstance(progress, JsonLines):
+        progress.event("info", **found)
+    elif arguments.json:
         print(json.dumps(found, indent=2))
     elif not arguments.quiet:
         print("\n".join(_lines(found)))

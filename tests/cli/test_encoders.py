@@ -61,7 +61,7 @@ def test_a_library_without_the_encoder_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["encoders", "--json-progress"]) == 0
+    assert main(["encoders", "--progress", "json"]) == 0
     said = capsys.readouterr()
     events = [json.loads(line) for line in (said.out or said.err).splitlines()]
     assert {event["codec"] for event in events} >= {"h264", "ffv1", "h264_nvenc"}

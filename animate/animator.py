@@ -65,6 +65,7 @@ class Animator:
         self.engine = engine
         self.reason = reason
         self._dtype = next(engine.components.vae.parameters()).dtype
+        self._eight_bit = False
         self.executor: WindowExecutor | None = None
         """Who computes the windows of clips whose request names no workers; None: this process."""
         self._workers: dict[tuple[Any, ...], WindowExecutor] = {}
@@ -76,10 +77,14 @@ class Animator:
     ) -> Animator:
         """Load a variant by name, or a model folder.
 
+        `precision` is that of every clip whose request leaves it open.
+
         Raises ModelError when it is unknown, not on this machine, or damaged; RequestError when
         the device is not there.
         """
-        return cls._load(resolve(name), device, precision)
+        animator = cls._load(resolve(name), device, precision)
+        animator._eight_bit = precision == "int8"
+        return animator
 
     @classmethod
     def for_request(cls, request: AnimationRequest, progress: Progress | None = None) -> Animator:
@@ -119,6 +124,8 @@ class Animator:
     def _animate(
         self, request: AnimationRequest, progress: Remembering, clock: Clock
     ) -> AnimationResult:
+        if self._eight_bit and request.runtime.precision == "auto":
+            request = replace(request, runtime=replace(request.runtime, precision="int8"))
         check_request(request)
         self._undo_eight_bit(request)
         picture = read_image(request.reference)

@@ -289,7 +289,7 @@ def test_eight_bit_weights_are_used_and_recorded(
 ) -> None:
     toy_model(tmp_path / "toy")
     small = Animator.from_pretrained(tmp_path / "toy", device="cpu", precision="int8")
-    result = run(small, scene, precision="int8")
+    result = run(small, scene)  # the animator's own precision
     assert record(result)["precision"] == "int8"
     assert frames_digest(result) != unchanged
 

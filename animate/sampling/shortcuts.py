@@ -39,6 +39,9 @@ class _DeepFeatures:
 
     def enter(self, call: Call) -> None:
         """Say what the next calls of the UNet are about."""
+        if call.step != self._step:  # what no later step may use goes: guidance has ended, say
+            young = {k: v for k, v in self._kept.items() if call.step - v[0] < self._every}
+            self._kept = young
         self._step, self._calls = call.step, 0
         self._windows = (*(window.frames for window in call.windows), call.scale is None)
 

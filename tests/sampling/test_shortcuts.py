@@ -9,10 +9,10 @@ import torch
 
 from animate.errors import RequestError
 from animate.models.injection import inject
-from animate.sampling.denoise import denoise
+from animate.sampling.denoise import Call, denoise
 from animate.sampling.network import GuidedUNet
 from animate.sampling.schedules import make_scheduler
-from animate.sampling.shortcuts import cached_features
+from animate.sampling.shortcuts import _DeepFeatures, cached_features
 from temporal.noise import frame_noise
 from temporal.windows import plan_windows
 from tests.sampling.ideal import SVD_SCHEDULER
@@ -82,6 +82,18 @@ def test_a_change_of_guidance_makes_features_new(unet, conditioning):
     scales = [None] * 3 + [torch.full((5,), 2.0)] * 3
     _, ran = sample(unet, conditioning, every=6, scales=scales)
     assert ran["middle"] == 2 * 2  # two windows, once with and once without
+
+
+def test_features_that_no_step_may_use_are_let_go_of():
+    deep, windows = _DeepFeatures(every=2), plan_windows(8, window=4, overlap=0, steps=5).at(0)
+    held = []
+    for step, scale in enumerate([torch.ones(4)] * 2 + [None] * 3):
+        for window in windows:
+            deep.enter(Call(step=step, timestep=torch.tensor(1.0), scale=scale, windows=(window,)))
+            deep.begin()
+            deep.output(lambda: torch.zeros(1))
+        held.append(len(deep._kept))
+    assert held == [2, 2, 2, 2, 2]
 
 
 def test_bad_settings_are_refused(unet, conditioning):

@@ -34,7 +34,7 @@ from temporal.errors import TemporalError
 from temporal.memory import MemoryPlan, apply_plan, smaller
 from temporal.noise import frame_noise
 from temporal.offload import Offload, offloaded, send_home
-from temporal.speed import channels_last, compiled, convolutions_in_2d
+from temporal.speed import cached_chunks, compiled, tuned_for_cpu
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import WindowPlan
 
@@ -284,9 +284,11 @@ def prepared(
             stack.enter_context(constant_cross_attention(parts.unet))
         else:
             stack.enter_context(apply_plan(parts.unet, engine.plan, device))
-        if device.type == "cpu":  # the same numbers; several times faster there
-            stack.enter_context(convolutions_in_2d(parts.unet))
-            stack.enter_context(channels_last(parts.unet, parts.controlnext))
+        if device.type == "cpu":
+            pixels = conditioning.latents[0, 0].numel()
+            pieces = cached_chunks(parts.unet, window=plan.window, pixels=pixels)
+            cut = engine.plan is not None and engine.plan.chunks is not None
+            stack.enter_context(tuned_for_cpu(parts.unet, None if cut else pieces))
         weight = learned_weight(injection, parts.controlnext, settings.control_weight)
         port = stack.enter_context(inject(parts.unet, injection.place, weight))
         if engine.compiler is not None:  # last: compiled code does not see what is hooked later

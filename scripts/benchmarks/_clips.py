@@ -27,7 +27,7 @@ from pose.sequence import PoseSequence
 from temporal.constant_attention import constant_cross_attention
 from temporal.noise import frame_noise
 from temporal.published import PUBLISHED, published_plan
-from temporal.speed import channels_last, convolutions_in_2d
+from temporal.speed import tuned_for_cpu
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import WindowPlan, plan_windows
 
@@ -135,8 +135,7 @@ class Studio:
         with ExitStack() as stack:
             port = stack.enter_context(inject(unet, self.variant.injection.place, weight))
             stack.enter_context(constant_cross_attention(unet))
-            stack.enter_context(convolutions_in_2d(unet))
-            stack.enter_context(channels_last(unet, self.parts.controlnext))
+            stack.enter_context(tuned_for_cpu(unet))
             predict: Predict = GuidedUNet(unet, port, conditioning)
             if way.every > 1:
                 predict = stack.enter_context(cached_features(unet, predict, plan, every=way.every))

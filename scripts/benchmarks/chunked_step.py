@@ -14,7 +14,7 @@ from scripts.benchmarks._networks import filled, guided_inputs, make_unet
 from scripts.benchmarks.rows import Row, interleaved
 from temporal.chunked import Chunks, chunked
 from temporal.constant_attention import constant_cross_attention
-from temporal.speed import convolutions_in_2d
+from temporal.speed import tuned_for_cpu
 
 LARGE = Chunks(frames=4, pixels=2048, tokens=16384)
 # As many pieces as the large picture is cut into.
@@ -51,7 +51,7 @@ def measure(
 
     with ExitStack() as stack:
         stack.enter_context(constant_cross_attention(unet))
-        stack.enter_context(convolutions_in_2d(unet))
+        stack.enter_context(tuned_for_cpu(unet))
         seconds = interleaved(
             {"whole": whole, "pieces": pieces}, repeats=repeats, warmup=int(repeats > 1)
         )

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNetSpatioTemporalConditionModel
 
 from temporal.chunked import Chunks, chunked
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
 from temporal.precision import computing_type, quantise_weights, weight_bytes
-from temporal.speed import channels_last, convolutions_in_2d, gates_in_place
+from temporal.speed import cached_chunks, convolutions_in_2d, gates_in_place, tuned_for_cpu
 from tests.temporal.networks import unet_inputs, worst
 
 
@@ -35,32 +36,45 @@ def test_eight_bit_weights_go_with_everything_else(unet: Any) -> None:
     theirs = small(**inputs)[0]
     with (
         constant_cross_attention(small),
-        convolutions_in_2d(small),
-        channels_last(small),
-        chunked(small, Chunks(frames=3, pixels=13, tokens=100, queries=11)),
+        tuned_for_cpu(small, Chunks(frames=3, pixels=13, tokens=100, queries=11)),
     ):
         assert worst(small(**inputs)[0], theirs) < 1e-5
 
 
 @torch.no_grad()
-def test_two_dimensional_convolutions_and_layout_change_nothing(unet: Any) -> None:
+def test_two_dimensional_convolutions_change_nothing(unet: Any) -> None:
     inputs = unet_inputs()
     theirs = unet(**inputs)[0]
-    weights = {name: (w.clone(), w.stride()) for name, w in unet.named_parameters()}
-    with convolutions_in_2d(unet), channels_last(unet):
+    with convolutions_in_2d(unet):
         assert worst(unet(**inputs)[0], theirs) < 1e-5
     assert torch.equal(unet(**inputs)[0], theirs)
-    for name, weight in unet.named_parameters():
-        assert torch.equal(weight, weights[name][0])
-        assert weight.stride() == weights[name][1]
 
 
-@pytest.mark.parametrize("tokens", [None, 1, 37, 10_000])
 @torch.no_grad()
-def test_gates_in_place_change_nothing(unet: Any, tokens: int | None) -> None:
+def test_what_a_cpu_likes_changes_nothing(unet: Any) -> None:
     inputs = unet_inputs()
     theirs = unet(**inputs)[0]
-    with gates_in_place(unet, tokens=tokens):
+    for chunks in (None, Chunks(frames=1, pixels=7)):
+        with tuned_for_cpu(unet, chunks):
+            assert worst(unet(**inputs)[0], theirs) < 1e-5
+        assert torch.equal(unet(**inputs)[0], theirs)
+
+
+def test_pieces_for_a_cpu_are_those_of_a_wide_network(unet: Any) -> None:
+    with torch.device("meta"):
+        wide = UNetSpatioTemporalConditionModel()
+    assert cached_chunks(unet, window=8, pixels=96) == Chunks()
+    assert cached_chunks(wide, window=8, pixels=960) == Chunks(frames=2, pixels=256)
+    assert cached_chunks(wide, window=24, pixels=9216) == Chunks(frames=1, pixels=85)
+    assert cached_chunks(wide.bfloat16(), window=24, pixels=9216) == Chunks(frames=1, pixels=170)
+
+
+@pytest.mark.parametrize("piece", [None, 1, 37_000, 10_000_000])
+@torch.no_grad()
+def test_gates_in_place_change_nothing(unet: Any, piece: int | None) -> None:
+    inputs = unet_inputs()
+    theirs = unet(**inputs)[0]
+    with gates_in_place(unet, piece=piece):
         assert worst(unet(**inputs)[0], theirs) < 1e-5
         with chunked(unet, Chunks(frames=3, pixels=13, tokens=100)):
             assert worst(unet(**inputs)[0], theirs) < 1e-5

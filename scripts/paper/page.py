@@ -125,11 +125,13 @@ def _times(part: dict[str, Any], drawn: bool) -> str:
                 "", means["cpu"], "", means["wall"],
             )
         )  # fmt: skip
+    counts = sorted({row["rounds"] for row in part["rows"]})
+    rounds = " or ".join(map(str, counts))
     text = f"""### Time
 
 Full size, random weights, {part["precision"]}, one conditional call of the UNet at a time, the
-three ways in turn in one process; medians of {part["repeats"]} rounds after one that is thrown
-away. The control network runs at every step. The machine had other work, so processor time is the
+three ways in turn in one process; medians of {rounds} rounds after one that is thrown away. The
+control network runs at every step. The machine had other work, so processor time is the
 figure to trust; wall time stands beside it.
 
 {table(("seconds", "processor", "more", "wall", "more"), rows)}

@@ -31,12 +31,14 @@ SIZES = {
     "SVD": StepSize(width=320, height=192, frames=4),
 }
 """What is timed."""
+ROUNDS = {"SD1.5": 9, "SDXL": 9, "SVD": 3}
+"""How often; a step of seconds is easier disturbed than one of half a minute."""
 SPARE = 1.4
 """Memory that must be available, in sizes of the weights."""
 
 
 def measure(
-    folder: Path, bases: Sequence[str] = BASES, *, repeats: int = 3,
+    folder: Path, bases: Sequence[str] = BASES, *,
     dtype: torch.dtype = torch.bfloat16, toy: bool = False, say: Any = print,
 ) -> dict[str, Any]:  # fmt: skip
     """Seconds of every base and method. What was timed in `folder` under the same
@@ -45,10 +47,11 @@ def measure(
     rows = []
     for base in bases:
         size = QUICK if toy else SIZES[base]
-        name = f"times-{base}-{size.width}x{size.height}x{size.frames}-{repeats}"
+        rounds = 3 if toy else ROUNDS[base]
+        name = f"times-{base}-{size.width}x{size.height}x{size.frames}-{rounds}"
         file = folder / f"{name}{'-toy' if toy else ''}.json"
         if not file.exists():
-            timed = _measure(base, size, repeats, dtype, toy)
+            timed = _measure(base, size, rounds, dtype, toy)
             folder.mkdir(parents=True, exist_ok=True)
             write_text(file, json.dumps(timed))
         rows += json.loads(file.read_text())
@@ -69,7 +72,6 @@ def measure(
         "mean_percent": means,
         "published_percent": PUBLISHED,
         "precision": str(dtype).removeprefix("torch."),
-        "repeats": repeats,
     }
 
 
@@ -88,7 +90,7 @@ def check_memory(base: str, networks: Sequence[Any], dtype: torch.dtype) -> None
 
 @torch.no_grad()
 def _measure(
-    base: str, size: StepSize, repeats: int, dtype: torch.dtype, toy: bool
+    base: str, size: StepSize, rounds: int, dtype: torch.dtype, toy: bool
 ) -> list[dict[str, Any]]:
     with torch.device("meta"):
         outline = make_base(base, toy)
@@ -101,12 +103,12 @@ def _measure(
     frames = torch.rand(1, frames_of(base, size), 3, size.height, size.width).to(dtype)
     with ExitStack() as stack:
         calls = step(unet, copy, control, frames, stack)
-        seconds = both_clocks(calls, repeats=repeats)
+        seconds = both_clocks(calls, repeats=rounds)
     rows = []
     for method, taken in seconds.items():
         rows.append(
             {
-                "base": base, **asdict(size), "method": method,
+                "base": base, **asdict(size), "method": method, "rounds": rounds,
                 "cpu": round(taken.cpu, 3), "wall": round(taken.wall, 3),
                 "cpu_percent": percent(taken.cpu, seconds["base"].cpu),
                 "wall_percent": percent(taken.wall, seconds["base"].wall),

@@ -14,7 +14,8 @@ from animate.models.controlnext import ControlNeXt
 from animate.models.variants import ModelVariant
 from animate.options import Precision, RuntimeOptions
 from animate.settings import ClipSettings, plan_clip
-from temporal.memory import MemoryPlan, MemoryRequest, plan_memory
+from temporal.memory import plan_memory
+from temporal.memory_plan import MemoryPlan, MemoryRequest
 from temporal.precision import computing_type
 
 # Latents, fused prediction, and what a solver remembers; always on the host.

@@ -31,7 +31,8 @@ from animate.settings import ClipSettings, plan_clip
 from animate.work.keeper import Keeper, KeepsNothing
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
-from temporal.memory import MemoryPlan, apply_plan, smaller
+from temporal.memory import apply_plan, smaller
+from temporal.memory_plan import MemoryPlan
 from temporal.noise import frame_noise
 from temporal.offload import Offload, offloaded, send_home
 from temporal.speed import cached_chunks, compiled, tuned_for_cpu

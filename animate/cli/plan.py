@@ -14,7 +14,7 @@ from animate.values import Size
 
 if TYPE_CHECKING:
     from animate.settings import ClipSettings
-    from temporal.memory import MemoryPlan
+    from temporal.memory_plan import MemoryPlan
 
 
 def main(argv: list[str]) -> int:

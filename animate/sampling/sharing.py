@@ -20,7 +20,7 @@ from animate.control import ControlFrames
 from animate.sampling.conditioning import Conditioning
 from animate.sampling.denoise import Predict
 from animate.settings import ClipSettings
-from temporal.memory import MemoryPlan
+from temporal.memory_plan import MemoryPlan
 from temporal.windows import Window, WindowPlan
 
 

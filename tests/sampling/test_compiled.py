@@ -15,7 +15,7 @@ from animate.pipeline import Engine, encode, sample
 from animate.progress import Quiet
 from animate.work.keeper import KeepsNothing
 from temporal.errors import TemporalError
-from temporal.memory import MemoryPlan
+from temporal.memory_plan import MemoryPlan
 from tests.executors.contract import SIZE, Scene, make_scene
 from tests.scene import picture
 

@@ -12,15 +12,9 @@ from temporal.chunked.decoder import DecoderCuts
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
 from temporal.estimate import decode_peak, encode_peak, unet_peak
-from temporal.memory import (
-    GIB,
-    MemoryPlan,
-    MemoryRequest,
-    apply_plan,
-    plan_memory,
-    smaller,
-    widest_unit,
-)
+from temporal.ladder import widest_unit
+from temporal.memory import apply_plan, plan_memory, smaller
+from temporal.memory_plan import GIB, MemoryPlan, MemoryRequest
 from temporal.offload import streamed_units
 from temporal.tracking import build_fake, tracked_peak
 from temporal.vae import DecodeOptions, decode_frames

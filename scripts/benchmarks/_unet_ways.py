@@ -1,0 +1,98 @@
+"""Ways to run a guided step of the full-size UNet, timed against stock diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from scripts.benchmarks._networks import filled, guided_inputs, make_unet
+from scripts.benchmarks.rows import Row, interleaved
+from temporal.chunked import chunked
+from temporal.constant_attention import constant_cross_attention
+from temporal.speed import CACHED_GATE, cached_chunks, convolutions_in_2d, gates_in_place
+
+FRAMES, SIZE = 8, (320, 192)
+GUIDANCE = 3.0
+
+
+def step(unet: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    """What the published loop does in a step, but for the scheduler: both halves, then guidance."""
+    blank, known = unet(**inputs)[0].float().chunk(2)
+    return blank + GUIDANCE * (known - blank)
+
+
+@contextmanager
+def channels_last(unet: nn.Module) -> Iterator[None]:
+    """Kernels of image convolutions lie channels last, and so do the pictures that they give."""
+    kernels = [m.weight for m in unet.modules() if isinstance(m, nn.Conv2d)]
+    for kernel in kernels:
+        kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        for kernel in kernels:
+            kernel.data = kernel.data.contiguous()
+
+
+def pieces(unet: nn.Module) -> AbstractContextManager[None]:
+    """The pieces that the pipeline takes on a CPU."""
+    chunks = cached_chunks(unet, window=FRAMES, pixels=SIZE[0] * SIZE[1] // 64)
+    return chunked(unet, chunks, clamp=True)
+
+
+Context = Callable[[Any], AbstractContextManager[Any]]
+
+ALONE: dict[str, Context] = {
+    "constant cross-attention": constant_cross_attention,
+    "2-D kernels over time": convolutions_in_2d,
+    "gates in place": partial(gates_in_place, piece=CACHED_GATE),
+    "pieces": pieces,
+    "channels last": channels_last,
+}
+"""What takes less time for the same numbers, or might, one by one."""
+
+PIPELINE = ["constant cross-attention", "pieces", "2-D kernels over time", "gates in place"]
+"""What `animate.pipeline` does on a CPU: all of it but for channels last."""
+
+
+Way = tuple[torch.dtype, list[str]]
+"""Precision, and which of `ALONE` are on."""
+
+
+@torch.no_grad()
+def measure(ways: dict[str, Way], *, rounds: int) -> list[Row]:
+    """Time of a step in each way and how far its result is from the stock step's, in float32."""
+    precisions = {torch.float32, *(precision for precision, _ in ways.values())}
+    unets = {precision: filled(make_unet, precision) for precision in precisions}
+    inputs = {p: guided_inputs(frames=FRAMES, size=SIZE, dtype=p) for p in precisions}
+    results: dict[str, torch.Tensor] = {}
+
+    def call(name: str, way: Way) -> None:
+        precision, parts = way
+        with ExitStack() as stack:
+            for part in parts:
+                stack.enter_context(ALONE[part](unets[precision]))
+            results[name] = step(unets[precision], inputs[precision])
+
+    every = {"stock": (torch.float32, list[str]()), **ways}
+    calls = {name: partial(call, name, way) for name, way in every.items()}
+    seconds = interleaved(calls, repeats=rounds, warmup=1)
+    largest = float(results["stock"].abs().max())
+    rows = []
+    for name in ways:
+        difference = float((results[name] - results["stock"]).abs().max()) / largest
+        rows.append(
+            Row(
+                name=f"step: {name}",
+                value=seconds[name],
+                unit="s",
+                baseline=seconds["stock"],
+                note=f"differs by {difference:.1e} of the stock float32 result's largest value",
+            )
+        )
+    return rows

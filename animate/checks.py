@@ -10,7 +10,8 @@ from animate.errors import MediaError, RequestError
 from animate.files import check_readable, sha256_of
 from animate.finish import check_beside
 from animate.media import check_driving, check_output, source_digest
-from animate.media.sequences import is_sequence
+from animate.media.numbered import image_files, is_numbered
+from animate.media.sequences import existing, is_sequence
 from animate.models.lora import check_adapters
 from animate.options import AnimationRequest
 from animate.provenance import check_signing
@@ -39,14 +40,16 @@ def check_request(request: AnimationRequest) -> None:
 
 
 def check_apart(request: AnimationRequest) -> None:
-    """Raise RequestError where a file that is written is one of those that are read."""
-    inputs = {
-        "the reference image": request.reference,
-        "the driving video": request.driving,
-        "the pose file": request.poses,
-        **{f"the adapter {one.path.name}": one.path for one in request.lora},
-    }
-    read = {path.resolve(): name for name, path in inputs.items() if path is not None}
+    """Raise RequestError where a file that is written, or thrown away, is one of those read."""
+    inputs = [
+        ("the reference image", request.reference),
+        ("the driving video", request.driving),
+        *((("the pose file", request.poses),) if request.poses is not None else ()),
+        *((f"the adapter {one.path.name}", one.path) for one in request.lora),
+    ]
+    if is_numbered(request.driving):
+        inputs += [("a driving image", image) for image in image_files(request.driving)]
+    read = {path.resolve(): name for name, path in inputs}
     written = {
         "output": request.output,
         "record": sidecar_path(request.output),
@@ -62,11 +65,13 @@ def check_apart(request: AnimationRequest) -> None:
 
 
 def _places(path: Path | None) -> list[Path]:
-    """Where files are written; of numbered images their folder, too."""
+    """Where files are written; of numbered images also their folder, and older ones, which go."""
     if path is None:
         return []
     place = path.resolve()
-    return [place, place.parent] if is_sequence(path) else [place]
+    if not is_sequence(path):
+        return [place]
+    return [place, place.parent, *(older.resolve() for older in existing(path))]
 
 
 def input_digests(request: AnimationRequest) -> dict[str, str]:

@@ -316,6 +316,32 @@ def test_a_clip_never_overwrites_what_it_is_made_from(
     assert Path(scene[role]).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("driving", "output"), [("in/%04d.png", "in/%04d.png"), ("in/####.png", "in/%04d.png")]
+)
+def test_numbered_images_never_overwrite_those_that_drive_them(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path, driving: str, output: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in (1, 2):
+        write_png(tmp_path / f"in/{number:04d}.png", np.zeros((32, 32, 3), np.uint8))
+    places = {"driving": tmp_path / driving, "output": tmp_path / output}
+    with pytest.raises(RequestError, match="would overwrite"):
+        run(animator, scene, **places, overwrite=True)
+    assert len(list((tmp_path / "in").iterdir())) == 2
+
+
+def test_older_numbered_images_that_go_are_none_that_are_read(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "s").mkdir()
+    picture = Path(scene["reference"]).rename(tmp_path / "s/0500.png")
+    places = {"reference": picture, "output": tmp_path / "s/%04d.png"}
+    with pytest.raises(RequestError, match="would overwrite the reference image"):
+        run(animator, scene, **places, overwrite=True)
+    assert picture.is_file()
+
+
 def test_a_clip_never_overwrites_its_pose_file(
     animator: Animator, scene: dict[str, Any], tmp_path: Path
 ) -> None:

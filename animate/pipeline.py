@@ -16,8 +16,7 @@ from torch import Tensor
 
 from animate.control import ControlFrames
 from animate.models.components import Components
-from animate.models.config import Injection
-from animate.models.injection import inject, learned_weight
+from animate.models.injection import inject, learned_weight, unconditional_weight
 from animate.progress import Progress, Stage
 from animate.sampling.clip_state import ClipState
 from animate.sampling.conditioning import Conditioning, encode_reference
@@ -299,19 +298,13 @@ def prepared(
             unet=parts.unet,
             port=port,
             conditioning=conditioning,
-            unconditional_weight=_unconditional(injection, settings.control_weight),
+            unconditional_weight=unconditional_weight(injection, settings.control_weight),
             together=engine.plan is None or engine.plan.halves_together,
         )
         if settings.keep_features > 1:
             keeping = cached_features(parts.unet, predict, plan, every=settings.keep_features)
             predict = stack.enter_context(keeping)
         yield predict
-
-
-def _unconditional(injection: Injection, weight: float) -> float:
-    """What the half without the picture gets of the control, when `weight` is not the variant's."""
-    share = weight / injection.weight if injection.weight else 1.0
-    return injection.unconditional * share
 
 
 def _check_compilable(engine: Engine, settings: ClipSettings) -> None:

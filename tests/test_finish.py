@@ -195,7 +195,9 @@ def test_numbered_images_drive_a_clip(
     values = {**scene, "driving": folder / "f_%04d.png", "poses": kept, "fps": 24}
     result = run(animator, values, stride=2)
     assert (result.frames, result.fps) == (6, 12)
-    assert all("kept.npz" in warning for warning in result.warnings)
+    [warning] = result.warnings
+    assert "kept.npz" in warning
+    assert json.loads(result.sidecar.read_text())["warnings"] == [warning]
     assert run(animator, values, stride=2, interpolate=True, overwrite=True).fps == 24
     guessed = run(animator, {**values, "fps": None}, overwrite=True, max_frames=3)
     assert guessed.fps == 25

@@ -156,6 +156,12 @@ def learned_weight(
     return base * torch.sigmoid(controlnext.scale)
 
 
+def unconditional_weight(injection: Injection, weight: float) -> float:
+    """What the half without the picture gets of the control, when `weight` is not the variant's."""
+    share = weight / injection.weight if injection.weight else 1.0
+    return injection.unconditional * share
+
+
 def _after_down(port: ControlPort) -> Any:
     def hook(block: nn.Module, args: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
         sample, skips = output

@@ -9,7 +9,12 @@ from torch import Tensor
 from animate.errors import InternalError, ModelError
 from animate.models.build import build
 from animate.models.config import Injection
-from animate.models.injection import cross_normalise, inject, learned_weight
+from animate.models.injection import (
+    cross_normalise,
+    inject,
+    learned_weight,
+    unconditional_weight,
+)
 from tests.toy import toy_networks
 
 FRAMES = 3
@@ -239,3 +244,11 @@ def test_a_place_takes_one_port_at_a_time(networks):
         pass
     with inject(unet, "down"), inject(unet, "mid"):
         pass
+
+
+def test_the_unconditional_half_follows_the_weight() -> None:
+    first = Injection(place="mid", weight=1.3, gate="sigmoid", unconditional=0.65)
+    assert unconditional_weight(first, 1.3) == 0.65
+    assert unconditional_weight(first, 0.65) == pytest.approx(0.325)
+    assert unconditional_weight(first, 0.0) == 0
+    assert unconditional_weight(Injection(place="down", weight=0.2), 1.0) == 0

@@ -21,33 +21,17 @@ Precision = Literal["float32", "float16", "bfloat16", "int8"]
 _SMALL = 4096  # elements; below, scales and overhead outweigh what is saved
 
 
-def computing_type(precision: str, *, device: str = "cuda") -> torch.dtype:
-    """The type in which a precision computes; 8-bit weights compute in a half-precision type.
+def computing_type(precision: str) -> torch.dtype:
+    """The type in which a precision computes; 8-bit weights have none of their own.
 
     Raises:
-        TemporalError: there is no such precision.
+        TemporalError: there is no such precision, or it is of weights only.
     """
-    if precision not in get_args(Precision):
-        raise TemporalError(
-            f"no precision {precision!r}; there are {', '.join(get_args(Precision))}"
-        )
-    if precision == "int8":
-        return torch.bfloat16 if device == "cpu" else torch.float16
+    types = [name for name in get_args(Precision) if name != "int8"]
+    if precision not in types:
+        raise TemporalError(f"nothing computes in {precision!r}; there are {', '.join(types)}")
     dtype: torch.dtype = getattr(torch, precision)
     return dtype
-
-
-def weight_bytes(network: nn.Module, precision: str) -> int:
-    """Bytes of a network's weights in a precision, whatever they are in now."""
-    wide = computing_type(precision).itemsize
-    total = 0
-    small = _eight_bit_weights(network) if precision == "int8" else {}
-    for tensor in [*network.parameters(), *network.buffers()]:
-        if id(tensor) in small:
-            total += tensor.numel() + 4 * tensor.shape[0]
-        else:
-            total += tensor.numel() * wide
-    return total
 
 
 def quantise_weights(network: nn.Module) -> nn.Module:
@@ -78,10 +62,6 @@ def float_weight(module: Any, weight: Tensor) -> None:
 def _is_quantisable(module: Any) -> bool:
     plain = type(module) in (nn.Linear, nn.Conv2d, nn.Conv3d)
     return plain and module.weight.numel() >= _SMALL
-
-
-def _eight_bit_weights(network: nn.Module) -> dict[int, Any]:
-    return {id(m.weight): m for m in network.modules() if _is_quantisable(m)}
 
 
 def _quantise(module: Any) -> None:

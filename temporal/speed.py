@@ -20,13 +20,13 @@ from temporal.chunked.convolution import convolve_over_time, is_over_time
 from temporal.wrapping import override_forward
 
 CACHED_GATE = 8 * 2**20
-"""Bytes of a gate that stay within a CPU's caches; of 0.5 to 16 MiB the best at most widths."""
+"""Bytes of a gate at a time that stay within a CPU's caches, and keep its products large."""
 CACHED_HIDDEN = 5 * 2**19
 """Bytes of hidden states that do, with what a block makes of them."""
 
 
 @contextmanager
-def tuned_for_cpu(unet: nn.Module, chunks: Chunks | None = None) -> Iterator[None]:
+def tuned_for_cpu(unet: nn.Module, chunks: Chunks | None) -> Iterator[None]:
     """A video UNet with everything on that takes a CPU less time (`unet_step` measures it).
 
     Args:
@@ -90,7 +90,7 @@ def gates_in_place(*networks: nn.Module, piece: int | None = None) -> Iterator[N
     Args:
         networks: whose `FeedForward` layers, as far as they are plain, are wrapped.
         piece: bytes of gate at a time; on a CPU those that stay within its caches, which is where
-            the time is won (`CACHED`). None for all.
+            the time is won (`CACHED_GATE`). None for all.
     """
     with ExitStack() as stack:
         for network in networks:

@@ -24,10 +24,11 @@ from animate.sampling.shortcuts import cached_features
 from animate.training.characters import render_clip
 from animate.values import Guidance, Size
 from pose.sequence import PoseSequence
+from temporal.chunked import Chunks
 from temporal.constant_attention import constant_cross_attention
 from temporal.noise import frame_noise
 from temporal.published import PUBLISHED, published_plan
-from temporal.speed import tuned_for_cpu
+from temporal.speed import cached_chunks, tuned_for_cpu
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import WindowPlan, plan_windows
 
@@ -135,7 +136,7 @@ class Studio:
         with ExitStack() as stack:
             port = stack.enter_context(inject(unet, self.variant.injection.place, weight))
             stack.enter_context(constant_cross_attention(unet))
-            stack.enter_context(tuned_for_cpu(unet))
+            stack.enter_context(tuned_for_cpu(unet, self._pieces(plan)))
             predict: Predict = GuidedUNet(unet, port, conditioning)
             if way.every > 1:
                 predict = stack.enter_context(cached_features(unet, predict, plan, every=way.every))
@@ -157,6 +158,10 @@ class Studio:
         options = DecodeOptions(group=self.variant.sampling.decode_chunk)
         parts = list(decode_frames(self.parts.vae, latents, options))
         return ((torch.cat(parts).float() + 1) / 2).clamp(0, 1)
+
+    def _pieces(self, plan: WindowPlan) -> Chunks:
+        _, height, width = self._latent_shape()
+        return cached_chunks(self.parts.unet, window=plan.window, pixels=height * width)
 
     def _latent_shape(self) -> tuple[int, int, int]:
         config = self.parts.vae.config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,15 @@ from torch import nn
 
 from scripts.benchmarks._networks import filled, guided_inputs, make_unet
 from scripts.benchmarks.rows import Row, interleaved
-from temporal.chunked import chunked
+from temporal.chunked import Chunks, chunked
 from temporal.constant_attention import constant_cross_attention
-from temporal.speed import CACHED_GATE, cached_chunks, convolutions_in_2d, gates_in_place
+from temporal.speed import (
+    CACHED_GATE,
+    cached_chunks,
+    convolutions_in_2d,
+    gates_in_place,
+    tuned_for_cpu,
+)
 
 FRAMES, SIZE = 8, (320, 192)
 GUIDANCE = 3.0
@@ -39,15 +45,25 @@ def channels_last(unet: nn.Module) -> Iterator[None]:
             kernel.data = kernel.data.contiguous()
 
 
+def _chunks(unet: nn.Module) -> Chunks:
+    return cached_chunks(unet, window=FRAMES, pixels=SIZE[0] * SIZE[1] // 64)
+
+
 def pieces(unet: nn.Module) -> AbstractContextManager[None]:
     """The pieces that the pipeline takes on a CPU."""
-    chunks = cached_chunks(unet, window=FRAMES, pixels=SIZE[0] * SIZE[1] // 64)
-    return chunked(unet, chunks, clamp=True)
+    return chunked(unet, _chunks(unet), clamp=True)
+
+
+@contextmanager
+def pipeline(unet: nn.Module) -> Iterator[None]:
+    """What `animate.pipeline` does on a CPU."""
+    with constant_cross_attention(unet), tuned_for_cpu(unet, _chunks(unet)):
+        yield
 
 
 Context = Callable[[Any], AbstractContextManager[Any]]
 
-ALONE: dict[str, Context] = {
+SAVINGS: dict[str, Context] = {
     "constant cross-attention": constant_cross_attention,
     "2-D kernels over time": convolutions_in_2d,
     "gates in place": partial(gates_in_place, piece=CACHED_GATE),
@@ -56,12 +72,8 @@ ALONE: dict[str, Context] = {
 }
 """What takes less time for the same numbers, or might, one by one."""
 
-PIPELINE = ["constant cross-attention", "pieces", "2-D kernels over time", "gates in place"]
-"""What `animate.pipeline` does on a CPU: all of it but for channels last."""
-
-
-Way = tuple[torch.dtype, list[str]]
-"""Precision, and which of `ALONE` are on."""
+Way = tuple[torch.dtype, Context]
+"""Precision, and what is on."""
 
 
 @torch.no_grad()
@@ -73,13 +85,11 @@ def measure(ways: dict[str, Way], *, rounds: int) -> list[Row]:
     results: dict[str, torch.Tensor] = {}
 
     def call(name: str, way: Way) -> None:
-        precision, parts = way
-        with ExitStack() as stack:
-            for part in parts:
-                stack.enter_context(ALONE[part](unets[precision]))
+        precision, context = way
+        with context(unets[precision]):
             results[name] = step(unets[precision], inputs[precision])
 
-    every = {"stock": (torch.float32, list[str]()), **ways}
+    every = {"stock": (torch.float32, nullcontext), **ways}
     calls = {name: partial(call, name, way) for name, way in every.items()}
     seconds = interleaved(calls, repeats=rounds, warmup=1)
     largest = float(results["stock"].abs().max())

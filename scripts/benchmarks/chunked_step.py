@@ -51,7 +51,7 @@ def measure(
 
     with ExitStack() as stack:
         stack.enter_context(constant_cross_attention(unet))
-        stack.enter_context(tuned_for_cpu(unet))
+        stack.enter_context(tuned_for_cpu(unet, None))
         seconds = interleaved(
             {"whole": whole, "pieces": pieces}, repeats=repeats, warmup=int(repeats > 1)
         )

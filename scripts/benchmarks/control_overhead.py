@@ -24,7 +24,7 @@ from animate.sampling.network import ControlEncoder, GuidedUNet
 from scripts.benchmarks._networks import filled, guided_inputs, make_unet
 from scripts.benchmarks.rows import Row, both_clocks
 from temporal.constant_attention import constant_cross_attention
-from temporal.speed import tuned_for_cpu
+from temporal.speed import cached_chunks, tuned_for_cpu
 from temporal.windows import plan_windows
 
 FRAMES, SIZE = 8, (320, 192)
@@ -73,7 +73,8 @@ def time_rows(frames: int, size: tuple[int, int], repeats: int, make: Any = make
     encoder = ControlEncoder(controlnext=control, draw=lambda chosen: drawn[list(chosen)])
     with ExitStack() as stack:
         stack.enter_context(constant_cross_attention(unet))
-        stack.enter_context(tuned_for_cpu(unet))
+        pieces = cached_chunks(unet, window=frames, pixels=width * height // 64)
+        stack.enter_context(tuned_for_cpu(unet, pieces))
         predict = GuidedUNet(unet, stack.enter_context(inject(unet, "down", 0.2)), conditioning)
         seconds = both_clocks(
             {

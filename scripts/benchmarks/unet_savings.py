@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from scripts.benchmarks._unet_ways import ALONE, measure
+from scripts.benchmarks._unet_ways import SAVINGS, measure
 from scripts.benchmarks.rows import Row
 
 
 def run() -> list[Row]:
-    return measure({name: (torch.float32, [name]) for name in ALONE}, rounds=3)
+    return measure({name: (torch.float32, context) for name, context in SAVINGS.items()}, rounds=3)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from scripts.benchmarks._unet_ways import PIPELINE, measure
+from scripts.benchmarks._unet_ways import measure, pipeline
 from scripts.benchmarks.rows import Row
 
 
 def run() -> list[Row]:
     return measure(
-        {"float32": (torch.float32, PIPELINE), "bfloat16": (torch.bfloat16, PIPELINE)}, rounds=5
+        {"float32": (torch.float32, pipeline), "bfloat16": (torch.bfloat16, pipeline)}, rounds=5
     )

@@ -8,7 +8,7 @@ Parts: counts (parameters), arithmetic and times (of a step at full size), conve
 runs), formulas (of cross normalisation). A part that is not asked for keeps its figures from the
 last time. Timed models and training runs are kept in --folder one by one, so what was stopped goes
 on where it was. Full size needs 10 GiB of memory for the times, and of one quiet core about ten
-minutes for them and four and a half for each of the 39 training runs.
+minutes for them and about four for each of the 39 training runs.
 """
 
 from __future__ import annotations

@@ -165,7 +165,8 @@ def _overhead(rows: list[dict[str, Any]]) -> str:
     return f"""### As the product runs it
 
 Under guidance the UNet runs twice a step and the control network once, for the conditional half
-(`python scripts/benchmark.py control_overhead`). The paper says +4.9 % for SVD.
+(`python scripts/benchmark.py control_overhead`). The two are timed apart and summed, without the
+normalising and adding of one feature map. The paper says +4.9 % for SVD.
 
 {table(("", "with control", "bare", "more", "conditions"), lines)}
 

@@ -15,10 +15,10 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from animate.errors import UserError
+from animate.errors import MediaError, UserError
 
 PARTIAL = ".partial"
 _CHUNK_BYTES = 1 << 20
@@ -185,10 +185,14 @@ def gathered_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     place = Path(os.path.realpath(folder))
     made = not place.exists()
     place.mkdir(exist_ok=True)
-    inside = place / place.name
-    _remove_abandoned(inside)
-    partial, lock = _create_partial(inside, folder=True)
-    try:
+    with ExitStack() as stack:
+        if made:
+            stack.callback(_remove_empty, place)
+        inside = place / place.name
+        _remove_abandoned(inside)
+        partial, lock = _create_partial(inside, folder=True)
+        stack.callback(os.close, lock)
+        stack.callback(shutil.rmtree, partial, ignore_errors=True)
         yield partial
         ready = sorted(partial.iterdir())
         for file in ready:
@@ -196,12 +200,24 @@ def gathered_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         for file in ready:
             os.replace(file, place / file.name)
         _flush(place)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        os.close(lock)
-        if made:
-            with suppress(OSError):  # it holds the files, as it should
-                place.rmdir()
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it holds files, and stays
+        folder.rmdir()
+
+
+def with_own_name(folder: Path) -> Path:
+    """`folder` under a path that ends in its own name, for what is to stand beside it.
+
+    Only ``.`` and ``..`` are looked up; other paths stay as they are. Raises MediaError for the
+    root folder, which has no name.
+    """
+    if folder.name in ("", ".."):
+        folder = Path(os.path.realpath(folder))
+    if not folder.name:
+        raise MediaError(f"nothing can stand beside the root folder {folder}; name a folder in it")
+    return folder
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

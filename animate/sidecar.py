@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from animate.errors import MediaError
-from animate.files import write_text
+from animate.files import with_own_name, write_text
 from animate.media.sequences import is_sequence
 from animate.options import plain
 
@@ -24,9 +24,9 @@ RECORDED_PACKAGES = ("cnx-animate", "torch", "diffusers", "transformers", "onnxr
 
 def sidecar_path(clip: Path) -> Path:
     """Where the record of `clip` stands: `clip.json` for `clip.mp4`, or for `clip/%04d.png`;
-    `shot.v001.json` for `shot.v001/%04d.png`."""
+    `shot.v001.json` for `shot.v001/%04d.png`. Raises MediaError for images in the root folder."""
     if is_sequence(clip):
-        folder = clip.parent if clip.parent.name else clip.parent.absolute()
+        folder = with_own_name(clip.parent)
         return folder.with_name(f"{folder.name}.json")
     return clip.with_suffix(".json")
 

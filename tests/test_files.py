@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -104,6 +105,20 @@ def test_folder(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert (place / "a").read_text() == "two"
     assert os.listdir(tmp_path) == ["frames"]
+
+
+def test_a_folder_that_cannot_be_gathered_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(files, "_create_partial", full)
+    (tmp_path / "there").mkdir()
+    for name in ("new", "there"):
+        with pytest.raises(OSError, match="no space"), files.gathered_folder(tmp_path / name):
+            pass
+    assert os.listdir(tmp_path) == ["there"]
 
 
 def test_sha256(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from animate.errors import MediaError
 from animate.sidecar import sidecar_path
 
 
@@ -25,3 +26,17 @@ def test_numbered_images_in_the_current_folder_have_one_beside_it(
     (tmp_path / "shot").mkdir()
     monkeypatch.chdir(tmp_path / "shot")
     assert sidecar_path(Path("%04d.png")) == tmp_path / "shot.json"
+
+
+def test_numbered_images_in_the_folder_above_have_one_beside_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shot" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "shot" / "below")
+    assert sidecar_path(Path("../%04d.png")) == tmp_path / "shot.json"
+
+
+def test_the_root_folder_has_no_place_for_one() -> None:
+    for clip in ("/%04d.png", "/../%04d.png"):
+        with pytest.raises(MediaError, match="root folder"):
+            sidecar_path(Path(clip))

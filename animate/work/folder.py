@@ -123,7 +123,7 @@ class WorkFolder:
 
     def close_soon(self, output: Path) -> None:
         """Note that the clip is about to appear at its name."""
-        files.write_text(self.path / CLOSING, str(output.absolute()))
+        files.write_bytes(self.path / CLOSING, _real_name(output))
 
     def leave(self, *, done: bool, keep: bool = False) -> bool:
         """Unlock; remove it unless it is to be kept, or the work is not done and is worth it.
@@ -151,13 +151,14 @@ class WorkFolder:
 
 
 def work_folder(output: Path, named: Path | None, *, sequence: bool) -> Path | None:
-    """Where the work for `output` is kept: as named, beside the clip, or None for nowhere."""
-    if named == OFF:
-        return None
-    clip = output.parent if sequence else output
-    if not clip.name:  # numbered images in the current folder
-        clip = clip.absolute()
-    return named or clip.with_name(f".{clip.name}{SUFFIX}")
+    """Where the work for `output` is kept: as named, beside the clip, or None for nowhere.
+
+    Raises MediaError where that would be beside the root folder.
+    """
+    if named is not None:
+        return None if named == OFF else named
+    clip = files.with_own_name(output.parent if sequence else output)
+    return clip.with_name(f".{clip.name}{SUFFIX}")
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
@@ -215,9 +216,14 @@ def closes(path: Path, output: Path) -> bool:
     """Whether a clip at `output` is that of the run whose work is in a folder, though the run has
     not ended."""
     try:
-        return (path / CLOSING).read_text(encoding="utf-8") == str(output.absolute())
+        return (path / CLOSING).read_bytes() == _real_name(output)
     except (OSError, ValueError):
         return False
+
+
+def _real_name(path: Path) -> bytes:
+    """One name for one file, without links and ``..``; file names need not be UTF-8."""
+    return os.fsencode(os.path.realpath(path))
 
 
 def try_lock(path: Path) -> int | None:

@@ -8,11 +8,12 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from animate.errors import WorkError
-from animate.files import PARTIAL
+from animate.files import PARTIAL, hidden_name
 from animate.work.folder import SUFFIX, is_work_folder, remove, try_lock
 
 _HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
@@ -41,6 +42,7 @@ class Leftover:
 def leftovers(folder: Path, *, recursive: bool = False) -> Iterator[Leftover]:
     """What is left in `folder`, or `folder` itself where it is a work folder.
 
+    Half-written numbered images count as in the folder that their own folder is in.
     Raises WorkError when it is no folder or cannot be read.
     """
     try:
@@ -56,12 +58,12 @@ def leftovers(folder: Path, *, recursive: bool = False) -> Iterator[Leftover]:
         if path.name.startswith(".") and path.name.endswith(SUFFIX) and is_work_folder(path):
             yield _work(path)
         elif _HALF_WRITTEN.fullmatch(path.name):
-            yield Leftover(path=path, what="half-written", size=_size(path), busy=_locked(path))
+            yield _half_written(path)
         elif _HALF_WRITTEN_POSES.fullmatch(path.name):
             young = time.time() - path.stat().st_mtime < _POSES_SECONDS
             yield Leftover(path=path, what="half-written", size=_size(path), busy=young)
-        elif recursive and path.is_dir() and not path.is_symlink():
-            yield from leftovers(path, recursive=True)
+        elif path.is_dir() and not path.is_symlink():
+            yield from leftovers(path, recursive=True) if recursive else _gathered(path)
 
 
 def throw_away(leftover: Leftover) -> bool:
@@ -84,6 +86,25 @@ def throw_away(leftover: Leftover) -> bool:
             f"{leftover.path} cannot be removed: {(reason.strerror or str(reason)).lower()}"
         ) from reason
     return True
+
+
+def _gathered(folder: Path) -> Iterator[Leftover]:
+    """Half-written images of `folder`, in its hidden folder (`files.gathered_folder`)."""
+    stem = _stem(hidden_name(folder / folder.name))
+    entries: list[Path] = []
+    with suppress(OSError):  # nobody asked to look in there
+        entries = sorted(folder.iterdir())
+    for path in entries:
+        if _HALF_WRITTEN.fullmatch(path.name) and _stem(path) == stem:
+            yield _half_written(path)
+
+
+def _stem(hidden: Path) -> str:
+    return hidden.name.rsplit(".", 2)[0]
+
+
+def _half_written(path: Path) -> Leftover:
+    return Leftover(path=path, what="half-written", size=_size(path), busy=_locked(path))
 
 
 def _work(path: Path) -> Leftover:

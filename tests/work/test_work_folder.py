@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from animate.errors import WorkError
+from animate.errors import MediaError, WorkError
 from animate.work.folder import (
     VERSION,
     WorkFolder,
@@ -42,8 +42,22 @@ def test_it_is_beside_the_clip_unless_named() -> None:
     assert place == Path("a/.shot.work")
     place = work_folder(Path("%04d.png"), None, sequence=True)
     assert place == Path.cwd().parent / f".{Path.cwd().name}.work"
+    assert work_folder(Path(), None, sequence=False) == place  # as `cnx resume .` asks
     assert work_folder(Path("clip.mp4"), Path("w"), sequence=False) == Path("w")
     assert work_folder(Path("clip.mp4"), Path("none"), sequence=False) is None
+
+
+def test_it_is_beside_the_folder_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shot" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "shot" / "below")
+    place = work_folder(Path("../%04d.png"), None, sequence=True)
+    assert place == tmp_path / ".shot.work"
+
+
+def test_it_is_not_beside_the_root_folder() -> None:
+    with pytest.raises(MediaError, match="root folder"):
+        work_folder(Path("/%04d.png"), None, sequence=True)
+    assert work_folder(Path("/%04d.png"), Path("w"), sequence=True) == Path("w")
 
 
 def test_nothing_is_left_of_work_that_was_not_worth_keeping(tmp_path: Path) -> None:
@@ -79,6 +93,25 @@ def test_a_run_that_closes_is_known_by_its_clip(tmp_path: Path) -> None:
     folder.close_soon(tmp_path / "clip.mp4")
     assert closes(folder.path, tmp_path / "clip.mp4")
     assert not closes(folder.path, tmp_path / "another.mp4")  # of a run with the same settings
+    folder.leave(done=True)
+
+
+def test_a_clip_whose_name_is_not_utf8_is_known(tmp_path: Path) -> None:
+    folder = WorkFolder.open(tmp_path / "w", manifest())
+    clip, other = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.mp4", b"caf\xe8.mp4"))
+    folder.close_soon(clip)
+    assert closes(folder.path, clip)
+    assert not closes(folder.path, other)
+    folder.leave(done=True)
+
+
+def test_a_clip_is_known_by_any_path_to_it(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder.close_soon(tmp_path / "link" / "clip.mp4")
+    for path in ("real/clip.mp4", "link/clip.mp4", "w/../real/clip.mp4"):
+        assert closes(folder.path, tmp_path / path)
     folder.leave(done=True)
 
 

@@ -24,6 +24,7 @@ def check_request(request: AnimationRequest) -> None:
 
     Raises MediaError, ModelError or RequestError.
     """
+    check_names(request)
     check_readable(request.reference, "reference image", MediaError)
     check_driving(request.driving)
     if request.poses is not None and not request.poses.is_dir():
@@ -37,6 +38,17 @@ def check_request(request: AnimationRequest) -> None:
         check_signing(request.runtime.sign, request.output)
     record = sidecar_path(request.output)
     files.check_output(record, overwrite=replaces, what="record", error=MediaError)
+
+
+def check_names(request: AnimationRequest) -> None:
+    """Raise MediaError for a file name that the record, which is UTF-8, cannot hold."""
+    paths = (request.output, request.reference, request.driving, request.poses)
+    for path in filter(None, (*paths, request.side_by_side, request.contact_sheet)):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            shown = str(path).encode(errors="replace").decode()
+            raise MediaError(f"the name {shown} is not UTF-8; rename the file") from None
 
 
 def check_apart(request: AnimationRequest) -> None:

@@ -110,9 +110,7 @@ class RuntimeOptions:
     memory: int | None = option(
         None, "memory to stay within, such as 8GiB", parse=parse_bytes, metavar="SIZE"
     )
-    offload: Offload | None = option(
-        None, "keep weights on the host until a GPU needs them"
-    )
+    offload: Offload | None = option(None, "keep weights on the host until a GPU needs them")
     threads: int | None = option(
         None, "CPU threads; fewer than all where others share the machine", least=1, most=1024
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -329,6 +330,15 @@ def test_numbered_images_never_overwrite_those_that_drive_them(
     with pytest.raises(RequestError, match="would overwrite"):
         run(animator, scene, **places, overwrite=True)
     assert len(list((tmp_path / "in").iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["output", "driving"])
+def test_names_that_no_record_can_hold_are_refused_before_any_work(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    with pytest.raises(MediaError, match=r"caf\?\.mp4 is not UTF-8"):
+        run(animator, scene, **{name: odd})
 
 
 def test_older_numbered_images_that_go_are_none_that_are_read(

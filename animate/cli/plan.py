@@ -36,9 +36,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--guidance", metavar="MIN[:MAX]", help="guidance scale")
     parser.add_argument("--decode-chunk", type=int, metavar="N", help="frames decoded together")
     parser.add_argument("--precision", default="auto", help="auto, float32, float16, ...")
-    parser.add_argument(
-        "--offload", help="of a GPU: none, model or stream (default: as needed)"
-    )
+    parser.add_argument("--offload", help="of a GPU: none, model or stream (default: as needed)")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="kind of device")
     arguments = parse(parser, argv)
     if arguments.frames < 1:

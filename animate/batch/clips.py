@@ -114,19 +114,22 @@ class ClipMaker:
     def _release(self) -> None:
         """Give back what a model and the attempt before hold, workers of its own included."""
         animator, self._animator, self._loaded = self._animator, None, ()
-        if animator is not None:
-            animator.close()
-        del animator
-        gc.collect()
-        import torch
+        try:
+            if animator is not None:
+                animator.close()
+        finally:
+            del animator
+            gc.collect()
+            import torch
 
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     def _failed(self, task: ClipTask, failure: Failure) -> ClipReport:
         pictures: Mapping[str, Any] = {}
         if failure.kind == "out-of-memory":
-            self._release()
+            with suppress(Exception):  # what failed first is what is reported
+                self._release()
         elif task.pictures:
             from animate.batch.pictures import input_pictures
 

@@ -9,6 +9,7 @@ from animate.batch.manifest import Job, Manifest, load_manifest
 from animate.batch.paths import record_path
 from animate.errors import RequestError
 from animate.options import AnimationRequest
+from animate.work.folder import OFF
 
 
 def jobs_of(
@@ -28,6 +29,7 @@ def jobs_of(
         return list(requests.jobs)
     found: list[Job] = []
     taken: dict[Path, int] = {}
+    working: dict[Path, int] = {}
     for number, request in enumerate(requests, start=1):
         if not isinstance(request, AnimationRequest):
             raise RequestError(f"request {number} is a {type(request).__name__}")
@@ -38,10 +40,24 @@ def jobs_of(
                 f"request {number}: output {request.output} is that of request {other} as well, or "
                 "their records would have one name"
             )
+        _check_own_work(request, number, working)
         found.append(Job(number=number, place=f"request {number}", record=record, request=request))
     if not found:
         raise RequestError("there are no requests; give at least one")
     return found
+
+
+def _check_own_work(request: AnimationRequest, number: int, working: dict[Path, int]) -> None:
+    """Raise RequestError for a work folder of an earlier request: its work would be lost."""
+    folder = request.runtime.work
+    if folder is None or folder == OFF:
+        return
+    other = working.setdefault(folder.absolute(), number)
+    if other != number:
+        raise RequestError(
+            f"request {number}: the work folder {folder} is that of request {other} as well; give "
+            "each its own, or leave it out: then it is beside the clip"
+        )
 
 
 def sorted_jobs(jobs: Iterable[Job]) -> list[Job]:

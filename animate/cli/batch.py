@@ -128,14 +128,13 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
     """Do the jobs; write the report whatever happens. Returns the exit code."""
     from animate.batch.registry import make_executor
     from animate.batch.report import write_report
-    from animate.batch.rows import flat
     from animate.batch.runner import run_batch
 
     options: dict[str, Any] = {}
     if arguments.time_limit is not None:
         options["time_limit"] = arguments.time_limit
     if arguments.executor == "ray":
-        configured = flat(read_config(arguments.config)).get("ray_address")
+        configured = read_config(arguments.config).get("ray_address")
         options["address"] = getattr(arguments, "ray_address", configured)
     records = run_batch(
         manifest,

@@ -114,9 +114,8 @@ class RayWindows:
         needed = {"CPU": float(self._threads)}
         if self._device == "cuda":
             needed["GPU"] = 1.0
-        self._leave = connect(
-            self._address, processors=self.workers * self._threads, store=2 * size
-        )
+        connected = connect(self._address, processors=self.workers * self._threads, store=2 * size)
+        self._leave = connected or self._leave  # a start that failed has connected already
         everything = {name: amount * self.workers for name, amount in needed.items()}
         check_resources(self._address, everything, f"{self.workers} workers")
         try:

@@ -104,6 +104,8 @@ def test_want_of_memory_gives_everything_back(
         raise MemoryError
 
     monkeypatch.setattr("animate.pipeline.decode_frames", full)
+    # Workers that are gone do not hide what happened.
+    monkeypatch.setattr("animate.animator.Animator.close", full)
     report = make(maker, tmp_path, models[0])
     assert report.failure is not None
     assert (report.failure.kind, report.failure.passing) == ("out-of-memory", True)

@@ -52,7 +52,7 @@ def _check_own_work(request: AnimationRequest, number: int, working: dict[Path, 
     folder = request.runtime.work
     if folder is None or folder == OFF:
         return
-    other = working.setdefault(folder.absolute(), number)
+    other = working.setdefault(folder.resolve(), number)
     if other != number:
         raise RequestError(
             f"request {number}: the work folder {folder} is that of request {other} as well; give "

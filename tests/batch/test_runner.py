@@ -122,7 +122,8 @@ def test_errors_deep_in_a_chain_are_known_as_passing() -> None:
 
 
 def test_two_requests_never_share_a_work_folder(tmp_path: Path, requests: list[Any]) -> None:
-    shared = [request(tmp_path, f"{n}.mp4", work=tmp_path / "w") for n in range(2)]
+    ways = (tmp_path / "w", tmp_path / "w" / ".." / "w")
+    shared = [request(tmp_path, f"{n}.mp4", work=way) for n, way in enumerate(ways)]
     with pytest.raises(RequestError, match=r"request 2: the work folder .* request 1 as well"):
         run(shared)
     without = [request(tmp_path, f"{n}.mp4", work="none") for n in range(2)]

@@ -135,6 +135,28 @@ def test_more_workers_than_the_cluster_has_is_an_error_at_once(cluster: None, sc
     executor.close()
 
 
+def test_a_cluster_that_was_met_is_left_after_starts_that_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    met = iter([True, False])  # Ray stays connected when the first start fails
+    left: list[int] = []
+
+    def too_few(*given: Any) -> None:
+        raise ExecutorError("ask for fewer workers")
+
+    home = "animate.executors.ray_windows"
+    monkeypatch.setattr(f"{home}.connect", lambda *given, **named: next(met))
+    monkeypatch.setattr(f"{home}.disconnect", lambda: left.append(1))
+    monkeypatch.setattr(f"{home}.check_resources", too_few)
+    executor = RayWindows(2)
+    for _ in range(2):
+        with pytest.raises(ExecutorError):
+            executor._start(0)
+    executor.close()
+    executor.close()
+    assert left == [1]
+
+
 @needs_ray
 @pytest.mark.parametrize(
     ("address", "message"),

@@ -34,7 +34,7 @@ from temporal.memory import apply_plan, smaller
 from temporal.memory_plan import MemoryPlan
 from temporal.noise import frame_noise
 from temporal.offload import Offload, offloaded, send_home
-from temporal.speed import cached_chunks, compiled, tuned_for_cpu
+from temporal.speed import cached_chunks, compiled, freed_memory_kept, tuned_for_cpu
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import WindowPlan
 
@@ -339,6 +339,7 @@ def decode(
     with (
         progress.stage("decode", len(latents)) as stage,
         offloaded(vae, engine.device, engine.offload),
+        freed_memory_kept(),
     ):
         for pictures in keeper.frames():
             yield from _counted(pictures, stage)

@@ -5,6 +5,9 @@ What helps depends on the device: `python scripts/benchmark.py unet_step unet_sa
 
 from __future__ import annotations
 
+import ctypes
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -34,6 +37,7 @@ def tuned_for_cpu(unet: nn.Module, chunks: Chunks | None) -> Iterator[None]:
         chunks: from `cached_chunks`; None where it works in other pieces already.
     """
     with ExitStack() as stack:
+        stack.enter_context(freed_memory_kept())
         if chunks is not None:
             stack.enter_context(chunked(unet, chunks, clamp=True))
         stack.enter_context(convolutions_in_2d(unet))
@@ -135,6 +139,45 @@ def _gated(layer: FeedForward, piece: int | None) -> Callable[[Tensor], Tensor]:
         return result.unflatten(0, hidden_states.shape[:-1])
 
     return forward
+
+
+_LARGEST_HEAP_BLOCK = 32 * 2**20
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_keepers = 0
+_keepers_lock = threading.Lock()
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Host memory that is freed stays with this process until the end, for the next of its size.
+
+    By default glibc hands large blocks back to the kernel at once, which maps and clears them anew,
+    page by page, for the next layer. Blocks of more than 32 MiB, the most that glibc's heap is made
+    for, still go. At the end glibc is left as it sets itself after such blocks, and what is free
+    goes back. Other C libraries are left alone. May be nested, and entered by several threads.
+    """
+    _count_keepers(1)
+    try:
+        yield
+    finally:
+        _count_keepers(-1)
+
+
+def _count_keepers(change: int) -> None:
+    global _keepers
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
+        return
+    with _keepers_lock:
+        before, _keepers = _keepers, _keepers + change
+        if before == 0:
+            libc.mallopt(_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK)
+            libc.mallopt(_TRIM_THRESHOLD, -1)
+        elif _keepers == 0:
+            libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_HEAP_BLOCK)
+            libc.malloc_trim(0)
 
 
 @contextmanager

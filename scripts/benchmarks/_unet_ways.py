@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from scripts.benchmarks._networks import filled, guided_inputs, make_unet
-from scripts.benchmarks.rows import Row, interleaved
+from scripts.benchmarks.rows import Row, both_clocks
 from temporal.chunked import Chunks, chunked
 from temporal.constant_attention import constant_cross_attention
 from temporal.speed import (
@@ -91,18 +91,11 @@ def measure(ways: dict[str, Way], *, rounds: int) -> list[Row]:
 
     every = {"stock": (torch.float32, nullcontext), **ways}
     calls = {name: partial(call, name, way) for name, way in every.items()}
-    seconds = interleaved(calls, repeats=rounds, warmup=1)
+    seconds = both_clocks(calls, repeats=rounds)
     largest = float(results["stock"].abs().max())
     rows = []
     for name in ways:
         difference = float((results[name] - results["stock"]).abs().max()) / largest
-        rows.append(
-            Row(
-                name=f"step: {name}",
-                value=seconds[name],
-                unit="s",
-                baseline=seconds["stock"],
-                note=f"differs by {difference:.1e} of the stock float32 result's largest value",
-            )
-        )
+        note = f"differs by {difference:.1e} of the stock float32 result's largest value"
+        rows.append(seconds[name].against(seconds["stock"], f"step: {name}", note))
     return rows

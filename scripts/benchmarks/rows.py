@@ -21,7 +21,7 @@ class Row:
         value: the figure, in `unit`.
         unit: unit of `value` and `baseline`, e.g. "s", "GiB", "dB", "" for a plain number.
         baseline: the same quantity for the thing compared with, from the same run; None if none.
-        ratio: value / baseline; filled in where a baseline is given.
+        ratio: value / baseline where a baseline is given, or the median of such ratios.
         note: conditions or meaning, one short sentence.
     """
 
@@ -61,6 +61,26 @@ class Seconds:
     wall: float
     cpu: float
     """Processor time of this process, all threads: a busy machine moves it less."""
+    rounds: tuple[float, ...]
+    """Seconds by the clock of each round."""
+
+    def against(self, baseline: Seconds, name: str, note: str) -> Row:
+        """A row whose ratio is the median of the rounds' own, with the lowest and highest of these.
+
+        What was timed side by side had the same machine; medians over all rounds need not have.
+        """
+        ratios = sorted(
+            mine / theirs for mine, theirs in zip(self.rounds, baseline.rounds, strict=True)
+        )
+        spread = f"{len(ratios)} rounds, {ratios[0]:.2f} to {ratios[-1]:.2f}"
+        return Row(
+            name=name,
+            value=self.wall,
+            unit="s",
+            baseline=baseline.wall,
+            ratio=statistics.median(ratios),
+            note=f"{spread}; {note}",
+        )
 
 
 def both_clocks(
@@ -77,6 +97,10 @@ def both_clocks(
                 cpu[name].append(time.process_time() - worked)
                 wall[name].append(time.perf_counter() - began)
     return {
-        name: Seconds(wall=statistics.median(wall[name]), cpu=statistics.median(cpu[name]))
+        name: Seconds(
+            wall=statistics.median(wall[name]),
+            cpu=statistics.median(cpu[name]),
+            rounds=tuple(wall[name]),
+        )
         for name in calls
     }

@@ -9,4 +9,4 @@ from scripts.benchmarks.rows import Row
 
 
 def run() -> list[Row]:
-    return measure({name: (torch.float32, context) for name, context in SAVINGS.items()}, rounds=3)
+    return measure({name: (torch.float32, context) for name, context in SAVINGS.items()}, rounds=5)

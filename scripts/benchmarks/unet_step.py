@@ -10,5 +10,5 @@ from scripts.benchmarks.rows import Row
 
 def run() -> list[Row]:
     return measure(
-        {"float32": (torch.float32, pipeline), "bfloat16": (torch.bfloat16, pipeline)}, rounds=5
+        {"float32": (torch.float32, pipeline), "bfloat16": (torch.bfloat16, pipeline)}, rounds=9
     )

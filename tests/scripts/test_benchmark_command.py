@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from scripts import benchmark
-from scripts.benchmarks.rows import Row, interleaved
+from scripts.benchmarks.rows import Row, Seconds, interleaved
 
 
 def test_ratio_is_against_the_baseline() -> None:
@@ -68,3 +68,11 @@ def test_a_benchmark_that_fails_is_reported_and_the_others_run(
 def test_unknown_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["nothing"]) == 2
     assert "there are" in capsys.readouterr().err
+
+
+def test_a_ratio_over_rounds_is_of_what_ran_side_by_side() -> None:
+    slow = Seconds(wall=2.0, cpu=2.0, rounds=(1.0, 2.0, 8.0))
+    fast = Seconds(wall=1.0, cpu=1.0, rounds=(0.5, 1.0, 8.0))
+    row = fast.against(slow, "step", "as a test")
+    assert (row.value, row.baseline, row.ratio) == (1.0, 2.0, 0.5)
+    assert row.note == "3 rounds, 0.50 to 1.00; as a test"

@@ -2,7 +2,9 @@
 
 Control frames are drawn when a window needs them and decoded frames are thrown away, so what grows
 is what a clip really keeps: keypoints and latents. One step: the loop is the same and the benchmark
-ends today. Processor time, since a length takes minutes and machines do other things meanwhile.
+ends today. Processor time, since a length takes minutes and machines do other things meanwhile; the
+shorter lengths run before and after the longest, so that a machine that gets slower or faster does
+so for all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import torch
 from animate.training.characters import render_clip
 from scripts.benchmarks._clips import Studio, Way
 from scripts.benchmarks.rows import Row
+from temporal.speed import freed_memory_kept
 from temporal.vae import DecodeOptions, decode_frames
 
 LENGTHS = (24, 240, 2400)
@@ -29,21 +32,24 @@ def run(model: str = "tiny") -> list[Row]:
     studio = Studio(model)
     make(studio, LENGTHS[0])  # the first run also loads kernels
     window = studio.variant.sampling.window
-    rows: list[Row] = []
-    seconds, peaks = {}, {}
+    peaks = {}
+    seconds: dict[int, list[float]] = {frames: [] for frames in LENGTHS}
     for frames in LENGTHS:  # rising: the peak of a process never falls
-        repeats = max(1, LENGTHS[1] // frames)
-        times = [make(studio, frames) for _ in range(repeats)]
-        seconds[frames] = float(np.median(times)) / frames
+        seconds[frames] += per_frame(studio, frames)
         peaks[frames] = peak_bytes()
+    for frames in LENGTHS[-2::-1]:
+        seconds[frames] += per_frame(studio, frames)
+    rows: list[Row] = []
+    for frames, times in seconds.items():
         windows = studio.plan(_WAY, frames, 1).calls
         rows.append(
             Row(
                 name=f"{frames} frames: processor time per frame",
-                value=seconds[frames],
+                value=float(np.mean(times)),
                 unit="s",
-                baseline=seconds[LENGTHS[0]],
-                note=f"{windows * window / frames:.2f} frames computed a step for each frame kept",
+                baseline=float(np.mean(seconds[LENGTHS[0]])),
+                note=f"{windows * window / frames:.2f} frames computed a step for each frame kept; "
+                f"{len(times)} clips, {min(times):.3f} to {max(times):.3f} s",
             )
         )
     for shorter, longer in pairwise(LENGTHS):
@@ -59,6 +65,12 @@ def run(model: str = "tiny") -> list[Row]:
     return rows
 
 
+def per_frame(studio: Studio, frames: int) -> list[float]:
+    """Seconds a frame of clips of this length, as many as have the frames of the middle one."""
+    clips = max(1, LENGTHS[1] // frames)
+    return [make(studio, frames) / frames for _ in range(clips)]
+
+
 def make(studio: Studio, frames: int) -> float:
     """Seconds of processor time from control frames to decoded frames for a clip of this length."""
     take = render_clip(7, 24, (studio.size.width, studio.size.height))
@@ -72,8 +84,9 @@ def make(studio: Studio, frames: int) -> float:
     latents = studio.sample(conditioning, control, _WAY)
     options = DecodeOptions(group=studio.variant.sampling.decode_chunk)
     checksum = torch.zeros(())
-    for part in decode_frames(studio.parts.vae, latents, options):
-        checksum = checksum + part.mean()
+    with freed_memory_kept():
+        for part in decode_frames(studio.parts.vae, latents, options):
+            checksum = checksum + part.mean()
     assert torch.isfinite(checksum)
     return time.process_time() - start
 

@@ -29,6 +29,9 @@ from animate.sampling.sharing import ClipWork
 _IN_HAND = 2
 """Calls that a worker has at a time: one that it computes and one that is on its way."""
 _GATHER_SECONDS = 60.0
+_SETTLE_SECONDS = 2.0
+"""What Ray has to finish making a room in before it is told to take it down: a room that goes while
+it is being made may keep its processors, and others wait for ever (ray-project/ray#64693)."""
 
 
 class RayWindows:
@@ -106,7 +109,11 @@ class RayWindows:
         ray = require_ray()
         for actor in actors:
             ray.kill(actor)
-        if group is not None:
+        if group is None:
+            return
+        try:
+            group.wait(_SETTLE_SECONDS)
+        finally:
             ray.util.remove_placement_group(group)
 
     def _start(self, size: int) -> None:

@@ -107,12 +107,18 @@ def test_workers_that_could_not_start_keep_no_room(
     before = rooms()
     executor = RayWindows(1, limit=120)
 
-    def fails(*given: Any) -> Any:
-        if trouble == "interrupted":
-            raise KeyboardInterrupt
-        return False
-
     groups = importlib.import_module("ray.util.placement_group")  # also a function's name there
+    wait = groups.PlacementGroup.wait
+    settled: list[bool] = []
+
+    def fails(group: Any, seconds: float) -> bool:
+        if seconds > 30:
+            if trouble == "interrupted":
+                raise KeyboardInterrupt
+            return False
+        settled.append(wait(group, seconds))
+        return settled[-1]
+
     monkeypatch.setattr(groups.PlacementGroup, "wait", fails)
     expected: dict[str, type[BaseException]] = {"too slow": ExecutorError}
     with pytest.raises(expected.get(trouble, KeyboardInterrupt)):
@@ -121,6 +127,7 @@ def test_workers_that_could_not_start_keep_no_room(
     while rooms() > before and time.monotonic() < until:
         time.sleep(0.1)
     assert rooms() == before
+    assert settled == [True]  # it was made before it was taken down, or Ray might lose it
     monkeypatch.undo()
     scene.latents(executor)  # and can start the next time
     assert rooms() == before + 1

@@ -47,7 +47,8 @@ class RayExecutor:
     def open(self, start: Start, listen: Listen) -> None:
         """See `JobExecutor`. Raises ExecutorError when the cluster cannot be had."""
         threads = max(1, len(os.sched_getaffinity(0)) // self.workers)
-        self._leave = connect(self._address, processors=self.workers * threads)
+        connected = connect(self._address, processors=self.workers * threads)
+        self._leave = connected or self._leave  # an opening that failed has connected already
         gpus = require_ray().cluster_resources().get("GPU", 0.0)
         own = threads if self._address is None and self._leave else 1
         self._each = {"CPU": float(own)} | ({"GPU": 1.0} if gpus else {})

@@ -6,7 +6,7 @@ Follow `generate`: encode the reference, draw the noise, denoise in overlapping 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +34,13 @@ from temporal.memory import apply_plan, smaller
 from temporal.memory_plan import MemoryPlan
 from temporal.noise import frame_noise
 from temporal.offload import Offload, offloaded, send_home
-from temporal.speed import cached_chunks, compiled, freed_memory_kept, tuned_for_cpu
+from temporal.speed import (
+    cached_chunks,
+    channels_last,
+    compiled,
+    freed_memory_kept,
+    tuned_for_cpu,
+)
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import WindowPlan
 
@@ -288,7 +294,8 @@ def prepared(
             pixels = conditioning.latents[0, 0].numel()
             pieces = cached_chunks(parts.unet, window=plan.window, pixels=pixels)
             cut = engine.plan is not None and engine.plan.chunks is not None
-            stack.enter_context(tuned_for_cpu(parts.unet, None if cut else pieces))
+            tuned = tuned_for_cpu(parts.unet, None if cut else pieces, parts.controlnext)
+            stack.enter_context(tuned)
         weight = learned_weight(injection, parts.controlnext, settings.control_weight)
         port = stack.enter_context(inject(parts.unet, injection.place, weight))
         if engine.compiler is not None:  # last: compiled code does not see what is hooked later
@@ -340,6 +347,7 @@ def decode(
         progress.stage("decode", len(latents)) as stage,
         offloaded(vae, engine.device, engine.offload),
         freed_memory_kept(),
+        channels_last(vae) if engine.device.type == "cpu" else nullcontext(),
     ):
         for pictures in keeper.frames():
             yield from _counted(pictures, stage)

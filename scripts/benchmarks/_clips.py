@@ -28,7 +28,7 @@ from temporal.chunked import Chunks
 from temporal.constant_attention import constant_cross_attention
 from temporal.noise import frame_noise
 from temporal.published import PUBLISHED, published_plan
-from temporal.speed import cached_chunks, tuned_for_cpu
+from temporal.speed import cached_chunks, channels_last, freed_memory_kept, tuned_for_cpu
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import WindowPlan, plan_windows
 
@@ -97,14 +97,7 @@ class Studio:
 
     def draw(self, points: np.ndarray, scores: np.ndarray) -> ControlFrames:
         """Control frames of poses (F,134,2) with scores (F,134)."""
-        poses = PoseSequence(
-            points=points[:, None],
-            scores=scores[:, None],
-            canvas=(self.size.width, self.size.height),
-            fps=Fraction(12),
-            times=np.arange(len(points)) / 12,
-        )
-        return ControlFrames(DrawnSkeletons(poses, self.size, self.variant.pose_style))
+        return skeletons(points, scores, self.size, self.variant.pose_style)
 
     def plan(self, way: Way, frames: int, calls: int) -> WindowPlan:
         """The windows of a way."""
@@ -136,7 +129,8 @@ class Studio:
         with ExitStack() as stack:
             port = stack.enter_context(inject(unet, self.variant.injection.place, weight))
             stack.enter_context(constant_cross_attention(unet))
-            stack.enter_context(tuned_for_cpu(unet, self._pieces(plan)))
+            tuned = tuned_for_cpu(unet, self._pieces(plan), self.parts.controlnext)
+            stack.enter_context(tuned)
             predict: Predict = GuidedUNet(unet, port, conditioning)
             if way.every > 1:
                 predict = stack.enter_context(cached_features(unet, predict, plan, every=way.every))
@@ -156,7 +150,8 @@ class Studio:
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (F,3,H,W) in [0,1]."""
         options = DecodeOptions(group=self.variant.sampling.decode_chunk)
-        parts = list(decode_frames(self.parts.vae, latents, options))
+        with freed_memory_kept(), channels_last(self.parts.vae):
+            parts = list(decode_frames(self.parts.vae, latents, options))
         return ((torch.cat(parts).float() + 1) / 2).clamp(0, 1)
 
     def _pieces(self, plan: WindowPlan) -> Chunks:
@@ -167,6 +162,18 @@ class Studio:
         config = self.parts.vae.config
         scale = 2 ** (len(config.block_out_channels) - 1)
         return config.latent_channels, self.size.height // scale, self.size.width // scale
+
+
+def skeletons(points: np.ndarray, scores: np.ndarray, size: Size, style: str) -> ControlFrames:
+    """Control frames of poses (F,134,2) on a canvas of that size, with scores (F,134)."""
+    poses = PoseSequence(
+        points=points[:, None],
+        scores=scores[:, None],
+        canvas=(size.width, size.height),
+        fps=Fraction(12),
+        times=np.arange(len(points)) / 12,
+    )
+    return ControlFrames(DrawnSkeletons(poses, size, style))
 
 
 def psnr(ours: Tensor, truth: Tensor) -> float:

@@ -74,7 +74,7 @@ def time_rows(frames: int, size: tuple[int, int], repeats: int, make: Any = make
     with ExitStack() as stack:
         stack.enter_context(constant_cross_attention(unet))
         pieces = cached_chunks(unet, window=frames, pixels=width * height // 64)
-        stack.enter_context(tuned_for_cpu(unet, pieces))
+        stack.enter_context(tuned_for_cpu(unet, pieces, control))
         predict = GuidedUNet(unet, stack.enter_context(inject(unet, "down", 0.2)), conditioning)
         seconds = both_clocks(
             {

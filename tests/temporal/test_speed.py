@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
+from torch import nn
 
 from temporal.chunked import Chunks, chunked
+from temporal.precision import quantise_weights
 from temporal.speed import (
     cached_chunks,
+    channels_last,
     convolutions_in_2d,
     freed_memory_kept,
     gates_in_place,
@@ -36,6 +39,29 @@ def test_what_a_cpu_likes_changes_nothing(unet: Any) -> None:
         with tuned_for_cpu(unet, chunks):
             assert worst(unet(**inputs)[0], theirs) < 1e-5
         assert torch.equal(unet(**inputs)[0], theirs)
+
+
+@torch.no_grad()
+def test_channels_last_changes_nothing(unet: Any, vae: Any) -> None:
+    inputs, latents = unet_inputs(), torch.randn(2, 4, 5, 7)
+    theirs = unet(**inputs)[0], vae.decode(latents, num_frames=2).sample
+    kernel = vae.decoder.conv_in.weight
+    with channels_last(unet, vae):
+        assert kernel.is_contiguous(memory_format=torch.channels_last)
+        assert worst(unet(**inputs)[0], theirs[0]) < 1e-5
+        assert worst(vae.decode(latents, num_frames=2).sample, theirs[1]) < 1e-5
+    assert kernel.is_contiguous()
+    assert torch.equal(unet(**inputs)[0], theirs[0])
+    assert torch.equal(vae.decode(latents, num_frames=2).sample, theirs[1])
+
+
+@torch.no_grad()
+def test_channels_last_leaves_8_bit_kernels_alone() -> None:
+    convolution = quantise_weights(nn.Conv2d(16, 32, 3))
+    picture = torch.randn(1, 16, 9, 9)
+    theirs = convolution(picture)
+    with channels_last(convolution):
+        assert torch.equal(convolution(picture), theirs)
 
 
 def test_pieces_for_a_cpu_are_those_of_a_wide_network(unet: Any) -> None:

@@ -1,7 +1,7 @@
 """Run benchmarks by name: a table on the terminal and, if wanted, JSON.
 
     python scripts/benchmark.py --list
-    python scripts/benchmark.py unet_step vae_memory --json figures.json
+    python scripts/benchmark.py denoising_step vae_memory --json figures.json
 
 A benchmark is a file scripts/benchmarks/NAME.py with `run() -> list[Row]`; its first docstring
 line is what --list prints. Exit code 2 for an unknown name, 1 if a benchmark failed.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 
@@ -84,18 +85,28 @@ class Seconds:
 
 
 def both_clocks(
-    calls: Mapping[str, Callable[[], object]], *, repeats: int = 5, warmup: int = 1
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int = 5,
+    warmup: int = 1,
+    within: Mapping[str, Callable[[], AbstractContextManager[object]]] | None = None,
 ) -> dict[str, Seconds]:
-    """Median seconds of each call, run in turn: a, b, c, a, b, c, ... after `warmup` rounds."""
+    """Median seconds of each call, run in turn: a, b, c, a, b, c, ... after `warmup` rounds.
+
+    `within`: what is entered before a call and left after it, which is not timed.
+    """
     wall: dict[str, list[float]] = {name: [] for name in calls}
     cpu: dict[str, list[float]] = {name: [] for name in calls}
+    around = within or {}
     for round_ in range(warmup + repeats):
         for name, call in calls.items():
-            began, worked = time.perf_counter(), time.process_time()
-            call()
+            with around.get(name, nullcontext)():
+                began, worked = time.perf_counter(), time.process_time()
+                call()
+                took, took_work = time.perf_counter() - began, time.process_time() - worked
             if round_ >= warmup:
-                cpu[name].append(time.process_time() - worked)
-                wall[name].append(time.perf_counter() - began)
+                cpu[name].append(took_work)
+                wall[name].append(took)
     return {
         name: Seconds(
             wall=statistics.median(wall[name]),

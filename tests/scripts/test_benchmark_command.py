@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from scripts import benchmark
-from scripts.benchmarks.rows import Row, Seconds, interleaved
+from scripts.benchmarks import denoising_step
+from scripts.benchmarks.rows import Row, Seconds, both_clocks, interleaved
 
 
 def test_ratio_is_against_the_baseline() -> None:
@@ -25,9 +29,41 @@ def test_calls_take_turns_and_warm_up() -> None:
     assert set(seconds) == {"a", "b"}
 
 
+def test_what_is_set_up_for_a_call_is_left_after_it_and_not_timed() -> None:
+    order: list[str] = []
+
+    @contextmanager
+    def ready() -> Iterator[None]:
+        time.sleep(0.2)
+        order.append("in")
+        yield
+        order.append("out")
+
+    seconds = both_clocks(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")},
+        repeats=1,
+        warmup=1,
+        within={"b": ready},
+    )
+    assert order == ["a", "in", "b", "out"] * 2
+    assert seconds["b"].wall < 0.2
+
+
+def test_the_pipeline_takes_the_published_step() -> None:
+    exact, half = denoising_step.run(toy=True)
+    assert exact.name == "denoising step, float32"
+    assert differs(exact) < 1e-5
+    assert 1e-4 < differs(half) < 0.1
+
+
+def differs(row: Row) -> float:
+    """The difference that a row's note tells."""
+    return float(row.note.split("differs by ")[1].split()[0])
+
+
 def test_every_benchmark_says_what_it_measures() -> None:
     found = benchmark.available()
-    assert {"unet_step", "unet_memory", "vae_memory"} <= set(found)
+    assert {"denoising_step", "unet_memory", "vae_memory"} <= set(found)
     assert "rows" not in found
     assert all(found.values())
 
@@ -36,13 +72,13 @@ def test_table_and_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [Row(name="step", value=3.0, unit="s", baseline=4.0, note="two cores")]
-    modules = {"scripts.benchmarks.unet_step": SimpleNamespace(run=lambda: rows)}
+    modules = {"scripts.benchmarks.denoising_step": SimpleNamespace(run=lambda: rows)}
     monkeypatch.setattr(benchmark.importlib, "import_module", modules.__getitem__)
     file = tmp_path / "figures.json"
-    assert benchmark.main(["unet_step", "--json", str(file)]) == 0
+    assert benchmark.main(["denoising_step", "--json", str(file)]) == 0
     assert "3 s" in (text := capsys.readouterr().out)
     assert "0.750" in text
-    row = json.loads(file.read_text())["benchmarks"]["unet_step"]["rows"][0]
+    row = json.loads(file.read_text())["benchmarks"]["denoising_step"]["rows"][0]
     assert (row["value"], row["baseline"], row["ratio"]) == (3.0, 4.0, 0.75)
 
 
@@ -53,15 +89,15 @@ def test_a_benchmark_that_fails_is_reported_and_the_others_run(
         raise RuntimeError("no room")
 
     modules = {
-        "scripts.benchmarks.unet_step": SimpleNamespace(run=fail),
+        "scripts.benchmarks.denoising_step": SimpleNamespace(run=fail),
         "scripts.benchmarks.vae_memory": SimpleNamespace(run=lambda: [Row(name="peak", value=1)]),
     }
     monkeypatch.setattr(benchmark.importlib, "import_module", modules.__getitem__)
     file = tmp_path / "figures.json"
-    assert benchmark.main(["unet_step", "vae_memory", "--json", str(file)]) == 1
+    assert benchmark.main(["denoising_step", "vae_memory", "--json", str(file)]) == 1
     assert "no room" in capsys.readouterr().err
     record = json.loads(file.read_text())["benchmarks"]
-    assert record["unet_step"] == {"error": "RuntimeError: no room"}
+    assert record["denoising_step"] == {"error": "RuntimeError: no room"}
     assert record["vae_memory"]["rows"][0]["name"] == "peak"
 
 

@@ -210,6 +210,8 @@ def _count_keepers(change: int) -> None:
 def compiled(network: nn.Module, **options: Any) -> Iterator[None]:
     """Calls of the network go through `torch.compile`; the first one takes minutes.
 
+    Before it the network is called once as it is, for what layers keep from call to call: code is
+    compiled anew when that is there all at once. No result is of that call, so all are compiled.
     Enter everything else that wraps or hooks the network first: compiled code does not see what
     comes later.
 
@@ -218,7 +220,14 @@ def compiled(network: nn.Module, **options: Any) -> Iterator[None]:
         options: of `torch.compile`, e.g. `mode="reduce-overhead"`.
     """
     before = network._compiled_call_impl
-    network.compile(**options)
+
+    def first(*args: Any, **named: Any) -> Any:
+        network._compiled_call_impl = before
+        network(*args, **named)
+        network.compile(**options)
+        return network(*args, **named)
+
+    network._compiled_call_impl = first
     try:
         yield
     finally:

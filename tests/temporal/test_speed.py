@@ -10,10 +10,12 @@ from diffusers import UNetSpatioTemporalConditionModel
 from torch import nn
 
 from temporal.chunked import Chunks, chunked
+from temporal.constant_attention import constant_cross_attention
 from temporal.precision import quantise_weights
 from temporal.speed import (
     cached_chunks,
     channels_last,
+    compiled,
     convolutions_in_2d,
     freed_memory_kept,
     gates_in_place,
@@ -122,3 +124,24 @@ def test_freed_memory_is_mapped_once_and_goes_back_at_the_end() -> None:
         assert pages_taken(ROUNDS) < 0.05 * ROUNDS * PAGES
         held = resident()
     assert held - resident() > 0.8 * PAGES
+
+
+@torch.no_grad()
+def test_what_layers_keep_is_there_before_anything_is_compiled(unet: Any) -> None:
+    inputs, graphs = unet_inputs(), []
+
+    def backend(graph: torch.fx.GraphModule, given: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    with constant_cross_attention(unet):
+        theirs = unet(**inputs)[0]
+    torch._dynamo.reset()
+    with constant_cross_attention(unet), compiled(unet, backend=backend):
+        assert worst(unet(**inputs)[0], theirs) < 1e-5
+        first = len(graphs)
+        assert worst(unet(**inputs)[0], theirs) < 1e-5
+    assert first > 0
+    assert len(graphs) == first
+    assert unet._compiled_call_impl is None
+    torch._dynamo.reset()

@@ -342,9 +342,10 @@ def decode(
     engine: Engine, settings: ClipSettings, latents: Tensor, progress: Progress, keeper: Keeper
 ) -> Iterator[np.ndarray]:
     """Frames (H,W,3) uint8 RGB, a group at a time; smaller groups if memory runs out."""
-    vae, done = engine.components.vae, 0
+    vae, done, count = engine.components.vae, 0, len(latents)
+    latents = _filled(latents, settings.decode_chunk)
     with (
-        progress.stage("decode", len(latents)) as stage,
+        progress.stage("decode", count) as stage,
         offloaded(vae, engine.device, engine.offload),
         freed_memory_kept(),
         channels_last(vae) if engine.device.type == "cpu" else nullcontext(),
@@ -356,8 +357,10 @@ def decode(
             whole = DecodeOptions(group=settings.decode_chunk)
             options = engine.plan.decode if engine.plan else whole
             try:
-                for group in decode_frames(vae, latents[done:], options):
-                    pictures = _pictures(group)
+                for group in decode_frames(vae, latents, options, first=done):
+                    pictures = _pictures(group)[: count - done]
+                    if not len(pictures):
+                        break
                     keeper.offer_frames(pictures)
                     done += len(pictures)
                     yield from _counted(pictures, stage)
@@ -366,6 +369,15 @@ def decode(
                 if attempt == _RETRIES:
                     raise
             engine = _smaller(engine, "decode", progress)
+
+
+def _filled(latents_FChw: Tensor, frames: int) -> Tensor:
+    """A clip of fewer frames than are decoded together stands still at its end until it has them:
+    alone, a frame is tinted by a decoder that learned from several."""
+    missing = frames - len(latents_FChw)
+    if missing <= 0:
+        return latents_FChw
+    return torch.cat([latents_FChw, latents_FChw[-1:].expand(missing, -1, -1, -1)])
 
 
 def _counted(pictures: np.ndarray, stage: Stage) -> Iterator[np.ndarray]:

@@ -66,42 +66,51 @@ class DecodeOptions:
 
 
 def decode_frames(
-    vae: Any, latents_FChw: Tensor, options: DecodeOptions | None = None
+    vae: Any, latents_FChw: Tensor, options: DecodeOptions | None = None, *, first: int = 0
 ) -> Iterator[Tensor]:
     """Decode a clip in order, a few frames at a time.
+
+    All groups are full, unless the clip is shorter: the last one takes earlier frames with it,
+    since what the temporal layers make of a frame depends on how many they see.
 
     Args:
         vae: a diffusers `AutoencoderKLTemporalDecoder`, on the device to decode on.
         latents_FChw: (F,C,h,w) latents as the denoiser leaves them (`scaling_factor` still in);
             any floating type, any device.
         options: groups, tiles and pieces.
+        first: frame to begin with; it and all after it have the bits that they have otherwise.
 
     Yields:
         (n,3,H,W) frames in [-1,1], RGB, in the autoencoder's type and on its device; the frames of
-        all pieces are those of the clip, each once.
+        all pieces are those of the clip from `first` on, each once.
     """
     options = options or DecodeOptions()
     weight = next(vae.decoder.parameters())
     scaling = float(vae.config.scaling_factor)
+    done, count = first, len(latents_FChw)
     tail: Tensor | None = None
-    starts = _group_starts(len(latents_FChw), options)
-    for number, start in enumerate(starts):
+    starts = _group_starts(count, options)
+    for start, following in zip(starts, [*starts, count][1:], strict=True):
+        # Where groups overlap, a frame is done when the next group begins; and each fades into the
+        # next, so that none can be left out.
+        end = following if options.overlap else min(start + options.group, count)
+        if end <= first and not options.overlap:
+            continue
         group = latents_FChw[start : start + options.group].to(weight.device) / scaling
         with torch.no_grad():
             frames = _decode_group(vae.decoder, group.to(weight.dtype), options).clamp_(-1, 1)
         if tail is not None and len(tail):
             frames[: len(tail)] = _fade(tail, frames[: len(tail)], dim=0)
-        last = number == len(starts) - 1
-        ready = len(frames) if last else starts[number + 1] - start
-        tail = frames[ready:].clone()
-        yield frames[:ready]
+        tail = frames[end - start :].clone()
+        ready = frames[max(done - start, 0) : end - start]
         del frames
+        if len(ready):
+            yield ready
+        done = max(done, end)
 
 
 def _group_starts(count: int, options: DecodeOptions) -> list[int]:
-    """First frames of the groups. With overlap, the last group is moved back to full length."""
-    if not options.overlap:
-        return list(range(0, count, options.group))
+    """First frames of the groups; the last one is moved back to full length."""
     if count <= options.group:
         return [0] if count else []
     step = options.group - options.overlap

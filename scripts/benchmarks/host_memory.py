@@ -175,9 +175,9 @@ def make_idle(parts: Any) -> None:
     def control(drawn: Any, timestep: Any) -> Any:
         return torch.zeros(drawn.shape[1], 1, 1, 1)
 
-    def decode(vae: Any, latents: Any, options: Any) -> Iterator[Any]:
+    def decode(vae: Any, latents: Any, options: Any, *, first: int) -> Iterator[Any]:
         height, width = (side * scale for side in latents.shape[-2:])
-        for start in range(0, len(latents), options.group):
+        for start in range(first, len(latents), options.group):
             yield torch.zeros(min(options.group, len(latents) - start), 3, height, width)
 
     parts.unet.forward, parts.controlnext.forward = unet, control

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from temporal.chunked.decoder import DecoderCuts
@@ -50,8 +52,26 @@ def test_groups_come_in_order_each_frame_once(vae: Any) -> None:
     clip = latents(7)
     pieces = list(decode_frames(vae, clip, DecodeOptions(group=3)))
     assert [len(piece) for piece in pieces] == [3, 3, 1]
-    theirs = torch.cat([stock(vae, part) for part in clip.split(3)])
+    full = (clip[:3], clip[3:6], clip[4:7])  # the last group takes earlier frames with it
+    theirs = torch.cat(
+        [stock(vae, part)[-len(piece) :] for part, piece in zip(full, pieces, strict=True)]
+    )
     assert worst(torch.cat(pieces), theirs) < 1e-5
+
+
+@given(count=st.integers(1, 9), group=st.integers(1, 5), overlap=st.integers(0, 4), data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_clip_may_begin_at_any_frame(
+    vae: Any, count: int, group: int, overlap: int, data: st.DataObject
+) -> None:
+    options = {"group": group, "overlap": min(overlap, group - 1)}
+    first = data.draw(st.integers(0, count))
+    clip = latents(count, (3, 2))
+    whole = decoded(vae, clip, **options)
+    assert len(whole) == count
+    rest = list(decode_frames(vae, clip, DecodeOptions(**options), first=first))
+    assert all(len(piece) for piece in rest)
+    assert torch.equal(torch.cat([whole[:first], *rest]), whole)
 
 
 def test_pieces_are_not_decoded_ahead(vae: Any) -> None:

@@ -151,9 +151,9 @@ def test_what_was_done_is_not_done_again(
     decoded: list[int] = []
     real = pipeline.decode_frames
 
-    def counted(vae: Any, latents: torch.Tensor, options: Any) -> Any:
-        decoded.append(len(latents))
-        return real(vae, latents, options)
+    def counted(vae: Any, latents: torch.Tensor, options: Any, *, first: int) -> Any:
+        decoded.append(len(latents) - first)
+        return real(vae, latents, options, first=first)
 
     monkeypatch.setattr(pipeline, "decode_frames", counted)
     monkeypatch.setattr(pipeline, "denoise", None)

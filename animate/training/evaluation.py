@@ -28,6 +28,7 @@ from animate.training.characters.motion import Motion
 from animate.training.samples import Sample
 from animate.values import Size
 from pose.sequence import PoseSequence
+from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import plan_windows
 
 HELD_OUT = 1_000_000
@@ -156,11 +157,13 @@ def animate_poses(
 
 @torch.no_grad()
 def through_autoencoder(engine: Engine, frames: Picture) -> Picture:
-    """Frames encoded and decoded again: what no denoiser can do better than."""
-    vae = engine.components.vae
+    """A clip encoded, and decoded as the pipeline does it: what no denoiser can do better than."""
+    vae, sampling = engine.components.vae, engine.components.variant.sampling
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
-    decoded = vae.decode(latents, num_frames=len(frames)).sample.float().cpu()
+    scaled = latents * vae.config.scaling_factor
+    groups = decode_frames(vae, scaled, DecodeOptions(group=sampling.decode_chunk))
+    decoded = torch.cat(list(groups)).float().cpu()
     levels = ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 1).numpy()
 

@@ -43,8 +43,8 @@ def describe(config: TrainingConfig) -> ModelVariant:
             overlap=config.sampling_overlap,
             guidance=Guidance(1.0, 1.0),
             schedule="static",
-            fusing="overlap-linear",
-            decode_chunk=WINDOW,
+            fusing="triangular",
+            decode_chunk=config.autoencoder.frames,  # what its temporal layers learned from
         ),
         micro_conditions=MicroConditions(
             fps=objective.fps,

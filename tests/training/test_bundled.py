@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,15 @@ import torch
 
 from animate.models.components import load_components
 from animate.models.variants import bundled_folder, load_variant
-from animate.pipeline import Engine
+from animate.options import AnimationRequest
+from animate.pipeline import Engine, decode
+from animate.progress import Quiet
+from animate.settings import settle
 from animate.training import evaluation
 from animate.training.config import load_config
 from animate.training.export import describe
 from animate.values import Size
+from animate.work.keeper import KeepsNothing
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,29 @@ def test_it_follows_the_pose_and_keeps_the_colours(engine: Engine) -> None:
     truths = np.array([take.frames[take.masks > 200].mean(0) for take in takes])
     distance = np.linalg.norm(colours[:, None] - truths[None], axis=-1)
     assert (distance.argmin(1) == np.arange(len(takes))).all()
+
+
+def test_the_autoencoder_does_not_flicker(engine: Engine) -> None:
+    for take in evaluation.held_out(2, 10, [Size(96, 96)]):
+        decoded = evaluation.through_autoencoder(engine, take.frames)
+        tint = (decoded.astype(float) - take.frames).mean((1, 2))  # (10,3), of 256 levels
+        assert np.abs(tint.mean(0)).max() < 4
+        assert tint.std(0).max() < 2.5
+
+
+@torch.no_grad()
+def test_a_single_frame_is_not_tinted(engine: Engine) -> None:
+    vae, variant = engine.components.vae, engine.components.variant
+    [take] = evaluation.held_out(1, 1, [Size(96, 96)])
+    pixels = torch.from_numpy(take.frames).permute(0, 3, 1, 2).float() / 127.5 - 1
+    latents = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
+    request = AnimationRequest(
+        reference=Path("me.png"), driving=Path("dance.mp4"), output=Path("clip.mp4")
+    )
+    settings = settle(request, variant, Size(96, 96))
+    frames = list(decode(engine, settings, latents, Quiet(), KeepsNothing()))
+    assert len(frames) == 1
+    assert np.abs((frames[0].astype(float) - take.frames[0]).mean((0, 1))).max() < 4
 
 
 def test_the_card_states_the_figures_that_were_measured() -> None:

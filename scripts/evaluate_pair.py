@@ -84,12 +84,12 @@ def evaluate(request: AnimationRequest) -> dict[str, Any]:
     points = placement.points(known.points[0])
     own = draw(points, known.scores[0], canvas, canvas, variant.pose_style)
     unit = body_unit([own, *drawn])
-    decoded = through_autoencoder(engine, still[None])[0]
+    decoded = through_autoencoder(engine, np.repeat(still[None], len(frames), 0))
     kept, possible = [], []
-    for frame, skeleton in zip(frames, drawn, strict=True):
+    for frame, skeleton, best in zip(frames, drawn, decoded, strict=True):
         away = np.minimum(distance(own, unit), distance(skeleton, unit)) > AWAY
         kept.append(metrics.psnr(frame, still, away))
-        possible.append(metrics.psnr(decoded, still, away))
+        possible.append(metrics.psnr(best, still, away))
     return {
         "frames": len(frames),
         "size": f"{settings.size.width}x{settings.size.height}",

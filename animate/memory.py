@@ -41,7 +41,7 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
 
 def wants_plan(runtime: RuntimeOptions) -> bool:
     """Whether anything was asked for that only a plan can give."""
-    return bool(runtime.memory or runtime.offload or runtime.precision == "int8")
+    return runtime.memory is not None or runtime.offload is not None or runtime.precision == "int8"
 
 
 def plan_clip_memory(
@@ -69,6 +69,7 @@ def plan_clip_memory(
     control = _network(components, variant, "controlnext")[1] * computing_type(computing).itemsize
     copies = 0 if device.type == "cuda" else _CLIP_COPIES[settings.solver]
     latents = frames * vae[0]["latent_channels"] * area * 4 * copies
+    allowed = runtime.memory if budget is None else budget
     return plan_memory(
         MemoryRequest(
             unet_config=unet[0],
@@ -82,7 +83,7 @@ def plan_clip_memory(
             windows=windows_of_a_step(settings, frames) if device.type == "cuda" else 1,
             guided=settings.guidance != (1.0, 1.0),
             decode_group=settings.decode_chunk,
-            budget=budget or runtime.memory or _usable(device, components),
+            budget=_usable(device, components) if allowed is None else allowed,
             resident=latents + control,
             kept=kept_features(settings, unet[0], frames=frames, area=area),
             precision=runtime.precision,

@@ -67,9 +67,12 @@ class MemoryRequest:
                 f"offload {self.offload} keeps weights on the host, where a CPU computes anyway; "
                 "that saves nothing; leave it out"
             )
-        for name in ("window", "windows", "decode_group", "budget"):
+        for name in ("window", "windows", "decode_group"):
             if getattr(self, name) < 1:
                 raise TemporalError(f"{name} is {getattr(self, name)}; the nearest that works is 1")
+        # Any amount may be asked for, even none: the planner says what would be enough.
+        if self.budget < 0:
+            raise TemporalError(f"budget is {self.budget}, not an amount of memory")
 
     @property
     def latent_size(self) -> tuple[int, int]:

@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     variant = resolve(arguments.model or "auto").variant
     settings = settle(request, variant, Size(*variant.sizes[0]))
     device = torch.device(arguments.device)
-    if not arguments.memory:
+    if arguments.memory is None:
         choose_device(arguments.device)  # what is free is asked of the device itself
     plan = plan_clip_memory(
         variant, settings, request.runtime, frames=arguments.frames, device=device

@@ -46,6 +46,7 @@ def test_a_plan_is_one_object_for_programs_and_nothing_for_the_quiet(
     ("given", "message"),
     [
         (["--memory", "0.5GiB"], "nearest budget that works"),
+        (["--memory", "0"], "nearest budget that works"),
         (["--memory", "lots"], "8GiB"),
         (["--memory", "8GiB", "--window", "0"], "at least 1"),
         (["--memory", "8GiB", "--frames", "0"], "not at least 1"),

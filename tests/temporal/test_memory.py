@@ -111,10 +111,17 @@ def test_smaller_goes_down_to_an_error() -> None:
         smaller(plans[-1])
 
 
-@pytest.mark.parametrize("name", ["window", "budget", "decode_group", "windows"])
+@pytest.mark.parametrize("name", ["window", "decode_group", "windows"])
 def test_impossible_requests(name: str) -> None:
     with pytest.raises(TemporalError, match=f"{name} is 0.*works is 1"):
-        request(**{"budget": 8, name: 0}) if name != "budget" else request(0)
+        request(8, **{name: 0})
+
+
+def test_no_memory_at_all_is_a_budget_that_is_too_small() -> None:
+    with pytest.raises(TemporalError, match=r"within 0\.00 GiB.*nearest budget"):
+        plan_memory(request(0))
+    with pytest.raises(TemporalError, match="not an amount"):
+        request(-1)
 
 
 def test_decoding_gets_smaller_too() -> None:

@@ -44,7 +44,7 @@ from animate.poses import (
 from animate.progress import Progress, Quiet, Remembering
 from animate.provenance import container_metadata, sign_clip
 from animate.sampling.sharing import WindowExecutor
-from animate.settings import ClipSettings, settle
+from animate.settings import ClipSettings, cautions, settle
 from animate.sidecar import versions, write_sidecar
 from animate.values import Size
 from animate.work.run import Work, may_replace, working
@@ -160,7 +160,8 @@ class Animator:
             skeletons, poses = self._skeletons(request, source, reference, placement, progress)
         if poses and poses.mismatch is not None:
             progress.note(f"retarget {request.retarget}: mismatch {poses.mismatch:.2f} of 1")
-        for warning in (*source.warnings, *(poses.warnings if poses else ())):
+        doubtful = cautions(settings, self.engine.components.variant)
+        for warning in (*source.warnings, *(poses.warnings if poses else ()), *doubtful):
             progress.warn(warning)
         finish = Finish(
             request=request,

@@ -82,7 +82,9 @@ class SamplingOptions:
         None, "weight of the control features", least=0.0, most=10.0
     )
     noise: Noise = option("independent", "how the noise of frames is related")
-    solver: Solver = option("euler", "solver of the diffusion equation")
+    solver: Solver = option(
+        "euler", "solver of the diffusion equation; heun calls the UNet twice a step, and wants ten"
+    )
     levels: Levels = option("model", "noise levels of the steps: the model's, or few chosen ones")
     guidance_interval: Interval | None = option(
         None, "guide only at these noise levels", parse=Interval.parse, metavar="LOW:HIGH"
@@ -124,7 +126,9 @@ class RuntimeOptions:
         1800.0, "seconds in which some worker must finish a window", least=1.0, most=864000.0
     )
     compile: bool = option(False, "compile the UNet with torch first, which takes minutes")
-    decode_chunk: int | None = option(None, "frames decoded together", least=1, most=256)
+    decode_chunk: int | None = option(
+        None, "frames decoded together; fewer need less memory, but may flicker", least=1, most=256
+    )
     estimator_folder: Path | None = option(
         None, "folder with the files of a pose estimator", parse=Path, metavar="FOLDER"
     )

@@ -13,6 +13,8 @@ from animate.values import Guidance, Interval, Size
 from temporal.published import PUBLISHED, published_plan
 from temporal.windows import WindowPlan, plan_windows
 
+_HEUN_STEPS = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSettings:
@@ -67,6 +69,28 @@ def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) ->
         keep_features=given.keep_features,
         decode_chunk=request.runtime.decode_chunk or defaults.decode_chunk,
     )
+
+
+def cautions(settings: ClipSettings, variant: ModelVariant) -> list[str]:
+    """What is allowed, but makes worse pictures than whoever asked for it may expect.
+
+    Heun's second call of a step looks where hardly any noise is left, and a long step multiplies
+    what the UNet gets wrong there: fewer than ten steps leave visible noise in the bundled model's
+    clips (docs/speed.md).
+    """
+    said = []
+    if settings.solver == "heun" and 1 < settings.steps < _HEUN_STEPS:
+        said.append(
+            f"solver heun with {settings.steps} steps leaves noise in the pictures; take "
+            f"{_HEUN_STEPS} steps or more, or the solver euler"
+        )
+    together = variant.sampling.decode_chunk
+    if settings.decode_chunk < together:
+        said.append(
+            f"decode_chunk {settings.decode_chunk} is fewer frames than {variant.name} is used to "
+            f"decode together ({together}); colours may change and flicker"
+        )
+    return said
 
 
 def _fitting(variant: ModelVariant, reference: Size) -> Size:

@@ -5,7 +5,7 @@ import pytest
 from animate.errors import RequestError
 from animate.models.variants import load_variant
 from animate.options import AnimationRequest
-from animate.settings import ClipSettings, settle
+from animate.settings import ClipSettings, cautions, settle
 from animate.values import Size
 
 PATHS = {"reference": "a.png", "driving": "b.mp4", "output": "c.mp4"}
@@ -38,6 +38,25 @@ def test_the_size_follows_the_references_shape() -> None:
 
 def test_an_open_overlap_shrinks_with_the_window() -> None:
     assert resolved(window=4).overlap == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, []),
+        ({"solver": "heun", "steps": 10}, []),
+        ({"solver": "heun", "steps": 1}, []),  # a single step is Euler's
+        ({"solver": "euler", "steps": 3}, []),
+        ({"solver": "heun", "steps": 3}, ["heun with 3 steps"]),
+        ({"decode_chunk": 1}, ["decode_chunk 1"]),
+        ({"decode_chunk": 2}, []),
+        ({"solver": "heun", "steps": 9, "decode_chunk": 1}, ["take 10 steps", "decode_chunk 1"]),
+    ],
+)
+def test_what_makes_worse_pictures_is_said(values: dict[str, object], said: list[str]) -> None:
+    warnings = cautions(resolved(**values), load_variant("svd-v2"))
+    assert len(warnings) == len(said)
+    assert all(part in warning for part, warning in zip(said, warnings, strict=True))
 
 
 def test_impossible_settings_name_the_nearest() -> None:

@@ -49,6 +49,7 @@ def comparisons(steps: int) -> list[tuple[str, Way, dict[str, Way]]]:
             {
                 "10 steps, Align-Your-Steps": replace(ten, levels="align-your-steps"),
                 **{f"10 steps, {name}": replace(ten, solver=name) for name in solvers},
+                **{f"{n} steps, heun": Way(steps=n, solver="heun") for n in (3, 5)},
                 **{f"10 steps, features kept {n}": replace(ten, every=n) for n in (2, 3, 5)},
             },
         ),

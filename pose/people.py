@@ -328,7 +328,7 @@ def choose_person(sequence: PoseSequence, choice: str | int = "main") -> int:
     if not text.isdecimal():
         raise PoseError(f"Unknown person {choice!r}; choose main, left, right or a number.")
     if int(text) >= sequence.people:
-        raise PoseError(
-            f"There is no person {text}; people are numbered 0 to {sequence.people - 1}."
-        )
+        last = sequence.people - 1
+        have = f"people are numbered 0 to {last}" if last else "the only one is number 0"
+        raise PoseError(f"There is no person {text}; {have}.")
     return int(text)

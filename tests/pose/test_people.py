@@ -234,6 +234,8 @@ def test_who_is_alone_is_left_and_right_and_main():
     sequence = tracked([frame(person(400))] * 3)
     assert [choose_person(sequence, c) for c in ("main", "left", "right", 0)] == [0, 0, 0, 0]
     assert summaries(sequence)[0].place == "alone"
+    with pytest.raises(PoseError, match="the only one is number 0"):
+        choose_person(sequence, "1")
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,7 @@ class SamplingOptions:
         None, "weight of the control features", least=0.0, most=10.0
     )
     noise: Noise = option("independent", "how the noise of frames is related")
-    solver: Solver = option(
-        "euler", "solver of the diffusion equation; heun calls the UNet twice a step, and wants ten"
-    )
+    solver: Solver = option("euler", "solver; heun calls the UNet twice a step, and wants ten")
     levels: Levels = option("model", "noise levels of the steps: the model's, or few chosen ones")
     guidance_interval: Interval | None = option(
         None, "guide only at these noise levels", parse=Interval.parse, metavar="LOW:HIGH"

@@ -76,12 +76,12 @@ def cautions(settings: ClipSettings, variant: ModelVariant) -> list[str]:
 
     Heun's second call of a step looks where hardly any noise is left, and a long step multiplies
     what the UNet gets wrong there: fewer than ten steps leave visible noise in the bundled model's
-    clips (docs/speed.md).
+    clips (docs/speed.md). Others were not measured.
     """
     said = []
     if settings.solver == "heun" and 1 < settings.steps < _HEUN_STEPS:
         said.append(
-            f"solver heun with {settings.steps} steps leaves noise in the pictures; take "
+            f"solver heun with {settings.steps} steps can leave noise in the pictures; take "
             f"{_HEUN_STEPS} steps or more, or the solver euler"
         )
     together = variant.sampling.decode_chunk

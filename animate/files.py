@@ -1,9 +1,11 @@
 """Files that are either whole or absent, and clear words when one cannot be read or written.
 
-A result is written to a hidden ``.partial`` file in the folder of its destination, flushed to the
-disk and renamed: whoever looks at the destination sees the old file or the new one, never half of
-it. The writer holds a lock on its partial file; one without a holder was left by a process that
-was killed, and the next writer of the same destination removes it.
+A result is written to a hidden ``.cnx-partial`` file in the folder of its destination, flushed to
+the disk and renamed: whoever looks at the destination sees the old file or the new one, never half
+of it. The writer holds a lock on its partial file; one without a holder was left by a process that
+was killed, and the next writer of the same destination removes it. A partial file's name ends in a
+random token and a checksum of the rest of the name, so that no other program's file is taken for
+one (`is_partial`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -20,10 +23,14 @@ from pathlib import Path
 
 from animate.errors import MediaError, UserError
 
-PARTIAL = ".partial"
+PARTIAL = ".cnx-partial"
 _CHUNK_BYTES = 1 << 20
 _LONGEST_NAME = 200
 """Bytes of the destination's name kept in the partial's; file systems allow 255 in all."""
+_PARTIAL_NAME = re.compile(
+    rf"\.(?P<stem>.+)\.(?P<token>[0-9a-f]{{8}})(?P<check>[0-9a-f]{{8}}){re.escape(PARTIAL)}",
+    re.DOTALL,
+)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -108,14 +115,15 @@ def _check_folder(folder: Path, what: str, error: type[UserError]) -> None:
 
 
 @contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; what is there at a clean exit becomes `path`.
 
     On any exception, KeyboardInterrupt included, the partial file is removed and an existing
-    `path` stays as it was. A symbolic link at `path` is followed, not replaced. Operating system
-    errors of creating and renaming pass through: the caller knows which error type to raise.
+    `path` stays as it was. A symbolic link at `path` is followed, or replaced without `follow`:
+    in folders of this program nothing is written through a link. Operating system errors of
+    creating and renaming pass through: the caller knows which error type to raise.
     """
-    place = Path(os.path.realpath(path))
+    place = Path(os.path.realpath(path)) if follow else Path(path)
     _remove_abandoned(place)
     partial, lock = _create_partial(place)
     try:
@@ -220,9 +228,9 @@ def with_own_name(folder: Path) -> Path:
     return folder
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Put `data` at `path` atomically."""
-    with atomic(path) as partial:
+def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = True) -> None:
+    """Put `data` at `path` atomically; see `atomic` for links."""
+    with atomic(path, follow=follow) as partial:
         partial.write_bytes(data)
 
 
@@ -239,9 +247,25 @@ def _short(name: str) -> str:
     return os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
 
 
-def hidden_name(place: Path, suffix: str = PARTIAL) -> Path:
-    """A new name beside `place` for what is not finished, or about to go."""
-    return place.parent / f".{_short(place.name)}.{secrets.token_hex(4)}{suffix}"
+def hidden_name(path: Path, suffix: str = PARTIAL) -> Path:
+    """A new name beside `path` for what is not finished, or about to go."""
+    stem, token = _short(path.name), secrets.token_hex(4)
+    return path.parent / f".{stem}.{token}{_name_check(stem, token)}{suffix}"
+
+
+def is_partial(name: str, of: str | None = None) -> bool:
+    """True for a name that `hidden_name` gave to a partial file, of a destination named `of`.
+
+    The checksum in the name makes sure: other programs' hidden or partial files never match.
+    """
+    match = _PARTIAL_NAME.fullmatch(name)
+    if match is None or match["check"] != _name_check(match["stem"], match["token"]):
+        return False
+    return of is None or match["stem"] == _short(of)
+
+
+def _name_check(stem: str, token: str) -> str:
+    return hashlib.sha256(b"cnx-animate\0" + os.fsencode(f"{stem}\0{token}")).hexdigest()[:8]
 
 
 def _create_partial(place: Path, *, folder: bool = False) -> tuple[Path, int]:
@@ -261,17 +285,15 @@ def _create_partial(place: Path, *, folder: bool = False) -> tuple[Path, int]:
 
 
 def _remove_abandoned(place: Path) -> None:
-    prefix = f".{_short(place.name)}."
     with suppress(OSError):
         for leftover in place.parent.iterdir():
-            token = leftover.name.removeprefix(prefix).removesuffix(PARTIAL)
-            if leftover.name == f"{prefix}{token}{PARTIAL}" and len(token) == 8:
+            if is_partial(leftover.name, of=place.name) and not leftover.is_symlink():
                 _remove_if_unlocked(leftover)
 
 
 def _remove_if_unlocked(leftover: Path) -> None:
     try:
-        lock = os.open(leftover, os.O_RDONLY)
+        lock = os.open(leftover, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:  # gone already, or another user's
         return
     try:

@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and not its parent
     sys.path.insert(0, str(ROOT))
 
+from animate.files import is_partial  # noqa: E402
+
 PROCESSOR_SECONDS, CLOCK_SECONDS, _START_SECONDS = 30.0, 300.0, 900.0
 _MOST_STARTS = 50
 
@@ -219,7 +221,7 @@ def fault(code: int, said: str, case: Any, place: Path) -> str:
         return "fault"
     if code and not said.strip():
         return "silent failure"
-    partial = [file for file in place.rglob("*") if ".partial" in file.name]
+    partial = [file for file in place.rglob("*") if is_partial(file.name)]
     there = [Path(path) for path in case.outputs if Path(path).exists()]
     if partial or (case.kind != "batch" and len(there) != (0 if code else len(case.outputs))):
         return "partial output"

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from animate.cli.arguments import make_parser, parse, shown
+from animate.errors import RequestError
+
+if TYPE_CHECKING:
+    from animate.work.leftovers import Leftover
 
 
 def main(argv: list[str]) -> int:
-    """Parse, remove, say what went. Returns the exit code; errors pass through."""
+    """Parse, list, ask, remove. Returns the exit code; errors pass through."""
     parser = make_parser(
         "clean",
-        "Throw away unfinished work and half-written files of runs that were killed. What a run "
-        "still works on stays.",
+        "Throw away unfinished work and half-written files of runs that were killed, after listing "
+        "them. What a run still works on stays, and so does every file that this program has not "
+        "made.",
         "cnx clean clips --dry-run",
         "cnx clean [FOLDER] [options]",
     )
@@ -21,23 +29,61 @@ def main(argv: list[str]) -> int:
         help="a work folder, or the folder to look in (default: the current one)",
     )  # fmt: skip
     parser.add_argument("--recursive", action="store_true", help="look in all folders below too")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument("--dry-run", action="store_true", help="only list what would go")
+    parser.add_argument("--yes", action="store_true", help="remove without asking")
     arguments = parse(parser, argv)
 
-    from animate.work.leftovers import leftovers, throw_away
+    from animate.work.leftovers import leftovers
 
     say = shown(arguments).note
-    total, count = 0, 0
-    for leftover in list(leftovers(arguments.folder, recursive=arguments.recursive)):
-        told = f"{leftover.path} ({leftover.what}, {leftover.size:,} bytes)"
-        if leftover.busy or not (arguments.dry_run or throw_away(leftover)):
-            say(f"kept, a run is using it: {told}")
-            continue
-        say(f"{'would remove' if arguments.dry_run else 'removed'} {told}")
-        total, count = total + leftover.size, count + 1
-    if not count:
+    listed = list(leftovers(arguments.folder, recursive=arguments.recursive))
+    for leftover in listed:
+        verb = "kept, a run is using it:" if leftover.busy else "would remove"
+        say(f"{verb} {_described(leftover)}")
+    removable = [leftover for leftover in listed if not leftover.busy]
+    if not removable:
         say(f"nothing to remove in {arguments.folder}")
-    else:
-        verb = "would be freed" if arguments.dry_run else "freed"
-        say(f"{count} {'thing' if count == 1 else 'things'}, {total:,} bytes {verb}")
+        return 0
+    if arguments.dry_run:
+        say(f"{_counted(removable)} would be freed")
+        return 0
+    if not arguments.yes and not _agreed(removable):
+        say("nothing was removed")
+        return 0
+    _remove(removable, say)
     return 0
+
+
+def _agreed(removable: list[Leftover]) -> bool:
+    """Ask on the terminal. Raises RequestError where there is none."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise RequestError(
+            f"nothing was removed: {_counted(removable)} would be freed; nobody can be asked here, "
+            "so give --yes to remove, or --dry-run to list only"
+        )
+    print(f"cnx: remove {_counted(removable)}? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _remove(removable: list[Leftover], say: Callable[[str], None]) -> None:
+    from animate.work.leftovers import throw_away
+
+    removed = []
+    for leftover in removable:
+        foreign = throw_away(leftover)
+        if foreign is None:
+            say(f"kept, a run is using it: {_described(leftover)}")
+        else:
+            stays = f"; kept {', '.join(foreign)}, which this program has not made"
+            say(f"removed {_described(leftover)}{stays if foreign else ''}")
+            removed.append(leftover)
+    say(f"{_counted(removed)} freed")
+
+
+def _described(leftover: Leftover) -> str:
+    return f"{leftover.path} ({leftover.what}, {leftover.size:,} bytes)"
+
+
+def _counted(items: list[Leftover]) -> str:
+    total = sum(leftover.size for leftover in items)
+    return f"{len(items)} {'thing' if len(items) == 1 else 'things'}, {total:,} bytes"

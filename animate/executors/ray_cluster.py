@@ -7,19 +7,22 @@ stay off and its token authentication stays as it is: on, for clusters that it s
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from animate.errors import ExecutorError
 
 _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 10.0
+_END_SECONDS = 60.0
 _LEAST_STORE = 96 * 2**20  # Ray refuses less than 75 MiB
 _OURS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,6 +32,9 @@ _OURS = {
     # a busy machine hardly run at all.
     "RAY_worker_niceness": "0",
 }
+
+_session_folder: str | None = None
+"""Files of the cluster that this process has started."""
 
 
 def require_ray() -> Any:
@@ -71,8 +77,14 @@ def connect(address: str | None = None, *, processors: int, store: int = 0) -> b
 
 
 def _start(ray: Any, processors: int, store: int) -> None:
+    """Start Ray here, with its files in a folder that nobody else may enter (its own is open to
+    all users of the machine)."""
+    global _session_folder
+    short = min(tempfile.gettempdir(), "/tmp", key=len)  # names of sockets hold 107 bytes
+    _session_folder = tempfile.mkdtemp(prefix="cnx-ray-", dir=short)
     ray.init(
         address="local",
+        _temp_dir=os.path.join(_session_folder, "r"),
         num_cpus=processors,
         include_dashboard=False,
         object_store_memory=max(_LEAST_STORE, store),
@@ -82,10 +94,27 @@ def _start(ray: Any, processors: int, store: int) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster; one that `connect` started ends."""
+    """Leave the cluster; one that `connect` started ends, with its processes and its files."""
+    global _session_folder
     ray = require_ray()
+    processes = _started_processes()
     with _signals_kept():
         ray.shutdown()
+    for process in processes:  # Ray kills them, and waits for each a second at most
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+    if _session_folder is not None:
+        shutil.rmtree(_session_folder, ignore_errors=True)
+        _session_folder = None
+
+
+def _started_processes() -> list[subprocess.Popen[bytes]]:
+    """Processes of the cluster that Ray has started from this one."""
+    from ray._private import worker  # nothing public tells
+
+    node = getattr(worker, "_global_node", None)
+    groups = getattr(node, "all_processes", {}).values()
+    return [info.process for group in groups for info in group]
 
 
 def _check_answers(address: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from animate.errors import WorkError
+from animate.files import is_partial
 from animate.progress import Progress
 from animate.sampling.clip_state import ClipState, restore_solver, solver_state
 from animate.work.folder import FRAMES, STATES, WorkFolder
@@ -67,13 +68,13 @@ class FolderKeeper:
 
     def __init__(self, folder: WorkFolder, *, every: float, progress: Progress) -> None:
         """`every`: seconds between two savings at least."""
-        self._work, self._folder = folder, folder.path
+        self._folder = folder.path
         self._every, self._progress = every, progress
         self._cost, self._last = 0.0, time.monotonic()
         self._waiting: list[np.ndarray] = []
         self._decoded = 0
         self._keeps_frames = folder.worth
-        self._complained = self._settled = False
+        self._complained = False
 
     def state(self, scheduler: Any) -> ClipState | None:
         """See `Keeper.state`. A damaged one is said, removed, and the one before it taken."""
@@ -148,9 +149,6 @@ class FolderKeeper:
     def _keep(self, name: str, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bool:
         began = time.monotonic()
         try:
-            if not self._settled:
-                self._work.settle()
-                self._settled = True
             write_record(self._folder / name, header, tensors)
         except OSError as reason:
             if not self._complained:
@@ -166,7 +164,7 @@ class FolderKeeper:
         return True
 
     def _found(self, pattern: str) -> list[Path]:
-        names = (p for p in self._folder.glob(pattern) if not p.name.endswith(".partial"))
+        names = (p for p in self._folder.glob(pattern) if not is_partial(p.name))
         return sorted(names, key=_numbers)
 
 

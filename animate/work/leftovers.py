@@ -1,25 +1,22 @@
-"""What killed runs leave behind in a folder: their work, and files that were half-written."""
+"""Find and remove what killed runs leave in a folder: unfinished work and half-written files.
+
+Only what is surely of this program: a work folder by its marker (`folder.read_marker`), a partial
+file by the checksum in its name (`files.is_partial`).
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import re
-import shutil
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from animate.errors import WorkError
-from animate.files import PARTIAL, hidden_name
-from animate.work.folder import SUFFIX, is_work_folder, remove, try_lock
-
-_HALF_WRITTEN = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
-_HALF_WRITTEN_POSES = re.compile(r"\..+\.[0-9a-f]{32}\.part")
-_POSES_SECONDS = 600
-"""Pose files are written within seconds, without a lock; older ones have no writer any more."""
+from animate.files import is_partial
+from animate.work.folder import SUFFIX, is_work_folder, remove, remove_partial, try_lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +25,13 @@ class Leftover:
 
     Attributes:
         path: file or folder.
-        what: "unfinished work" or "half-written".
+        what: the kind.
         size: bytes.
         busy: whether a run that lives still holds it.
     """
 
     path: Path
-    what: str
+    what: Literal["unfinished work", "half-written"]
     size: int
     busy: bool
 
@@ -55,52 +52,53 @@ def leftovers(folder: Path, *, recursive: bool = False) -> Iterator[Leftover]:
             f"{folder} cannot be looked into: {(reason.strerror or str(reason)).lower()}"
         ) from reason
     for path in entries:
+        if path.is_symlink():
+            continue
         if path.name.startswith(".") and path.name.endswith(SUFFIX) and is_work_folder(path):
             yield _work(path)
-        elif _HALF_WRITTEN.fullmatch(path.name):
+        elif is_partial(path.name):
             yield _half_written(path)
-        elif _HALF_WRITTEN_POSES.fullmatch(path.name):
-            young = time.time() - path.stat().st_mtime < _POSES_SECONDS
-            yield Leftover(path=path, what="half-written", size=_size(path), busy=young)
-        elif path.is_dir() and not path.is_symlink():
+        elif path.is_dir():
             yield from leftovers(path, recursive=True) if recursive else _gathered(path)
 
 
-def throw_away(leftover: Leftover) -> bool:
-    """Remove it unless a run holds it by now; returns whether it is gone. Raises WorkError."""
+def throw_away(leftover: Leftover) -> list[str] | None:
+    """Remove it; returns the names of foreign things in it, which stay, or None where a run holds
+    it by now and all of it stays.
+
+    Raises WorkError when it cannot be removed.
+    """
     try:
-        if leftover.what == "unfinished work":
+        if leftover.what == "half-written":
+            if _locked(leftover.path):
+                return None
+            remove_partial(leftover.path)
+            return []
+        with suppress(FileNotFoundError):  # nobody has worked in it
             lock = try_lock(leftover.path)
             if lock is None:
-                return False
+                return None
             try:
-                remove(leftover.path)
+                return remove(leftover.path)
             finally:
                 os.close(lock)
-        elif leftover.path.is_dir():
-            shutil.rmtree(leftover.path)
-        else:
-            leftover.path.unlink(missing_ok=True)
+        return remove(leftover.path)
+    except FileNotFoundError:  # gone meanwhile
+        return []
     except OSError as reason:
         raise WorkError(
             f"{leftover.path} cannot be removed: {(reason.strerror or str(reason)).lower()}"
         ) from reason
-    return True
 
 
 def _gathered(folder: Path) -> Iterator[Leftover]:
     """Half-written images of `folder`, in its hidden folder (`files.gathered_folder`)."""
-    stem = _stem(hidden_name(folder / folder.name))
     entries: list[Path] = []
     with suppress(OSError):  # nobody asked to look in there
         entries = sorted(folder.iterdir())
     for path in entries:
-        if _HALF_WRITTEN.fullmatch(path.name) and _stem(path) == stem:
+        if is_partial(path.name, of=folder.name) and not path.is_symlink():
             yield _half_written(path)
-
-
-def _stem(hidden: Path) -> str:
-    return hidden.name.rsplit(".", 2)[0]
 
 
 def _half_written(path: Path) -> Leftover:
@@ -108,14 +106,17 @@ def _half_written(path: Path) -> Leftover:
 
 
 def _work(path: Path) -> Leftover:
-    lock = try_lock(path)
-    if lock is not None:
-        os.close(lock)
-    return Leftover(path=path, what="unfinished work", size=_size(path), busy=lock is None)
+    busy = False
+    with suppress(OSError):  # no lock: nobody works in it
+        lock = try_lock(path)
+        busy = lock is None
+        if lock is not None:
+            os.close(lock)
+    return Leftover(path=path, what="unfinished work", size=_size(path), busy=busy)
 
 
 def _locked(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -126,5 +127,5 @@ def _locked(path: Path) -> bool:
 
 
 def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.lstat().st_size for file in files if not file.is_dir())

@@ -35,7 +35,7 @@ def write_record(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Te
     ]
     first = json.dumps({"header": dict(header), "tensors": shapes}).encode() + b"\n"
     digest = hashlib.sha256(first)
-    with files.atomic(path) as partial, open(partial, "wb") as file:
+    with files.atomic(path, follow=False) as partial, open(partial, "wb") as file:
         file.write(first)
         for tensor in tensors.values():
             for piece in _pieces(tensor):

@@ -75,9 +75,11 @@ def working(
         yield Work(folder=None, keeper=KeepsNothing(), request=request)
         return
     now = {**conditions, "threads": torch.get_num_threads()}
+    stored = stored_request(request, model)
     given = {
+        "clip": stored["output"],
         "digest": digest,
-        "request": stored_request(request, model),
+        "request": stored,
         "conditions": now,
         "given_in": str(Path.cwd()),
     }

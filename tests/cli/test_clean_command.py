@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
 from animate.cli.main import main
+from animate.files import hidden_name
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / ".clip.mp4.0123abcd.partial").write_bytes(bytes(1000))
+    hidden_name(tmp_path / "clip.mp4").write_bytes(bytes(1000))
     return tmp_path
 
 
@@ -20,18 +22,48 @@ def folder(tmp_path: Path) -> Path:
 def test_programs_are_told_in_json(
     folder: Path, given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["clean", str(folder), *given]) == 0
+    assert main(["clean", str(folder), "--yes", *given]) == 0
     shown = capsys.readouterr()
     events = [json.loads(line) for line in shown.out.splitlines()]
-    assert [event["event"] for event in events] == ["note", "note"]
-    assert "1,000 bytes freed" in events[1]["text"]
+    assert [event["event"] for event in events] == ["note"] * 3
+    assert "1,000 bytes freed" in events[2]["text"]
     assert shown.err == ""
 
 
 def test_people_are_told_in_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["clean", str(folder), "--dry-run"]) == 0
     assert "1 thing, 1,000 bytes would be freed" in capsys.readouterr().err
-    assert main(["clean", str(folder), "--quiet"]) == 0
+    assert main(["clean", str(folder), "--quiet", "--yes"]) == 0
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "")
     assert not list(folder.iterdir())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "removed"), [("y\n", True), ("n\n", False), ("", False)])
+def test_on_a_terminal_it_asks(
+    folder: Path,
+    answer: str,
+    removed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    assert main(["clean", str(folder)]) == 0
+    said = capsys.readouterr().err
+    assert said.index("would remove") < said.index("remove 1 thing, 1,000 bytes? [y/N]")
+    assert bool(list(folder.iterdir())) is not removed
+
+
+def test_where_nobody_can_be_asked_nothing_goes_unasked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stdin in (io.StringIO("y\n"), None):
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert main(["clean", str(folder)]) == 2
+        assert "give --yes to remove" in capsys.readouterr().err
+        assert list(folder.iterdir())

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from animate.errors import ExecutorError
-from animate.executors.ray_cluster import connect, require_ray
+from animate.executors.ray_cluster import connect, disconnect, require_ray
 from animate.executors.ray_windows import RayWindows
 from tests.executors.contract import CHECKS, Scene, make_scene
 
@@ -35,7 +35,7 @@ def cluster() -> Iterator[None]:
     """One cluster for all of this file; starting one takes seconds."""
     connect(processors=3)
     yield
-    require_ray().shutdown()
+    disconnect()
 
 
 @pytest.fixture(scope="module")

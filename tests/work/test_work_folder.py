@@ -25,7 +25,8 @@ from animate.work.folder import (
 
 def manifest(digest: str = "d", **settings: Any) -> dict[str, Any]:
     request = {"reference": "/a.png", "sampling": {"seed": 1, **settings}, "runtime": {}}
-    return {"digest": digest, "request": request, "conditions": {"threads": 1}}
+    conditions = {"threads": 1}
+    return {"clip": "/c.mp4", "digest": digest, "request": request, "conditions": conditions}
 
 
 def with_work(path: Path) -> None:
@@ -173,7 +174,7 @@ def test_another_version_is_left_alone(tmp_path: Path) -> None:
     with_work(tmp_path / "w")
     path = tmp_path / "w" / "work.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": VERSION + 1}))
-    said = r"another version .*layout 2.*cnx clean"
+    said = r"another version .*layout 3.*cnx clean"
     with pytest.raises(WorkError, match=said):
         WorkFolder.open(tmp_path / "w", manifest())
     with pytest.raises(WorkError, match=said):
@@ -181,15 +182,88 @@ def test_another_version_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "w" / "latents-000001-000000").exists()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1}', "\xff"])
-def test_a_damaged_manifest_means_beginning_anew(tmp_path: Path, content: str) -> None:
+def test_the_version_before_is_refused_by_name(tmp_path: Path) -> None:
+    with_work(tmp_path / "w")
+    marker = manifest("0" * 64) | {"version": 1}
+    del marker["clip"]
+    marker["request"] |= {"output": "/c.mp4"}
+    (tmp_path / "w" / "work.json").write_text(json.dumps(marker))
+    assert is_work_folder(tmp_path / "w")
+    with pytest.raises(WorkError, match=r"another version .*layout 1"):
+        WorkFolder.open(tmp_path / "w", manifest())
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 2}', "\xff", "[" * 100_000])
+def test_without_a_marker_that_parses_nothing_is_touched(tmp_path: Path, content: str) -> None:
     with_work(tmp_path / "w")
     (tmp_path / "w" / "work.json").write_text(content, encoding="latin-1")
+    assert not is_work_folder(tmp_path / "w")
+    with pytest.raises(WorkError, match="so it is no work folder"):
+        WorkFolder.open(tmp_path / "w", manifest(), discard=True)
+    assert (tmp_path / "w" / "latents-000001-000000").exists()
+
+
+def test_a_marker_of_ours_with_a_part_missing_means_beginning_anew(tmp_path: Path) -> None:
+    with_work(tmp_path / "w")
+    path = tmp_path / "w" / "work.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "conditions": None}))
     folder = WorkFolder.open(tmp_path / "w", manifest())
     assert not folder.resumed
     assert folder.discarded
     assert not folder.worth
     folder.leave(done=True)
+
+
+@pytest.mark.parametrize("name", ["poses", "lock", "closing", "latents-000001-000000"])
+def test_names_alone_make_no_work_folder(tmp_path: Path, name: str) -> None:
+    library = tmp_path / "lib"
+    (library / name).mkdir(parents=True)
+    (library / name / "mine.npz").write_bytes(b"mine")
+    assert not is_work_folder(library)
+    with pytest.raises(WorkError, match=rf"holds {name} and no work\.json"):
+        WorkFolder.open(library, manifest(), discard=True)
+    assert (library / name / "mine.npz").read_bytes() == b"mine"
+
+
+def test_files_put_into_it_meanwhile_stay(tmp_path: Path) -> None:
+    folder = WorkFolder.open(tmp_path / "w", manifest())
+    (tmp_path / "w" / "poses").mkdir()
+    (tmp_path / "w" / "poses" / "mine.npz").write_bytes(b"mine")
+    (tmp_path / "w" / "notes.txt").write_bytes(b"mine")
+    assert folder.leave(done=True)
+    left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    assert left == ["w/notes.txt", "w/poses/mine.npz"]
+
+
+@pytest.mark.parametrize("name", ["lock", "closing", "work.json"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, name: str) -> None:
+    with_work(tmp_path / "w")
+    target = tmp_path / "precious"
+    target.write_bytes((tmp_path / "w" / "work.json").read_bytes())
+    before = target.read_bytes()
+    (tmp_path / "w" / name).unlink(missing_ok=True)
+    (tmp_path / "w" / name).symlink_to(target)
+    with pytest.raises(WorkError, match=rf"holds {name}|{name} is a link|no work\.json"):
+        WorkFolder.open(tmp_path / "w", manifest("other"), discard=True)
+    assert target.read_bytes() == before
+
+
+def test_a_link_planted_during_the_run_is_replaced(tmp_path: Path) -> None:
+    folder = WorkFolder.open(tmp_path / "w", manifest())
+    target = tmp_path / "precious"
+    target.write_bytes(b"mine")
+    (tmp_path / "w" / "closing").symlink_to(target)
+    folder.close_soon(tmp_path / "clip.mp4")
+    assert target.read_bytes() == b"mine"
+    folder.leave(done=True)
+    assert target.read_bytes() == b"mine"
+
+
+def test_a_folder_that_is_a_link_is_named(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "w").symlink_to("real")
+    with pytest.raises(WorkError, match=f"is a link; name .*--work {tmp_path / 'real'}"):
+        WorkFolder.open(tmp_path / "w", manifest())
 
 
 def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:
@@ -203,7 +277,8 @@ def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:
 def test_a_second_run_is_refused_and_told_who_works_there(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from animate.work.folder import WorkFolder;"
-        "WorkFolder.open(Path(sys.argv[1]), {'digest': 'd', 'request': {}, 'conditions': {}});"
+        "manifest = {'clip': 'c', 'digest': 'd', 'request': {}, 'conditions': {}};"
+        "WorkFolder.open(Path(sys.argv[1]), manifest);"
         "print('locked', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "w")]

@@ -20,6 +20,7 @@ import torch
 from animate import AnimationRequest, AnimationResult, Animator
 from animate.cli.main import main
 from animate.errors import MediaError, WorkError
+from animate.files import hidden_name
 from animate.progress import Quiet
 from animate.work import keeper
 from animate.work.folder import WorkFolder
@@ -381,7 +382,7 @@ def test_what_is_left_can_be_seen_and_thrown_away(
     work = stopped(animator, scene, "denoise", 5)
     folder = work.parent
     size = sum(file.stat().st_size for file in work.iterdir())
-    (folder / ".clip.mp4.0123abcd.partial").write_bytes(bytes(1000))
+    hidden_name(folder / "clip.mp4").write_bytes(bytes(1000))
     (folder / "mine.partial").write_text("mine")
     assert main(["clean", str(folder), "--dry-run"]) == 0
     said = capsys.readouterr().err
@@ -389,12 +390,12 @@ def test_what_is_left_can_be_seen_and_thrown_away(
     assert f"2 things, {size + 1000:,} bytes would be freed" in said
     assert work.is_dir()
     held = WorkFolder.open(work, json.loads((work / "work.json").read_text()))
-    assert main(["clean", str(work)]) == 0
+    assert main(["clean", str(work), "--yes"]) == 0
     assert "kept, a run is using it" in capsys.readouterr().err
     assert main(["resume", str(work)]) == 2
     assert f"another run (process {os.getpid()})" in capsys.readouterr().err
     held.leave(done=False)
-    assert main(["clean", str(folder.parent), "--recursive", "--quiet"]) == 0
+    assert main(["clean", str(folder.parent), "--recursive", "--quiet", "--yes"]) == 0
     assert [file.name for file in folder.iterdir()] == ["mine.partial"]
     capsys.readouterr()
     assert main(["clean", str(folder)]) == 0

@@ -21,18 +21,23 @@ if TYPE_CHECKING:
     from animate.batch.report import write_report
     from animate.batch.runner import run_batch
     from animate.errors import AnimateError
-    from animate.options import AnimationRequest, AnimationResult, RuntimeOptions, SamplingOptions
+    from animate.request.request import (
+        AnimationRequest,
+        AnimationResult,
+        RuntimeOptions,
+        SamplingOptions,
+    )
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Animator": "animate.animator",
     "AnimateError": "animate.errors",
-    "AnimationRequest": "animate.options",
-    "AnimationResult": "animate.options",
+    "AnimationRequest": "animate.request.request",
+    "AnimationResult": "animate.request.request",
     "JobRecord": "animate.batch.records",
-    "RuntimeOptions": "animate.options",
-    "SamplingOptions": "animate.options",
+    "RuntimeOptions": "animate.request.request",
+    "SamplingOptions": "animate.request.request",
     "load_manifest": "animate.batch.manifest",
     "run_batch": "animate.batch.runner",
     "write_report": "animate.batch.report",

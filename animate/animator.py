@@ -9,30 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from animate.checks import check_request, comes_rendered, input_digests
-from animate.clock import Clock, peak_host_bytes
-from animate.control import ControlFrames, DrawnSkeletons, Skeletons, take_rendered
+from animate.clip.clock import Clock, peak_host_bytes
+from animate.clip.preflight import check_beside, check_request, comes_rendered, input_digests
+from animate.clip.provenance import container_metadata, sign_clip
+from animate.clip.record import versions, write_sidecar
+from animate.clip.work import Work, may_replace, working
+from animate.clip.write import Written, write_clip
 from animate.device import choose_device, choose_dtype, peak_device_bytes, precision_of
-from animate.executors.choose import ray_workers
-from animate.finish import (
-    Finish,
-    Written,
-    check_beside,
-    find_tempo,
-    needs_reference_pose,
-    write_clip,
-)
-from animate.geometry import Placement
-from animate.media import check_output, open_video, read_image
-from animate.media.source import FrameSource
-from animate.memory import check_precision, plan_clip_memory, wants_plan
-from animate.models.components import load_components
-from animate.models.lora import Weighed, merged, open_adapters
-from animate.models.pose_networks import estimator_options
-from animate.models.variants import Resolution, found_by, resolve
-from animate.options import AnimationRequest, AnimationResult, Precision, RuntimeOptions
-from animate.pipeline import Engine, generate
-from animate.poses import (
+from animate.driving.estimators import estimator_options
+from animate.driving.placement import Placement
+from animate.driving.poses import (
     ClipPoses,
     clip_poses,
     driving_poses,
@@ -41,13 +27,21 @@ from animate.poses import (
     reference_pose,
     selection_of,
 )
+from animate.driving.skeletons import ControlFrames, DrawnSkeletons, Skeletons, take_rendered
+from animate.finish.chain import Finish, find_tempo, needs_reference_pose
+from animate.generate.memory import check_precision, plan_clip_memory, wants_plan
+from animate.generate.pipeline import Engine, generate
+from animate.generate.settings import ClipSettings, cautions, settle
+from animate.generate.workers.choose import ray_workers
+from animate.generate.workers.protocol import WindowExecutor
+from animate.media import check_output, open_video, read_image
+from animate.media.source import FrameSource
+from animate.models.components import load_components
+from animate.models.lora import Weighed, merged, open_adapters
+from animate.models.variants import Resolution, found_by, resolve
 from animate.progress import Progress, Quiet, Remembering
-from animate.provenance import container_metadata, sign_clip
-from animate.sampling.sharing import WindowExecutor
-from animate.settings import ClipSettings, cautions, settle
-from animate.sidecar import versions, write_sidecar
-from animate.values import Size
-from animate.work.run import Work, may_replace, working
+from animate.request.request import AnimationRequest, AnimationResult, Precision, RuntimeOptions
+from animate.request.values import Size
 from pose.draw import draw
 from pose.estimators import load_estimator
 from pose.estimators.base import Estimator

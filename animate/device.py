@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from animate.errors import RequestError
-from animate.options import Precision
+from animate.request.request import Precision
 
 
 def choose_device(name: str) -> torch.device:

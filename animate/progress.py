@@ -1,7 +1,18 @@
-"""Telling people and programs how far a run is: one protocol, four ways to show it.
+"""Progress for people, programs and farms: one protocol, and the ways to show it.
 
 A stage is opened with its number of steps (None when nobody can know) and advanced; the sink
 decides what is seen. Nothing here touches the work itself.
+
+A farm wants one number for the task, not a bar for each stage. The stages of a clip have fixed
+shares of it; a stage that is opened within another (a clip of a batch) is a part of that one's
+next step. The number never falls.
+
+==========  ==============================================================================
+openjd      ``openjd_progress: 42``, ``openjd_status: denoise``, ``openjd_fail: ...``
+            (Open Job Description, "How Jobs Are Run": messages on standard output)
+deadline    ``Progress: 42%`` (what its stock command line plug-in looks for)
+alf         ``ALF_PROGRESS 42%`` (Tractor, and whatever else speaks Alfred)
+==========  ==============================================================================
 """
 
 from __future__ import annotations
@@ -11,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 
@@ -198,6 +210,116 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
+SHARES = {
+    "poses": (0.0, 0.1),
+    "skeletons": (0.0, 0.1),
+    "encode": (0.1, 0.11),
+    "denoise": (0.11, 0.9),
+    "decode": (0.9, 1.0),
+}
+"""Which part of a clip's progress each stage is, from and to; denoising is nearly all of the work.
+Any other stage is all that is left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a farm's queue looks for in the output.
+
+    Attributes:
+        progress: line with `{percent}`, a whole number from 0 to 100.
+        status: line with `{text}` that says what is going on; empty if the farm knows none.
+        fail: line with `{text}` that says why the task failed; empty if the farm knows none.
+    """
+
+    progress: str
+    status: str = ""
+    fail: str = ""
+
+
+WORDS = {
+    "openjd": Words(
+        progress="openjd_progress: {percent}",
+        status="openjd_status: {text}",
+        fail="openjd_fail: {text}",
+    ),
+    "deadline": Words(progress="Progress: {percent}%"),
+    "alf": Words(progress="ALF_PROGRESS {percent}%"),
+}
+
+
+class FarmLines(Lines):
+    """The percent of the whole task on standard output, remarks on standard error."""
+
+    def __init__(
+        self, kind: str, out: IO[str] | None = None, remarks: IO[str] | None = None
+    ) -> None:
+        """`kind` is a key of `WORDS`."""
+        super().__init__(remarks)
+        self._words, self._out = WORDS[kind], out
+        self._open: list[_Part] = []
+        self._shown = -1
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[Stage]:
+        """A stage; within another one it is a part of that one's next step."""
+        first = self._shown / 100 if not self._open and self._shown > 0 else 0.0
+        part = _Part(self, SHARES.get(name, (first, 1.0)), total)
+        self._open.append(part)
+        if self._words.status:
+            self._print(self._words.status.format(text=name))
+        self.show()
+        try:
+            yield part
+        except BaseException:
+            self._open.remove(part)
+            raise
+        part.done, part.total = 1, 1
+        self.show()
+        self._open.remove(part)
+
+    def fraction(self) -> float:
+        """How far the whole task is, in [0,1]."""
+        value, width = 0.0, 1.0
+        for part in self._open:
+            first, last = part.share
+            value += width * (first + (last - first) * part.fraction)
+            width *= (last - first) / part.total if part.total else 0.0
+        return min(1.0, value)
+
+    def show(self) -> None:
+        """Print the percent if it has risen."""
+        percent = int(self.fraction() * 100 + 1e-9)
+        if percent > self._shown:
+            self._shown = percent
+            self._print(self._words.progress.format(percent=percent))
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._out or sys.stdout, flush=True)
+
+
+class _Part:
+    """An open stage."""
+
+    def __init__(self, lines: FarmLines, share: tuple[float, float], total: int | None) -> None:
+        self.share, self.total, self.done = share, total, 0
+        self._lines = lines
+
+    @property
+    def fraction(self) -> float:
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def advance(self, steps: int = 1) -> None:
+        """Report `steps` more finished steps."""
+        self.done += steps
+        self._lines.show()
+
+
+def failure_line(kind: str, text: str) -> str:
+    """What tells the farm of this `kind` why a task failed; empty where there is no such line."""
+    words = WORDS.get(kind)
+    return words.fail.format(text=" ".join(text.split())) if words else ""
+
+
 KINDS = ("auto", "plain", "json", "openjd", "deadline", "alf")
 """Ways to show progress that can be asked for by name."""
 
@@ -215,6 +337,4 @@ def choose_progress(*, quiet: bool = False, as_json: bool = False, kind: str = "
         return Bars() if sys.stderr.isatty() else Lines()
     if kind == "plain":
         return Lines()
-    from animate.farm_progress import FarmLines
-
     return FarmLines(kind)

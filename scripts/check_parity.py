@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     from animate.errors import user_mistakes
-    from animate.parity.report import check_file
+    from scripts.parity.report import check_file
 
     passed = True
     for path in options.files:

@@ -18,18 +18,18 @@ import cv2
 import numpy as np
 import torch
 
-from animate import metrics
 from animate.animator import Animator
-from animate.control import ControlFrames, DrawnSkeletons
-from animate.figure import body_unit, distance
+from animate.driving.poses import clip_poses, driving_poses, placed, reference_pose, selection_of
+from animate.driving.skeletons import ControlFrames, DrawnSkeletons
+from animate.evaluate import measures as metrics
+from animate.finish.body import body_unit, distance
+from animate.generate.pipeline import generate
+from animate.generate.settings import settle
 from animate.media import open_video, read_image
-from animate.options import AnimationRequest
-from animate.pipeline import generate
-from animate.poses import clip_poses, driving_poses, placed, reference_pose, selection_of
 from animate.progress import Quiet
-from animate.settings import settle
+from animate.request.request import AnimationRequest
+from animate.request.values import Size
 from animate.training.evaluation import through_autoencoder
-from animate.values import Size
 from pose.draw import draw
 from pose.estimators import load_estimator
 from pose.layout import BODY, SEEN

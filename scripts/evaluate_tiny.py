@@ -10,12 +10,12 @@ from typing import Any
 import cv2
 import torch
 
-from animate import metrics
+from animate.evaluate import measures as metrics
+from animate.generate.pipeline import Engine
 from animate.models.components import load_components
 from animate.models.variants import load_variant
-from animate.pipeline import Engine
+from animate.request.values import Guidance, Size
 from animate.training import evaluation
-from animate.values import Guidance, Size
 
 
 def main() -> None:

@@ -28,17 +28,17 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and not its parent
     sys.path.insert(0, str(ROOT))
 
-from animate.control import ControlFrames  # noqa: E402
-from animate.executors.ranks import joined, started_by_torchrun  # noqa: E402
-from animate.executors.ray_windows import RayWindows  # noqa: E402
+from animate.driving.skeletons import ControlFrames  # noqa: E402
+from animate.generate.keeper import KeepsNothing  # noqa: E402
+from animate.generate.pipeline import Engine, encode, sample  # noqa: E402
+from animate.generate.settings import settle  # noqa: E402
+from animate.generate.workers.ranks import joined, started_by_torchrun  # noqa: E402
+from animate.generate.workers.ray_windows import RayWindows  # noqa: E402
 from animate.models.components import load_components  # noqa: E402
 from animate.models.variants import resolve  # noqa: E402
-from animate.options import AnimationRequest  # noqa: E402
-from animate.pipeline import Engine, encode, sample  # noqa: E402
 from animate.progress import Quiet  # noqa: E402
-from animate.settings import settle  # noqa: E402
-from animate.values import Size  # noqa: E402
-from animate.work.keeper import KeepsNothing  # noqa: E402
+from animate.request.request import AnimationRequest  # noqa: E402
+from animate.request.values import Size  # noqa: E402
 
 
 class Pictures:
@@ -124,9 +124,9 @@ def by_ray(clip: Clip, workers: int) -> dict[str, tuple[str, float]]:
 
 def _no_work(clip: Clip) -> Any:
     """A clip that is opened and of which nothing is asked."""
-    from animate.pipeline import plan_clip
-    from animate.sampling.conditioning import Conditioning
-    from animate.sampling.sharing import ClipWork
+    from animate.generate.conditioning import Conditioning
+    from animate.generate.pipeline import plan_clip
+    from animate.generate.workers.protocol import ClipWork
 
     empty = torch.zeros(1)
     return ClipWork(

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from animate.batch.executor import Handler, Tell
 from animate.batch.failures import Failure, failure_of
-from animate.options import AnimationRequest
+from animate.clip.work_folder import OFF
 from animate.progress import Stage
-from animate.work.folder import OFF
+from animate.request.request import AnimationRequest
 
 if TYPE_CHECKING:
     from animate.animator import Animator
-    from animate.options import AnimationResult
+    from animate.request.request import AnimationResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class ClipMaker:
         """The animator in hand, or the request's own in its place: two would need the memory of
         both, and jobs come sorted."""
         from animate.batch.pictures import watching_animator
-        from animate.checks import check_request
+        from animate.clip.preflight import check_request
 
         check_request(request)
         wanted = (request.model, request.runtime.device, request.runtime.precision)
@@ -232,6 +232,6 @@ def _peak_host() -> int:
     with suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
-    from animate.clock import peak_host_bytes
+    from animate.clip.clock import peak_host_bytes
 
     return peak_host_bytes()

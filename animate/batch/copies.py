@@ -6,8 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+from animate.clip.record import sidecar_path, write_sidecar
 from animate.files import atomic
-from animate.sidecar import sidecar_path, write_sidecar
 
 
 def copy_clip(source: Path, output: Path) -> None:

@@ -2,8 +2,8 @@
 
 Work is counted in units: pixels that go through the UNet, over all steps, windows and guidance
 halves. Seconds a unit come from earlier records in the output folder that name the same model;
-without such records there is no prediction. Memory is the planner's (`animate.memory`), or what
-earlier records of the same model, size and window measured.
+without such records there is no prediction. Memory is the planner's (`animate.generate.memory`), or
+what earlier records of the same model, size and window measured.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from animate.batch.keys import Keys
 from animate.batch.manifest import Job
 from animate.batch.records import plan_job, read_record
 from animate.errors import user_mistakes
-from animate.options import AnimationRequest
+from animate.request.request import AnimationRequest
 
 _DONE = ("done", "kept")
 
@@ -147,8 +147,8 @@ class _Frames:
         self._sources: dict[Any, Any] = {}
 
     def of(self, request: AnimationRequest) -> int:
+        from animate.driving.poses import selection_of
         from animate.media import open_video
-        from animate.poses import selection_of
 
         at = (request.driving, request.fps)
         if at not in self._sources:
@@ -181,10 +181,10 @@ class PlannedMemory:
         self, request: AnimationRequest, frames: int, settings: Mapping[str, Any]
     ) -> int | None:
         from animate.device import choose_device
-        from animate.memory import plan_clip_memory
+        from animate.generate.memory import plan_clip_memory
+        from animate.generate.settings import settle
         from animate.models.variants import resolve
-        from animate.settings import settle
-        from animate.values import Size
+        from animate.request.values import Size
 
         variant = resolve(request.model).variant
         settled = settle(request, variant, Size.parse(str(settings["size"])))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from animate.batch.manifest import Job, Manifest, load_manifest
 from animate.batch.paths import record_path
+from animate.clip.work_folder import OFF
 from animate.errors import RequestError
-from animate.options import AnimationRequest
-from animate.work.folder import OFF
+from animate.request.request import AnimationRequest
 
 
 def jobs_of(

@@ -18,11 +18,11 @@ from typing import Any
 from animate.batch.paths import BESIDES, signing_files
 from animate.errors import MediaError
 from animate.files import check_readable, sha256, sha256_of
+from animate.generate.settings import settle
 from animate.models.store import recorded_digest
 from animate.models.variants import ModelVariant, resolve
-from animate.options import AnimationRequest, plain
-from animate.settings import settle
-from animate.values import Size
+from animate.request.request import AnimationRequest, plain
+from animate.request.values import Size
 
 
 @dataclass(frozen=True, kw_only=True)

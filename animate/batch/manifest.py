@@ -24,9 +24,9 @@ from animate.batch.paths import (
     work_name,
 )
 from animate.batch.rows import Row, flat, read_sheet
+from animate.clip.record import sidecar_path
 from animate.errors import ManifestError, RequestError
-from animate.options import AnimationRequest
-from animate.sidecar import sidecar_path
+from animate.request.request import AnimationRequest
 
 _NAMED_AT_ONCE = 20
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from animate.clip.record import sidecar_path
+from animate.clip.work_folder import SUFFIX as WORK_SUFFIX
 from animate.errors import RequestError
-from animate.sidecar import sidecar_path
-from animate.values import Lora
-from animate.work.folder import SUFFIX as WORK_SUFFIX
+from animate.request.values import Lora
 
 BESIDES = ("side_by_side", "contact_sheet")
 """What is written besides a clip; in a manifest, relative to the output folder."""

@@ -16,10 +16,10 @@ import numpy as np
 import PIL.Image
 
 from animate.animator import Animator
-from animate.control import Skeletons
+from animate.driving.poses import selection_of
+from animate.driving.skeletons import Skeletons
 from animate.media import FrameSelection, open_video, read_image
-from animate.options import AnimationRequest
-from animate.poses import selection_of
+from animate.request.request import AnimationRequest
 
 HEIGHT = 144
 """Rows of a picture; smaller ones stay as they are."""

@@ -15,7 +15,7 @@ from typing import Any
 from animate.batch.executor import Listen, Outcome, Start, Task, attempt, start_failed
 from animate.batch.failures import Failure, failure_of
 from animate.errors import InternalError, RequestError
-from animate.executors.ray_cluster import check_resources, connect, disconnect, require_ray
+from animate.generate.workers.ray_cluster import check_resources, connect, disconnect, require_ray
 
 
 class RayExecutor:

@@ -19,7 +19,7 @@ from animate.batch.keys import Key
 from animate.batch.paths import BESIDES
 from animate.errors import MediaError
 from animate.files import sha256, write_text
-from animate.options import AnimationRequest, plain
+from animate.request.request import AnimationRequest, plain
 
 SCHEMA = 1
 KEPT = "its clip is as it was made"

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from animate.errors import ManifestError, RequestError
-from animate.options import AnimationRequest, nearest
-from animate.yaml_file import read_yaml
+from animate.request.request import AnimationRequest, nearest
+from animate.request.yaml_file import read_yaml
 
 _LONGEST_LINE = 1_000_000
 

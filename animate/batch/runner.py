@@ -30,8 +30,8 @@ from animate.batch.records import (
 from animate.batch.registry import make_executor
 from animate.batch.watch import Watch
 from animate.errors import ExecutorError, RequestError
-from animate.options import AnimationRequest, plain
 from animate.progress import Progress, Quiet
+from animate.request.request import AnimationRequest, plain
 
 RETRIES = 2
 _LONGEST_PAUSE = 30.0

@@ -8,8 +8,7 @@ from typing import Any
 
 from animate.batch.failures import Failure
 from animate.batch.records import JobRecord
-from animate.farm_progress import FarmLines
-from animate.progress import JsonLines, Progress, Stage
+from animate.progress import FarmLines, JsonLines, Progress, Stage
 
 
 class Watch:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from animate.errors import RequestError
-from animate.options import build
 from animate.progress import KINDS, Progress, choose_progress
-from animate.yaml_file import read_yaml
+from animate.request.request import build
+from animate.request.yaml_file import read_yaml
 
 
 def make_parser(

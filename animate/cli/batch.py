@@ -17,8 +17,8 @@ from animate.cli.arguments import (
     read_config,
     shown,
 )
-from animate.options import AnimationRequest, RuntimeOptions, SamplingOptions
 from animate.progress import JsonLines, Progress
+from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from animate.batch.manifest import Manifest

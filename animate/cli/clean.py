@@ -11,7 +11,7 @@ from animate.cli.arguments import make_parser, parse, shown
 from animate.errors import RequestError
 
 if TYPE_CHECKING:
-    from animate.work.leftovers import Leftover
+    from animate.clip.leftovers import Leftover
 
 
 def main(argv: list[str]) -> int:
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--yes", action="store_true", help="remove without asking")
     arguments = parse(parser, argv)
 
-    from animate.work.leftovers import leftovers
+    from animate.clip.leftovers import leftovers
 
     say = shown(arguments).note
     listed = list(leftovers(arguments.folder, recursive=arguments.recursive))
@@ -66,7 +66,7 @@ def _agreed(removable: list[Leftover]) -> bool:
 
 
 def _remove(removable: list[Leftover], say: Callable[[str], None]) -> None:
-    from animate.work.leftovers import throw_away
+    from animate.clip.leftovers import throw_away
 
     removed = []
     for leftover in removable:

@@ -45,8 +45,8 @@ def provenance_of(clip: Path) -> dict[str, Any]:
     """
     from importlib.util import find_spec
 
-    from animate.provenance import read_credentials, read_short_copy
-    from animate.sidecar import sidecar_path
+    from animate.clip.provenance import read_credentials, read_short_copy
+    from animate.clip.record import sidecar_path
 
     copy = read_short_copy(clip)
     beside = sidecar_path(clip)

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        from animate.options import nearest
+        from animate.request.request import nearest
 
         return _complain(f"unknown command {name!r}{nearest(name, list(COMMANDS))} See cnx --help")
     with raised_on_sigterm():
@@ -98,7 +98,7 @@ def _tell_farm(arguments: list[str], complaint: str) -> None:
     named = [a for flag, a in pairwise([*arguments, ""]) if flag == "--progress"]
     named += [a.removeprefix("--progress=") for a in arguments if a.startswith("--progress=")]
     if named:
-        from animate.farm_progress import failure_line
+        from animate.progress import failure_line
 
         if line := failure_line(named[-1], complaint):
             print(line, flush=True)

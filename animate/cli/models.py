@@ -53,7 +53,7 @@ def show_list() -> int:
 def files_of(name: str) -> tuple[tuple[ModelFile, ...], str]:
     """The files behind a name, and the licences that apply to them."""
     if name == POSE_NETWORKS:
-        from animate.models.pose_networks import dwpose_files
+        from animate.driving.estimators import dwpose_files
         from pose.estimators.dwpose import LICENCE_NOTE
 
         return dwpose_files(), LICENCE_NOTE

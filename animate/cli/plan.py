@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from animate.cli.arguments import make_parser, parse, shown
 from animate.errors import RequestError
-from animate.options import AnimationRequest, plain
 from animate.progress import JsonLines
-from animate.values import Size
+from animate.request.request import AnimationRequest, plain
+from animate.request.values import Size
 
 if TYPE_CHECKING:
-    from animate.settings import ClipSettings
+    from animate.generate.settings import ClipSettings
     from temporal.memory_plan import MemoryPlan
 
 
@@ -45,9 +45,9 @@ def main(argv: list[str]) -> int:
     import torch
 
     from animate.device import choose_device
-    from animate.memory import plan_clip_memory
+    from animate.generate.memory import plan_clip_memory
+    from animate.generate.settings import settle
     from animate.models.variants import resolve
-    from animate.settings import settle
 
     names = ("size", "memory", "window", "guidance", "decode_chunk", "precision", "offload")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}

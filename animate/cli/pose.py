@@ -10,9 +10,9 @@ from typing import Any, get_args
 from animate.cli.arguments import add_shown, make_parser, parse, shown
 from animate.errors import MediaError, RequestError
 from animate.files import check_output, check_readable
-from animate.options import Retarget
 from animate.progress import Progress
-from animate.values import Size, parse_rate, parse_time
+from animate.request.request import Retarget
+from animate.request.values import Size, parse_rate, parse_time
 
 FORMATS = ("npz", "openpose", "openpose-coco18", "comfyui", "coco-wholebody")
 
@@ -119,7 +119,7 @@ def _value(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 def extract(arguments: argparse.Namespace, progress: Progress) -> None:
     """Estimate and keep; says whom it found."""
     _check(arguments, arguments.video)
-    from animate import pose_tools
+    from animate.driving import tools as pose_tools
     from pose.report import describe
 
     pose_tools.check_pose_name(arguments.output)
@@ -140,7 +140,7 @@ def extract(arguments: argparse.Namespace, progress: Progress) -> None:
 def preview(arguments: argparse.Namespace, progress: Progress) -> None:
     """Draw what the poses hold."""
     _check(arguments, arguments.poses, arguments.video)
-    from animate import pose_tools
+    from animate.driving import tools as pose_tools
 
     pose_tools.draw_preview(
         arguments.poses, arguments.output, arguments.video, progress, arguments.overwrite
@@ -150,7 +150,7 @@ def preview(arguments: argparse.Namespace, progress: Progress) -> None:
 def retarget(arguments: argparse.Namespace, progress: Progress) -> None:
     """Fit and keep; says how well the two people match."""
     _check(arguments, arguments.poses, arguments.reference)
-    from animate import pose_tools
+    from animate.driving import tools as pose_tools
 
     pose_tools.check_pose_name(arguments.output)
     fitted = pose_tools.retarget_file(
@@ -181,7 +181,7 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> None:
 
 
 def _estimator(arguments: argparse.Namespace) -> Any:
-    from animate.models.pose_networks import estimator_options
+    from animate.driving.estimators import estimator_options
     from pose.estimators import load_estimator
 
     folder, device = arguments.estimator_folder, arguments.estimator_device

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     arguments = parse(parser, argv)
     progress = shown(arguments)
 
-    from animate.work.run import find_request
+    from animate.clip.work import find_request
 
     request, given_in = find_request(arguments.folder)
     with chdir(given_in) if given_in.is_dir() else nullcontext():

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from animate.cli.arguments import add_config, add_options, make_parser, parse, read_options, shown
 from animate.errors import RequestError
-from animate.options import AnimationRequest, AnimationResult, RuntimeOptions, SamplingOptions
 from animate.progress import JsonLines, Progress
+from animate.request.request import (
+    AnimationRequest,
+    AnimationResult,
+    RuntimeOptions,
+    SamplingOptions,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -28,7 +33,7 @@ def main(argv: list[str]) -> int:
 def make_clip(request: AnimationRequest, progress: Progress) -> int:
     """Animate one request and report it; returns the exit code."""
     from animate.animator import Animator
-    from animate.executors.ranks import joined, started_by_torchrun
+    from animate.generate.workers.ranks import joined, started_by_torchrun
 
     if not started_by_torchrun():
         animator = Animator.for_request(request, progress=progress)

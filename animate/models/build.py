@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from animate.errors import ModelError, UserError
-from animate.options import nearest
-from animate.values import Guidance, Size
+from animate.request.request import nearest
+from animate.request.values import Guidance, Size
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from animate.errors import ModelError
-from animate.options import Fusing, Schedule
-from animate.values import Guidance
+from animate.request.request import Fusing, Schedule
+from animate.request.values import Guidance
 
 Place = Literal["down", "mid"]
 Gate = Literal["none", "sigmoid"]

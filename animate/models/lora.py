@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from animate.errors import ModelError
 from animate.models.adapter_files import Adapter, adapter_file, read_adapter
-from animate.values import Lora
+from animate.request.values import Lora
 from temporal.precision import float_weight
 
 

@@ -23,9 +23,9 @@ from animate.models.config import (
     Source,
 )
 from animate.models.store import ModelFile
-from animate.options import nearest
-from animate.values import Size
-from animate.yaml_file import read_yaml
+from animate.request.request import nearest
+from animate.request.values import Size
+from animate.request.yaml_file import read_yaml
 
 VARIANT_FILE = "variant.yaml"
 COMPONENTS = ("unet", "vae", "image_encoder", "controlnext")

@@ -15,7 +15,7 @@ from typing import Any
 from animate.errors import ModelError, TrainingError
 from animate.models.build import build, dump
 from animate.models.config import ControlNeXtConfig
-from animate.yaml_file import read_yaml
+from animate.request.yaml_file import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from animate import metrics
-from animate.control import ControlFrames, DrawnSkeletons
-from animate.options import AnimationRequest, SamplingOptions
-from animate.pipeline import Engine, generate
+from animate.driving.skeletons import ControlFrames, DrawnSkeletons
+from animate.evaluate import measures as metrics
+from animate.generate.pipeline import Engine, generate
+from animate.generate.settings import settle
 from animate.progress import Quiet
-from animate.settings import settle
+from animate.request.request import AnimationRequest, SamplingOptions
+from animate.request.values import Size
 from animate.training.characters import Take, render_clip
 from animate.training.characters.clip import Character
 from animate.training.characters.motion import Motion
 from animate.training.samples import Sample
-from animate.values import Size
 from pose.sequence import PoseSequence
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import plan_windows

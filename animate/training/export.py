@@ -12,13 +12,13 @@ from animate.errors import TrainingError
 from animate.models.components import save_model
 from animate.models.config import Component, Injection, MicroConditions, SamplingDefaults
 from animate.models.variants import COMPONENTS, ModelVariant
+from animate.request.values import Guidance, Size
 from animate.training.autoencoder_trainer import train_autoencoder
 from animate.training.checkpoints import load_checkpoint
 from animate.training.config import TrainingConfig
 from animate.training.networks import FEATURE_MEAN, FEATURE_STD, WINDOW, make_networks
 from animate.training.objective import scheduler_config
 from animate.training.trainer import STATE
-from animate.values import Guidance, Size
 
 SIZE_MULTIPLE = 16
 """4 pixels of a latent, halved twice by the UNet."""

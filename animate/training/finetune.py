@@ -20,11 +20,12 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from animate.errors import TrainingError
+from animate.generate.pipeline import Engine
 from animate.models.base import load_base
 from animate.models.components import Components
 from animate.models.injection import ControlPort, inject, learned_weight
-from animate.pipeline import Engine
 from animate.progress import Progress, Quiet
+from animate.request.values import Size
 from animate.training import objective
 from animate.training.autoencoder_trainer import pixels
 from animate.training.config import ObjectiveRecipe
@@ -35,7 +36,6 @@ from animate.training.parts import choose_trained
 from animate.training.samples import SampleBatch, Samples, character_samples, collate
 from animate.training.speed import fast_on_cpu
 from animate.training.weights import part_weights
-from animate.values import Size
 
 FALLEN = 0.01
 """Share of the highest learning rate that a falling schedule ends at."""

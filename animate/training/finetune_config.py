@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from animate.errors import ModelError, TrainingError
 from animate.models.build import build, dump
+from animate.request.values import Size
+from animate.request.yaml_file import read_yaml
 from animate.training.checkpoints import digest_of
 from animate.training.config import SetRecipe, TrainingConfig, load_config
-from animate.values import Size
-from animate.yaml_file import read_yaml
 
 Kind = Literal["selective", "full", "lora"]
 

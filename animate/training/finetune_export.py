@@ -21,11 +21,11 @@ from animate.models.base import load_base
 from animate.models.components import Components
 from animate.models.config import Component
 from animate.models.variants import VARIANT_FILE, ModelVariant
+from animate.request.values import Size
 from animate.training.checkpoints import load_checkpoint
 from animate.training.finetune_config import FineTuneConfig
 from animate.training.loop import STATE
 from animate.training.parts import ADAPTER, choose_trained
-from animate.values import Size
 
 UNET_FILE, CONTROL_FILE = "unet.safetensors", "controlnet.safetensors"
 """As the published files are called; so are the tensors in them."""

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from animate.generate.conditioning import embed_image
 from animate.models.components import regroup
 from animate.models.controlnext import ControlNeXt
 from animate.models.injection import ControlPort
-from animate.sampling.conditioning import embed_image
 from animate.training.config import NetworkRecipe, TrainingConfig
 from animate.training.objective import Draws, precondition, weighted_loss
 

@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from animate import metrics
+from animate.evaluate import measures as metrics
 from animate.files import atomic
-from animate.pipeline import Engine
+from animate.generate.pipeline import Engine
 from animate.training.evaluation import animate_poses, sheet
 from animate.training.samples import Sample
 

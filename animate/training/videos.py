@@ -1,6 +1,6 @@
 """A folder of videos to train on: what in it can be used, with poses that this toolkit estimated.
 
-Poses are estimated once and kept (`animate.pose_cache`), and cleaned as they are for a clip.
+Poses are estimated once and kept (`animate.driving.cache`), and cleaned as they are for a clip.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from animate.driving.cache import cache_file, keep, kept
+from animate.driving.estimators import estimator_options
+from animate.driving.poses import extract_poses
 from animate.errors import AnimateError, MediaError, TrainingError
 from animate.files import sha256
 from animate.media import FrameSelection, FrameSource, open_video
-from animate.models.pose_networks import estimator_options
-from animate.pose_cache import cache_file, keep, kept
-from animate.poses import extract_poses
 from animate.progress import Progress
 from animate.training.finetune_config import VideoRecipe
 from pose.clean import CleaningOptions, clean

@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from animate.control import ControlFrames, DrawnSkeletons
+from animate.driving.skeletons import ControlFrames, DrawnSkeletons
+from animate.generate.conditioning import Conditioning, encode_reference
+from animate.generate.denoise import Predict, denoise
+from animate.generate.feature_cache import cached_features
+from animate.generate.guidance import NoiseInterval, step_scales
+from animate.generate.network import ControlEncoder, GuidedUNet
+from animate.generate.schedules import Levels, Solver, call_sigmas, make_scheduler
 from animate.models.components import Components, load_components
 from animate.models.injection import inject, learned_weight
 from animate.models.variants import load_variant
-from animate.sampling.conditioning import Conditioning, encode_reference
-from animate.sampling.denoise import Predict, denoise
-from animate.sampling.guidance import NoiseInterval, step_scales
-from animate.sampling.network import ControlEncoder, GuidedUNet
-from animate.sampling.schedules import Levels, Solver, call_sigmas, make_scheduler
-from animate.sampling.shortcuts import cached_features
+from animate.request.values import Guidance, Size
 from animate.training.characters import render_clip
-from animate.values import Guidance, Size
 from pose.sequence import PoseSequence
 from temporal.chunked import Chunks
 from temporal.constant_attention import constant_cross_attention

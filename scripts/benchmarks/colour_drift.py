@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from animate.colour import AnchoredColour
-from animate.figure import body_unit
-from animate.metrics import figure_mask
+from animate.evaluate.measures import figure_mask
+from animate.finish.body import body_unit
+from animate.finish.colour import AnchoredColour
 from animate.training.characters import render_clip
 from pose.draw import draw
 from scripts.benchmarks._clips import Studio, Way

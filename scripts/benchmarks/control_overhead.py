@@ -15,12 +15,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from animate.generate.conditioning import Conditioning
+from animate.generate.denoise import Call
+from animate.generate.network import ControlEncoder, GuidedUNet
 from animate.models.config import ControlNeXtConfig
 from animate.models.controlnext import ControlNeXt
 from animate.models.injection import inject
-from animate.sampling.conditioning import Conditioning
-from animate.sampling.denoise import Call
-from animate.sampling.network import ControlEncoder, GuidedUNet
 from scripts.benchmarks._networks import filled, guided_inputs, make_unet
 from scripts.benchmarks.rows import Row, both_clocks
 from temporal.constant_attention import constant_cross_attention

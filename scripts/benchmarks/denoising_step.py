@@ -18,20 +18,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from animate.control import ControlFrames
+from animate.driving.skeletons import ControlFrames
+from animate.generate.conditioning import Conditioning
+from animate.generate.denoise import Call, Predict, denoise
+from animate.generate.guidance import step_scales
+from animate.generate.network import ControlEncoder
+from animate.generate.pipeline import Engine, prepared
+from animate.generate.schedules import call_sigmas, make_scheduler
+from animate.generate.settings import plan_clip, settle
 from animate.models.components import Components
 from animate.models.injection import cross_normalise
 from animate.models.variants import load_variant
-from animate.options import AnimationRequest, SamplingOptions
-from animate.pipeline import Engine, prepared
-from animate.sampling.conditioning import Conditioning
-from animate.sampling.denoise import Call, Predict, denoise
-from animate.sampling.guidance import step_scales
-from animate.sampling.network import ControlEncoder
-from animate.sampling.schedules import call_sigmas, make_scheduler
-from animate.settings import plan_clip, settle
+from animate.request.request import AnimationRequest, SamplingOptions
+from animate.request.values import Size
 from animate.training.characters import render_clip
-from animate.values import Size
 from scripts.benchmarks._clips import skeletons
 from scripts.benchmarks._networks import filled, make_unet
 from scripts.benchmarks.control_overhead import make_control, make_toy_unet
@@ -170,7 +170,7 @@ class PublishedLoop:
 
 
 class PipelineStep:
-    """A step as `animate.pipeline` takes it, within `ready`."""
+    """A step as `animate.generate.pipeline` takes it, within `ready`."""
 
     guided: Tensor
     """What the last step's guided prediction was (F,C,h,w)."""

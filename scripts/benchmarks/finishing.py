@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from animate.background import LockedBackground
-from animate.figure import body_unit, distance
-from animate.interpolation import Between
-from animate.metrics import psnr
+from animate.evaluate.measures import psnr
+from animate.finish.background import LockedBackground
+from animate.finish.body import body_unit, distance
+from animate.finish.interpolation import Between
 from animate.training.characters import render_clip
 from animate.training.characters.clip import Take
 from pose.draw import draw

@@ -130,8 +130,8 @@ def write_scene(folder: Path, frames: int) -> Path:
 def animate_one(folder: Path, *, estimate: bool, idle: bool) -> dict[str, Any]:
     """One run of the bundled model, with its peak after each stage."""
     from animate import AnimationRequest, Animator, SamplingOptions
-    from animate.clock import peak_host_bytes
-    from animate.options import RuntimeOptions
+    from animate.clip.clock import peak_host_bytes
+    from animate.request.request import RuntimeOptions
 
     request = AnimationRequest(
         reference=folder / "reference.png",
@@ -164,7 +164,7 @@ def make_idle(parts: Any) -> None:
     """Networks that take and give tensors of the right shapes, and do nothing."""
     import torch
 
-    from animate import pipeline
+    from animate.generate import pipeline
 
     channels = parts.vae.config.latent_channels
     scale = 2 ** (len(parts.vae.config.block_out_channels) - 1)
@@ -195,7 +195,7 @@ class _Peaks:
 
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[_Peaks]:
-        from animate.clock import peak_host_bytes
+        from animate.clip.clock import peak_host_bytes
 
         yield self
         self.peaks[name] = peak_host_bytes()

@@ -9,9 +9,9 @@ import statistics
 from collections.abc import Callable
 from dataclasses import replace
 
-from animate.sampling.guidance import NoiseInterval
-from animate.sampling.schedules import Solver
-from animate.values import Guidance
+from animate.generate.guidance import NoiseInterval
+from animate.generate.schedules import Solver
+from animate.request.values import Guidance
 from scripts.benchmarks._clips import Case, Studio, Way, psnr
 from scripts.benchmarks.rows import Row, interleaved
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from scripts.benchmarks._networks import guided_inputs, make_unet, weight_size
+from scripts.benchmarks._tracking import build_fake, tracked_peak
 from scripts.benchmarks.rows import Row
 from temporal.chunked import Chunks, chunked
 from temporal.constant_attention import constant_cross_attention
 from temporal.estimate import unet_peak
 from temporal.offload import offloaded
-from temporal.tracking import build_fake, tracked_peak
 
 GIB = 2**30
 FRAMES, SIZE = 24, (1024, 576)

@@ -46,7 +46,7 @@ def pieces(unet: nn.Module) -> AbstractContextManager[None]:
 
 @contextmanager
 def together(unet: nn.Module) -> Iterator[None]:
-    """What `animate.pipeline` does to the UNet on a CPU: no channels last."""
+    """What `animate.generate.pipeline` does to the UNet on a CPU: no channels last."""
     with constant_cross_attention(unet), tuned_for_cpu(unet, _chunks(unet)):
         yield
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from scripts.benchmarks._networks import make_vae, weight_size
+from scripts.benchmarks._tracking import build_fake, tracked_peak
 from scripts.benchmarks.rows import Row
 from temporal.chunked.decoder import DecoderCuts
 from temporal.estimate import decode_peak
-from temporal.tracking import build_fake, tracked_peak
 from temporal.vae import DecodeOptions, decode_frames
 
 GIB = 2**30

@@ -23,9 +23,9 @@ takes longer than this says and the transport's share of it is smaller."""
 
 def transport(workers: int = WORKERS) -> list[float]:
     """Seconds of each step by Ray with a UNet that answers at once, the first one left out."""
-    from animate.executors.ray_cluster import connect, disconnect, require_ray
-    from animate.executors.ray_windows import RayWindows
-    from animate.sampling.denoise import Call
+    from animate.generate.denoise import Call
+    from animate.generate.workers.ray_cluster import connect, disconnect, require_ray
+    from animate.generate.workers.ray_windows import RayWindows
 
     plan = window_plan()
     store = 8 * FRAMES * CHANNELS * HEIGHT * WIDTH * 4

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from animate.files import sha256_of
+from animate.generate.conditioning import encode_reference
 from animate.models.components import load_components
 from animate.models.controlnext import ControlNeXt
 from animate.models.injection import cross_normalise
 from animate.models.variants import bundled_folder, load_variant
-from animate.sampling.conditioning import encode_reference
 from animate.training.characters import render_clip
 from animate.training.data import draw_control
 from animate.training.objective import precondition

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from animate.errors import TrainingError
+from animate.generate.conditioning import embed_image
 from animate.models.config import ControlNeXtConfig
-from animate.sampling.conditioning import embed_image
 from animate.training import objective
 from animate.training.autoencoder import PatchBasis, fit_basis
 from animate.training.autoencoder_trainer import pixels

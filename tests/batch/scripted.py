@@ -13,7 +13,7 @@ from animate.batch.executor import Listen, Outcome, Start, Task, attempt
 from animate.batch.failures import Failure
 from animate.batch.records import JobRecord
 from animate.batch.runner import run_batch
-from animate.sidecar import write_sidecar
+from animate.clip.record import write_sidecar
 
 Act = Callable[[AnimationRequest, int], ClipReport]
 

@@ -9,7 +9,7 @@ import pytest
 from animate.batch.executor import JobExecutor
 from animate.batch.registry import make_executor
 from animate.errors import ExecutorError, RequestError
-from animate.executors.ray_cluster import connect, disconnect
+from animate.generate.workers.ray_cluster import connect, disconnect
 from tests.batch.executor_contract import ExecutorContract, start
 
 needs_ray = pytest.mark.skipif(

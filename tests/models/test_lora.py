@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from animate.errors import ModelError, RequestError
 from animate.models.lora import merged, open_adapters
-from animate.values import Lora
+from animate.request.values import Lora
 from temporal.constant_attention import constant_cross_attention
 from temporal.precision import quantise_weights
 from tests.toy import toy_networks

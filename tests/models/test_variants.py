@@ -19,7 +19,7 @@ from animate.models.variants import (
     resolve,
     variant_names,
 )
-from animate.values import Guidance, Size
+from animate.request.values import Guidance, Size
 from tests.toy import toy_variant
 
 PUBLISHED = ("svd-v1", "svd-v2")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from animate.options import AnimationRequest
+from animate.request.request import AnimationRequest
 from pose.layout import BODY
 from scripts.evaluate_pair import estimated_again, evaluate
 from scripts.make_demo import main as make_demo

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from scripts.benchmarks._tracking import build_fake, tracked_peak
 from temporal.chunked import Chunks, chunked
 from temporal.chunked.decoder import DecoderCuts
 from temporal.constant_attention import constant_cross_attention
@@ -16,7 +17,6 @@ from temporal.ladder import widest_unit
 from temporal.memory import apply_plan, plan_memory, smaller
 from temporal.memory_plan import GIB, MemoryPlan, MemoryRequest
 from temporal.offload import streamed_units
-from temporal.tracking import build_fake, tracked_peak
 from temporal.vae import DecodeOptions, decode_frames
 from tests.temporal.networks import unet_inputs, worst
 

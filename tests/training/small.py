@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from animate.driving.cache import cache_file
 from animate.files import sha256
 from animate.media import FrameSelection
-from animate.pose_cache import cache_file
 from animate.progress import Quiet
 from animate.training.finetune_config import FineTuneConfig, load_any_config
 from pose.estimators import load_estimator

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from animate.generate.keeper import KeepsNothing
+from animate.generate.pipeline import Engine, decode
+from animate.generate.settings import settle
 from animate.models.components import load_components
 from animate.models.variants import bundled_folder, load_variant
-from animate.options import AnimationRequest
-from animate.pipeline import Engine, decode
 from animate.progress import Quiet
-from animate.settings import settle
+from animate.request.request import AnimationRequest
+from animate.request.values import Size
 from animate.training import evaluation
 from animate.training.config import load_config
 from animate.training.export import describe
-from animate.values import Size
-from animate.work.keeper import KeepsNothing
 
 
 @pytest.fixture(scope="module")

@@ -256,7 +256,7 @@ def test_adapters_begin_from_the_seed_and_go_into_a_file_for_a_run(
 ) -> None:
     """What they make while they train is what they make merged."""
     from animate.models.lora import merged, open_adapters
-    from animate.values import Lora
+    from animate.request.values import Lora
 
     config = recipe(place, "adapters", train="lora", steps=2, lora={"rank": 2, "alpha": 6.0})
     fine_tune(config)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from animate.request.values import Size
 from animate.training import evaluation
-from animate.values import Size
 
 SIZE = Size(48, 64)
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from animate.errors import TrainingError
+from animate.generate.pipeline import Engine
 from animate.models.components import load_components
 from animate.models.config import ControlNeXtConfig
 from animate.models.variants import load_variant
-from animate.pipeline import Engine
 from animate.progress import Quiet
 from animate.training import evaluation
 from animate.training.autoencoder_trainer import fitted_encoder

@@ -1,0 +1,244 @@
+"""Where a clip says it comes from: a few words in the file itself, and signed ones if asked for.
+
+The sidecar has everything. The container's comment has a short copy that stays with the clip when
+the sidecar is lost: model, seed, digests of inputs and of all settings. Content Credentials (C2PA)
+say the same, bound to the file's bytes by a signature; they are an extra, and come last, since
+whatever changes the file afterwards breaks them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import animate
+from animate.errors import ExecutorError, MediaError, RequestError
+from animate.files import atomic, check_readable
+from animate.media.sequences import is_sequence
+
+SIGNED_FORMATS = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/x-m4v",
+    ".mov": "video/quicktime",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+}
+"""Suffixes of clips that can hold Content Credentials, and their media types."""
+
+SETTINGS_LABEL = "cnx-animate.generate.settings"
+_MAKER = "cnx-animate"
+# Of the IPTC's vocabulary, as the C2PA specification asks for.
+_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+
+
+def short_copy(made: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's essence: who made it, of what, with which settings."""
+    model = made["model"]
+    copy: dict[str, Any] = {
+        "made_by": f"{_MAKER} {animate.__version__}",
+        "synthetic": True,
+        "model": model["name"],
+        "seed": made["seed"],
+        "digest": made["digest"],
+        "inputs": {name: digest[:16] for name, digest in made["inputs"].items()},
+    }
+    if model.get("lora"):
+        copy["adapters"] = len(model["lora"])
+    return copy
+
+
+def container_metadata(made: Mapping[str, Any]) -> dict[str, str]:
+    """The short copy as a container's metadata. The same clip has the same."""
+    return {"comment": json.dumps(short_copy(made), separators=(",", ":"))}
+
+
+def read_short_copy(clip: Path) -> dict[str, Any] | None:
+    """The short copy in a clip (the first picture of a sequence); None if it has none.
+
+    Raises MediaError when the clip cannot be read.
+    """
+    comment = _comment(clip)
+    try:
+        copy = json.loads(comment)
+    except ValueError:
+        return None
+    ours = isinstance(copy, dict) and str(copy.get("made_by", "")).startswith(_MAKER)
+    return copy if ours else None
+
+
+def _comment(clip: Path) -> str:
+    if is_sequence(clip):
+        from PIL import Image
+
+        pictures = sorted(clip.parent.glob(f"*{clip.suffix}"))
+        if not pictures:
+            raise MediaError(f"{clip} has no pictures; check the path")
+        try:
+            with Image.open(pictures[0]) as picture:
+                return str(picture.info.get("comment", ""))
+        except OSError as reason:
+            raise MediaError(f"{pictures[0]} cannot be read: {reason}") from reason
+    import av
+
+    from animate.media.av_errors import local_url, reason_of
+
+    check_readable(clip, "clip", MediaError)
+    try:
+        with av.open(local_url(clip), metadata_errors="replace") as container:
+            found = {name.lower(): value for name, value in container.metadata.items()}
+    except (av.error.FFmpegError, OSError) as reason:
+        raise MediaError(f"clip {clip} cannot be read: {reason_of(reason)}") from reason
+    return found.get("comment", "")
+
+
+def check_signing(sign: str, output: Path) -> None:
+    """Everything that can be known to be wrong with `--sign` before any work.
+
+    sign: CERT:KEY, a certificate chain (leaf first) and its private key, PEM files
+    Raises RequestError for a clip that cannot hold credentials, MediaError for files that are not
+    there, ExecutorError where the extra is missing.
+    """
+    if is_sequence(output) or output.suffix.lower() not in SIGNED_FORMATS:
+        raise RequestError(
+            f"{output} cannot hold Content Credentials; clips that can: {', '.join(SIGNED_FORMATS)}"
+        )
+    _signer(sign)
+
+
+def sign_clip(clip: Path, sign: str, made: Mapping[str, Any]) -> dict[str, str]:
+    """Put signed Content Credentials into a finished clip; the last change to it.
+
+    Returns what the record says of it. Raises MediaError when it cannot be done; the clip is then
+    as it was.
+    """
+    c2pa, signer = _c2pa(), _signer(sign)
+    kind = SIGNED_FORMATS[clip.suffix.lower()]
+    builder = c2pa.Builder(json.dumps(_manifest(clip, kind, made)))
+    try:
+        with (
+            atomic(clip) as partial,
+            open(clip, "rb") as source,
+            open(partial, "w+b") as target,
+        ):
+            builder.sign(signer, kind, source, target)
+    except (c2pa.C2paError, OSError) as reason:
+        raise MediaError(f"{clip} could not be signed: {reason}") from reason
+    signature = read_credentials(clip)
+    assert signature is not None
+    return {"signer": signature["signer"], "state": signature["state"]}
+
+
+def read_credentials(clip: Path) -> dict[str, Any] | None:
+    """The Content Credentials of a clip, checked against its bytes; None if it has none.
+
+    `state` is Trusted, Valid (of a signer that this machine does not know) or Invalid (the file
+    was changed, or the signature is wrong). Raises ExecutorError where the extra is missing.
+    """
+    c2pa = _c2pa()
+    kind = SIGNED_FORMATS.get(clip.suffix.lower())
+    if kind is None:
+        return None
+    try:
+        with open(clip, "rb") as file:
+            reader = c2pa.Reader(kind, file)
+            found = json.loads(reader.json())
+            state = str(reader.get_validation_state())
+    except c2pa.C2paError.ManifestNotFound:
+        return None
+    except (c2pa.C2paError, OSError) as reason:
+        raise MediaError(f"the Content Credentials of {clip} cannot be read: {reason}") from reason
+    active = found["manifests"][found["active_manifest"]]
+    settings = [a["data"] for a in active["assertions"] if a["label"] == SETTINGS_LABEL]
+    signature = active.get("signature_info", {})
+    return {
+        "state": state,
+        "signer": signature.get("common_name") or signature.get("issuer") or "unknown",
+        "settings": settings[0] if settings else None,
+    }
+
+
+def _manifest(clip: Path, kind: str, made: Mapping[str, Any]) -> dict[str, Any]:
+    maker = {"name": _MAKER, "version": animate.__version__}
+    created = {
+        "action": "c2pa.created",
+        "digitalSourceType": _SOURCE_TYPE,
+        "softwareAgent": maker,
+    }
+    return {
+        "claim_generator_info": [maker],
+        "title": clip.name,
+        "format": kind,
+        "assertions": [
+            {"label": "c2pa.actions", "data": {"actions": [created]}},
+            {"label": SETTINGS_LABEL, "data": short_copy(made)},
+        ],
+    }
+
+
+def _signer(sign: str) -> Any:
+    """The signer of CERT:KEY."""
+    chain, _, key = sign.rpartition(":")
+    if not chain or not key:
+        raise RequestError(f"sign {sign!r} is not CERT:KEY, two PEM files")
+    certificates = check_readable(chain, "certificate chain", MediaError).read_bytes()
+    secret = check_readable(key, "private key", MediaError).read_bytes()
+    c2pa = _c2pa()
+    algorithm = _algorithm(secret, key)
+    _check_pair(certificates, secret, chain, key)
+    try:
+        return c2pa.Signer.from_info(c2pa.C2paSignerInfo(algorithm, certificates, secret, None))
+    except (c2pa.C2paError, ValueError) as reason:
+        raise MediaError(f"{chain} and {key} cannot sign: {reason}") from reason
+
+
+def _algorithm(secret: bytes, key: str) -> bytes:
+    """The signature that goes with a private key."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        private = load_pem_private_key(secret, password=None)
+    except (ValueError, TypeError) as reason:
+        raise MediaError(
+            f"private key {key} cannot be used: {reason}; give a PKCS#8 PEM file without a password"
+        ) from reason
+    if isinstance(private, ec.EllipticCurvePrivateKey):
+        bits = {"secp256r1": b"es256", "secp384r1": b"es384", "secp521r1": b"es512"}
+        if private.curve.name in bits:
+            return bits[private.curve.name]
+    elif isinstance(private, rsa.RSAPrivateKey):
+        return b"ps256"
+    elif isinstance(private, ed25519.Ed25519PrivateKey):
+        return b"ed25519"
+    raise MediaError(f"private key {key} is of a kind that Content Credentials do not know")
+
+
+def _check_pair(certificates: bytes, secret: bytes, chain: str, key: str) -> None:
+    """Raise MediaError unless the key belongs to the chain's first certificate, still valid."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.x509 import load_pem_x509_certificates
+
+    try:
+        leaf = load_pem_x509_certificates(certificates)[0]
+    except ValueError as reason:
+        raise MediaError(f"certificate chain {chain} cannot be used: {reason}") from reason
+    if leaf.public_key() != load_pem_private_key(secret, password=None).public_key():
+        raise MediaError(
+            f"private key {key} does not belong to the first certificate of {chain}; the signer's "
+            "own certificate comes first"
+        )
+    if leaf.not_valid_after_utc < datetime.now(UTC):
+        raise MediaError(f"the certificate in {chain} ended on {leaf.not_valid_after_utc:%Y-%m-%d}")
+
+
+def _c2pa() -> Any:
+    try:
+        import c2pa
+    except ImportError as reason:
+        raise ExecutorError(
+            "Content Credentials need c2pa-python; install it: pip install 'cnx-animate[c2pa]'"
+        ) from reason
+    return c2pa

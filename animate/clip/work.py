@@ -1,0 +1,192 @@
+"""One run and its work folder: opened before the work, gone when the clip is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from animate.clip.keeper import FolderKeeper
+from animate.clip.work_folder import POSES, WorkFolder, closes, read_manifest, work_folder
+from animate.driving.cache import OFF as NO_CACHE
+from animate.errors import WorkError
+from animate.generate.keeper import Keeper, KeepsNothing
+from animate.media.sequences import is_sequence
+from animate.progress import Progress
+from animate.request.request import AnimationRequest, build, plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a run has of its work folder.
+
+    Attributes:
+        folder: None for a run without one.
+        keeper: what the pipeline tells of its work.
+        request: the run's, with a place for poses where no cache keeps them.
+    """
+
+    folder: WorkFolder | None
+    keeper: Keeper
+    request: AnimationRequest
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a clip at the output's name may be replaced: it was asked for, or is our own."""
+        own = self.folder is not None and closes(self.folder.path, self.request.output)
+        return self.request.overwrite or own
+
+    def close_soon(self) -> None:
+        """The clip is about to appear at its name."""
+        if self.folder is not None:
+            self.folder.close_soon(self.request.output)
+
+    def record(self) -> dict[str, Any] | None:
+        """What the sidecar says of it."""
+        if self.folder is None or not self.folder.resumed:
+            return None
+        return {"begun_with": self.folder.manifest["conditions"]}
+
+
+@contextmanager
+def working(
+    request: AnimationRequest,
+    digest: str,
+    model: str,
+    conditions: Mapping[str, Any],
+    progress: Progress,
+) -> Iterator[Work]:
+    """The work folder of a run; removed at a clean exit unless it is to be kept.
+
+    On an exception it stays if anything in it took time to make, and the exception has a note
+    that says how to go on.
+
+    digest: of everything that decides the pictures
+    model: name or folder of the model that is used
+    conditions: what their last bits may depend on as well; other ones than at the beginning are
+        said, and the number of threads is set as it was
+    Raises WorkError; see `WorkFolder.open`.
+    """
+    path = folder_of(request)
+    if path is None:
+        yield Work(folder=None, keeper=KeepsNothing(), request=request)
+        return
+    now = {**conditions, "threads": torch.get_num_threads()}
+    stored = stored_request(request, model)
+    given = {
+        "clip": stored["output"],
+        "digest": digest,
+        "request": stored,
+        "conditions": now,
+        "given_in": str(Path.cwd()),
+    }
+    folder = WorkFolder.open(path, given, discard=request.overwrite)
+    if folder.discarded:
+        progress.warn(f"the work in {path} is of no use to this run; it is begun anew")
+    done = False
+    try:
+        with ExitStack() as stack:
+            if folder.resumed:
+                stack.callback(_same_conditions(folder, request, now, progress))
+            keeper = FolderKeeper(folder, every=request.runtime.save_every, progress=progress)
+            yield Work(folder=folder, keeper=keeper, request=_with_poses(request, folder))
+        done = True
+    except BaseException as error:
+        if folder.leave(done=False):
+            error.add_note(f"what is done is kept; to go on: cnx resume {path}")
+        raise
+    finally:
+        if done:
+            folder.leave(done=True, keep=request.runtime.keep_work)
+
+
+def folder_of(request: AnimationRequest) -> Path | None:
+    """Where a request's work is kept; None for nowhere."""
+    sequence = is_sequence(request.output)
+    return work_folder(request.output, request.runtime.work, sequence=sequence)
+
+
+def may_replace(request: AnimationRequest) -> bool:
+    """Whether a clip at the output's name seems to be a run's that was killed as it ended.
+
+    It is asked before anything is loaded; `Work.replaces` knows better.
+    """
+    path = folder_of(request)
+    return request.overwrite or (path is not None and closes(path, request.output))
+
+
+def stored_request(request: AnimationRequest, model: str) -> dict[str, Any]:
+    """A request as plain values that mean the same in any working directory.
+
+    model: what finds the model that is used; the request may leave it open
+    """
+    values = plain(request)
+    for group, name in _PATHS:
+        home = values[group] if group else values
+        if home[name] is not None and Path(home[name]) != NO_CACHE:
+            home[name] = str(Path(home[name]).absolute())
+    values["lora"] = [[str(one.path.absolute()), one.weight] for one in request.lora]
+    values["model"] = model
+    return values
+
+
+_PATHS = (
+    *(("", name) for name in ("reference", "driving", "output", "poses")),
+    *(("", name) for name in ("side_by_side", "contact_sheet")),
+    *(("runtime", name) for name in ("estimator_folder", "cache")),
+)
+
+
+def find_request(path: Path) -> tuple[AnimationRequest, Path]:
+    """The request whose work is in a folder, or beside the clip `path`, to go on with there, and
+    the working directory that it was given in.
+
+    Raises WorkError where there is none, or it is of another version; RequestError for settings
+    that are unknown here.
+    """
+    beside = work_folder(path, None, sequence=is_sequence(path))
+    for folder in (path, beside):
+        found = read_manifest(folder) if folder is not None else None
+        if folder is not None and found is not None:
+            request: AnimationRequest = build(AnimationRequest, found["request"])
+            here = replace(request.runtime, work=folder.absolute())
+            return replace(request, runtime=here), Path(str(found.get("given_in", ".")))
+    raise WorkError(
+        f"there is no unfinished work in {path}, nor beside a clip of that name; unfinished work "
+        "is in hidden folders beside the clips: ls -d .*.work"
+    )
+
+
+def _with_poses(request: AnimationRequest, folder: WorkFolder) -> AnimationRequest:
+    if request.runtime.cache != NO_CACHE:
+        return request
+    return replace(request, runtime=replace(request.runtime, cache=folder.path / POSES))
+
+
+def _same_conditions(
+    folder: WorkFolder, request: AnimationRequest, now: Mapping[str, Any], progress: Progress
+) -> Callable[[], None]:
+    """Set the number of threads as it was; returns what sets it back. Says what is different."""
+    before = torch.get_num_threads()
+    then: dict[str, Any] = folder.manifest["conditions"]
+    threads = then.get("threads")
+    if request.runtime.threads is None and isinstance(threads, int) and threads != before:
+        torch.set_num_threads(threads)
+        progress.note(f"{threads} threads, as the run began with")
+        now = {**now, "threads": threads}
+    changed = [
+        f"{name} {then[name]} is now {now[name]}"
+        for name in now
+        if name in then and plain(then[name]) != plain(now[name])
+    ]
+    if changed:
+        progress.warn(
+            f"not everything is as the run began: {', '.join(changed)}; frames may differ by "
+            "rounding from those of a run that was not interrupted"
+        )
+    progress.note(f"going on with the work in {folder.path}")
+    return lambda: torch.set_num_threads(before)

@@ -1,0 +1,417 @@
+"""One run's work folder: who works in it, for which request, and what is worth keeping.
+
+::
+
+    .clip.mp4.work/
+      work.json                 the marker: says that this is a work folder, of which layout and
+                                clip; the request, its digest, and what rounding may depend on
+      lock                      held by the run that works here, with its process number
+      latents-SSSSSS-WWWWWW     the clip before step S with W windows of it done (`records`)
+      frames-NNNNNN             decoded frames from frame N on (`records`)
+      poses/                    estimated poses, where no cache keeps them
+      closing                   every frame is written: a clip at the output's name is this run's
+
+A folder is a work folder only by its marker, which is there from the moment that the folder is.
+Nothing is written through a link in it, and only regular files of the names above are removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from animate import files
+from animate.errors import WorkError
+
+MADE_BY = "cnx-animate work folder"
+VERSION = 2
+"""Of the folder's layout; another one is not touched."""
+SUFFIX = ".work"
+OFF = Path("none")
+"""What a request's `work` says for no work folder at all."""
+MANIFEST, LOCK, CLOSING, POSES = "work.json", "lock", "closing", "poses"
+STATES, FRAMES = "latents-*", "frames-*"
+_FILE_NAMES = re.compile(r"work\.json|lock|closing|latents-\d{6,}-\d{6,}|frames-\d{6,}")
+_POSE_NAMES = re.compile(r"[0-9a-f]{32}\.npz|\.[0-9a-f]{32}\.npz\.[0-9a-f]{32}\.part")
+_MARKER_BYTES = 4 << 20
+
+
+class WorkFolder:
+    """A locked work folder. Raises WorkError where it cannot be used; see `open`."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+        self.manifest: dict[str, Any] = {}
+        self.resumed = False
+        """Whether an earlier run's work was found."""
+        self.discarded = False
+        """Whether work was found that is of no use, and thrown away."""
+
+    @classmethod
+    def open(cls, path: Path, manifest: Mapping[str, Any], *, discard: bool = False) -> WorkFolder:
+        """Lock the folder for a run; what is there of the same run is kept and `resumed` is set.
+
+        path: made if it is missing
+        manifest: `clip` that is made, `digest` of all that decides the pictures, `request` (see
+            `stored_request`), and `conditions` that the numbers depend on by rounding
+        discard: throw away what is there of another request
+
+        Raises WorkError when another run works in it, when it is of another request or version,
+        when it is not empty and no work folder, holds other people's files, or cannot be written.
+        """
+        try:
+            lock, made = _locked(path, manifest)
+            folder = cls(path, lock)
+            try:
+                folder._take(manifest, discard, made)
+            except BaseException:
+                os.close(folder._lock)
+                raise
+        except OSError as reason:
+            raise WorkError(
+                f"work folder {path} cannot be used: {(reason.strerror or str(reason)).lower()}; "
+                "name another with --work FOLDER, or go without: --work none"
+            ) from reason
+        return folder
+
+    def _take(self, manifest: Mapping[str, Any], discard: bool, made: bool) -> None:
+        strangers = _strangers(self.path)
+        if strangers:
+            raise WorkError(
+                f"{self.path} holds {strangers[0]}, which is no part of a work folder; name a "
+                "folder that is empty or not there yet"
+            )
+        before = read_manifest(self.path)
+        if before is not None and before["digest"] == manifest["digest"]:
+            # Conditions are those that it was begun under; the request may write elsewhere now.
+            self.resumed = not made
+            self._say({**manifest, "conditions": before["conditions"]})
+            return
+        if before is not None and self.worth and not discard:
+            raise WorkError(
+                f"work folder {self.path} is of another run: it has "
+                f"{_difference(before['request'], manifest['request'])}. Finish that one (cnx "
+                f"resume {self.path}), throw it away (cnx clean {self.path}), or name another "
+                "folder with --work"
+            )
+        self.discarded = self.worth
+        _remove_contents(self.path, keep=(LOCK, MANIFEST))
+        self._say(dict(manifest))
+
+    def _say(self, manifest: dict[str, Any]) -> None:
+        self.manifest = _marked(manifest)
+        files.write_bytes(self.path / MANIFEST, _encoded(manifest), follow=False)
+
+    @property
+    def worth(self) -> bool:
+        """Whether anything is kept that took time to make."""
+        return any(True for pattern in (STATES, FRAMES) for _ in self.path.glob(pattern))
+
+    def close_soon(self, output: Path) -> None:
+        """Note that the clip is about to appear at its name."""
+        files.write_bytes(self.path / CLOSING, _real_name(output), follow=False)
+
+    def leave(self, *, done: bool, keep: bool = False) -> bool:
+        """Unlock; remove it unless it is to be kept, or the work is not done and is worth it.
+
+        Returns whether it is still there, as it is where somebody else's files are in it.
+        """
+        stays = keep if done else self.worth or (self.path / CLOSING).exists()
+        aside = None
+        try:
+            if done and keep:
+                (self.path / CLOSING).unlink(missing_ok=True)
+            if not stays and _strangers(self.path):
+                _remove_contents(self.path)
+                stays = True
+            elif not stays:
+                aside = _put_aside(self.path)
+        finally:
+            os.close(self._lock)
+        if aside is not None:
+            # Unlocked first, as network file systems keep open files; no finished run fails by it.
+            with suppress(OSError):
+                _remove_contents(aside)
+                aside.rmdir()
+        return stays
+
+
+def work_folder(output: Path, named: Path | None, *, sequence: bool) -> Path | None:
+    """Where the work for `output` is kept: as named, beside the clip, or None for nowhere.
+
+    Raises MediaError where that would be beside the root folder.
+    """
+    if named is not None:
+        return None if named == OFF else named
+    clip = files.with_own_name(output.parent if sequence else output)
+    return clip.with_name(f".{clip.name}{SUFFIX}")
+
+
+def read_marker(path: Path) -> dict[str, Any] | None:
+    """The marker of a work folder of any version; None where the folder is none.
+
+    It counts if it parses, names its version and clip, and was written by this program.
+    """
+    if path.is_symlink():
+        return None
+    try:
+        descriptor = os.open(path / MANIFEST, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            marker = json.loads(file.read(_MARKER_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(marker, dict) or not isinstance(marker.get("version"), int):
+        return None
+    request = marker.get("request")
+    if marker["version"] == 1:  # named no maker; its clip is the request's
+        digest = str(marker.get("digest"))
+        told = isinstance(request, dict) and isinstance(request.get("output"), str)
+        conditions = isinstance(marker.get("conditions"), dict)
+        return marker if told and conditions and re.fullmatch("[0-9a-f]{64}", digest) else None
+    ours = marker.get("made_by") == MADE_BY and isinstance(marker.get("clip"), str)
+    return marker if ours else None
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The marker of a work folder of this version; None where the folder is none.
+
+    Raises WorkError for a folder of another version.
+    """
+    marker = read_marker(path)
+    if marker is None:
+        return None
+    if marker["version"] != VERSION:
+        raise WorkError(
+            f"work folder {path} was made by another version of this program (layout "
+            f"{marker['version']}, this one has {VERSION}); finish it there, or throw it away: "
+            f"cnx clean {path}"
+        )
+    wanted = {"digest": str, "request": dict, "conditions": dict}
+    whole = all(isinstance(marker.get(name), kind) for name, kind in wanted.items())
+    return marker if whole else None
+
+
+def is_work_folder(path: Path) -> bool:
+    """True for a folder, not a link, that has the marker of this program in it."""
+    return read_marker(path) is not None
+
+
+def remove(path: Path) -> list[str]:
+    """Remove a work folder; returns the names of foreign things in it, which stay.
+
+    One without any goes at once: under its name it is there as it was, or not at all. What a kill
+    may leave of it is named like a partial file of the clip, and goes as those do. Raises OSError.
+    """
+    if _strangers(path):
+        _remove_contents(path)
+        return _strangers(path)
+    aside = _put_aside(path)
+    if aside is not None:
+        _remove_contents(aside)
+        aside.rmdir()
+    return []
+
+
+def remove_partial(path: Path) -> None:
+    """Remove a partial file, or a partial folder with all in it. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _put_aside(path: Path) -> Path | None:
+    """The folder under the name of a partial file; None where it is gone already."""
+    name = path.name.removeprefix(".").removesuffix(SUFFIX)
+    aside = files.hidden_name(path.with_name(name))
+    try:
+        os.replace(path, aside)
+    except FileNotFoundError:
+        return None
+    return aside
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    if entry.name == POSES and entry.is_dir(follow_symlinks=False):
+        return True
+    if files.is_partial(entry.name):
+        return not entry.is_symlink()
+    return entry.is_file(follow_symlinks=False) and bool(_FILE_NAMES.fullmatch(entry.name))
+
+
+def _is_ours_in_poses(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_file(follow_symlinks=False):
+        return False
+    return bool(_POSE_NAMES.fullmatch(entry.name)) or files.is_partial(entry.name)
+
+
+def _strangers(path: Path) -> list[str]:
+    """Names in a work folder, relative to it, that this program has not put there."""
+    with os.scandir(path) as entries:
+        listed = list(entries)
+    names = [entry.name for entry in listed if not _is_ours(entry)]
+    if any(entry.name == POSES and _is_ours(entry) for entry in listed):
+        with os.scandir(path / POSES) as entries:
+            names += [f"{POSES}/{e.name}" for e in entries if not _is_ours_in_poses(e)]
+    return sorted(names)
+
+
+def _remove_contents(path: Path, keep: tuple[str, ...] = ()) -> None:
+    """Remove what is ours in a work folder, its marker last, so that a kill leaves a marked one."""
+    with os.scandir(path) as entries:
+        ours = [entry for entry in entries if _is_ours(entry) and entry.name not in keep]
+    for entry in sorted(ours, key=lambda entry: entry.name == MANIFEST):
+        if entry.name != POSES:
+            remove_partial(path / entry.name)
+            continue
+        with os.scandir(path / POSES) as poses:
+            for file in [file for file in poses if _is_ours_in_poses(file)]:
+                (path / POSES / file.name).unlink(missing_ok=True)
+        with suppress(OSError):  # foreign files are in it
+            (path / POSES).rmdir()
+
+
+def closes(path: Path, output: Path) -> bool:
+    """Whether a clip at `output` is that of the run whose work is in a folder, though the run has
+    not ended."""
+    try:
+        descriptor = os.open(path / CLOSING, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            return file.read() == _real_name(output)
+    except (OSError, ValueError):
+        return False
+
+
+def _real_name(path: Path) -> bytes:
+    """One name for one file, without links and ``..``; file names need not be UTF-8."""
+    return os.fsencode(os.path.realpath(path))
+
+
+def try_lock(path: Path, *, make: bool = False) -> int | None:
+    """A descriptor that holds the folder's lock, or None while a run works in it.
+
+    make: write the lock's file where it is missing. Raises OSError: FileNotFoundError without it.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_CREAT if make else 0)
+    descriptor = os.open(path / LOCK, flags, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as reason:
+        if reason.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(descriptor)
+            return None
+        # A file system without locks: two runs at once cannot be told there.
+    return descriptor
+
+
+def _locked(path: Path, manifest: Mapping[str, Any]) -> tuple[int, bool]:
+    """The lock of the work folder at `path`, and whether the folder was made for it."""
+    while True:
+        made = _ensure(path, manifest)
+        try:
+            descriptor = try_lock(path, make=True)
+        except FileNotFoundError:  # removed by the run that has just ended
+            continue
+        except OSError as reason:
+            if reason.errno != errno.ELOOP:
+                raise
+            raise WorkError(
+                f"{path / LOCK} is a link, which is no part of a work folder; name a folder that "
+                "is empty or not there yet"
+            ) from reason
+        if descriptor is None:
+            raise WorkError(
+                f"another run (process {_holder(path)}) is working on this clip in {path}; wait "
+                "for it or stop it, or name another folder with --work"
+            )
+        if _is_at(descriptor, path / LOCK):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return descriptor, made
+        os.close(descriptor)
+
+
+def _ensure(path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Have a marked work folder at `path`: one that is there, or a new one; True for a new one.
+
+    A new one appears with its marker in it, so no kill leaves a folder that nobody knows. Raises
+    WorkError for a link, and for a folder that holds something and has no marker.
+    """
+    if path.is_symlink():
+        raise WorkError(
+            f"work folder {path} is a link; name the folder that it leads to: "
+            f"--work {os.path.realpath(path)}"
+        )
+    if read_marker(path) is not None:
+        return False
+    try:
+        stranger = next((file.name for file in sorted(path.iterdir())), None)
+    except FileNotFoundError:
+        return _make(path, manifest)
+    if stranger is not None and read_marker(path) is None:  # another run may have made it by now
+        raise WorkError(
+            f"{path} holds {stranger} and no {MANIFEST} that this program can have written, so it "
+            "is no work folder; name a folder that is empty or not there yet"
+        )
+    if stranger is None:
+        files.write_bytes(path / MANIFEST, _encoded(manifest), follow=False)
+    return stranger is None
+
+
+def _make(path: Path, manifest: Mapping[str, Any]) -> bool:
+    try:
+        with files.atomic_folder(path) as partial:
+            (partial / MANIFEST).write_bytes(_encoded(manifest))
+    except OSError as reason:
+        if reason.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another run's, made just now
+            raise
+        return False
+    return True
+
+
+def _marked(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {"made_by": MADE_BY, "version": VERSION, **manifest}
+
+
+def _encoded(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps(_marked(manifest), indent=2) + "\n").encode()
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))
+
+
+def _holder(path: Path) -> str:
+    with suppress(OSError):
+        return (path / LOCK).read_text().strip() or "unknown"
+    return "unknown"
+
+
+def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """The first settings in which two requests differ, in words."""
+    one, other = _flat(theirs), _flat(ours)
+    names = [name for name in one | other if one.get(name) != other.get(name)]
+    said = [f"{name} {one.get(name)} instead of {other.get(name)}" for name in names[:3]]
+    return ", ".join(said) or "other input files or weights, by the same names"
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "runtime":
+            continue
+        flat.update(_flat(value) if isinstance(value, dict) else {name: value})
+    return flat

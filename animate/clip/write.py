@@ -1,0 +1,130 @@
+"""Write the clip and the files beside it, as frames come."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from animate.clip.behind import Behind
+from animate.clip.work import Work
+from animate.driving.poses import selection_of
+from animate.finish.chain import Finish
+from animate.finish.montage import ContactSheet, side_by_side
+from animate.media import FrameSource, open_writer, takes_sound
+from animate.media.audio import AudioSource
+from animate.media.info import Image
+from animate.request.values import Size
+
+
+@contextmanager
+def beside(
+    finish: Finish, audio: AudioSource | None, overwrite: bool
+) -> Iterator[Callable[[int, Image], None]]:
+    """A function that takes written frames by number for the files beside the clip.
+
+    They appear at a clean exit and not at all on an exception. Raises MediaError if one cannot be
+    written.
+    """
+    request, takers = finish.request, []
+    with ExitStack() as stack:
+        if request.side_by_side is not None:
+            writer = stack.enter_context(
+                open_writer(
+                    request.side_by_side,
+                    size=(3 * finish.size.width, finish.size.height),
+                    fps=finish.fps,
+                    audio=audio if takes_sound(request.side_by_side) else None,
+                    overwrite=overwrite,
+                )
+            )
+
+            def put(number: int, frame: Image) -> None:
+                writer.write(side_by_side(finish.picture, finish.skeleton(number), frame))
+
+            takers.append(put)
+        sheet = None
+        if request.contact_sheet is not None:
+            sheet = ContactSheet(finish.frames, finish.fps, finish.picture)
+            takers.append(sheet.add)
+
+        def take(number: int, frame: Image) -> None:
+            for taker in takers:
+                taker(number, frame)
+
+        yield take
+        if sheet is not None and request.contact_sheet is not None:
+            sheet.write(request.contact_sheet)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        frames, fps, seconds, size: of the clip, exact.
+        sound: what was done with the driving video's sound, in words.
+        frames_sha256: over the RGB bytes of all frames in order, before compression.
+        beside: files beside the clip: side by side, contact sheet.
+    """
+
+    frames: int
+    fps: Fraction
+    seconds: float
+    size: Size
+    sound: str
+    frames_sha256: str
+    beside: tuple[Path, ...]
+
+
+def write_clip(
+    work: Work,
+    finish: Finish,
+    source: FrameSource,
+    generated: Generator[Image, None, None],
+    *,
+    ahead: int,
+    metadata: Mapping[str, str] | None = None,
+) -> Written:
+    """Write frames as they come, while later ones are made; the clip appears when all are there.
+
+    At most `ahead` frames wait to be written. `metadata` goes into the container.
+    """
+    request = work.request
+    audio = source.audio(selection_of(request)) if request.audio else None
+    digest = hashlib.sha256()
+    with (
+        beside(finish, audio, work.replaces) as take_beside,
+        open_writer(
+            request.output,
+            size=finish.size,
+            fps=finish.fps,
+            codec=request.codec,
+            quality=request.quality,
+            audio=audio if takes_sound(request.output) else None,
+            metadata=metadata,
+            overwrite=work.replaces,
+        ) as writer,
+    ):
+
+        def take(frame: Image) -> None:
+            take_beside(writer.frames, frame)
+            writer.write(frame)
+            digest.update(frame.tobytes())
+
+        with closing(generated), Behind(take, depth=ahead, name="writer") as queue:
+            for frame in finish(generated):
+                queue.put(frame)
+        work.close_soon()
+    return Written(
+        frames=writer.frames,
+        fps=finish.fps,
+        seconds=float(writer.frames / finish.fps),
+        size=finish.size,
+        sound=writer.sound,
+        frames_sha256=digest.hexdigest(),
+        beside=tuple(path for path in (request.side_by_side, request.contact_sheet) if path),
+    )

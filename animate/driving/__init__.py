@@ -1,0 +1,1 @@
+"""The driving motion: poses, their cache and files, estimators, skeletons, placement."""

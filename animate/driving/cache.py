@@ -1,0 +1,64 @@
+"""Poses that were estimated before: a folder of pose files, by what decides them.
+
+A file's name is a digest of the video's bytes, the estimator (networks and settings) and the frames
+selected, so a hit is right or is not there. The folder can be removed at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from animate.media import FrameSelection
+from animate.progress import Progress
+from pose.errors import PoseError
+from pose.estimators.base import Estimator
+from pose.sequence import PoseSequence
+
+OFF = Path("none")
+"""What a request's `cache` says for no cache at all."""
+
+
+def cache_file(
+    folder: Path | None, digest: str, estimator: Estimator, selection: FrameSelection
+) -> Path | None:
+    """Where these poses are kept; None where nothing is to be kept.
+
+    `folder` None is the user's own cache; `digest` is the video's SHA-256.
+    """
+    if folder == OFF:
+        return None
+    key = f"{digest}|{estimator.name}|{estimator.digest}|{selection!r}"
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return (folder or users_cache()) / f"{name}.npz"
+
+
+def users_cache() -> Path:
+    """`$XDG_CACHE_HOME/cnx-animate/driving/poses`, by default below `~/.cache`."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "cnx-animate" / "poses"
+
+
+def kept(file: Path | None, digest: str, progress: Progress) -> PoseSequence | None:
+    """The poses in the cache, if they are there and whole."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        poses = PoseSequence.load(file, source=digest)
+    except PoseError as reason:
+        progress.warn(f"the cached poses are not used: {reason}")
+        return None
+    progress.note(f"poses: taken from {file}")
+    return poses
+
+
+def keep(file: Path | None, poses: PoseSequence, progress: Progress) -> None:
+    """Put poses into the cache; a folder that cannot be written is no reason to stop."""
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        poses.save(file)
+    except (OSError, PoseError) as reason:
+        progress.warn(f"the poses are not kept for the next time: {reason}")

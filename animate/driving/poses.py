@@ -1,0 +1,252 @@
+"""Poses for a clip: found or read, cleaned, and laid onto the reference's person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from animate.driving.cache import cache_file, keep, kept
+from animate.driving.placement import Placement, person_box, place
+from animate.files import sha256
+from animate.media import FrameSelection, FrameSource, source_digest
+from animate.progress import Progress
+from animate.request.request import AnimationRequest, Fit
+from animate.request.values import Size
+from pose.clean import CleaningOptions, clean
+from pose.errors import PoseError
+from pose.estimators.base import Estimator
+from pose.extract import extract
+from pose.formats import import_poses
+from pose.layout import POINTS, SEEN
+from pose.people import choose_person
+from pose.posefile import check_source
+from pose.retarget import retarget
+from pose.sequence import PoseSequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPoses:
+    """What a clip is driven by, and what a person should know about it.
+
+    Attributes:
+        sequence: one person's poses on the clip's canvas, a frame for each frame of the clip.
+        mismatch: how badly driver and reference fit, from 0 to 1 (see `pose.retarget`);
+            None where nobody was compared.
+        absent: number of frames in which nobody was seen.
+        warnings: remarks in words.
+    """
+
+    sequence: PoseSequence
+    mismatch: float | None
+    absent: int
+    warnings: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """What the sidecar says of them."""
+        return {
+            "estimator": self.sequence.estimator,
+            "mismatch": self.mismatch,
+            "frames_without_person": self.absent,
+        }
+
+
+def driving_poses(
+    request: AnimationRequest,
+    source: FrameSource,
+    selection: FrameSelection,
+    estimator: Estimator | None,
+    progress: Progress,
+) -> PoseSequence:
+    """The poses of everybody in the selected frames: from the pose file, the cache or the video.
+
+    Raises PoseError when nobody is seen in any frame, or the pose file is of another video.
+    """
+    digest = source_digest(request.driving)
+    if request.poses is not None:
+        given = _given_poses(request.poses, source, digest, progress)
+        return _matching(given, source, selection, request.poses)
+    assert estimator is not None, "an estimator is needed where no pose file is given"
+    file = cache_file(request.runtime.cache, digest, estimator, selection)
+    poses = kept(file, digest, progress)
+    if poses is None:
+        poses = extract_poses(source, selection, estimator, progress, digest)
+        keep(file, poses, progress)
+    return poses
+
+
+def extract_poses(
+    source: FrameSource,
+    selection: FrameSelection,
+    estimator: Estimator,
+    progress: Progress,
+    digest: str,
+) -> PoseSequence:
+    """Estimate the poses of everybody in the selected frames; pixels are dropped at once."""
+    sampling = source.sampling(selection)
+    times = [float(sampling.time(index)) for index in range(len(sampling.frames))]
+    with progress.stage("poses", len(sampling.frames)) as stage:
+        return extract(
+            (frame.image for frame in source.read(selection)),
+            estimator,
+            fps=sampling.fps,
+            times=times,
+            source=digest,
+            on_frame=lambda index: stage.advance(),
+        )
+
+
+def reference_pose(
+    image: np.ndarray, request: AnimationRequest, estimator: Estimator
+) -> PoseSequence:
+    """The main person of the still image, as a sequence of one frame.
+
+    Raises PoseError naming the file when nobody is seen.
+    """
+    poses = extract([image], estimator, fps=Fraction(1), source=sha256(request.reference))
+    return person_of(poses, "main", request.reference)
+
+
+def person_of(poses: PoseSequence, choice: str, path: Path) -> PoseSequence:
+    """The poses of one person: `main`, `left`, `right` or a number.
+
+    Raises PoseError naming the file when nobody is seen in any frame, or there is no such person.
+    """
+    if not poses.present.any():
+        raise PoseError(
+            f"no person was found in {path}; choose one in which a person is clearly seen"
+        )
+    return poses.person(choose_person(poses, choice))
+
+
+def placed(reference: PoseSequence, size: Size, fit: Fit) -> Placement:
+    """How the reference's picture lies on the clip's canvas, around its person if that is known."""
+    shape = Size(*reference.canvas)
+    if reference.people == 0:
+        return place(shape, size, fit)
+    box = person_box(reference.points[0, 0], reference.scores[0, 0], shape, SEEN)
+    return place(shape, size, fit, box)
+
+
+def nobody(image: np.ndarray) -> PoseSequence:
+    """The poses of a picture (H,W,3) in which nobody was looked for: its shape alone."""
+    height, width = image.shape[:2]
+    return PoseSequence(
+        points=np.zeros((1, 0, POINTS, 2), np.float32),
+        scores=np.zeros((1, 0, POINTS), np.float32),
+        canvas=(width, height),
+        fps=Fraction(1),
+        times=np.zeros(1),
+    )
+
+
+def clip_poses(
+    driving: PoseSequence,
+    reference: PoseSequence,
+    placement: Placement,
+    request: AnimationRequest,
+) -> ClipPoses:
+    """Choose the person, clean, retarget to the reference, and place on the clip's canvas.
+
+    Raises PoseError when nobody is seen in any driving frame, or the person named is not there.
+    """
+    chosen = person_of(driving, request.person, request.driving)
+    absent = int((~chosen.present[:, 0]).sum())
+    warnings: list[str] = []
+    if absent:
+        shown = ", ".join(map(str, np.flatnonzero(~chosen.present[:, 0])[:8]))
+        warnings.append(
+            f"no person in {absent} of {chosen.frames} driving frames (frame {shown}"
+            f"{', ...' if absent > 8 else ''}); short gaps are filled, others are drawn empty"
+        )
+    if request.smooth:
+        chosen = clean(chosen, CleaningOptions())
+    fitted = retarget(chosen, reference, mode=request.retarget)
+    compared = reference.people > 0
+    return ClipPoses(
+        sequence=_placed(fitted.sequence, placement),
+        mismatch=fitted.mismatch if compared else None,
+        absent=absent,
+        warnings=(*warnings, *(fitted.warnings if compared else ())),
+    )
+
+
+def _placed(poses: PoseSequence, placement: Placement) -> PoseSequence:
+    canvas = (placement.canvas.width, placement.canvas.height)
+    return replace(poses, points=placement.points(poses.points), canvas=canvas)
+
+
+def _given_poses(path: Path, source: FrameSource, digest: str, progress: Progress) -> PoseSequence:
+    """A pose file, or one of another program, whose pictures were those of the driving video."""
+    if path.suffix.lower() == ".npz":
+        poses = PoseSequence.load(path)
+    else:
+        poses = import_poses(path, canvas=source.info.size, fps=source.info.fps)
+    if poses.source:
+        check_source(poses, digest, path)
+    else:
+        progress.warn(f"{path} does not say which video it is of; it is taken for this one's")
+    return poses
+
+
+def _matching(
+    poses: PoseSequence, source: FrameSource, selection: FrameSelection, path: Path
+) -> PoseSequence:
+    """The frames of a pose file that a selection asks for, by their times.
+
+    Raises PoseError when the file does not reach over the selection.
+    """
+    sampling = source.sampling(selection)
+    wanted = np.array([float(sampling.time(index)) for index in range(len(sampling.frames))])
+    nearest = _nearest(poses.times, wanted)
+    # A frame is shown until the next one: the last may be asked for almost a frame late.
+    tolerance = 1 / float(min(poses.fps, source.info.fps)) + 1e-6
+    off = np.abs(poses.times[nearest] - wanted) > tolerance
+    if off.any():
+        missing = float(wanted[int(np.argmax(off))])
+        raise PoseError(
+            f"{path} has no pose for {missing:.3f} s of {source.info.path}: it holds "
+            f"{poses.frames} frames from {poses.times[0]:.3f} to {poses.times[-1]:.3f} s; "
+            "extract the poses again without --start, --end or --max-frames"
+        )
+    return poses.select([int(index) for index in nearest], fps=sampling.fps)
+
+
+def frames_of_poses(source: FrameSource, poses: PoseSequence, path: Path) -> Iterator[np.ndarray]:
+    """The picture of each frame of `poses`, by its time: a picture is held until the next.
+
+    Raises PoseError when the video ends before the poses do.
+    """
+    shown: np.ndarray | None = None
+    pictures = source.read()
+    coming = next(pictures, None)
+    slack = 0.5 / float(source.info.fps)
+    for time in poses.times:
+        while coming is not None and float(coming.time) <= time + slack:
+            shown, coming = coming.image, next(pictures, None)
+        if shown is None or (coming is None and time > float(source.info.duration or time) + slack):
+            raise PoseError(f"{path} goes on to {time:.3f} s, where {source.info.path} has ended")
+        yield shown
+
+
+def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    after = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1))
+    before = after - 1
+    if len(times) == 1:
+        return np.zeros(len(wanted), int)
+    return np.where(wanted - times[before] <= times[after] - wanted, before, after)
+
+
+def selection_of(request: AnimationRequest) -> FrameSelection:
+    """The part of the driving video that a request uses."""
+    return FrameSelection(
+        stride=request.stride,
+        start=request.start,
+        end=request.end,
+        max_frames=request.max_frames,
+        fps=request.fps,
+    )

@@ -1,0 +1,144 @@
+"""Control frames: the only pictures of a pose that ever exist.
+
+They are drawn when a window needs them, or taken as they are from skeletons that somebody rendered.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animate.media import FrameSelection, FrameSource, image_files, open_video, read_image
+from animate.progress import Progress
+from animate.request.values import Size
+from pose.draw import draw
+from pose.errors import PoseError
+from pose.formats.rendered import rendered_frame
+from pose.sequence import PoseSequence
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+POSE_SUFFIXES = (".npz", ".json")
+
+
+class Skeletons(Protocol):
+    """The control frames of a clip, at its size."""
+
+    fps: Fraction
+    """Exact rate of the clip."""
+
+    def __len__(self) -> int:
+        """Number of frames of the clip."""
+
+    def picture(self, frame: int) -> np.ndarray:
+        """(H,W,3) uint8 RGB: one frame's skeleton."""
+
+
+class DrawnSkeletons:
+    """Skeletons drawn from poses that lie on the clip's canvas; black where nobody was seen.
+
+    `style` is the one that the control network was trained on.
+    """
+
+    def __init__(self, poses: PoseSequence, size: Size, style: str) -> None:
+        self.fps = poses.fps
+        self._poses, self._size, self._style = poses, size, style
+
+    def __len__(self) -> int:
+        return self._poses.frames
+
+    def picture(self, frame: int) -> np.ndarray:
+        """See `Skeletons`."""
+        poses = self._poses
+        return draw(poses.points[frame], poses.scores[frame], poses.canvas, self._size, self._style)
+
+
+class RenderedSkeletons:
+    """Skeletons that somebody rendered, resized and otherwise untouched.
+
+    They are kept in a temporary file that goes away with the object, so a long clip fills no
+    memory.
+    """
+
+    def __init__(
+        self, path: Path, source: FrameSource, selection: FrameSelection, size: Size
+    ) -> None:
+        """`path` is a video or a folder of pictures: one for each selected frame of `source`, or
+        one for each of all its frames.
+
+        Raises PoseError when the numbers or proportions do not fit, MediaError for damaged files.
+        """
+        sampling = source.sampling(selection)
+        self.fps = sampling.fps
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the object lives
+        weakref.finalize(self, self._file.close)
+        self._shape = (size.height, size.width, 3)
+        count = 0
+        for image in _rendered(path):
+            self._file.write(rendered_frame(image, size).tobytes())
+            count += 1
+        if count == len(sampling.frames):
+            self._places: Sequence[int] = range(count)
+        elif max(sampling.frames) < count:
+            self._places = sampling.frames
+        else:
+            raise PoseError(
+                f"{path} has {count} skeletons; {len(sampling.frames)} are needed, one for each "
+                f"selected frame of {source.info.path}, or one for each of its frames"
+            )
+        self._file.flush()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def picture(self, frame: int) -> np.ndarray:
+        """See `Skeletons`."""
+        size = int(np.prod(self._shape))
+        # No position is shared: the writer's thread reads here too.
+        data = os.pread(self._file.fileno(), size, self._places[frame] * size)
+        return np.frombuffer(data, np.uint8).reshape(self._shape)
+
+
+class ControlFrames:
+    """Skeletons as the control network takes them."""
+
+    def __init__(self, skeletons: Skeletons) -> None:
+        self.skeletons = skeletons
+
+    def __len__(self) -> int:
+        return len(self.skeletons)
+
+    def __call__(self, frames: Sequence[int]) -> Tensor:
+        """(F,3,H,W) float32 in [0,1] for these frames, on the CPU."""
+        pictures = np.stack([self.skeletons.picture(frame) for frame in frames])
+        return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+
+
+def is_rendered(path: Path) -> bool:
+    """Whether `--poses PATH` names rendered skeletons: a video, or a folder with pictures."""
+    if path.is_dir():
+        return any(file.suffix.lower() in PICTURE_SUFFIXES for file in path.iterdir())
+    return path.suffix.lower() not in POSE_SUFFIXES
+
+
+def take_rendered(
+    path: Path, source: FrameSource, selection: FrameSelection, size: Size, progress: Progress
+) -> RenderedSkeletons:
+    """Read rendered skeletons, telling how long it takes. Raises as `RenderedSkeletons` does."""
+    with progress.stage("skeletons", None):
+        return RenderedSkeletons(path, source, selection, size)
+
+
+def _rendered(path: Path) -> Iterator[np.ndarray]:
+    if not path.is_dir():
+        yield from (frame.image for frame in open_video(path).read())
+        return
+    yield from (read_image(file) for file in image_files(path))

@@ -1,0 +1,98 @@
+"""What `cnx pose` does: pose files from videos and pictures, previews, and fitting to a picture."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+from animate.driving.poses import extract_poses, frames_of_poses, person_of
+from animate.driving.skeletons import PICTURE_SUFFIXES
+from animate.files import sha256
+from animate.media import (
+    FrameSelection,
+    is_numbered,
+    open_video,
+    open_writer,
+    read_image,
+    source_digest,
+    write_png,
+)
+from animate.media.info import Image
+from animate.progress import Progress
+from pose.clean import clean
+from pose.errors import PoseError
+from pose.estimators.base import Estimator
+from pose.extract import extract
+from pose.preview import overlay_frames, sheet
+from pose.retarget import Retargeted, retarget
+from pose.sequence import PoseSequence
+
+
+def extract_file(
+    path: Path, selection: FrameSelection, estimator: Estimator, progress: Progress
+) -> PoseSequence:
+    """The poses of everybody in a video, numbered images, or a still image as one frame.
+
+    Raises MediaError when the file cannot be read.
+    """
+    if path.suffix.lower() in PICTURE_SUFFIXES and not is_numbered(path):
+        return extract([read_image(path)], estimator, fps=Fraction(1), source=sha256(path))
+    source = open_video(path, images_fps=selection.fps)
+    for warning in source.warnings:
+        progress.warn(warning)
+    return extract_poses(source, selection, estimator, progress, source_digest(path))
+
+
+def check_pose_name(path: Path) -> None:
+    """Raises PoseError for a name that is none of a pose file; before the work is done."""
+    if path.suffix.lower() != ".npz":
+        raise PoseError(f"{path}: a pose file's name ends in .npz; cnx pose convert writes others")
+
+
+def draw_preview(
+    poses_file: Path, output: Path, video: Path | None, progress: Progress, overwrite: bool
+) -> None:
+    """A contact sheet if `output` ends in .png, a video of every frame otherwise.
+
+    Raises PoseError or MediaError when a file cannot be used or the video is another one.
+    """
+    poses = PoseSequence.load(poses_file, source=source_digest(video) if video else None)
+    pictures = None
+    if video:
+        pictures = frames_of_poses(open_video(video, images_fps=poses.fps), poses, poses_file)
+    if output.suffix.lower() == ".png":
+        with progress.stage("preview", None):
+            write_png(output, sheet(pictures, poses))
+        return
+    frames = overlay_frames(pictures, poses)
+    first = next(frames, None)
+    if first is None:
+        raise PoseError(f"{poses_file} holds no frame to show")
+    with (
+        progress.stage("preview", poses.frames) as stage,
+        open_writer(output, size=_size(first), fps=poses.fps, overwrite=overwrite) as writer,
+    ):
+        writer.write(first)
+        stage.advance()
+        for frame in frames:
+            writer.write(frame)
+            stage.advance()
+
+
+def _size(picture: Image) -> tuple[int, int]:
+    return picture.shape[1], picture.shape[0]
+
+
+def retarget_file(
+    poses_file: Path, image: Path, estimator: Estimator, *, mode: str, person: str
+) -> Retargeted:
+    """Poses cleaned and laid onto the main person of a picture.
+
+    Raises PoseError when nobody is seen in either.
+    """
+    driving = person_of(PoseSequence.load(poses_file), person, poses_file)
+    picture = read_image(image)
+    reference = extract([picture], estimator, fps=Fraction(1), source=sha256(image))
+    if mode != "none":
+        reference = person_of(reference, "main", image)
+    return retarget(clean(driving), reference, mode=mode)

@@ -1,0 +1,1 @@
+"""Generated frames to finished frames."""

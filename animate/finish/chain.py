@@ -1,0 +1,119 @@
+"""Generated frames to the frames that are written: colours, background, tempo.
+
+`Finish` is a chain of generators: a frame goes through before the next is asked for, so a long clip
+needs no more memory here than a short one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from animate.driving.poses import selection_of
+from animate.driving.skeletons import Skeletons
+from animate.errors import RequestError
+from animate.finish.background import LockedBackground
+from animate.finish.body import body_unit
+from animate.finish.colour import AnchoredColour
+from animate.finish.interpolation import Tempo, interpolated, tempo_to
+from animate.media import FrameSelection, FrameSource
+from animate.media.info import Image
+from animate.request.request import AnimationRequest
+from animate.request.values import Size
+
+_BODIES = 64
+"""Frames that the body's size is measured on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finish:
+    """Everything that happens to generated frames, as a request asks for it.
+
+    Attributes:
+        request: the settings.
+        picture: (H,W,3) uint8, the reference at the clip's size.
+        skeletons: of the generated frames.
+        reference: (H,W,3) uint8, the skeleton of the reference's person on `picture`; needed for
+            the background and the colours.
+        cuts: numbers of generated frames that begin a new shot of the driving video.
+        tempo: of the frames that are written, None where they are the generated ones.
+        window: frames that are denoised together.
+    """
+
+    request: AnimationRequest
+    picture: Image
+    skeletons: Skeletons
+    reference: Image | None
+    cuts: frozenset[int]
+    tempo: Tempo | None
+    window: int
+
+    @property
+    def fps(self) -> Fraction:
+        """Exact rate of what is written."""
+        return self.tempo.fps if self.tempo else self.skeletons.fps
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that are written."""
+        return self.tempo.count if self.tempo else len(self.skeletons)
+
+    @property
+    def size(self) -> Size:
+        """(width, height) of the clip."""
+        return Size(self.picture.shape[1], self.picture.shape[0])
+
+    def __call__(self, generated: Iterable[Image]) -> Iterator[Image]:
+        """The frames to write, from the generated ones in order, starting with the first."""
+        frames = iter(generated)
+        if self.request.anchor_colour or self.request.lock_background:
+            frames = self._on_reference(frames)
+        if self.tempo is not None:
+            frames = interpolated(frames, self.tempo, self.cuts)
+        return frames
+
+    def skeleton(self, number: int) -> Image:
+        """(H,W,3): the skeleton of written frame `number`, in between the one before it."""
+        return self.skeletons.picture(self.tempo.place(number)[0] if self.tempo else number)
+
+    def _on_reference(self, frames: Iterator[Image]) -> Iterator[Image]:
+        assert self.reference is not None, "the reference's skeleton is needed here"
+        count = len(self.skeletons)
+        some = range(0, count, max(1, count // _BODIES))
+        unit = body_unit([self.reference, *map(self.skeletons.picture, some)])
+        if unit == 0:
+            yield from frames
+            return
+        colour = AnchoredColour(self.picture, self.reference, unit, memory=self.window)
+        background = LockedBackground(self.picture, self.reference, unit)
+        for number, frame in enumerate(frames):
+            skeleton = self.skeletons.picture(number)
+            if self.request.anchor_colour:
+                frame = colour(frame, skeleton)
+            if self.request.lock_background:
+                frame = background(frame, skeleton, cut=number in self.cuts)
+            yield frame
+
+
+def needs_reference_pose(request: AnimationRequest) -> bool:
+    """Whether frames are compared with the reference, whose person must be known then."""
+    return request.anchor_colour or request.lock_background
+
+
+def find_tempo(request: AnimationRequest, source: FrameSource, frames: int) -> Tempo | None:
+    """How `frames` generated ones are brought back to the driving video's rate; None if not asked.
+
+    Raises RequestError where there is nothing to fill in.
+    """
+    if not request.interpolate:
+        return None
+    given = source.sampling(selection_of(request)).fps
+    rate = source.info.fps
+    if given >= rate:
+        raise RequestError(
+            f"interpolate fills in what a stride or a lower fps leaves out; at {float(given):g} "
+            f"frames/s of {source.info.path}'s {float(rate):g} nothing is left out"
+        )
+    whole = FrameSelection(start=request.start, end=request.end)
+    return tempo_to(rate, frames=frames, given=given, most=len(source.sampling(whole).frames))

@@ -1,0 +1,186 @@
+"""How a clip fits into memory: `temporal.memory`'s planner for a model variant and its settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from animate.errors import RequestError
+from animate.generate.settings import ClipSettings, plan_clip
+from animate.models.components import Components, build_network
+from animate.models.controlnext import ControlNeXt
+from animate.models.variants import ModelVariant
+from animate.request.request import Precision, RuntimeOptions
+from temporal.memory import plan_memory
+from temporal.memory_plan import MemoryPlan, MemoryRequest
+from temporal.precision import computing_type
+
+# Latents, fused prediction, and what a solver remembers; always on the host.
+_CLIP_COPIES = {"euler": 2, "heun": 4, "dpmpp-2m": 4, "unipc": 5}
+# Stable Video Diffusion's autoencoder and image encoder (OpenCLIP's ViT-H/14), for variants whose
+# files are not here: the classes' own defaults are others. The UNet's are right.
+_PUBLISHED: dict[str, dict[str, Any]] = {
+    "vae": {
+        "block_out_channels": [128, 256, 512, 512],
+        "layers_per_block": 2,
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+    },
+    "image_encoder": {
+        "hidden_size": 1280,
+        "intermediate_size": 5120,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "patch_size": 14,
+        "projection_dim": 1024,
+    },
+}
+
+
+def wants_plan(runtime: RuntimeOptions) -> bool:
+    """Whether anything was asked for that only a plan can give."""
+    return runtime.memory is not None or runtime.offload is not None or runtime.precision == "int8"
+
+
+def plan_clip_memory(
+    variant: ModelVariant,
+    settings: ClipSettings,
+    runtime: RuntimeOptions,
+    *,
+    frames: int,
+    device: torch.device,
+    budget: int | None = None,
+    components: Components | None = None,
+) -> MemoryPlan:
+    """How to make `frames` frames within `budget` bytes (or the request's, or the device's).
+
+    Without `components` the networks' sizes come from the variant's files, or for published
+    variants that are not here from the stock architecture. Raises TemporalError when nothing fits,
+    RequestError for a precision that is not the loaded networks'.
+    """
+    check_precision(runtime, components)
+    unet, vae = _network(components, variant, "unet"), _network(components, variant, "vae")
+    automatic = automatic_precision(device) if components is None else loaded_precision(components)
+    scale = 2 ** (len(vae[0]["block_out_channels"]) - 1)
+    area = settings.size.width * settings.size.height // scale**2
+    computing = automatic if runtime.precision in ("auto", "int8") else runtime.precision
+    control = _network(components, variant, "controlnext")[1] * computing_type(computing).itemsize
+    copies = 0 if device.type == "cuda" else _CLIP_COPIES[settings.solver]
+    latents = frames * vae[0]["latent_channels"] * area * 4 * copies
+    allowed = runtime.memory if budget is None else budget
+    return plan_memory(
+        MemoryRequest(
+            unet_config=unet[0],
+            vae_config=vae[0],
+            unet_weights=unet[1],
+            vae_weights=vae[1],
+            encoder_weights=_network(components, variant, "image_encoder")[1],
+            size=settings.size,
+            window=min(settings.window, frames),
+            # On a CPU more windows at once only leave its caches.
+            windows=windows_of_a_step(settings, frames) if device.type == "cuda" else 1,
+            guided=settings.guidance != (1.0, 1.0),
+            decode_group=settings.decode_chunk,
+            budget=_usable(device, components) if allowed is None else allowed,
+            resident=latents + control,
+            kept=kept_features(settings, unet[0], frames=frames, area=area),
+            precision=runtime.precision,
+            automatic=automatic,
+            offload=runtime.offload,
+            on_host=device.type == "cpu",
+        )
+    )
+
+
+def check_precision(runtime: RuntimeOptions, components: Components | None) -> None:
+    """Raises RequestError for a precision other than that of networks that are loaded already.
+
+    8-bit weights are made of any.
+    """
+    if components is None or runtime.precision in ("auto", "int8"):
+        return
+    loaded = loaded_precision(components)
+    if runtime.precision != loaded:
+        raise RequestError(
+            f"precision {runtime.precision} cannot be had of networks that are loaded in {loaded}; "
+            f"leave it out, or load them with Animator.from_pretrained(..., "
+            f'precision="{runtime.precision}")'
+        )
+
+
+def loaded_precision(components: Components) -> Any:
+    """What loaded networks compute in, whether or not their weights are 8-bit."""
+    kinds = (p.dtype for p in components.unet.parameters() if p.is_floating_point())
+    return str(next(kinds)).removeprefix("torch.")
+
+
+def kept_features(
+    settings: ClipSettings, unet_config: Mapping[str, Any], *, frames: int, area: int
+) -> int:
+    """Numbers that `--keep-features` keeps on the device (`sampling.shortcuts`): what goes into the
+    UNet's last block, of every window and guidance half."""
+    if settings.keep_features < 2:
+        return 0
+    plan = plan_clip(settings, frames=frames, steps=settings.steps)
+    halves = 1 if settings.guidance == (1.0, 1.0) else 2
+    if halves == 2 and settings.guidance_interval is not None:
+        halves = 3  # those of the steps outside it are others
+    channels = unet_config["block_out_channels"][:2][-1]
+    return len(plan.at(0)) * halves * plan.window * channels * area
+
+
+def windows_of_a_step(settings: ClipSettings, frames: int) -> int:
+    """Windows that could go through the UNet together: the fewest that a step of a clip has."""
+    plan = plan_clip(settings, frames=frames, steps=settings.steps)
+    return min(len(plan.at(step)) for step in range(settings.steps))
+
+
+def automatic_precision(device: torch.device) -> Any:
+    """What `--precision auto` computes in: float16 on a GPU, float32 elsewhere."""
+    chosen: Precision = "float16" if device.type == "cuda" else "float32"
+    return chosen
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes that may be used of a device: of a GPU what is free, and what torch holds of it, since
+    that is all ours: networks of the clip before, and memory kept for reuse. Of the host what is
+    available."""
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free + torch.cuda.memory_reserved(device)
+    with open("/proc/meminfo") as file:
+        lines = dict(line.split(":") for line in file)
+    return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def _usable(device: torch.device, components: Components | None) -> int:
+    """The device's memory, with what loaded networks take of the host that computes."""
+    held = 0
+    if device.type == "cpu" and components is not None:
+        weights = (w for network in components.networks() for w in network.parameters())
+        held = sum(w.numel() * w.element_size() for w in weights)
+    return device_memory(device) + held
+
+
+def _network(components: Components | None, variant: ModelVariant, name: str) -> tuple[Any, int]:
+    """Configuration and number of parameters of a network."""
+    if components is not None:
+        network = getattr(components, name)
+        return network.config, sum(p.numel() for p in network.parameters())
+    return _described(variant, name)
+
+
+def _described(variant: ModelVariant, name: str) -> tuple[Any, int]:
+    with torch.device("meta"):
+        network = _built(variant, name)
+    return network.config, sum(p.numel() for p in network.parameters())
+
+
+def _built(variant: ModelVariant, name: str) -> Any:
+    if name == "controlnext":
+        return ControlNeXt(variant.controlnext)
+    located = variant.file(variant.components[name].config).locate()
+    config = _PUBLISHED.get(name, {}) if located is None else json.loads(located.read_text())
+    return build_network(name, {k: v for k, v in config.items() if not k.startswith("_")})

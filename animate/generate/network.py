@@ -1,0 +1,129 @@
+"""What the denoising loop calls: the UNet with guidance and control, and the control network.
+
+Shapes: W windows, S slots of a window, N = W windows times the conditions they are run under,
+C H W a latent, c h w a control feature map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from animate.generate.conditioning import Conditioning
+from animate.generate.denoise import Call
+from animate.generate.guidance import guide
+from animate.models.injection import ControlPort
+
+_BLANK, _KNOWN = 0, 1  # the unconditional half, the conditional half
+
+
+class GuidedUNet:
+    """A `Predict`: the UNet on both guidance halves, with control on the conditional one."""
+
+    def __init__(
+        self,
+        unet: Any,
+        port: ControlPort,
+        conditioning: Conditioning,
+        *,
+        unconditional_weight: float | Tensor = 0.0,
+        together: bool = True,
+    ) -> None:
+        """
+        unet: a stock `UNetSpatioTemporalConditionModel`, whatever wraps or hooks it
+        port: where its control goes in, from `inject`
+        conditioning: of the reference image, where the UNet is
+        unconditional_weight: weight of the control on the unconditional half (`Injection`)
+        together: both halves in one call; in turn they need about half the memory
+        """
+        self.unet, self.port = unet, port
+        self.unconditional_weight, self.together = unconditional_weight, together
+        known = conditioning.to(conditioning.latents.device, unet.dtype)
+        self._halves = (known.unconditional(), known)
+        self._inputs: dict[tuple[tuple[int, ...], int], Conditioning] = {}
+
+    def __call__(self, sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
+        if call.scale is None:
+            return self._run(sample_WSCHW, control, call, (_KNOWN,))
+        if self.together:
+            both = self._run(sample_WSCHW, control, call, (_BLANK, _KNOWN))
+            blank, known = both.chunk(2)
+        else:
+            blank = self._run(sample_WSCHW, control, call, (_BLANK,))
+            known = self._run(sample_WSCHW, control, call, (_KNOWN,))
+        return guide(blank.float(), known.float(), call.scale)
+
+    def _run(
+        self, sample_WSCHW: Tensor, control: Tensor | None, call: Call, halves: tuple[int, ...]
+    ) -> Tensor:
+        """The UNet's output for all windows under each condition, (N,S,C,H,W)."""
+        windows, slots = sample_WSCHW.shape[:2]
+        inputs = self._conditions(halves, windows)
+        if control is not None:
+            self._set_control(control, halves)
+        sample = sample_WSCHW.to(self.unet.dtype).repeat(len(halves), 1, 1, 1, 1)
+        image = inputs.latents[:, None].expand(-1, slots, -1, -1, -1)
+        try:
+            return self.unet(
+                torch.cat([sample, image], dim=2),
+                call.timestep,
+                encoder_hidden_states=inputs.embedding,
+                added_time_ids=inputs.micro,
+                return_dict=False,
+            )[0]
+        finally:
+            self.port.control = self.port.weights = None
+
+    def _conditions(self, halves: tuple[int, ...], windows: int) -> Conditioning:
+        """One row for each of the UNet's: always the same tensors, so that what was computed from
+        them alone (constant cross-attention) can be kept from call to call.
+        """
+        if (halves, windows) not in self._inputs:
+            rows = [self._halves[half] for half in halves for _ in range(windows)]
+            self._inputs[halves, windows] = Conditioning(
+                embedding=torch.cat([row.embedding for row in rows]),
+                latents=torch.cat([row.latents for row in rows]),
+                micro=torch.cat([row.micro for row in rows]),
+            )
+        return self._inputs[halves, windows]
+
+    def _set_control(self, control_WSchw: Tensor, halves: tuple[int, ...]) -> None:
+        windows = len(control_WSchw)
+        flat = control_WSchw.to(self.unet.dtype).flatten(0, 1)
+        # The port lets the conditions of one window share its rows; more windows need their own.
+        self.port.control = flat if windows == 1 else flat.repeat(len(halves), 1, 1, 1)
+        weights = (self.unconditional_weight, self.port.weight)
+        self.port.weights = [weights[half] for half in halves for _ in range(windows)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlEncoder:
+    """A `ControlFeatures`: control frames drawn when they are needed, through the control network.
+
+    controlnext: (1,n,3,H,W) in [0,1] and a timestep -> (n,c,h,w)
+    draw: control frames (n,3,H,W) in [0,1], or uint8, for global frame indices
+    device: where the control network is
+    chunk: frames that go through it together; it sees each alone, so this changes memory only
+    """
+
+    controlnext: Any
+    draw: Callable[[Sequence[int]], Tensor]
+    device: torch.device | str = "cpu"
+    chunk: int = 8
+
+    def __call__(self, frames: Sequence[int], timestep: Tensor) -> Tensor:
+        parts = [frames[start : start + self.chunk] for start in range(0, len(frames), self.chunk)]
+        return torch.cat([self._features(part, timestep) for part in parts])
+
+    def _features(self, frames: Sequence[int], timestep: Tensor) -> Tensor:
+        drawn = self.draw(frames)
+        if torch.device(self.device).type == "cuda" and drawn.device.type == "cpu":
+            drawn = drawn.pin_memory()  # so that the copy need not be waited for
+        drawn = drawn.to(self.device, non_blocking=True)
+        dtype = next(self.controlnext.parameters()).dtype
+        drawn = drawn.to(dtype) / 255 if drawn.dtype == torch.uint8 else drawn.to(dtype)
+        return self.controlnext(drawn[None], timestep)

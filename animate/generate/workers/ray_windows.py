@@ -1,0 +1,241 @@
+"""Windows of one clip on Ray: actors that hold the networks and remember nothing else.
+
+Networks go into the object store once; on one machine all workers use the same copy of them. Each
+step, every window is a call of whichever worker is free. A worker that dies is started again by
+Ray, which repeats the calls it had; since a call depends on its arguments only, the answer is the
+same, and nothing is lost but time. How long nobody may finish anything is limited here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animate.errors import ExecutorError
+from animate.generate.denoise import Call, Predict
+from animate.generate.workers.packing import networks_of, pack, portable, unpack
+from animate.generate.workers.protocol import ClipWork
+from animate.generate.workers.ray_cluster import check_resources, connect, disconnect, require_ray
+from animate.generate.workers.serial import samples
+from animate.generate.workers.worker import WindowPredict, window_worker
+from animate.models.components import Components
+
+_IN_HAND = 2
+"""Calls that a worker has at a time: one that it computes and one that is on its way."""
+_GATHER_SECONDS = 60.0
+_SETTLE_SECONDS = 2.0
+"""What Ray has to finish making a room in before it is told to take it down: a room that goes while
+it is being made may keep its processors, and others wait for ever (ray-project/ray#64693)."""
+
+
+class RayWindows:
+    """A `WindowExecutor` on Ray."""
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        device: torch.device | str = "cpu",
+        threads: int = 1,
+        address: str | None = None,
+        limit: float = 1800.0,
+    ) -> None:
+        """Workers start with the first clip.
+
+        workers: actors
+        device: "cuda" gives each a GPU of its own, "cpu" none
+        threads: of each on a CPU; the same number gives the same bits
+        address: of a cluster; None starts one on this machine
+        limit: seconds in which some worker must finish something
+        """
+        self.workers = workers
+        self._device = torch.device(device).type
+        self._threads, self._address, self._limit = threads, address, limit
+        self._leave = False
+        self._parts: Components | None = None
+        self._actors: list[Any] = []
+        self._group: Any = None
+        self._networks: Any = None
+
+    @contextmanager
+    def open(
+        self, parts: Components, work: ClipWork, on_window: Callable[[int], None]
+    ) -> Iterator[Predict]:
+        """See `WindowExecutor`."""
+        ray = require_ray()
+        if parts is not self._parts:
+            packed = pack(networks_of(parts))
+            if not self._actors:
+                self._start(packed.size)
+            self._networks, self._parts = ray.put(packed), parts
+        # Held here, and sent with every call: a worker that starts again finds everything.
+        held = [self._networks, ray.put(pack(portable(work)))]
+
+        def predict(sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
+            return self._step(samples(sample_WSCHW, call, work), call.step, held, on_window)
+
+        yield predict
+
+    def describe(self) -> str:
+        """See `WindowExecutor`."""
+        where = f"cluster {self._address}" if self._address else "this machine"
+        each = "a GPU each" if self._device == "cuda" else f"{self._threads} thread(s) each"
+        return f"{self.workers} Ray worker(s) on {where}, {each}"
+
+    def pids(self) -> list[int]:
+        """Process of each worker, for whoever watches them."""
+        ray = require_ray()
+        return ray.get([actor.pid.remote() for actor in self._actors], timeout=self._limit)
+
+    def close(self) -> None:
+        """See `WindowExecutor`."""
+        self._give_back()
+        if self._leave:
+            self._leave = False
+            disconnect()
+
+    def _give_back(self) -> None:
+        """Workers and the room that was kept for them, or nobody else could have it."""
+        actors, group = self._actors, self._group
+        self._actors, self._group, self._parts, self._networks = [], None, None, None
+        if not actors and group is None:
+            return
+        ray = require_ray()
+        for actor in actors:
+            ray.kill(actor)
+        if group is None:
+            return
+        try:
+            group.wait(_SETTLE_SECONDS)
+        finally:
+            ray.util.remove_placement_group(group)
+
+    def _start(self, size: int) -> None:
+        """Connect and start all workers together, or none; `size` bytes are the networks."""
+        needed = {"CPU": float(self._threads)}
+        if self._device == "cuda":
+            needed["GPU"] = 1.0
+        connected = connect(self._address, processors=self.workers * self._threads, store=2 * size)
+        self._leave = connected or self._leave  # a start that failed has connected already
+        everything = {name: amount * self.workers for name, amount in needed.items()}
+        check_resources(self._address, everything, f"{self.workers} workers")
+        try:
+            self._gather(needed)
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _gather(self, needed: dict[str, float]) -> None:
+        """Keep room for all workers, `needed` for each, and start them there."""
+        ray = require_ray()
+        self._group = ray.util.placement_group([needed] * self.workers, strategy="PACK")
+        if not self._group.wait(min(self._limit, _GATHER_SECONDS)):
+            raise ExecutorError(
+                f"{self.workers} workers could not start together within "
+                f"{min(self._limit, _GATHER_SECONDS):g} s: the cluster is busy; try again later or "
+                "with fewer --workers"
+            )
+        kind = ray.remote(_Worker)
+        for place in range(self.workers):
+            actor = kind.options(
+                num_cpus=needed["CPU"],
+                num_gpus=needed.get("GPU", 0),
+                max_restarts=-1,
+                max_task_retries=-1,
+                scheduling_strategy=_placed(self._group, place),
+            )
+            self._actors.append(actor.remote(self._device, self._threads))
+
+    def _step(
+        self, rows: np.ndarray, step: int, held: list[Any], on_window: Callable[[int], None]
+    ) -> Tensor:
+        """All windows of a step, each by whoever is free, put back in window order."""
+        ray = require_ray()
+        predictions = np.empty_like(rows)
+        waiting = list(reversed(range(len(rows))))
+        hands = dict.fromkeys(range(len(self._actors)), 0)
+        running: dict[Any, tuple[int, int]] = {}
+        try:
+            while waiting or running:
+                while waiting and min(hands.values()) < _IN_HAND:
+                    actor = min(hands, key=lambda place: hands[place])
+                    row = waiting.pop()
+                    call = self._actors[actor].predict.remote(held, step, row, rows[row])
+                    running[call] = (row, actor)
+                    hands[actor] += 1
+                ready, _ = ray.wait(list(running), num_returns=1, timeout=self._limit)
+                if not ready:
+                    raise ExecutorError(
+                        f"no worker has finished a window in {self._limit:g} s (step {step}, "
+                        f"{len(running)} under way); see the cluster's logs, or give more time "
+                        "with --worker-limit"
+                    )
+                row, actor = running.pop(ready[0])
+                hands[actor] -= 1
+                predictions[row] = self._answer(ready[0])
+                on_window(1)
+        except BaseException:
+            with suppress(Exception):  # what ended the step matters more
+                for call in running:
+                    ray.cancel(call, force=False)
+            raise
+        return torch.from_numpy(predictions)
+
+    def _answer(self, call: Any) -> np.ndarray:
+        ray = require_ray()
+        try:
+            return ray.get(call)
+        except ray.exceptions.RayTaskError as failure:
+            if isinstance(failure.cause, Exception):  # what a worker raised, as it was raised
+                raise failure.cause from failure
+            raise
+        except ray.exceptions.RayActorError as failure:
+            raise ExecutorError(f"a worker could not be started again: {failure}") from failure
+
+
+def _placed(group: Any, place: int) -> Any:
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    return PlacementGroupSchedulingStrategy(
+        placement_group=group, placement_group_bundle_index=place
+    )
+
+
+class _Worker:
+    """An actor: what the last call was about, for the next one of the same clip."""
+
+    def __init__(self, device: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._device = torch.device(device)
+        self._open = ExitStack()
+        self._networks: Any = None
+        self._clip: Any = None
+        self._parts: Components | None = None
+        self._compute: WindowPredict | None = None
+
+    def pid(self) -> int:
+        """This worker's process."""
+        return os.getpid()
+
+    def predict(self, held: list[Any], step: int, place: int, sample: np.ndarray) -> np.ndarray:
+        """One window. `held` has references to networks and clip, fetched when they are others."""
+        networks, clip = held
+        if self._compute is None or (networks, clip) != (self._networks, self._clip):
+            self._take(networks, clip)
+        assert self._compute is not None
+        return self._compute(step, place, sample)
+
+    def _take(self, networks: Any, clip: Any) -> None:
+        ray = require_ray()
+        self._compute = None
+        self._open.close()
+        if self._parts is None or networks != self._networks:
+            self._parts, self._networks = unpack(ray.get(networks)), networks
+        opened = window_worker(self._parts, unpack(ray.get(clip)), self._device)
+        self._compute, self._clip = self._open.enter_context(opened), clip

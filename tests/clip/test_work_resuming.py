@@ -1,0 +1,405 @@
+"""A run that was stopped anywhere goes on, and ends with the frames of one that was not."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from animate import AnimationRequest, AnimationResult, Animator
+from animate.cli.main import main
+from animate.clip import keeper
+from animate.clip.work_folder import WorkFolder
+from animate.errors import MediaError, WorkError
+from animate.files import hidden_name
+from animate.progress import Quiet
+from tests.scene import write_scene
+from tests.toy import toy_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "toy"
+    toy_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def animator(model: Path) -> Animator:
+    return Animator.from_pretrained(model, device="cpu")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    files: dict[str, Any] = dict(write_scene(tmp_path / "in"))
+    output = tmp_path / "out" / "clip.mp4"
+    return {**files, "output": output, "retarget": "none", "save_every": 0.0, "decode_chunk": 2}
+
+
+@pytest.fixture(autouse=True)
+def at_every_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These runs are over before work would be kept at its usual pace."""
+    monkeypatch.setattr(keeper, "_SHARE", 0)
+
+
+class Listener(Quiet):
+    """Counts what is done; interrupts after `stop` steps of a stage."""
+
+    def __init__(self, stop: tuple[str, int] | None = None) -> None:
+        self.done: Counter[str] = Counter()
+        self.warnings: list[str] = []
+        self.notes: list[str] = []
+        self._stop, self._name = stop, ""
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[Listener]:
+        self._name = name
+        yield self
+
+    def advance(self, steps: int = 1) -> None:
+        self.done[self._name] += steps
+        if self._stop == (self._name, self.done[self._name]):
+            raise KeyboardInterrupt
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def run(
+    animator: Animator, values: dict[str, Any], listener: Listener | None = None
+) -> AnimationResult:
+    return animator(AnimationRequest.from_dict(values), progress=listener)
+
+
+def stopped(animator: Animator, values: dict[str, Any], stage: str, after: int) -> Path:
+    """The work folder of a run that was interrupted after so many steps of a stage."""
+    with pytest.raises(KeyboardInterrupt) as stop:
+        run(animator, values, Listener((stage, after)))
+    work = values["output"].parent / ".clip.mp4.work"
+    assert f"cnx resume {work}" in "".join(stop.value.__notes__)
+    assert [file.name for file in values["output"].parent.iterdir()] == [work.name]
+    return work
+
+
+def digest_of(values: dict[str, Any]) -> str:
+    folder = values["output"].parent
+    assert sorted(file.name for file in folder.iterdir()) == ["clip.json", "clip.mp4"]
+    return str(json.loads((folder / "clip.json").read_text())["output"]["frames_sha256"])
+
+
+def uninterrupted(animator: Animator, values: dict[str, Any]) -> str:
+    run(animator, {**values, "work": "none"})
+    digest = digest_of(values)
+    for file in values["output"].parent.iterdir():
+        file.unlink()
+    return digest
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "euler": {},
+    "heun": {"solver": "heun"},
+    "unipc": {"solver": "unipc", "steps": 3, "schedule": "anchored"},
+    "shifting": {"schedule": "shifting", "guidance": "1:3"},
+    "guided in part": {"keep_features": 2, "steps": 4, "guidance": "2", "guidance_interval": "1:9"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stopped_in_any_stage_it_goes_on_to_the_same_frames(
+    animator: Animator, scene: dict[str, Any], case: str
+) -> None:
+    values = {**scene, **CASES[case]}
+    expected = uninterrupted(animator, values)
+    whole = Listener()
+    run(animator, {**values, "output": scene["output"].with_name("w.mp4")}, whole)
+    for file in scene["output"].parent.iterdir():
+        file.unlink()
+    windows = whole.done["denoise"]
+    for stage, after in (("denoise", windows - 2), ("decode", 7)):
+        stopped(animator, values, stage, after)
+        again = Listener()
+        run(animator, values, again)
+        assert digest_of(values) == expected
+        assert again.done["decode"] == 12
+        if stage == "decode":
+            assert "denoise" not in again.done
+        for file in scene["output"].parent.iterdir():
+            file.unlink()
+
+
+def test_what_was_done_is_not_done_again(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from animate.generate import pipeline
+
+    stopped(animator, scene, "decode", 9)
+    decoded: list[int] = []
+    real = pipeline.decode_frames
+
+    def counted(vae: Any, latents: torch.Tensor, options: Any, *, first: int) -> Any:
+        decoded.append(len(latents) - first)
+        return real(vae, latents, options, first=first)
+
+    monkeypatch.setattr(pipeline, "decode_frames", counted)
+    monkeypatch.setattr(pipeline, "denoise", None)
+    result = run(animator, scene)
+    # The group under way and the one in the keeper's hands are lost, no more.
+    assert decoded[0] <= 12 - 9 + 4
+    assert json.loads(result.sidecar.read_text())["resumed"]["begun_with"]["threads"] >= 1
+
+
+@pytest.mark.parametrize("damage", ["newest", "all", "frames"])
+def test_a_damaged_record_is_noticed_and_the_one_before_it_used(
+    animator: Animator, scene: dict[str, Any], damage: str
+) -> None:
+    expected = uninterrupted(animator, scene)
+    work = stopped(animator, scene, "decode", 9)
+    pattern = "frames-*" if damage == "frames" else "latents-*"
+    records = sorted(work.glob(pattern))
+    assert len(records) >= 2
+    for path in records[-1:] if damage == "newest" else records:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    listener = Listener()
+    run(animator, scene, listener)
+    assert digest_of(scene) == expected
+    assert "is damaged" in "\n".join(listener.warnings)
+    windows = listener.done["denoise"]
+    assert windows == {"newest": 8, "all": 8, "frames": 0}[damage]  # counted from the beginning
+
+
+def test_another_number_of_threads_is_set_back(animator: Animator, scene: dict[str, Any]) -> None:
+    other = torch.get_num_threads()
+    work = stopped(animator, scene, "denoise", 5)
+    manifest = json.loads((work / "work.json").read_text())
+    assert manifest["conditions"]["threads"] == other
+    manifest["conditions"]["precision"] = "float16"
+    (work / "work.json").write_text(json.dumps(manifest))
+    listener = Listener()
+    torch.set_num_threads(other + 1)
+    try:
+        result = run(animator, scene, listener)
+        assert torch.get_num_threads() == other + 1
+    finally:
+        torch.set_num_threads(other)
+    assert json.loads(result.sidecar.read_text())["threads"] == other
+    assert f"{other} threads, as the run began with" in listener.notes
+    assert "precision float16 is now float32" in listener.warnings[0]
+
+
+def test_other_settings_are_refused_while_work_is_there(
+    animator: Animator, scene: dict[str, Any]
+) -> None:
+    stopped(animator, scene, "denoise", 5)
+    with pytest.raises(WorkError, match="seed 0 instead of 3"):
+        run(animator, {**scene, "seed": 3})
+    (scene["driving"].parent / "reference.png").write_bytes(
+        (scene["driving"].parent / "reference.png").read_bytes() + b"\0"
+    )
+    with pytest.raises(WorkError, match="other input files"):
+        run(animator, scene)
+
+
+def test_killed_between_the_clip_and_its_record_it_is_finished_without_asking_to_overwrite(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = uninterrupted(animator, scene)
+
+    def killed(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("animate.animator.write_sidecar", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(animator, scene)
+    assert scene["output"].is_file()
+    run(animator, scene)
+    assert digest_of(scene) == expected
+    with pytest.raises(MediaError, match="exists already"):
+        run(animator, scene)
+
+
+def test_kept_work_is_left_and_serves_another_output(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    expected = uninterrupted(animator, scene)
+    kept = {**scene, "keep_work": True, "work": tmp_path / "work"}
+    run(animator, kept)
+    with pytest.raises(MediaError, match="exists already"):
+        run(animator, kept)
+    listener = Listener()
+    other = {"output": tmp_path / "out" / "clip.mkv", "codec": "ffv1", "overwrite": True}
+    run(animator, {**kept, **other}, listener)
+    assert "denoise" not in listener.done
+    record = json.loads((tmp_path / "out" / "clip.json").read_text())
+    assert record["output"]["frames_sha256"] == expected
+
+
+def test_estimated_poses_are_kept_where_no_cache_is(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.scene import poses
+
+    class Estimator:
+        name = digest = "stand-in"
+        seen = 0
+
+        def __call__(self, frame: Any) -> Any:
+            Estimator.seen += 1
+            one = poses(1)
+            return one.points[0], one.scores[0]
+
+        def reset(self) -> None:
+            pass
+
+    monkeypatch.setattr("animate.animator.load_estimator", lambda name: Estimator())
+    fresh = Animator(animator.engine, "a test")
+    values = {**scene, "poses": None, "cache": "none"}
+    stopped(fresh, values, "denoise", 5)
+    run(fresh, values)
+    assert Estimator.seen == 12
+
+
+def test_a_disk_that_is_full_for_the_work_is_said_and_the_run_goes_on(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = uninterrupted(animator, scene)
+    tried = []
+
+    def full(path: Path, *args: Any) -> None:
+        tried.append(path)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(keeper, "write_record", full)
+    listener = Listener()
+    run(animator, scene, listener)
+    assert digest_of(scene) == expected
+    assert len(tried) > 1
+    [said] = [text for text in listener.warnings if "decode_chunk" not in text]
+    assert "no space left on device" in said
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """A file system of that size; skips the test where none may be mounted."""
+    mount = shutil.which("mount")
+    command = [mount or "", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() or not mount or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small file system needs the right to mount one")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_during_the_run_leaves_work_that_goes_on_when_there_is_room(
+    animator: Animator, scene: dict[str, Any], model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {**scene, "output": scene["output"].with_name("clip.mkv"), "codec": "ffv1"}
+    expected = uninterrupted(animator, {**scene})
+    folder = values["output"].parent
+    with small_disk(folder, "340k"):  # enough for the latents, not for the clip besides
+        with pytest.raises(MediaError, match="cannot be written: no space left") as full:
+            run(animator, values)
+        assert "cnx resume" in "".join(full.value.__notes__)
+        assert [file.name for file in folder.iterdir()] == [".clip.mkv.work"]
+        subprocess.run(["mount", "-o", "remount,size=4m", str(folder)], check=True)
+        assert main(["resume", str(values["output"])]) == 0
+        record = json.loads((folder / "clip.json").read_text())
+        assert record["output"]["frames_sha256"] == expected
+        assert sorted(file.name for file in folder.iterdir()) == ["clip.json", "clip.mkv"]
+    capsys.readouterr()
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_any_work(
+    animator: Animator, scene: dict[str, Any]
+) -> None:
+    folder = scene["output"].parent
+    with small_disk(folder, "1m"):
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        listener = Listener()
+        with pytest.raises(MediaError, match="read-only"):
+            run(animator, scene, listener)
+        assert not listener.done
+
+
+def arguments(values: dict[str, Any], model: Path) -> list[str]:
+    named = {**values, "model": model}
+    words = [str(x) for k, value in named.items() for x in (f"--{k}".replace("_", "-"), value)]
+    return ["run", *words, "--progress", "plain"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_stop_a_run_and_the_command_says_how_to_go_on(
+    scene: dict[str, Any],
+    model: Path,
+    number: int,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # A shell's background jobs are started deaf to it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with monkeypatch.context() as patch:
+        real = keeper.FolderKeeper.offer_state
+
+        def offer(self: Any, state: Any, scheduler: Any) -> None:
+            real(self, state, scheduler)
+            if state.step == 1:
+                os.kill(os.getpid(), number)
+
+        patch.setattr(keeper.FolderKeeper, "offer_state", offer)
+        assert main(arguments(scene, model)) == code
+    signal.signal(signal.SIGINT, before)
+    work = scene["output"].parent / ".clip.mp4.work"
+    said = capsys.readouterr().err
+    assert f"what is done is kept; to go on: cnx resume {work}" in said
+    assert main(["resume", str(work), "--progress", "plain"]) == 0
+    assert "going on from step 1 of 2" in capsys.readouterr().err
+    digest_of(scene)
+
+
+def test_what_is_left_can_be_seen_and_thrown_away(
+    animator: Animator, scene: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = stopped(animator, scene, "denoise", 5)
+    folder = work.parent
+    size = sum(file.stat().st_size for file in work.iterdir())
+    hidden_name(folder / "clip.mp4").write_bytes(bytes(1000))
+    (folder / "mine.partial").write_text("mine")
+    assert main(["clean", str(folder), "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert f"would remove {work} (unfinished work, {size:,} bytes)" in said
+    assert f"2 things, {size + 1000:,} bytes would be freed" in said
+    assert work.is_dir()
+    held = WorkFolder.open(work, json.loads((work / "work.json").read_text()))
+    assert main(["clean", str(work), "--yes"]) == 0
+    assert "kept, a run is using it" in capsys.readouterr().err
+    assert main(["resume", str(work)]) == 2
+    assert f"another run (process {os.getpid()})" in capsys.readouterr().err
+    held.leave(done=False)
+    assert main(["clean", str(folder.parent), "--recursive", "--quiet", "--yes"]) == 0
+    assert [file.name for file in folder.iterdir()] == ["mine.partial"]
+    capsys.readouterr()
+    assert main(["clean", str(folder)]) == 0
+    assert "nothing to remove" in capsys.readouterr().err
+    assert main(["clean", str(folder / "no")]) == 2
+    assert main(["resume", str(folder)]) == 2
+    assert "no unfinished work" in capsys.readouterr().err

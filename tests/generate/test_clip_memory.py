@@ -1,0 +1,182 @@
+"""What a clip's memory plan takes into account of the device and of the loaded networks."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from animate.animator import Animator
+from animate.errors import RequestError
+from animate.generate import feature_cache as shortcuts
+from animate.generate import pipeline
+from animate.generate.keeper import KeepsNothing
+from animate.generate.memory import device_memory, plan_clip_memory
+from animate.generate.pipeline import Engine, encode, generate, sample
+from animate.models.components import Components, load_components
+from animate.progress import Quiet
+from animate.request.request import RuntimeOptions
+from temporal.errors import TemporalError
+from temporal.memory import smaller
+from temporal.memory_plan import MemoryPlan
+from tests.generate.workers.contract import SIZE, Scene, make_scene
+from tests.scene import picture
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return make_scene(tmp_path_factory.mktemp("memory") / "toy")
+
+
+def plan(
+    scene: Scene,
+    device: torch.device = CPU,
+    *,
+    parts: Any = None,
+    settings: Any = None,
+    **options: Any,
+) -> MemoryPlan:
+    """Of the toy's clip; `options` are `RuntimeOptions`."""
+    return plan_clip_memory(
+        scene.parts.variant,
+        settings or scene.settings(),
+        RuntimeOptions(**{"memory": 64 << 30, **options}),
+        frames=len(scene.control),
+        device=device,
+        components=parts or scene.parts,
+    )
+
+
+def half(scene: Scene) -> Components:
+    """The scene's networks in float16."""
+    return load_components(scene.parts.variant, torch.float16)
+
+
+def parameters(*networks: Any) -> int:
+    return sum(weight.numel() for network in networks for weight in network.parameters())
+
+
+def card(monkeypatch: pytest.MonkeyPatch, *, free: int, reserved: int) -> None:
+    """A stand-in for a GPU whose memory is asked for."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: reserved)
+
+
+def test_what_an_earlier_clip_left_on_a_gpu_is_still_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    card(monkeypatch, free=20 << 30, reserved=0)
+    first = device_memory(CUDA)
+    card(monkeypatch, free=6 << 30, reserved=14 << 30)
+    assert device_memory(CUDA) == first
+
+
+@pytest.mark.parametrize("first", ["model", "none"])
+def test_networks_on_the_card_go_home_before_stages_that_do_not_count_them(
+    monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """At once, or when a smaller plan is the first to keep networks on the host."""
+    did: list[str] = []
+    network = SimpleNamespace(to=lambda device: did.append(f"to {device}"))
+    plans: Any = [SimpleNamespace(offload=way, peaks={"denoise": 1}) for way in (first, "model")]
+    parts: Any = SimpleNamespace(networks=lambda: (network,))
+
+    def sample(engine: Engine, *_: Any) -> None:
+        did.append(f"sample {engine.offload}")
+        if engine.plan is plans[0]:
+            raise torch.OutOfMemoryError("stand-in")
+
+    monkeypatch.setattr(pipeline, "encode", lambda *_: did.append("encode"))
+    monkeypatch.setattr(pipeline, "sample", sample)
+    monkeypatch.setattr(pipeline, "decode", lambda *_: ())
+    monkeypatch.setattr(pipeline, "smaller", lambda *_: plans[1])
+    engine = Engine(components=parts, device=torch.device("cpu"), plan=plans[0])
+    settings: Any = None
+    list(generate(engine, settings, settings, settings, Quiet()))
+    retried = ["to cpu", "sample model"]
+    before = ["to cpu"] if first == "model" else []
+    assert did == [*before, "encode", f"sample {first}", *retried]
+
+
+def test_the_loaded_networks_precision_is_priced(scene: Scene) -> None:
+    """Whatever is automatic on the device."""
+    for device in (CPU, CUDA):
+        whole, halved = plan(scene, device), plan(scene, device, parts=half(scene))
+        assert (whole.precision, halved.precision) == ("float32", "float16")
+        assert halved.peaks["denoise"] < 0.6 * whole.peaks["denoise"]
+
+
+def test_another_precision_than_the_loaded_one_is_refused(scene: Scene) -> None:
+    with pytest.raises(RequestError, match=r"precision float32 .* loaded in float16; leave it out"):
+        plan(scene, CUDA, parts=half(scene), precision="float32")
+    assert plan(scene, CUDA, parts=half(scene), precision="float16").precision == "float16"
+    assert plan(scene, CUDA, parts=half(scene), precision="int8").precision == "int8"
+    animator = Animator(Engine(components=scene.parts, device=CPU), "a test")
+    request: Any = SimpleNamespace(runtime=RuntimeOptions(precision="bfloat16"))
+    with pytest.raises(RequestError, match="loaded in float32"):  # where nothing is planned, too
+        animator._undo_eight_bit(request)
+
+
+def test_on_a_cpu_every_network_is_counted_in_every_plan(scene: Scene) -> None:
+    plans, least = [plan(scene)], 4 * parameters(*scene.parts.networks())
+    with contextlib.suppress(TemporalError):
+        while len(plans) < 100:
+            plans.append(smaller(plans[-1]))
+    assert {one.offload for one in plans} == {"none"}
+    assert all(
+        peak >= least for one in plans if one.precision != "int8" for peak in one.peaks.values()
+    )
+    for less in (least, 0):
+        with pytest.raises(TemporalError, match="nearest budget"):
+            plan(scene, memory=less)
+    for offload in ("model", "stream"):
+        with pytest.raises(TemporalError, match=f"offload {offload} .*leave it out"):
+            plan(scene, offload=offload)
+
+
+def test_eight_bit_weights_are_priced_with_what_computes(scene: Scene) -> None:
+    """On a CPU float32, and they are made there of float32 weights that were there to encode."""
+    whole, small = plan(scene), plan(scene, precision="int8")
+    saved = (4 - 1.02) * parameters(scene.parts.unet)
+    assert whole.peaks["denoise"] - small.peaks["denoise"] == pytest.approx(saved, rel=1e-3)
+    assert small.peaks["encode"] == pytest.approx(whole.peaks["encode"], rel=1e-6)
+
+
+def test_the_image_encoder_is_counted_where_it_is(scene: Scene) -> None:
+    parts = half(scene)
+    without = SimpleNamespace(**{**vars(parts), "image_encoder": torch.nn.Identity()})
+    without.image_encoder.config = None
+    own = 2 * parameters(parts.image_encoder)
+    # Offloaded it is gone before the autoencoder comes, which needs more.
+    for offload, stages in (("none", {"encode", "denoise", "decode"}), ("model", set())):
+        ours = plan(scene, CUDA, parts=parts, offload=offload)
+        theirs = plan(scene, CUDA, parts=without, offload=offload)
+        more = {stage: ours.peaks[stage] - theirs.peaks[stage] for stage in ours.peaks}
+        assert more == {stage: own if stage in stages else 0 for stage in more}
+
+
+@pytest.mark.parametrize("changes", [{}, {"guidance": "1"}, {"guidance_interval": "0.5:50"}])
+def test_features_that_are_kept_are_counted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    made: list[Any] = []
+
+    class Seen(shortcuts._DeepFeatures):
+        def __init__(self, every: int) -> None:
+            super().__init__(every)
+            made.append(self)
+
+    monkeypatch.setattr(shortcuts, "_DeepFeatures", Seen)
+    settings = scene.settings(steps=4, keep_features=2, **changes)
+    engine = Engine(components=scene.parts, device=CPU)
+    reference = encode(engine, settings, picture(SIZE), Quiet())
+    sample(engine, settings, reference, scene.control, Quiet(), KeepsNothing())
+    kept = sum(features.numel() for _, features, _ in made[0]._kept.values())
+    assert kept == plan(scene, settings=settings).request.kept
+    none = plan(scene, settings=scene.settings(steps=4, **changes))
+    ours = plan(scene, settings=settings)
+    assert ours.peaks["denoise"] - none.peaks["denoise"] == 4 * kept
+    assert ours.peaks["decode"] == none.peaks["decode"]

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import io
+import re
+from itertools import pairwise
+
+import pytest
+
+from animate.progress import KINDS, WORDS, FarmLines, choose_progress, failure_line
+
+PERCENTS = {"openjd": r"openjd_progress: (\d+)", "deadline": r"Progress: (\d+)%",
+            "alf": r"ALF_PROGRESS (\d+)%"}  # fmt: skip
+
+
+def clip(lines: FarmLines, windows: int = 4, frames: int = 8) -> None:
+    """The stages of one clip."""
+    for name, total in (("poses", frames), ("encode", 1), ("denoise", windows), ("decode", frames)):
+        with lines.stage(name, total) as stage:
+            for _ in range(total):
+                stage.advance()
+
+
+def percents(kind: str, out: io.StringIO) -> list[int]:
+    return [int(number) for number in re.findall(rf"(?m)^{PERCENTS[kind]}$", out.getvalue())]
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_a_clip_rises_from_0_to_100_in_each_farms_words(kind: str) -> None:
+    out = io.StringIO()
+    clip(FarmLines(kind, out, io.StringIO()))
+    seen = percents(kind, out)
+    assert (seen[0], seen[-1]) == (0, 100)
+    assert all(a < b for a, b in pairwise(seen))
+    assert 11 in seen  # encoded
+    assert 90 in seen  # denoised
+    spoken = [line for line in out.getvalue().splitlines() if "status" not in line]
+    assert len(spoken) == len(seen), "every line is one that the farm reads"
+
+
+def test_clips_within_a_batch_are_parts_of_it() -> None:
+    out = io.StringIO()
+    lines = FarmLines("alf", out, io.StringIO())
+    halves = []
+    with lines.stage("jobs", 2) as jobs:
+        for _ in range(2):
+            clip(lines)
+            jobs.advance()
+            halves.append(percents("alf", out)[-1])
+    assert halves == [50, 100]
+    assert 45 in percents("alf", out), "half of the batch at 90 % of the first clip"
+
+
+def test_a_stage_of_unknown_length_and_an_unknown_one_never_fall_back() -> None:
+    out = io.StringIO()
+    lines = FarmLines("deadline", out, io.StringIO())
+    clip(lines)
+    with lines.stage("preview", None) as stage:
+        stage.advance()
+    with lines.stage("report", 5) as stage:
+        stage.advance()
+    assert percents("deadline", out)[-1] == 100
+
+
+def test_openjd_is_told_the_stage_and_why_it_failed() -> None:
+    out = io.StringIO()
+    clip(FarmLines("openjd", out, io.StringIO()))
+    assert "openjd_status: denoise" in out.getvalue().splitlines()
+    assert failure_line("openjd", "no such\nfile") == "openjd_fail: no such file"
+    assert failure_line("deadline", "no such file") == ""
+    assert failure_line("plain", "no such file") == ""
+
+
+def test_a_failure_keeps_the_number_where_it_is() -> None:
+    out = io.StringIO()
+    lines = FarmLines("alf", out, io.StringIO())
+    with pytest.raises(ValueError), lines.stage("denoise", 4):
+        raise ValueError
+    assert percents("alf", out) == [11]
+
+
+def test_remarks_stay_out_of_the_farms_lines() -> None:
+    out, remarks = io.StringIO(), io.StringIO()
+    lines = FarmLines("openjd", out, remarks)
+    lines.note("model: tiny")
+    lines.warn("short sound")
+    assert out.getvalue() == ""
+    assert remarks.getvalue() == "model: tiny\nwarning: short sound\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_can_be_chosen(kind: str) -> None:
+    assert choose_progress(kind=kind) is not None
+    assert type(choose_progress(kind=kind)) is not type(choose_progress(quiet=True, kind=kind))

@@ -97,7 +97,7 @@ def build(home: Path) -> None:
 
 def unfinished(home: Path, output: Path) -> None:
     """Begin a run that ends before its first frame is written; its work stays beside `output`."""
-    with patch("animate.finish.chain.Behind.put", side_effect=KeyboardInterrupt):
+    with patch("animate.clip.write.Behind.put", side_effect=KeyboardInterrupt):
         main([*_run(home, output), "--save-every", "0"])
 
 

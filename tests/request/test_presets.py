@@ -10,7 +10,7 @@ from animate.request.request import AnimationRequest
 from animate.request.values import Size
 from animate.request.yaml_file import read_yaml
 
-PRESETS = sorted((Path(__file__).parent.parent / "configs" / "presets").glob("*.yaml"))
+PRESETS = sorted((Path(__file__).parents[2] / "configs" / "presets").glob("*.yaml"))
 PATHS = {"reference": "a.png", "driving": "b.mp4", "output": "c.mp4"}
 
 

@@ -13,7 +13,7 @@ from tests.generate.workers.contract import CHECKS
 from tests.scene import write_scene
 from tests.toy import toy_model
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from scripts.parity.report import check_file
 
-FILE = Path(__file__).parent.parent / "data" / "parity" / "pose.safetensors"
+FILE = Path(__file__).parents[2] / "data" / "parity" / "pose.safetensors"
 
 
 @pytest.fixture(scope="module")

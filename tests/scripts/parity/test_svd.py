@@ -17,7 +17,7 @@ from scripts.parity.checks import compare
 from scripts.parity.recipe import array, fill
 from scripts.parity.report import check_file
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 DATA = ROOT / "tests" / "data" / "parity"
 
 

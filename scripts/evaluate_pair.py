@@ -21,7 +21,7 @@ import torch
 from animate.animator import Animator
 from animate.driving.poses import clip_poses, driving_poses, placed, reference_pose, selection_of
 from animate.driving.skeletons import ControlFrames, DrawnSkeletons
-from animate.evaluate import measures as metrics
+from animate.evaluation import measures as metrics
 from animate.finish.body import body_unit, distance
 from animate.generate.pipeline import generate
 from animate.generate.settings import settle

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import torch
 
-from animate.evaluate import measures as metrics
+from animate.evaluation import measures as metrics
 from animate.generate.pipeline import Engine
 from animate.models.components import load_components
 from animate.models.variants import load_variant

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from animate.driving.skeletons import ControlFrames, DrawnSkeletons
-from animate.evaluate import measures as metrics
+from animate.evaluation import measures as metrics
 from animate.generate.pipeline import Engine, generate
 from animate.generate.settings import settle
 from animate.progress import Quiet

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from animate.evaluate import measures as metrics
+from animate.evaluation import measures as metrics
 from animate.files import atomic
 from animate.generate.pipeline import Engine
 from animate.training.evaluation import animate_poses, sheet

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from animate.evaluate.measures import figure_mask
+from animate.evaluation.measures import figure_mask
 from animate.finish.body import body_unit
 from animate.finish.colour import AnchoredColour
 from animate.training.characters import render_clip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from animate.evaluate.measures import psnr
+from animate.evaluation.measures import psnr
 from animate.finish.background import LockedBackground
 from animate.finish.body import body_unit, distance
 from animate.finish.interpolation import Between

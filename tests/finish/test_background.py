@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from animate.evaluate.measures import psnr
+from animate.evaluation.measures import psnr
 from animate.finish.background import LockedBackground
 from animate.finish.body import blurred, body_unit, distance, fading
 from animate.finish.colour import AnchoredColour

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animate.evaluate.measures import psnr
+from animate.evaluation.measures import psnr
 from animate.finish.interpolation import Between, Tempo, interpolated, tempo_to
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from animate.evaluate import measures as metrics
+from animate.evaluation import measures as metrics
 
 FLAT = np.full((32, 32, 3), 100, np.uint8)
 NOISY = np.clip(

@@ -9,6 +9,7 @@
     |   +-- MediaError     a video, image or output file
     |   +-- ModelError     a model folder, a weight file, a configuration of either
     |   +-- WorkError      a work folder that is in use, of another run, or cannot be written
+    |   |   +-- BusyError      a clip or work folder that another running process holds
     |   +-- TrainingError  a training recipe, data folder or checkpoint
     |   +-- ExecutorError  an engine that is not installed, or workers that stay away
     +-- InternalError      a promise inside this project was broken; please report it (exit 1)
@@ -48,6 +49,10 @@ class ModelError(UserError):
 
 class WorkError(UserError):
     """A run's work folder is in use, belongs to another run, or cannot be written or read."""
+
+
+class BusyError(WorkError):
+    """Another running process makes this clip or works in this folder; later it may be free."""
 
 
 class TrainingError(UserError):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from torch import nn
 
 from temporal.constant_attention import constant_cross_attention
-from temporal.errors import TemporalError
+from temporal.errors import MemoryBudgetError
 from temporal.ladder import ROOM, ladder, smaller_decoding
 from temporal.memory_plan import GIB, MemoryPlan, MemoryRequest
 from temporal.offload import offloaded
@@ -24,7 +24,7 @@ def plan_memory(request: MemoryRequest) -> MemoryPlan:
     """The fastest plan within the budget.
 
     Raises:
-        TemporalError: nothing fits; says what the smallest plan takes.
+        MemoryBudgetError: nothing fits; says what the smallest plan takes.
     """
     plans = ladder(request)
     for plan in plans:
@@ -33,7 +33,7 @@ def plan_memory(request: MemoryRequest) -> MemoryPlan:
     least = min(plans, key=lambda plan: plan.peak)
     needed = least.peak * ROOM / GIB
     shorter = "" if request.window == 1 else ", or use a smaller size or a shorter window"
-    raise TemporalError(
+    raise MemoryBudgetError(
         f"nothing runs {request.window} frames of {request.size[0]}x{request.size[1]} within "
         f"{request.budget / GIB:.2f} GiB; the nearest budget that works is "
         f"{needed + 0.005:.2f} GiB{shorter}"
@@ -44,7 +44,7 @@ def smaller(plan: MemoryPlan, stage: Literal["denoise", "decode"] = "denoise") -
     """The next plan that takes clearly less in a stage, after memory has run out in it.
 
     Raises:
-        TemporalError: there is none.
+        MemoryBudgetError: there is none.
     """
     if stage == "decode":
         found = smaller_decoding(plan)
@@ -53,7 +53,7 @@ def smaller(plan: MemoryPlan, stage: Literal["denoise", "decode"] = "denoise") -
         less = 0.95 * plan.peaks["denoise"]
         found = next((other for other in later if other.peaks["denoise"] < less), None)
     if found is None:
-        raise TemporalError(
+        raise MemoryBudgetError(
             f"memory ran out with the smallest plan already ({plan.peaks[stage] / GIB:.2f} GiB "
             f"predicted to {stage}); use a smaller size or a shorter window, or free memory on "
             "the device"

@@ -1,4 +1,4 @@
-"""What went wrong with one job: its kind, in words, and whether trying again can help.
+"""Kinds of failures of jobs, and which of them another attempt may mend.
 
 ========================  ======================================================  =========
 kind                      what it means                                           retried
@@ -9,8 +9,12 @@ media                     a video, image or output that cannot be read or writte
 pose                      nobody was seen, or poses that do not fit               no
 model                     a model that is missing, damaged or does not fit        no
 memory                    nothing fits in the memory that may be used             no
+windows                   windows, overlaps or schedules that do not go together  no
+work                      a work folder that cannot be used                       no
+workers                   workers of a clip that are missing or were lost         no
 time-limit                the job took longer than it may                         no
 fault                     a fault of the program                                  no
+busy                      another process makes this clip                         yes
 out-of-memory             memory ran out                                          yes
 io                        the operating system failed to read or write            if passing
 worker-died               the worker's process ended in the middle of the job     yes
@@ -24,9 +28,10 @@ import errno
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
-from animate.errors import MediaError, ModelError, RequestError, UserError
+from animate.errors import BusyError, ExecutorError, MediaError, ModelError, UserError, WorkError
 
 Kind = Literal[
     "request",
@@ -35,15 +40,22 @@ Kind = Literal[
     "pose",
     "model",
     "memory",
+    "windows",
+    "work",
+    "workers",
     "time-limit",
     "fault",
+    "busy",
     "out-of-memory",
     "io",
     "worker-died",
     "worker-start",
 ]
 
-USER_KINDS: tuple[Kind, ...] = ("request", "missing-file", "media", "pose", "model", "memory")
+USER_KINDS: frozenset[Kind] = frozenset(
+    ("request", "missing-file", "media", "pose", "model", "memory", "windows", "work", "workers")
+)
+"""Kinds that are mended by another input, setting or machine, and that have no trace."""
 
 # Network file systems and crowded disks answer so and mean "later"; a full disk is not among them.
 _PASSING = frozenset(
@@ -59,75 +71,84 @@ _PASSING = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why an attempt at a job failed.
-
-    Attributes:
-        kind: one word for filters and counts; see this file's table.
-        message: what was wrong and what to do, for people.
-        passing: whether the same job may well succeed when it is tried again.
-        trace: where it happened, for faults of the program; empty for a user's mistake.
-    """
+    """Why an attempt at a job failed."""
 
     kind: Kind
+    """One word for filters and counts; see this file's table."""
     message: str
+    """The fault and the way out, for people."""
     passing: bool = False
+    """Another attempt at the same job may well succeed."""
     trace: str = ""
+    """Traceback of a fault of the program; empty for a user's mistake."""
 
 
 def failure_of(error: BaseException) -> Failure:
     """The failure that an exception means."""
-    passing = _passing(error)
+    passing = _passes(error)
     kind = _kind(error, passing)
-    mistake = kind in USER_KINDS or kind == "io"
-    trace = "" if mistake else "".join(traceback.format_exception(error))
-    words = str(error) or "no message"
-    message = words if mistake or kind == "out-of-memory" else f"{type(error).__name__}: {words}"
+    expected = kind in USER_KINDS or kind in ("io", "busy")
+    trace = "" if expected else "".join(traceback.format_exception(error))
+    text = str(error) or "no message"
+    if not expected and kind != "out-of-memory":
+        text = f"{type(error).__name__}: {text}"
     return Failure(
-        kind=kind, message=message, passing=passing or kind == "out-of-memory", trace=trace
+        kind=kind,
+        message=text,
+        passing=passing or kind in ("out-of-memory", "busy"),
+        trace=trace,
     )
 
 
 def _kind(error: BaseException, passing: bool) -> Kind:
+    if isinstance(error, BusyError):
+        return "busy"
     if _out_of_memory(error):
         return "out-of-memory"
     if passing:
         return "io"
-    for kind, types in _types().items():
-        if isinstance(error, types):
+    for kind, error_type in _error_types():
+        if isinstance(error, error_type):
             return kind
     return "io" if isinstance(error, OSError) else "fault"
 
 
-def _types() -> dict[Kind, tuple[type[BaseException], ...]]:
+@cache
+def _error_types() -> tuple[tuple[Kind, type[BaseException]], ...]:
+    """Kinds with their exceptions, the special before the general."""
     from pose.errors import PoseError
-    from temporal.errors import TemporalError
+    from temporal.errors import MemoryBudgetError, TemporalError
 
-    return {
-        "media": (MediaError,),
-        "pose": (PoseError,),
-        "model": (ModelError,),
-        "memory": (TemporalError,),
-        "request": (RequestError, UserError),
-    }
+    return (
+        ("media", MediaError),
+        ("pose", PoseError),
+        ("model", ModelError),
+        ("memory", MemoryBudgetError),
+        ("windows", TemporalError),
+        ("work", WorkError),
+        ("workers", ExecutorError),
+        ("request", UserError),
+    )
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Also torch's own, by name: this file is read where torch is not."""
+    """True for Python's, torch's and the allocator's errors; torch's by name, as it may be
+    missing here."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, MemoryError) or "OutOfMemoryError" in names:
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error).lower()
 
 
-def _passing(error: BaseException) -> bool:
-    """Whether the operating system's answer, here or further down, is one that passes."""
+def _passes(error: BaseException) -> bool:
+    """True where an answer of the operating system, here or further down, is one that passes."""
     return any(isinstance(e, OSError) and e.errno in _PASSING for e in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
+    visited: set[int] = set()
     link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    while link is not None and id(link) not in visited:
+        visited.add(id(link))
         yield link
         link = link.__cause__ or link.__context__

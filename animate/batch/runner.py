@@ -247,7 +247,8 @@ class _Batch:
             )
 
     def _next_attempt(self, item: _Item, failure: Failure) -> _Item:
-        pause = min(_LONGEST_PAUSE, 2.0 ** (item.attempt - 1)) if failure.kind == "io" else 0.0
+        waits = failure.kind in ("io", "busy")
+        pause = min(_LONGEST_PAUSE, 2.0 ** (item.attempt - 1)) if waits else 0.0
         return replace(
             item,
             attempt=item.attempt + 1,

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from animate import files
-from animate.errors import WorkError
+from animate.errors import BusyError, WorkError
 
 MADE_BY = "cnx-animate work folder"
 VERSION = 2
@@ -329,7 +329,7 @@ def _locked(path: Path, manifest: Mapping[str, Any]) -> tuple[int, bool]:
                 "is empty or not there yet"
             ) from reason
         if descriptor is None:
-            raise WorkError(
+            raise BusyError(
                 f"another run (process {_holder(path)}) is working on this clip in {path}; wait "
                 "for it or stop it, or name another folder with --work"
             )

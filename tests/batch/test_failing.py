@@ -8,7 +8,19 @@ import json
 import pytest
 
 from animate import AnimationRequest
-from animate.errors import MediaError, RequestError
+from animate.batch.failures import failure_of
+from animate.errors import (
+    BusyError,
+    ExecutorError,
+    InternalError,
+    MediaError,
+    ModelError,
+    RequestError,
+    TrainingError,
+    WorkError,
+)
+from pose.errors import PoseError
+from temporal.errors import MemoryBudgetError, TemporalError
 from tests.batch.scripted import Scripted, fails, run, statuses
 
 
@@ -54,6 +66,26 @@ def test_what_will_not_pass_is_not_tried_again(
 ) -> None:
     record = run(requests[:1], fails(error, times=1))[1]
     assert (record.status, record.attempt, record.error_kind) == ("failed", 1, kind)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "passing"),
+    [
+        (MemoryBudgetError("nothing runs within 1 GiB"), "memory", False),
+        (TemporalError("an overlap of 4 never gets past a window of 4"), "windows", False),
+        (PoseError("nobody"), "pose", False),
+        (ModelError("damaged"), "model", False),
+        (WorkError("of another run"), "work", False),
+        (BusyError("process 7 makes it"), "busy", True),
+        (ExecutorError("no worker"), "workers", False),
+        (TrainingError("no recipe"), "request", False),
+        (InternalError("a promise"), "fault", False),
+    ],
+)
+def test_kinds_are_the_true_ones(error: Exception, kind: str, passing: bool) -> None:
+    failure = failure_of(error)
+    assert (failure.kind, failure.passing) == (kind, passing)
+    assert bool(failure.trace) == (kind == "fault")
 
 
 def test_a_retry_for_want_of_memory_has_the_machine_for_itself(

@@ -23,7 +23,7 @@ from animate.driving.poses import (
     clip_poses,
     driving_poses,
     nobody,
-    placed,
+    reference_placement,
     reference_pose,
     selection_of,
 )
@@ -150,7 +150,7 @@ class Animator:
         source = open_video(request.driving, images_fps=request.fps)
         with clock("poses"):
             reference = self._reference(request, picture)
-            placement = placed(reference, settings.size, request.fit)
+            placement = reference_placement(reference, settings.size, request.fit)
             skeletons, poses = self._skeletons(request, source, reference, placement, progress)
         if poses and poses.mismatch is not None:
             progress.note(f"retarget {request.retarget}: mismatch {poses.mismatch:.2f} of 1")

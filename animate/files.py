@@ -24,6 +24,10 @@ from pathlib import Path
 from animate.errors import MediaError, UserError
 
 PARTIAL = ".cnx-partial"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""Endings of still pictures that are numbered, or read as one picture."""
+FRAME_NUMBER = re.compile(r"%0?(?P<digits>\d*)d|(?P<hashes>#+)")
+"""The number in a name of numbered images: shot.%04d.png, shot.####.png."""
 _CHUNK_BYTES = 1 << 20
 _LONGEST_NAME = 200
 """Bytes of the destination's name kept in the partial's; file systems allow 255 in all."""
@@ -51,6 +55,13 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     for file in sorted(file for file in place.iterdir() if file.is_file()):
         digest.update(f"{file.name}\0{sha256(file)}\n".encode())
     return digest.hexdigest()
+
+
+def is_sequence(path: str | os.PathLike[str]) -> bool:
+    """True for a name of numbered images: shot.%04d.png or shot.####.png, but no such file."""
+    pattern = Path(path)
+    numbers = FRAME_NUMBER.findall(pattern.name)
+    return pattern.suffix.lower() in IMAGE_SUFFIXES and len(numbers) == 1 and not pattern.is_file()
 
 
 def check_readable(

@@ -46,7 +46,7 @@ class CleaningOptions:
         for name in ("gap", "smoothing"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
-                raise PoseError(f"{name} must be 0 or more seconds, not {value}.")
+                raise PoseError(f"{name} must be 0 or more seconds, not {value}")
 
 
 def clean(sequence: PoseSequence, options: CleaningOptions | None = None) -> PoseSequence:

@@ -45,7 +45,7 @@ class CutOptions:
 
     def __post_init__(self) -> None:
         if self.residual <= 0 or self.jump < 0 or not 0 <= self.colours <= 1:
-            raise PoseError("residual must be above 0, jump not below, colours in [0,1].")
+            raise PoseError("residual must be above 0, jump not below, colours in [0,1]")
 
 
 def mark_cuts(

@@ -99,11 +99,11 @@ def draw(
     confidence = np.asarray(scores, dtype=np.float64)
     if xy.ndim != 3 or xy.shape[1:] != (POINTS, 2) or confidence.shape != xy.shape[:2]:
         raise PoseError(
-            f"Drawing needs points (people, {POINTS}, 2) and scores (people, {POINTS}), not "
-            f"{xy.shape} and {confidence.shape}."
+            f"drawing needs points (people, {POINTS}, 2) and scores (people, {POINTS}), not "
+            f"{xy.shape} and {confidence.shape}"
         )
     if width < 1 or height < 1:
-        raise PoseError(f"The canvas must be at least 1x1 pixel, not {width}x{height}.")
+        raise PoseError(f"the canvas must be at least 1x1 pixel, not {width}x{height}")
     return _draw(xy / (width, height), confidence, size or (width, height), style)
 
 
@@ -134,7 +134,7 @@ def draw_parts(
             xy[0, hand], confidence[0, hand] = place, score
     except ValueError as error:
         raise PoseError(
-            f"Drawing needs body (18,2), face (68,2), hands (2,21,2): {error}"
+            f"drawing needs body (18,2), face (68,2), hands (2,21,2): {error}"
         ) from error
     return _draw(xy, confidence, size, style)
 
@@ -145,13 +145,11 @@ def _draw(
     """Draw points in [0,1] of the picture."""
     width, height = size
     if style_name not in STYLES:
-        raise PoseError(f"Unknown drawing style {style_name!r}; choose {' or '.join(STYLES)}.")
+        raise PoseError(f"unknown drawing style {style_name!r}; choose {' or '.join(STYLES)}")
     if width < 1 or height < 1:
-        raise PoseError(f"A picture must be at least 1x1 pixel, not {width}x{height}.")
+        raise PoseError(f"a picture must be at least 1x1 pixel, not {width}x{height}")
     if not (np.isfinite(xy).all() and np.isfinite(scores).all()):
-        raise PoseError(
-            "Poses to draw hold values that are not finite; give absent points score 0."
-        )
+        raise PoseError("poses to draw hold values that are not finite; give absent points score 0")
     style = STYLES[style_name]
     scale = style.short_side / min(width, height)
     if not style.enlarged:

@@ -68,7 +68,7 @@ def extract(
     """
     workers = _default_workers() if workers is None else workers
     if workers < 1:
-        raise PoseError(f"At least one worker is needed to extract poses; got {workers}.")
+        raise PoseError(f"at least one worker is needed to extract poses; got {workers}")
     clock = _Clock(frames, fps, times)
     cuts: list[int] = []
     tracker: Tracker | None = None
@@ -83,7 +83,7 @@ def extract(
         if on_frame is not None:
             on_frame(index + 1)
     if tracker is None:
-        raise PoseError("There is no frame to extract poses from; the clip or selection is empty.")
+        raise PoseError("there is no frame to extract poses from; the clip or selection is empty")
     all_points, all_scores = tracker.assemble()
     return PoseSequence(
         points=all_points,
@@ -104,7 +104,7 @@ class _Clock:
         self, frames: Iterable[NDArray[np.uint8]], fps: Fraction, times: Iterable[float] | None
     ) -> None:
         if fps <= 0:
-            raise PoseError(f"Frames per second must be above 0, not {fps}.")
+            raise PoseError(f"frames per second must be above 0, not {fps}")
         self._frames = frames
         self._fps = fps
         self._given = None if times is None else iter(times)
@@ -119,14 +119,14 @@ class _Clock:
                 self.canvas = size
             elif size != self.canvas:
                 raise PoseError(
-                    f"Frame {len(self.times)} is {size[0]}x{size[1]}, those before it "
-                    f"{self.canvas[0]}x{self.canvas[1]}; all frames of a clip must have one size."
+                    f"frame {len(self.times)} is {size[0]}x{size[1]}, those before it "
+                    f"{self.canvas[0]}x{self.canvas[1]}; all frames of a clip must have one size"
                 )
             self.times.append(self._next_time())
             yield picture
         if self._given is not None and next(self._given, None) is not None:
             raise PoseError(
-                f"There are more times than frames, of which there are {len(self.times)}."
+                f"there are more times than frames, of which there are {len(self.times)}"
             )
 
     def _next_time(self) -> float:
@@ -134,7 +134,7 @@ class _Clock:
             return float(len(self.times) / self._fps)
         time = next(self._given, None)
         if time is None:
-            raise PoseError(f"There are more frames than times; frame {len(self.times)} has none.")
+            raise PoseError(f"there are more frames than times; frame {len(self.times)} has none")
         return float(time)
 
 
@@ -194,8 +194,8 @@ def _checked(estimator: Estimator, frame: Frame) -> tuple[Points, Scores]:
     points, scores = estimator(frame)
     if points.shape != (len(points), POINTS, 2) or scores.shape != points.shape[:2]:
         raise PoseError(
-            f"The estimator {estimator.name} gave points {points.shape} and scores "
-            f"{scores.shape} instead of (people, {POINTS}, 2) and (people, {POINTS})."
+            f"the estimator {estimator.name} gave points {points.shape} and scores "
+            f"{scores.shape} instead of (people, {POINTS}, 2) and (people, {POINTS})"
         )
     return points, scores
 

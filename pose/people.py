@@ -47,9 +47,9 @@ class TrackingOptions:
 
     def __post_init__(self) -> None:
         if not 0 < self.similarity < 1:
-            raise PoseError(f"similarity must lie between 0 and 1; got {self.similarity}.")
+            raise PoseError(f"similarity must lie between 0 and 1; got {self.similarity}")
         if self.widening < 0 or self.reach < 0 or self.glimpse < 1:
-            raise PoseError("widening and reach must not be negative, glimpse at least 1.")
+            raise PoseError("widening and reach must not be negative, glimpse at least 1")
 
 
 @dataclass(kw_only=True)
@@ -318,7 +318,7 @@ def choose_person(sequence: PoseSequence, choice: str | int = "main") -> int:
     Raises PoseError where nobody is there, or no such person.
     """
     if sequence.people == 0:
-        raise PoseError("These poses hold nobody; choose a video in which a person can be seen.")
+        raise PoseError("these poses hold nobody; choose a video in which a person can be seen")
     text = str(choice).strip().lower()
     if text == "main":
         return 0
@@ -326,9 +326,9 @@ def choose_person(sequence: PoseSequence, choice: str | int = "main") -> int:
         places = [summary.place for summary in summaries(sequence)]
         return places.index(text) if text in places else 0
     if not text.isdecimal():
-        raise PoseError(f"Unknown person {choice!r}; choose main, left, right or a number.")
+        raise PoseError(f"unknown person {choice!r}; choose main, left, right or a number")
     if int(text) >= sequence.people:
         last = sequence.people - 1
         have = f"people are numbered 0 to {last}" if last else "the only one is number 0"
-        raise PoseError(f"There is no person {text}; {have}.")
+        raise PoseError(f"there is no person {text}; {have}")
     return int(text)

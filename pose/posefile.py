@@ -6,6 +6,7 @@ Nothing is pickled. The version rises whenever an older reader would misread the
 
 from __future__ import annotations
 
+import io
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from pose.errors import PoseError
-from pose.files import write_whole
 from pose.sequence import PoseSequence
 
 FORMAT = "cnx-pose"
@@ -23,12 +23,8 @@ _ARRAYS = ("points", "scores", "times")
 _AGAIN = "extract the poses again"
 
 
-def save(sequence: PoseSequence, path: str | Path) -> Path:
-    """Write the sequence to `path`, exactly under that name, and return it.
-
-    The file is written beside its place and renamed into it, so that a reader never sees half of
-    it. Raises `PoseError` when the folder is missing or cannot be written.
-    """
+def to_bytes(sequence: PoseSequence) -> bytes:
+    """The pose file of a sequence."""
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -37,7 +33,9 @@ def save(sequence: PoseSequence, path: str | Path) -> Path:
     }
     arrays: dict[str, Any] = {name: getattr(sequence, name) for name in _ARRAYS}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-    return write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def load(path: str | Path, *, source: str | None = None) -> PoseSequence:
@@ -52,8 +50,8 @@ def load(path: str | Path, *, source: str | None = None) -> PoseSequence:
     sequence = _sequence(header, arrays, path)
     if sequence.digest != header.get("digest"):
         raise PoseError(
-            f"The pose file {path} was changed after it was written: its content does not match "
-            f"its digest; {_AGAIN}."
+            f"the pose file {path} was changed after it was written: its content does not match "
+            f"its digest; {_AGAIN}"
         )
     if source is not None:
         check_source(sequence, source, path)
@@ -65,20 +63,20 @@ def check_source(sequence: PoseSequence, source: str, name: str | Path = "given"
     if sequence.source != source:
         theirs = f"{sequence.source[:12]}…" if sequence.source else "unknown"
         raise PoseError(
-            f"The poses in {name} are not of this video: their video's digest is {theirs}, this "
-            f"one's {source[:12]}…; give the poses of this video, or extract them again."
+            f"the poses in {name} are not of this video: their video's digest is {theirs}, this "
+            f"one's {source[:12]}…; give the poses of this video, or extract them again"
         )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
-        raise PoseError(f"There is no pose file {path}; check the name.")
+        raise PoseError(f"there is no pose file {path}; check the name")
     try:
         # Opened here, since numpy leaves a file open that turns out to be damaged.
         with path.open("rb") as raw:
             file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile) or "header" not in file.files:
-                raise PoseError(f"{path} is not a pose file; `cnx pose extract` writes one.")
+                raise PoseError(f"{path} is not a pose file; `cnx pose extract` writes one")
             header = json.loads(file["header"].tobytes().decode())
             arrays = {name: file[name] for name in _ARRAYS if name in file.files}
     except PoseError:
@@ -86,28 +84,28 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except Exception as error:
         # zipfile, zlib, json and numpy's parser of array headers raise a dozen kinds for damage.
         raise PoseError(
-            f"The pose file {path} cannot be read; it is truncated, damaged or not a pose file "
-            f"({error}); {_AGAIN}."
+            f"the pose file {path} cannot be read; it is truncated, damaged or not a pose file "
+            f"({error}); {_AGAIN}"
         ) from error
     if not isinstance(header, dict):
-        raise PoseError(f"{path} is not a pose file: its header is no table; {_AGAIN}.")
+        raise PoseError(f"{path} is not a pose file: its header is no table; {_AGAIN}")
     return header, arrays
 
 
 def _check_header(header: dict[str, Any], path: Path) -> None:
     if header.get("format") != FORMAT:
-        raise PoseError(f"{path} is not a pose file; `cnx pose extract` writes one.")
+        raise PoseError(f"{path} is not a pose file; `cnx pose extract` writes one")
     if header.get("version") != VERSION:
         raise PoseError(
-            f"The pose file {path} has version {header.get('version')}, this program reads version "
-            f"{VERSION}; {_AGAIN} with this program."
+            f"the pose file {path} has version {header.get('version')}, this program reads version "
+            f"{VERSION}; {_AGAIN} with this program"
         )
 
 
 def _sequence(header: dict[str, Any], arrays: dict[str, Any], path: Path) -> PoseSequence:
     missing = [name for name in _ARRAYS if name not in arrays]
     if missing:
-        raise PoseError(f"The pose file {path} lacks {', '.join(missing)}; {_AGAIN}.")
+        raise PoseError(f"the pose file {path} lacks {', '.join(missing)}; {_AGAIN}")
     try:
         return PoseSequence(
             **arrays,
@@ -118,9 +116,8 @@ def _sequence(header: dict[str, Any], arrays: dict[str, Any], path: Path) -> Pos
             cuts=tuple(header["cuts"]),
         )
     except PoseError as error:
-        raise PoseError(f"The pose file {path} cannot be used: {error}") from error
+        raise PoseError(f"the pose file {path} cannot be used: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
         raise PoseError(
-            f"The pose file {path} has a damaged header ({type(error).__name__}: {error}); "
-            f"{_AGAIN}."
+            f"the pose file {path} has a damaged header ({type(error).__name__}: {error}); {_AGAIN}"
         ) from error

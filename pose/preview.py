@@ -51,7 +51,7 @@ def overlay(image: Image | None, sequence: PoseSequence, frame: int) -> Image:
     there is no such frame.
     """
     if not 0 <= frame < sequence.frames:
-        raise PoseError(f"There is no frame {frame}; the poses hold {sequence.frames} frames.")
+        raise PoseError(f"there is no frame {frame}; the poses hold {sequence.frames} frames")
     width, height = sequence.canvas
     if image is not None:
         _check_image(image)
@@ -81,7 +81,7 @@ def strip(sequence: PoseSequence, width: int, *, cursor: int | None = None) -> I
     `PoseError` for less than 160 pixels of width.
     """
     if width < 160:
-        raise PoseError(f"A confidence strip needs 160 pixels of width, not {width}.")
+        raise PoseError(f"a confidence strip needs 160 pixels of width, not {width}")
     bands = [_band(sequence, person, width) for person in range(sequence.people)]
     picture = np.concatenate([*bands, _axis(sequence, width)])
     span = width - _MARGIN
@@ -128,7 +128,7 @@ def sheet(
     1, or when the video ends before the poses do.
     """
     if tiles < 1 or columns < 1 or tile_width < 40:
-        raise PoseError("A contact sheet needs a tile, a column and tiles of 40 pixels or wider.")
+        raise PoseError("a contact sheet needs a tile, a column and tiles of 40 pixels or wider")
     count = min(tiles, sequence.frames)
     columns = min(columns, count)
     chosen = set(np.linspace(0, sequence.frames - 1, count).round().astype(int).tolist())
@@ -159,8 +159,8 @@ def _pictures(frames: Iterable[Image] | None, sequence: PoseSequence) -> Iterato
         image = next(pictures, None)
         if image is None:
             raise PoseError(
-                f"The video ended after {frame} frames, the poses hold {sequence.frames}; give the "
-                "video and the selection that the poses were made of."
+                f"the video ended after {frame} frames, the poses hold {sequence.frames}; give the "
+                "video and the selection that the poses were made of"
             )
         yield image
 
@@ -235,4 +235,4 @@ def _resized(picture: Image, size: tuple[int, int]) -> Image:
 
 def _check_image(image: Image) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise PoseError(f"A frame must be an 8-bit RGB picture, not {image.dtype} {image.shape}.")
+        raise PoseError(f"a frame must be an 8-bit RGB picture, not {image.dtype} {image.shape}")

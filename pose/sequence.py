@@ -108,7 +108,7 @@ class PoseSequence:
         """The sequence with only one of its people. Raises `PoseError` if there is no such."""
         if not 0 <= index < self.people:
             have = "nobody" if self.people == 0 else f"people 0 to {self.people - 1}"
-            raise PoseError(f"There is no person {index} in these poses; they hold {have}.")
+            raise PoseError(f"there is no person {index} in these poses; they hold {have}")
         return dataclasses.replace(
             self,
             points=self.points[:, index : index + 1],
@@ -123,15 +123,15 @@ class PoseSequence:
         """
         chosen = list(range(self.frames))[frames] if isinstance(frames, slice) else list(frames)
         if not chosen:
-            raise PoseError("No frame is left after the selection; choose at least one frame.")
+            raise PoseError("no frame is left after the selection; choose at least one frame")
         if min(chosen) < 0 or max(chosen) >= self.frames:
             raise PoseError(
-                f"Frames {min(chosen)} to {max(chosen)} were asked of poses that hold frames 0 to "
-                f"{self.frames - 1}; choose frames among these."
+                f"frames {min(chosen)} to {max(chosen)} were asked of poses that hold frames 0 to "
+                f"{self.frames - 1}; choose frames among these"
             )
         steps = np.diff(chosen)
         if (steps < 0).any():
-            raise PoseError("The chosen frames go backwards; give them in rising order.")
+            raise PoseError("the chosen frames go backwards; give them in rising order")
         if fps is None:
             even = len(steps) > 0 and steps[0] > 0 and bool((steps == steps[0]).all())
             fps = self.fps / int(steps[0]) if even else self.fps
@@ -145,11 +145,26 @@ class PoseSequence:
             cuts=tuple((np.flatnonzero(np.diff(shot)) + 1).tolist()),
         )
 
-    def save(self, path: str | Path) -> Path:
-        """Write the pose file (`pose.posefile`), lossless; whole or not at all."""
-        from pose.posefile import save
+    def to_bytes(self) -> bytes:
+        """The pose file (`pose.posefile`), lossless."""
+        from pose.posefile import to_bytes
 
-        return save(self, path)
+        return to_bytes(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write `to_bytes` to `path` and return it. Raises `PoseError` when it cannot be written.
+
+        A write that is interrupted leaves a truncated file, which `load` refuses.
+        """
+        path = Path(path)
+        try:
+            path.write_bytes(self.to_bytes())
+        except OSError as error:
+            raise PoseError(
+                f"{path} cannot be written: {error.strerror or error}; choose a folder that exists "
+                "and has room"
+            ) from error
+        return path
 
     @classmethod
     def load(cls, path: str | Path, *, source: str | None = None) -> PoseSequence:
@@ -171,7 +186,7 @@ def _frozen(array: object, dtype: type[np.floating], name: str) -> NDArray[np.fl
     try:
         values = np.array(array, dtype=dtype)
     except (TypeError, ValueError) as error:
-        raise PoseError(f"The {name} of a pose sequence must be numbers: {error}") from error
+        raise PoseError(f"the {name} of a pose sequence must be numbers: {error}") from error
     values.flags.writeable = False
     return values
 
@@ -180,43 +195,43 @@ def _check_shapes(sequence: PoseSequence) -> None:
     points, scores, times = sequence.points, sequence.scores, sequence.times
     if points.ndim != 4 or points.shape[2:] != (POINTS, 2):
         raise PoseError(
-            f"Points must have the shape (frames, people, {POINTS}, 2), not {points.shape}."
+            f"points must have the shape (frames, people, {POINTS}, 2), not {points.shape}"
         )
     if scores.shape != points.shape[:3]:
         raise PoseError(
-            f"Scores must have the shape {points.shape[:3]} of the points, not {scores.shape}."
+            f"scores must have the shape {points.shape[:3]} of the points, not {scores.shape}"
         )
     if len(points) == 0:
-        raise PoseError("A pose sequence needs at least one frame; this one has none.")
+        raise PoseError("a pose sequence needs at least one frame; this one has none")
     if times.shape != points.shape[:1]:
-        raise PoseError(f"{len(points)} frames need as many times, not {times.shape}.")
+        raise PoseError(f"{len(points)} frames need as many times, not {times.shape}")
 
 
 def _check_values(sequence: PoseSequence) -> None:
     width, height = sequence.canvas
     if width < 1 or height < 1:
-        raise PoseError(f"The canvas must be at least 1x1 pixel, not {width}x{height}.")
+        raise PoseError(f"the canvas must be at least 1x1 pixel, not {width}x{height}")
     if sequence.fps <= 0:
-        raise PoseError(f"Frames per second must be above 0, not {sequence.fps}.")
+        raise PoseError(f"frames per second must be above 0, not {sequence.fps}")
     for name in ("points", "scores", "times"):
         bad = ~np.isfinite(getattr(sequence, name))
         if bad.any():
             frame = int(np.argwhere(bad)[0][0])
             raise PoseError(
-                f"The {name} hold {int(bad.sum())} values that are not finite, first in frame "
-                f"{frame}; give absent points any finite place and score 0."
+                f"the {name} hold {int(bad.sum())} values that are not finite, first in frame "
+                f"{frame}; give absent points any finite place and score 0"
             )
     scores, times = sequence.scores, sequence.times
     if scores.size and (scores.min() < 0 or scores.max() > 1):
         raise PoseError(
-            f"Scores must lie in [0,1]; these go from {scores.min():g} to {scores.max():g}."
+            f"scores must lie in [0,1]; these go from {scores.min():g} to {scores.max():g}"
         )
     if (np.diff(times) < 0).any():
         frame = int(np.flatnonzero(np.diff(times) < 0)[0]) + 1
-        raise PoseError(f"The times fall at frame {frame}; frames must come in order of time.")
+        raise PoseError(f"the times fall at frame {frame}; frames must come in order of time")
     edges = (0, *sequence.cuts, sequence.frames)
     if any(after <= before for before, after in itertools.pairwise(edges)):
         raise PoseError(
-            f"Cuts must rise and lie between frame 1 and {sequence.frames - 1}, "
-            f"not {list(sequence.cuts)}."
+            f"cuts must rise and lie between frame 1 and {sequence.frames - 1}, "
+            f"not {list(sequence.cuts)}"
         )

@@ -19,7 +19,7 @@ from animate.cli.main import main
 from animate.files import sha256
 from animate.media import open_writer, write_png
 from animate.media.audio import AudioSource
-from pose.formats import export_poses
+from pose.formats import encode_file
 from pose.sequence import PoseSequence
 
 SIZE, FRAMES, FPS = (48, 48), 5, Fraction(25)
@@ -91,7 +91,7 @@ def build(home: Path) -> None:
         for number, picture in enumerate(pictures):
             write_png(home / folder / f"f_{number:03d}.png", picture)
     _poses(sha256(home / VIDEOS[0])).save(home / "poses.npz")
-    export_poses(_poses(""), home / "openpose.json", "comfyui")
+    (home / "openpose.json").write_bytes(encode_file(_poses(""), "comfyui"))
     (home / "settings.yaml").write_text(_SETTINGS)
 
 

@@ -19,7 +19,13 @@ import numpy as np
 import torch
 
 from animate.animator import Animator
-from animate.driving.poses import clip_poses, driving_poses, placed, reference_pose, selection_of
+from animate.driving.poses import (
+    clip_poses,
+    driving_poses,
+    reference_placement,
+    reference_pose,
+    selection_of,
+)
 from animate.driving.skeletons import ControlFrames, DrawnSkeletons
 from animate.evaluation import measures as metrics
 from animate.finish.body import body_unit, distance
@@ -72,7 +78,7 @@ def evaluate(request: AnimationRequest) -> dict[str, Any]:
     settings = settle(request, variant, Size(picture.shape[1], picture.shape[0]))
     estimator = load_estimator(request.estimator)
     known = reference_pose(picture, request, estimator)
-    placement = placed(known, settings.size, request.fit)
+    placement = reference_placement(known, settings.size, request.fit)
     source = open_video(request.driving)
     driving = driving_poses(request, source, selection_of(request), estimator, Quiet())
     poses = clip_poses(driving, known, placement, request).sequence

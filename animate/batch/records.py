@@ -18,7 +18,7 @@ from animate.batch.failures import Kind
 from animate.batch.keys import Key
 from animate.batch.paths import BESIDES
 from animate.errors import MediaError
-from animate.files import sha256, write_text
+from animate.files import is_sequence, sha256, write_text
 from animate.request.request import AnimationRequest, plain
 
 SCHEMA = 1
@@ -124,7 +124,7 @@ def clip_state(output: Path) -> dict[str, Any]:
 
     Of numbered images only their number and bytes.
     """
-    if is_numbered(output):
+    if is_sequence(output):
         found = existing(output)
         size = sum(file.stat().st_size for file in found)
         return {"files": len(found), "bytes": size} if found else {}
@@ -134,18 +134,13 @@ def clip_state(output: Path) -> dict[str, Any]:
     return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256(output)}
 
 
-def is_numbered(output: Path) -> bool:
-    """Whether the clip is numbered images."""
-    return output.suffix.lower() == ".png"
-
-
 def existing(output: Path) -> list[Path]:
     """The files that a clip of this name consists of, so far as they are there."""
-    if not is_numbered(output):
+    if not is_sequence(output):
         return [output] if output.exists() else []
-    from animate.media.sequences import existing as images
+    from animate.media.sequences import sequence_files
 
-    return images(output)
+    return sequence_files(output)
 
 
 def is_clip_of(values: Mapping[str, Any], output: Path) -> bool:
@@ -154,7 +149,7 @@ def is_clip_of(values: Mapping[str, Any], output: Path) -> bool:
     Read only where its time has changed, as after copying a folder.
     """
     stated = values.get("clip") or {}
-    if is_numbered(output):
+    if is_sequence(output):
         return bool(stated) and clip_state(output) == stated
     try:
         state = output.stat()

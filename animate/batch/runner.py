@@ -23,13 +23,13 @@ from animate.batch.records import (
     Plan,
     as_kept,
     clip_state,
-    is_numbered,
     plan_job,
     read_record,
 )
 from animate.batch.registry import make_executor
 from animate.batch.watch import Watch
 from animate.errors import ExecutorError, RequestError
+from animate.files import is_sequence
 from animate.progress import Progress, Quiet
 from animate.request.request import AnimationRequest, plain
 
@@ -172,7 +172,7 @@ class _Batch:
 
     def _has_twin(self, key: Key, item: _Item) -> bool:
         besides = any(getattr(item.request, name) for name in BESIDES)
-        if besides or is_numbered(item.request.output):
+        if besides or is_sequence(item.request.output):
             return False  # more than one file: made anew
         ahead = (*self._running.values(), *self._again)
         return key.digest in self._made or any(

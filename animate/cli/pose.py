@@ -132,7 +132,7 @@ def extract(arguments: argparse.Namespace, progress: Progress) -> None:
     )
     estimator = _estimator(arguments)
     poses = pose_tools.extract_file(arguments.video, selection, estimator, progress)
-    poses.save(arguments.output)
+    pose_tools.write_poses(poses, arguments.output)
     for line in describe(poses):
         progress.note(line)
 
@@ -160,7 +160,7 @@ def retarget(arguments: argparse.Namespace, progress: Progress) -> None:
         mode=arguments.retarget,
         person=arguments.person,
     )
-    fitted.sequence.save(arguments.output)
+    pose_tools.write_poses(fitted.sequence, arguments.output)
     progress.note(f"mismatch {fitted.mismatch:.2f} (0 is perfect, 1 nothing in common)")
     for warning in fitted.warnings:
         progress.warn(warning)
@@ -173,11 +173,14 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> None:
         raise MediaError(f"{arguments.output} exists already; give --overwrite or another name")
     if not folder:
         check_output(arguments.output, overwrite=True, error=MediaError)
-    from pose.formats import export_poses, import_poses
+    from animate.driving import tools as pose_tools
+    from pose.formats import import_poses
 
     poses = import_poses(arguments.poses, canvas=arguments.canvas, fps=arguments.fps)
-    written = export_poses(poses, arguments.output, arguments.to)
-    progress.note(f"{written}: {poses.frames} frames, {poses.people} people, as {arguments.to}")
+    pose_tools.convert_poses(poses, arguments.output, arguments.to)
+    progress.note(
+        f"{arguments.output}: {poses.frames} frames, {poses.people} people, as {arguments.to}"
+    )
 
 
 def _estimator(arguments: argparse.Namespace) -> Any:

@@ -10,11 +10,11 @@ from animate.clip.record import sidecar_path
 from animate.clip.work import may_replace
 from animate.driving.skeletons import is_rendered
 from animate.errors import MediaError, RequestError
-from animate.files import check_readable, sha256_of
+from animate.files import check_readable, is_sequence, sha256_of
 from animate.finish.montage import check_sheet_name
 from animate.media import check_driving, check_output, source_digest
 from animate.media.numbered import image_files, is_numbered
-from animate.media.sequences import existing, is_sequence
+from animate.media.sequences import sequence_files
 from animate.models.lora import check_adapters
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
@@ -105,7 +105,7 @@ def _places(path: Path | None) -> list[Path]:
     place = path.resolve()
     if not is_sequence(path):
         return [place]
-    return [place, place.parent, *(older.resolve() for older in existing(path))]
+    return [place, place.parent, *(older.resolve() for older in sequence_files(path))]
 
 
 def input_digests(request: AnimationRequest) -> dict[str, str]:

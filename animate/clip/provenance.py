@@ -16,8 +16,7 @@ from typing import Any
 
 import animate
 from animate.errors import ExecutorError, MediaError, RequestError
-from animate.files import atomic, check_readable
-from animate.media.sequences import is_sequence
+from animate.files import atomic, check_readable, is_sequence
 
 SIGNED_FORMATS = {
     ".mp4": "video/mp4",

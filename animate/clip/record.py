@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from animate.errors import MediaError
-from animate.files import with_own_name, write_text
-from animate.media.sequences import is_sequence
+from animate.files import is_sequence, with_own_name, write_text
 from animate.request.request import plain
 
 SCHEMA = 1

@@ -14,8 +14,8 @@ from animate.clip.keeper import FolderKeeper
 from animate.clip.work_folder import POSES, WorkFolder, closes, read_manifest, work_folder
 from animate.driving.cache import OFF as NO_CACHE
 from animate.errors import WorkError
+from animate.files import is_sequence
 from animate.generate.keeper import Keeper, KeepsNothing
-from animate.media.sequences import is_sequence
 from animate.progress import Progress
 from animate.request.request import AnimationRequest, build, plain
 

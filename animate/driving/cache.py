@@ -10,6 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from animate.files import write_bytes
 from animate.media import FrameSelection
 from animate.progress import Progress
 from pose.errors import PoseError
@@ -40,7 +41,7 @@ def users_cache() -> Path:
     return Path(base) / "cnx-animate" / "poses"
 
 
-def kept(file: Path | None, digest: str, progress: Progress) -> PoseSequence | None:
+def load_poses(file: Path | None, digest: str, progress: Progress) -> PoseSequence | None:
     """The poses in the cache, if they are there and whole."""
     if file is None or not file.is_file():
         return None
@@ -53,12 +54,12 @@ def kept(file: Path | None, digest: str, progress: Progress) -> PoseSequence | N
     return poses
 
 
-def keep(file: Path | None, poses: PoseSequence, progress: Progress) -> None:
+def save_poses(file: Path | None, poses: PoseSequence, progress: Progress) -> None:
     """Put poses into the cache; a folder that cannot be written is no reason to stop."""
     if file is None:
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        poses.save(file)
-    except (OSError, PoseError) as reason:
+        write_bytes(file, poses.to_bytes())
+    except OSError as reason:
         progress.warn(f"the poses are not kept for the next time: {reason}")

@@ -69,7 +69,7 @@ class Box(NamedTuple):
     bottom: float
 
 
-def place(source: Size, canvas: Size, fit: Fit, person: Box | None = None) -> Placement:
+def place_picture(source: Size, canvas: Size, fit: Fit, person: Box | None = None) -> Placement:
     """Centre a picture on a canvas: `crop` fills it, `pad` shows all, `stretch` does both.
 
     A crop leaves the middle as far as it must to keep `person`, given on the source, inside; of

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from animate.driving.cache import cache_file, keep, kept
-from animate.driving.placement import Placement, person_box, place
+from animate.driving.cache import cache_file, load_poses, save_poses
+from animate.driving.placement import Placement, person_box, place_picture
 from animate.files import sha256
 from animate.media import FrameSelection, FrameSource, source_digest
 from animate.progress import Progress
@@ -72,10 +72,10 @@ def driving_poses(
         return _matching(given, source, selection, request.poses)
     assert estimator is not None, "an estimator is needed where no pose file is given"
     file = cache_file(request.runtime.cache, digest, estimator, selection)
-    poses = kept(file, digest, progress)
+    poses = load_poses(file, digest, progress)
     if poses is None:
         poses = extract_poses(source, selection, estimator, progress, digest)
-        keep(file, poses, progress)
+        save_poses(file, poses, progress)
     return poses
 
 
@@ -123,13 +123,13 @@ def person_of(poses: PoseSequence, choice: str, path: Path) -> PoseSequence:
     return poses.person(choose_person(poses, choice))
 
 
-def placed(reference: PoseSequence, size: Size, fit: Fit) -> Placement:
+def reference_placement(reference: PoseSequence, size: Size, fit: Fit) -> Placement:
     """How the reference's picture lies on the clip's canvas, around its person if that is known."""
     shape = Size(*reference.canvas)
     if reference.people == 0:
-        return place(shape, size, fit)
+        return place_picture(shape, size, fit)
     box = person_box(reference.points[0, 0], reference.scores[0, 0], shape, SEEN)
-    return place(shape, size, fit, box)
+    return place_picture(shape, size, fit, box)
 
 
 def nobody(image: np.ndarray) -> PoseSequence:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from animate.files import IMAGE_SUFFIXES
 from animate.media import FrameSelection, FrameSource, image_files, open_video, read_image
 from animate.progress import Progress
 from animate.request.values import Size
@@ -25,7 +26,6 @@ from pose.errors import PoseError
 from pose.formats.rendered import rendered_frame
 from pose.sequence import PoseSequence
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 POSE_SUFFIXES = (".npz", ".json")
 
 
@@ -125,7 +125,7 @@ class ControlFrames:
 def is_rendered(path: Path) -> bool:
     """Whether `--poses PATH` names rendered skeletons: a video, or a folder with pictures."""
     if path.is_dir():
-        return any(file.suffix.lower() in PICTURE_SUFFIXES for file in path.iterdir())
+        return any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir())
     return path.suffix.lower() not in POSE_SUFFIXES
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 from animate.driving.poses import extract_poses, frames_of_poses, person_of
-from animate.driving.skeletons import PICTURE_SUFFIXES
-from animate.files import sha256
+from animate.errors import MediaError
+from animate.files import IMAGE_SUFFIXES, gathered_folder, sha256, write_bytes
 from animate.media import (
     FrameSelection,
     is_numbered,
@@ -23,6 +25,7 @@ from pose.clean import clean
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import extract
+from pose.formats import FRAME_FORMATS, encode_file, encode_frames
 from pose.preview import overlay_frames, sheet
 from pose.retarget import Retargeted, retarget
 from pose.sequence import PoseSequence
@@ -35,7 +38,7 @@ def extract_file(
 
     Raises MediaError when the file cannot be read.
     """
-    if path.suffix.lower() in PICTURE_SUFFIXES and not is_numbered(path):
+    if path.suffix.lower() in IMAGE_SUFFIXES and not is_numbered(path):
         return extract([read_image(path)], estimator, fps=Fraction(1), source=sha256(path))
     source = open_video(path, images_fps=selection.fps)
     for warning in source.warnings:
@@ -47,6 +50,41 @@ def check_pose_name(path: Path) -> None:
     """Raises PoseError for a name that is none of a pose file; before the work is done."""
     if path.suffix.lower() != ".npz":
         raise PoseError(f"{path}: a pose file's name ends in .npz; cnx pose convert writes others")
+
+
+def write_poses(poses: PoseSequence, path: Path) -> None:
+    """Put a pose file at `path`, atomically. Raises MediaError when it cannot be written."""
+    with _written(path):
+        write_bytes(path, poses.to_bytes())
+
+
+def convert_poses(poses: PoseSequence, output: Path, format: str) -> None:
+    """Write poses for another program: a file, or a folder with a file for each frame.
+
+    Frames that an older, longer conversion left in the folder are removed. Raises MediaError when
+    the files cannot be written.
+    """
+    if format not in FRAME_FORMATS:
+        with _written(output):
+            write_bytes(output, encode_file(poses, format))
+        return
+    with _written(output):
+        names = set()
+        with gathered_folder(output) as folder:
+            for name, data in encode_frames(poses, format):
+                (folder / name).write_bytes(data)
+                names.add(name)
+        for stale in output.glob("pose_*_keypoints.json"):
+            if stale.name not in names:
+                stale.unlink()
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MediaError(f"{path} cannot be written: {(error.strerror or str(error))}") from error
 
 
 def draw_preview(

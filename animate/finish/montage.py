@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from animate.errors import RequestError
+from animate.files import is_sequence
 from animate.media import write_png
 from animate.media.info import Image
 
@@ -31,7 +32,7 @@ def side_by_side(reference: Image, pose: Image, result: Image) -> Image:
 
 def check_sheet_name(path: Path) -> None:
     """Raise RequestError for a contact sheet that is no PNG file."""
-    if path.suffix.lower() != ".png" or "%" in path.name:
+    if path.suffix.lower() != ".png" or is_sequence(path):
         raise RequestError(f"contact sheet {path} must be named .png")
 
 

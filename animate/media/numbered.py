@@ -14,15 +14,14 @@ import numpy as np
 import PIL.Image
 
 from animate.errors import MediaError
-from animate.files import check_readable, sha256
+from animate.files import IMAGE_SUFFIXES, check_readable, is_sequence, sha256
 from animate.media.audio import AudioSource
 from animate.media.image import read_image
 from animate.media.info import Frame, VideoInfo
 from animate.media.selection import FrameSelection, Sampling, sample
-from animate.media.sequences import existing, has_number
+from animate.media.sequences import sequence_files
 from animate.media.timeline import Timeline
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 USUAL_FPS = Fraction(25)
 """Rate of images that state none, as common video tools take it."""
 _LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
@@ -31,10 +30,8 @@ _MOST_TEXT = 64
 
 
 def is_numbered(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` means numbered images: a folder, or a pattern like shot.%04d.png."""
-    place = Path(path)
-    named = place.suffix.lower() in IMAGE_SUFFIXES and has_number(place)
-    return place.is_dir() or (named and not place.is_file())
+    """True where `path` means numbered images: a folder, or a pattern like shot.%04d.png."""
+    return Path(path).is_dir() or is_sequence(path)
 
 
 def image_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
@@ -44,7 +41,7 @@ def image_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """
     place = Path(path)
     try:
-        found = _in_folder(place) if place.is_dir() else existing(place)
+        found = _in_folder(place) if place.is_dir() else sequence_files(place)
     except OSError as error:
         raise MediaError(f"{place} cannot be read: {(error.strerror or str(error))}") from error
     if not found:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from animate import files
 from animate.errors import MediaError, RequestError
+from animate.files import is_sequence
 from animate.media.audio import AudioSource
 from animate.media.codecs import default_codec, find_codec
-from animate.media.sequences import SequenceWriter, check_sequence, is_sequence
+from animate.media.sequences import SequenceWriter, check_sequence
 from animate.media.writer import SILENT, ClipWriter, FrameSink, check_clip_size, format_of
 
 SEQUENCES = {"png": 8, "png16": 16}

@@ -14,36 +14,26 @@ import numpy as np
 
 from animate import files
 from animate.errors import InternalError, MediaError
+from animate.files import FRAME_NUMBER
 from animate.media.image import png_bytes
 from animate.media.info import Image
 
-_NUMBER = re.compile(r"%0?(\d*)d|(#+)")
 FIRST = 1
 """Number of the first file, as video tools count."""
 
 
-def is_sequence(path: Path) -> bool:
-    """Whether `path` names numbered PNG files: shot.%04d.png or shot.####.png."""
-    return path.suffix.lower() == ".png" and has_number(path)
-
-
-def has_number(path: Path) -> bool:
-    """Whether the name of `path` has a place for a number, such as %04d or ####."""
-    return len(_NUMBER.findall(path.name)) == 1
-
-
 def file_name(pattern: str, number: int) -> str:
     """The name for frame `number` under `pattern`, such as "%04d.png"."""
-    return _NUMBER.sub(lambda match: f"{number:0{_digits(match)}d}", pattern)
+    return FRAME_NUMBER.sub(lambda match: f"{number:0{_digits(match)}d}", pattern)
 
 
 def _digits(match: re.Match[str]) -> int:
-    return len(match[2]) if match[2] else int(match[1] or 1)
+    return len(match["hashes"]) if match["hashes"] else int(match["digits"] or 1)
 
 
-def existing(path: Path) -> list[Path]:
+def sequence_files(path: Path) -> list[Path]:
     """Files that are frames of the sequence `path`, in order of their numbers."""
-    match = _NUMBER.search(path.name)
+    match = FRAME_NUMBER.search(path.name)
     if match is None or not path.parent.is_dir():
         return []
     before, after = re.escape(path.name[: match.start()]), re.escape(path.name[match.end() :])
@@ -61,11 +51,13 @@ def check_sequence(path: Path, overwrite: bool) -> None:
 
     The last folder is made if it is missing; what is above it must be there.
     """
+    if path.suffix.lower() != ".png":
+        raise MediaError(f"output {path}: numbered images are written as PNG; name it %04d.png")
     folder = path.parent
     if not folder.exists():
         files.check_output(folder, overwrite=False, error=MediaError)
         return
-    found = existing(path)
+    found = sequence_files(path)
     if found and not overwrite:
         raise MediaError(
             f"{len(found)} files of output {path} exist already ({found[0].name} and on); "
@@ -139,7 +131,7 @@ class SequenceWriter:
             kind, error = MediaError, MediaError(f"{self.path}: no frame was given")
             stack.__exit__(kind, error, trace)
             raise error
-        old = {place.name for place in existing(self.path)}
+        old = {place.name for place in sequence_files(self.path)}
         new = {file_name(self.path.name, FIRST + number) for number in range(self.frames)}
         try:
             stack.__exit__(kind, error, trace)

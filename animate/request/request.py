@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from animate.errors import RequestError
+from animate.files import is_sequence
 from animate.request.values import (
     FrameNumber,
     Guidance,
@@ -236,7 +237,7 @@ class AnimationRequest:
                 raise RequestError(f"{name} is missing: give its path")
         validate(self)
         # Images have no rate of their own: there, fps is what the stride divides.
-        images = self.driving.is_dir() or "%" in self.driving.name or "#" in self.driving.name
+        images = self.driving.is_dir() or is_sequence(self.driving)
         if self.fps is not None and self.stride != 1 and not images:
             raise RequestError("stride and fps both set the output's rate; give one of them")
         start, end = self.start, self.end

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from animate.driving.cache import cache_file, keep, kept
+from animate.driving.cache import cache_file, load_poses, save_poses
 from animate.driving.estimators import estimator_options
 from animate.driving.poses import extract_poses
 from animate.errors import AnimateError, MediaError, TrainingError
@@ -119,11 +119,11 @@ def _poses(
     selection = FrameSelection()
     place = None if recipe.cache is None else Path(recipe.cache)
     cached = cache_file(place, digest, estimator, selection)
-    poses = kept(cached, digest, progress)
+    poses = load_poses(cached, digest, progress)
     if poses is None:
         progress.note(f"poses of {file.name}")
         poses = extract_poses(open_video(file), selection, estimator, progress, digest)
-        keep(cached, poses, progress)
+        save_poses(cached, poses, progress)
     return poses
 
 

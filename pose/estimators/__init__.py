@@ -26,13 +26,13 @@ def load_estimator(name: str = "blazepose", **options: Any) -> Estimator:
     that is not there.
     """
     if name not in NAMES:
-        raise PoseError(f"Unknown pose estimator {name!r}; choose one of {', '.join(NAMES)}.")
+        raise PoseError(f"unknown pose estimator {name!r}; choose one of {', '.join(NAMES)}")
     estimator, schema = _opened(name)
     known = [field.name for field in dataclasses.fields(schema)]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise PoseError(
-            f"The estimator {name} has no option {', '.join(unknown)}; it has {', '.join(known)}."
+            f"the estimator {name} has no option {', '.join(unknown)}; it has {', '.join(known)}"
         )
     return estimator(schema(**options))
 

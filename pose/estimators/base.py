@@ -75,15 +75,15 @@ def as_rgb(frame: NDArray[Any]) -> Frame:
         frame = frame[..., None]
     if frame.ndim != 3 or frame.shape[2] not in (1, 2, 3, 4) or 0 in frame.shape:
         raise PoseError(
-            f"A frame must be a picture of shape (height, width, 3); got shape {frame.shape}. "
-            "Pass one RGB frame at a time."
+            f"a frame must be a picture of shape (height, width, 3); got shape {frame.shape}; "
+            "pass one RGB frame at a time"
         )
     if frame.dtype == np.uint16:
         frame = np.rint(frame / 257.0).astype(np.uint8)
     if frame.dtype != np.uint8:
         raise PoseError(
-            f"A frame must hold 8-bit (uint8) or 16-bit (uint16) values; got {frame.dtype}. "
-            "Scale it to 0-255 and convert it to uint8."
+            f"a frame must hold 8-bit (uint8) or 16-bit (uint16) values; got {frame.dtype}; "
+            "scale it to 0-255 and convert it to uint8"
         )
     if frame.shape[2] in (2, 4):
         alpha = frame[..., -1:].astype(np.float32) / 255

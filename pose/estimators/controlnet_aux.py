@@ -54,9 +54,9 @@ class ControlNetAux:
             )
         except Exception as error:  # its import and its loaders raise whatever lies below them
             raise PoseError(
-                f"controlnet-aux could not start: {type(error).__name__}: {error}. Check that the "
+                f"controlnet-aux could not start: {type(error).__name__}: {error}; check that the "
                 "extra [controlnet-aux] and mmcv, mmdet and mmpose fit your torch, or use the "
-                "estimator blazepose or dwpose."
+                "estimator blazepose or dwpose"
             ) from error
         self._estimate: Any = whole.pose_estimation
 
@@ -77,16 +77,16 @@ def _need_modules() -> None:
     missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise PoseError(
-            f"The estimator controlnet-aux needs {', '.join(missing)}. Install the extra "
+            f"the estimator controlnet-aux needs {', '.join(missing)}; install the extra "
             "cnx-animate[controlnet-aux], and mmcv, mmdet and mmpose by OpenMMLab's instructions, "
-            "or use the estimator blazepose or dwpose, which need none of them."
+            "or use the estimator blazepose or dwpose, which need none of them"
         )
 
 
 def _checkpoint(path: Path | None, option: str) -> Path:
     if path is None or not Path(path).is_file():
         raise PoseError(
-            f"The estimator controlnet-aux needs its {option} checkpoint as a local file; got "
-            f"{path}. Nothing is fetched unasked."
+            f"the estimator controlnet-aux needs its {option} checkpoint as a local file; got "
+            f"{path}; nothing is fetched unasked"
         )
     return Path(path)

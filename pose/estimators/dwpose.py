@@ -52,7 +52,7 @@ POSE: Final = NetworkPin(
 )
 LICENCE_NOTE: Final = (
     "DWPose's code is under the Apache License 2.0, but its networks were trained on "
-    "COCO-WholeBody, whose annotations are for non-commercial use."
+    "COCO-WholeBody, whose annotations are for non-commercial use"
 )
 
 # Where no person is detected the published code looks at the whole frame. What it then finds is a
@@ -134,12 +134,12 @@ def _path(own: Path | None, folder: Path | None, pin: NetworkPin, option: str) -
     else:
         raise PoseError(
             f"DWPose needs its networks: give a folder with {DETECTOR.name} and {POSE.name}, or "
-            f"the file itself as {option}. They are published as {REPOSITORY}. {LICENCE_NOTE}"
+            f"the file itself as {option}; they are published as {REPOSITORY} ({LICENCE_NOTE})"
         )
     if not path.is_file():
         raise PoseError(
             f"DWPose's network {path} does not exist; fetch {pin.name} of {REPOSITORY} there, or "
-            f"give its file as {option}."
+            f"give its file as {option}"
         )
     return path
 
@@ -149,12 +149,12 @@ def _digest(path: Path, pin: NetworkPin, verify: bool) -> str:
     if verify and path.stat().st_size != pin.size:
         raise PoseError(
             f"{path} is not the published {pin.name}: it has {path.stat().st_size:,} bytes "
-            f"instead of {pin.size:,}. Fetch it again."
+            f"instead of {pin.size:,}; fetch it again"
         )
     digest = file_digest(path)
     if verify and digest != pin.sha256:
         raise PoseError(
             f"{path} is not the published {pin.name}: its sha256 is {digest} instead of "
-            f"{pin.sha256}. Fetch it again."
+            f"{pin.sha256}; fetch it again"
         )
     return digest

@@ -52,7 +52,7 @@ class Network:
             # onnxruntime falls back to the CPU with no more than a log line.
             raise PoseError(
                 f"{path.name} was to run on {device}, but onnxruntime chose {self.provider}; "
-                f"check the {device} driver and libraries, or ask for the cpu."
+                f"check the {device} driver and libraries, or ask for the cpu"
             )
         self._input: str = self._session.get_inputs()[0].name
 
@@ -69,13 +69,13 @@ class Network:
 def provider_name(device: str) -> str:
     """The onnxruntime provider of `device`; PoseError where this installation has none."""
     if device not in get_args(Device):
-        raise PoseError(f"Unknown device {device!r} for pose networks; choose cpu or cuda.")
+        raise PoseError(f"unknown device {device!r} for pose networks; choose cpu or cuda")
     provider = _PROVIDERS[device]
     available = ort.get_available_providers()
     if provider not in available:
         raise PoseError(
-            f"Pose networks were to run on {device}, but this onnxruntime has only "
-            f"{', '.join(available)}. Install onnxruntime-gpu, or ask for the cpu."
+            f"pose networks were to run on {device}, but this onnxruntime has only "
+            f"{', '.join(available)}; install onnxruntime-gpu, or ask for the cpu"
         )
     return provider
 
@@ -86,7 +86,7 @@ def file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise PoseError(f"The pose network {path} cannot be read: {error.strerror}") from error
+        raise PoseError(f"the pose network {path} cannot be read: {error.strerror}") from error
 
 
 def settings_digest(*parts: object) -> str:

@@ -1,8 +1,8 @@
-"""Other programs' pose files: which there are, and reading and writing by name or by content."""
+"""Other programs' pose files: encoding by name, reading by content."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -10,32 +10,38 @@ from typing import Final
 from pose.errors import PoseError
 from pose.sequence import PoseSequence
 
+FILE_FORMATS: Final = ("npz", "comfyui", "coco-wholebody")
+"""Formats of one file for a sequence."""
+FRAME_FORMATS: Final = {"openpose": "body25", "openpose-coco18": "coco18"}
+"""Formats of a file for each frame in a folder, and their `pose.formats.openpose` body."""
 FORMATS: Final = ("npz", "openpose", "openpose-coco18", "comfyui", "coco-wholebody")
 
 
-def export_poses(sequence: PoseSequence, path: str | Path, format: str) -> Path:
-    """Write the sequence in one of `FORMATS`; the two OpenPose ones make a folder of frames.
+def encode_file(sequence: PoseSequence, format: str) -> bytes:
+    """The sequence in one of `FILE_FORMATS`. Raises `PoseError` for an unknown format."""
+    from pose.formats.coco import coco_bytes
+    from pose.formats.comfyui import comfyui_bytes
 
-    Raises `PoseError` for an unknown format, or when it cannot be written.
-    """
-    from pose.formats.coco import export_coco
-    from pose.formats.comfyui import export_comfyui
-    from pose.formats.openpose import export_openpose
-
-    def openpose(body: str) -> Callable[[PoseSequence, Path], object]:
-        return lambda poses, folder: export_openpose(poses, folder, body=body)
-
-    writers: dict[str, Callable[[PoseSequence, Path], object]] = {
-        "npz": PoseSequence.save,
-        "openpose": openpose("body25"),
-        "openpose-coco18": openpose("coco18"),
-        "comfyui": export_comfyui,
-        "coco-wholebody": export_coco,
+    encoders: dict[str, Callable[[PoseSequence], bytes]] = {
+        "npz": PoseSequence.to_bytes,
+        "comfyui": comfyui_bytes,
+        "coco-wholebody": coco_bytes,
     }
-    if format not in writers:
-        raise PoseError(f"Unknown pose format {format!r}; choose {', '.join(FORMATS)}.")
-    writers[format](sequence, Path(path))
-    return Path(path)
+    if format not in encoders:
+        raise PoseError(f"unknown pose format {format!r}; choose {', '.join(FORMATS)}")
+    return encoders[format](sequence)
+
+
+def encode_frames(sequence: PoseSequence, format: str) -> Iterator[tuple[str, bytes]]:
+    """File name and bytes of each frame in one of `FRAME_FORMATS`.
+
+    Raises `PoseError` for an unknown format.
+    """
+    from pose.formats.openpose import openpose_frames
+
+    if format not in FRAME_FORMATS:
+        raise PoseError(f"unknown pose format {format!r}; choose {', '.join(FORMATS)}")
+    return openpose_frames(sequence, body=FRAME_FORMATS[format])
 
 
 def import_poses(
@@ -67,6 +73,6 @@ def import_poses(
             return parse_coco(record, str(path), fps=fps)
     if canvas is None:
         raise PoseError(
-            f"{path} does not say how large its pictures were; give the canvas as width and height."
+            f"{path} does not say how large its pictures were; give the canvas as width and height"
         )
     return import_openpose(path, canvas=canvas, fps=fps)

@@ -18,13 +18,13 @@ from pose.formats.points import (
     People,
     Points,
     from_list,
+    json_bytes,
     people_of,
     rate,
     read_json,
     sequence_of,
     size,
     to_list,
-    write_json,
 )
 from pose.layout import (
     FACE,
@@ -48,8 +48,8 @@ _PARTS: Final = (
 )
 
 
-def export_coco(sequence: PoseSequence, path: str | Path) -> Path:
-    """Write one file for the whole sequence; people keep their number as `track_id`."""
+def coco_bytes(sequence: PoseSequence) -> bytes:
+    """One JSON file for the whole sequence; people keep their number as `track_id`."""
     width, height = sequence.canvas
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ def export_coco(sequence: PoseSequence, path: str | Path) -> Path:
         "annotations": annotations,
         "categories": [{"id": 1, "name": "person"}],
     }
-    return write_json(record, Path(path))
+    return json_bytes(record)
 
 
 def import_coco(path: str | Path, *, fps: Fraction | None = None) -> PoseSequence:
@@ -86,17 +86,17 @@ def parse_coco(record: Any, where: str, *, fps: Fraction | None) -> PoseSequence
         for name in ("images", "annotations")
     )
     if not good or not record["images"]:
-        raise PoseError(f"{where} is not a COCO-WholeBody file: it has no images or annotations.")
+        raise PoseError(f"{where} is not a COCO-WholeBody file: it has no images or annotations")
     images = record["images"]
     if not all(type(image.get("id")) is int for image in images):
-        raise PoseError(f"{where}: every image needs a whole number as its id.")
+        raise PoseError(f"{where}: every image needs a whole number as its id")
     images = sorted(images, key=lambda image: int(image["id"]))
     canvases = {size((i.get("width"), i.get("height")), f"{where}, image") for i in images}
     if len(canvases) != 1:
-        raise PoseError(f"{where} holds images of different sizes; a clip needs one size.")
+        raise PoseError(f"{where} holds images of different sizes; a clip needs one size")
     frames: dict[int, People] = {image["id"]: {} for image in images}
     if len(frames) != len(images):
-        raise PoseError(f"{where} holds two images of the same id.")
+        raise PoseError(f"{where} holds two images of the same id")
     for index, annotation in enumerate(record["annotations"]):
         _place(frames, annotation, f"{where}, annotation {index}")
     told = _info(record.get("info"), len(images), where)
@@ -108,13 +108,13 @@ def parse_coco(record: Any, where: str, *, fps: Fraction | None) -> PoseSequence
 def _place(frames: dict[int, People], annotation: dict[str, Any], where: str) -> None:
     image = annotation.get("image_id")
     if type(image) is not int or image not in frames:
-        raise PoseError(f"{where}: there is no image {image!r}.")
+        raise PoseError(f"{where}: there is no image {image!r}")
     people = frames[image]
     number = annotation.get("track_id")
     if type(number) is not int or not 0 <= number < 1000:
         number = len(people)
     if number in people:
-        raise PoseError(f"{where}: a second person {number} in image {image}.")
+        raise PoseError(f"{where}: a second person {number} in image {image}")
     people[number] = _read(annotation, where)
 
 
@@ -160,7 +160,7 @@ def _info(info: Any, frames: int, where: str) -> dict[str, Any]:
             told["times"] = [float(time) for time in info["times"]]
         told["cuts"] = [int(cut) for cut in info.get("cuts", ())]
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise PoseError(f"{where}: its info is damaged ({error}); export it again.") from error
+        raise PoseError(f"{where}: its info is damaged ({error}); export it again") from error
     if len(told.get("times", range(frames))) != frames:
-        raise PoseError(f"{where}: {frames} images, but {len(told['times'])} times; export again.")
+        raise PoseError(f"{where}: {frames} images, but {len(told['times'])} times; export again")
     return told | {name: str(info.get(name, "")) for name in ("source", "estimator")}

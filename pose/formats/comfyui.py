@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pose.errors import PoseError
 from pose.formats.openpose import person_record, read_frame
-from pose.formats.points import People, people_of, rate, read_json, sequence_of, size, write_json
+from pose.formats.points import People, json_bytes, people_of, rate, read_json, sequence_of, size
 from pose.sequence import PoseSequence
 
 # No person in pixels fits into this; parts of the canvas go a little beyond 1 at its edges.
@@ -25,8 +25,8 @@ _LISTS: Final = (
 )
 
 
-def export_comfyui(sequence: PoseSequence, path: str | Path) -> Path:
-    """Write the list, in pixels with 18 body points; feet are lost."""
+def comfyui_bytes(sequence: PoseSequence) -> bytes:
+    """The list as a JSON file, in pixels with 18 body points; feet are lost."""
     width, height = sequence.canvas
     frames = []
     for frame in range(sequence.frames):
@@ -35,7 +35,7 @@ def export_comfyui(sequence: PoseSequence, path: str | Path) -> Path:
             record = person_record(points, body="coco18")
             people.append({"person_id": [number], **{name: record[name] for name in _LISTS}})
         frames.append({"people": people, "canvas_width": width, "canvas_height": height})
-    return write_json(frames, Path(path))
+    return json_bytes(frames)
 
 
 def import_comfyui(path: str | Path, *, fps: Fraction | None) -> PoseSequence:
@@ -48,7 +48,7 @@ def parse_comfyui(records: Any, where: str, *, fps: Fraction | None) -> PoseSequ
     """As `import_comfyui`, from what a node hands on: a list of frames, or one frame."""
     records = [records] if isinstance(records, dict) else records
     if not isinstance(records, list) or not records:
-        raise PoseError(f"{where} is not a POSE_KEYPOINT list: a list of frames is expected.")
+        raise PoseError(f"{where} is not a POSE_KEYPOINT list: a list of frames is expected")
     frames: list[People] = []
     canvas = None
     for index, record in enumerate(records):
@@ -58,7 +58,7 @@ def parse_comfyui(records: Any, where: str, *, fps: Fraction | None) -> PoseSequ
         if canvas is not None and frame_canvas != canvas:
             raise PoseError(
                 f"{own}: its canvas is {frame_canvas[0]}x{frame_canvas[1]}, that of frame 0 is "
-                f"{canvas[0]}x{canvas[1]}; all frames of a clip need one size."
+                f"{canvas[0]}x{canvas[1]}; all frames of a clip need one size"
             )
         canvas = frame_canvas
     assert canvas is not None

@@ -8,6 +8,7 @@ writes -1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +20,12 @@ from pose.formats.points import (
     People,
     Points,
     from_list,
+    json_bytes,
     people_of,
     rate,
     read_json,
     sequence_of,
     to_list,
-    write_json,
 )
 from pose.layout import BODY, FACE, FEET, LEFT_HAND, LEFT_HIP, POINTS, RIGHT_HAND, RIGHT_HIP
 from pose.sequence import PoseSequence
@@ -37,27 +38,20 @@ _FACE_POINTS: Final = 70
 BODIES: Final = ("body25", "coco18")
 
 
-def export_openpose(
-    sequence: PoseSequence, folder: str | Path, *, body: str = "body25", name: str = "pose"
-) -> list[Path]:
-    """Write `NAME_000000000000_keypoints.json` and so on into the folder, which is made if missing.
+def openpose_frames(
+    sequence: PoseSequence, *, body: str = "body25", name: str = "pose"
+) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each frame's file: `NAME_000000000000_keypoints.json` and so on.
 
-    Raises `PoseError` for an unknown body, or when a file cannot be written.
+    Raises `PoseError` for an unknown body.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PoseError(f"The folder {folder} cannot be made: {error.strerror}.") from error
-    written = []
     for frame in range(sequence.frames):
         people = [
             {"person_id": [number], **person_record(points, body=body)}
             for number, points in people_of(sequence, frame).items()
         ]
-        path = folder / f"{name}_{frame:012d}_keypoints.json"
-        written.append(write_json({"version": 1.3, "people": people}, path))
-    return written
+        record = {"version": 1.3, "people": people}
+        yield f"{name}_{frame:012d}_keypoints.json", json_bytes(record)
 
 
 def import_openpose(
@@ -71,7 +65,7 @@ def import_openpose(
     place = Path(place)
     files = sorted(place.glob("*.json")) if place.is_dir() else [place]
     if not files:
-        raise PoseError(f"The folder {place} holds no .json file; give the folder of the frames.")
+        raise PoseError(f"the folder {place} holds no .json file; give the folder of the frames")
     frames = [read_frame(read_json(file), str(file)) for file in files]
     still = Fraction(1) if len(files) == 1 else None
     return sequence_of(frames, canvas=canvas, fps=rate(fps or still, str(place)))
@@ -80,15 +74,15 @@ def import_openpose(
 def read_frame(record: Any, where: str) -> People:
     """The people of one frame's record. Raises `PoseError` naming `where` if it is none."""
     if not isinstance(record, dict) or not isinstance(record.get("people"), list):
-        raise PoseError(f"{where} is not an OpenPose frame: it has no list of people.")
+        raise PoseError(f"{where} is not an OpenPose frame: it has no list of people")
     people: People = {}
     for index, person in enumerate(record["people"]):
         own = f"{where}, person {index}"
         if not isinstance(person, dict):
-            raise PoseError(f"{own}: not a record of keypoints.")
+            raise PoseError(f"{own}: not a record of keypoints")
         number = _number(person.get("person_id"), index)
         if number in people:
-            raise PoseError(f"{own}: a second person with person_id {number}.")
+            raise PoseError(f"{own}: a second person with person_id {number}")
         people[number] = read_person(person, own)
     return people
 
@@ -96,7 +90,7 @@ def read_frame(record: Any, where: str) -> People:
 def person_record(points: Points, *, body: str) -> dict[str, list[float]]:
     """One person (134,3) as OpenPose's lists. Raises `PoseError` for an unknown body."""
     if body not in BODIES:
-        raise PoseError(f"Unknown OpenPose body {body!r}; choose {' or '.join(BODIES)}.")
+        raise PoseError(f"unknown OpenPose body {body!r}; choose {' or '.join(BODIES)}")
     face = np.zeros((_FACE_POINTS, 3))
     face[:68] = points[FACE]
     return {

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.errors import PoseError
-from pose.files import write_whole
 from pose.layout import POINTS
 from pose.sequence import PoseSequence
 
@@ -42,9 +41,9 @@ def from_list(values: Any, lengths: Sequence[int], where: str) -> Points:
     wanted = " or ".join(str(3 * length) for length in lengths)
     if not isinstance(values, list) or len(values) not in [3 * length for length in lengths]:
         size = len(values) if isinstance(values, list) else type(values).__name__
-        raise PoseError(f"{where} must be a list of {wanted} numbers, not {size}.")
+        raise PoseError(f"{where} must be a list of {wanted} numbers, not {size}")
     if not all(type(value) in (int, float) and abs(value) < 1e30 for value in values):
-        raise PoseError(f"{where} holds values that are not finite numbers.")
+        raise PoseError(f"{where} holds values that are not finite numbers")
     points = np.array(values, dtype=np.float64).reshape(-1, 3)
     points[:, 2] = points[:, 2].clip(0, 1)
     return points
@@ -94,27 +93,21 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PoseError(
-            f"{path} cannot be read: {error.strerror or error}; check the name."
+            f"{path} cannot be read: {error.strerror or error}; check the name"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise PoseError(
-            f"{path} is not JSON, or was cut off ({error}); export it again."
-        ) from error
+        raise PoseError(f"{path} is not JSON, or was cut off ({error}); export it again") from error
 
 
-def write_json(value: object, path: Path) -> Path:
-    text = json.dumps(value, allow_nan=False)
-    return write_whole(path, lambda file: _write(file, text))
-
-
-def _write(file: Any, text: str) -> None:
-    file.write(text.encode())
+def json_bytes(value: object) -> bytes:
+    """A JSON file's bytes. Raises ValueError for numbers that are not finite."""
+    return json.dumps(value, allow_nan=False).encode()
 
 
 def rate(fps: Fraction | None, where: str) -> Fraction:
     """The rate that a format does not tell. Raises `PoseError` when nobody told it."""
     if fps is None:
-        raise PoseError(f"{where} does not say how many frames a second it has; give the fps.")
+        raise PoseError(f"{where} does not say how many frames a second it has; give the fps")
     return fps
 
 
@@ -122,5 +115,5 @@ def size(value: Any, where: str) -> tuple[int, int]:
     """(width, height) from a pair of numbers. Raises `PoseError` for anything else."""
     good = [type(v) in (int, float) and math.isfinite(v) and v >= 1 for v in value]
     if len(good) != 2 or not all(good):
-        raise PoseError(f"{where} does not say the size of its canvas; give the canvas.")
+        raise PoseError(f"{where} does not say the size of its canvas; give the canvas")
     return int(value[0]), int(value[1])

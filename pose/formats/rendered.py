@@ -23,7 +23,7 @@ def rendered_frame(
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise PoseError(
-            f"A rendered skeleton must be an 8-bit RGB picture, not {image.dtype} {image.shape}."
+            f"a rendered skeleton must be an 8-bit RGB picture, not {image.dtype} {image.shape}"
         )
     height, width = image.shape[:2]
     stretch = (size[0] / width) / (size[1] / height)
@@ -31,8 +31,8 @@ def rendered_frame(
     allowed = _STRETCH + 1 / min(width, height, *size)
     if abs(stretch - 1) > allowed:
         raise PoseError(
-            f"The rendered skeletons are {width}x{height}, the clip is {size[0]}x{size[1]}: their "
-            "proportions differ; crop or pad the skeletons, or choose a size to match."
+            f"the rendered skeletons are {width}x{height}, the clip is {size[0]}x{size[1]}: their "
+            "proportions differ; crop or pad the skeletons, or choose a size to match"
         )
     if (width, height) != tuple(size):
         shrinking = size[0] < width

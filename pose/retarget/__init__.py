@@ -55,7 +55,7 @@ def retarget(driving: PoseSequence, reference: PoseSequence, mode: str = "robust
     seen in the reference or anywhere in the driving frames (`none` asks for neither).
     """
     if mode not in MODES:
-        raise PoseError(f"Unknown retargeting mode {mode!r}; choose {', '.join(MODES)}.")
+        raise PoseError(f"unknown retargeting mode {mode!r}; choose {', '.join(MODES)}")
     if mode == "none":
         return _fitted_into(driving, reference)
     _check_people(driving, reference)
@@ -106,7 +106,7 @@ def _fitted_into(driving: PoseSequence, reference: PoseSequence) -> Retargeted:
     similarity = Similarity(scale=scale, shift=shift)
     points = similarity(driving.points.astype(np.float64))
     mismatch = 1.0
-    warnings: tuple[str, ...] = ("Nobody was compared with the reference's person.",)
+    warnings: tuple[str, ...] = ("nobody was compared with the reference's person",)
     if driving.people and reference.people and reference.present[0, 0]:
         place, joints = _person(reference)
         scores = driving.scores[:, 0].astype(np.float64)
@@ -122,19 +122,19 @@ def _fitted_into(driving: PoseSequence, reference: PoseSequence) -> Retargeted:
 def _check_people(driving: PoseSequence, reference: PoseSequence) -> None:
     if reference.people == 0 or not (reference.scores[0, 0, BODY] >= SEEN).any():
         raise PoseError(
-            "No person is seen in the reference picture, so there is nobody to lay the motion "
-            "onto; choose a picture with a clearly seen person, or retarget with mode none."
+            "no person is seen in the reference picture, so there is nobody to lay the motion "
+            "onto; choose a picture with a clearly seen person, or retarget with mode none"
         )
     if driving.people == 0 or not driving.present[:, 0].any():
         raise PoseError(
-            "No person is seen in any driving frame; choose a video with a clearly seen person."
+            "no person is seen in any driving frame; choose a video with a clearly seen person"
         )
 
 
 def _surplus_people(driving: PoseSequence, reference: PoseSequence) -> tuple[str, ...]:
     counts = (("driving video", driving.people), ("reference picture", reference.people))
     return tuple(
-        f"The {name} holds {people} people; the main one is used and the others are left out."
+        f"the {name} holds {people} people; the main one is used and the others are left out"
         for name, people in counts
         if people > 1
     )

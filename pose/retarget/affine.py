@@ -29,8 +29,8 @@ def fit_affine(body: Array, scores: Array, place: Array, joints: Array) -> Simil
     theirs = np.broadcast_to(place[chosen], (len(body), len(chosen), 2))[found]
     if len(own) < 2 or np.ptp(own[:, 1]) == 0:
         raise PoseError(
-            "The affine fit needs two joints at different heights that both the reference and the "
-            "driver show (head, shoulders, hips or legs); use the mode robust or other pictures."
+            "the affine fit needs two joints at different heights that both the reference and the "
+            "driver show (head, shoulders, hips or legs); use the mode robust or other pictures"
         )
     mean, goal = own.mean(axis=0), theirs.mean(axis=0)
     height = own[:, 1] - mean[1]

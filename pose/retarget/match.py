@@ -85,8 +85,8 @@ def compare(
     ]
     if mismatch > _POOR and not remarks:
         remarks.append(
-            "The driver never comes near the reference's pose; a reference picture in a pose that "
-            "occurs in the driving video gives a better clip."
+            "the driver never comes near the reference's pose; a reference picture in a pose that "
+            "occurs in the driving video gives a better clip"
         )
     return Match(mismatch=mismatch, warnings=tuple(remarks))
 
@@ -122,19 +122,19 @@ def _different_parts(shown: Mask, theirs: Mask) -> list[str]:
     if shown[legs].any() and not theirs[legs].any():
         part = "head and shoulders" if not theirs[hips].any() else "upper body"
         remarks.append(
-            f"The driver shows the whole body, the reference only its {part}: motion below the "
-            "picture's edge will be lost."
+            f"the driver shows the whole body, the reference only its {part}: motion below the "
+            "picture's edge will be lost"
         )
     if theirs[legs].any() and not shown[legs].any():
         remarks.append(
-            "The reference shows legs, the driver does not: they get no motion; use a driving "
-            "video that shows the whole body, or crop the reference."
+            "the reference shows legs, the driver does not: they get no motion; use a driving "
+            "video that shows the whole body, or crop the reference"
         )
     if theirs[head].any() != shown[head].any():
         who, other = ("reference", "driver") if theirs[head].any() else ("driver", "reference")
-        remarks.append(f"The {who} shows a face, the {other} does not.")
+        remarks.append(f"the {who} shows a face, the {other} does not")
     if not (shown & theirs).any():
-        remarks.append("Driver and reference show no part of the body in common.")
+        remarks.append("driver and reference show no part of the body in common")
     return remarks
 
 
@@ -145,11 +145,11 @@ def _postures(points: Array, seen: Mask, place: Array, theirs: Mask) -> list[str
     if not known or goal is None:
         return []
     drop = float(np.median(known))
-    advice = "use a reference and a driver in the same posture."
+    advice = "use a reference and a driver in the same posture"
     if drop * _LEG_DROP < goal:
-        return [f"The driver sits or crouches, the reference stands: {advice}"]
+        return [f"the driver sits or crouches, the reference stands: {advice}"]
     if goal * _LEG_DROP < drop:
-        return [f"The driver stands, the reference sits or crouches: {advice}"]
+        return [f"the driver stands, the reference sits or crouches: {advice}"]
     return []
 
 
@@ -180,14 +180,14 @@ def _directions(points: Array, seen: Mask, place: Array, theirs: Mask) -> list[s
         other = float(place[LEFT_SHOULDER, 0] - place[RIGHT_SHOULDER, 0]) / trunk
         if mine * other < 0 and min(abs(mine), abs(other)) > _TURNED:
             who = "driver" if mine < 0 else "reference"
-            remarks.append(f"The {who} has its back to the camera, the other one faces it.")
+            remarks.append(f"the {who} has its back to the camera, the other one faces it")
     hips = seen[:, [NECK, *_HIPS]].all(axis=1)
     if hips.any() and theirs[[NECK, *_HIPS]].all():
         upright = np.median(points[hips][:, _HIPS].mean(axis=1) - points[hips][:, NECK], axis=0)
         goal = place[_HIPS].mean(axis=0) - place[NECK]
         cosine = upright @ goal / max(np.linalg.norm(upright) * np.linalg.norm(goal), 1e-9)
         if cosine < 0.5:
-            remarks.append("One of the two is upright, the other lies or leans far over.")
+            remarks.append("one of the two is upright, the other lies or leans far over")
     return remarks
 
 
@@ -203,5 +203,5 @@ def _out_of_picture(points: Array, seen: Mask, theirs: Mask, canvas: tuple[int, 
         return []
     return [
         f"{share:.0%} of the motion lies outside the reference picture; use a reference with more "
-        "room around the person."
+        "room around the person"
     ]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from animate.driving.placement import Box, native_size, person_box, place
+from animate.driving.placement import Box, native_size, person_box, place_picture
 from animate.request.values import Size
 
 boxes = st.tuples(*[st.floats(0, 1)] * 4)
@@ -15,14 +15,15 @@ sizes = st.builds(Size, st.integers(8, 300), st.integers(8, 300))
 @given(sizes, sizes, st.sampled_from(["crop", "pad", "stretch"]))
 def test_pictures_come_out_at_the_size_asked_for(source: Size, canvas: Size, fit: str) -> None:
     image = np.zeros((source.height, source.width, 3), np.uint8)
-    assert place(source, canvas, fit).picture(image).shape == (canvas.height, canvas.width, 3)  # type: ignore[arg-type]
+    placement = place_picture(source, canvas, fit)  # type: ignore[arg-type]
+    assert placement.picture(image).shape == (canvas.height, canvas.width, 3)
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_points_stay_on_the_spot_they_mark(fit: str) -> None:
     image = np.zeros((200, 120, 3), np.uint8)
     image[90:110, 50:70] = 255
-    placement = place(Size(120, 200), Size(96, 96), fit)  # type: ignore[arg-type]
+    placement = place_picture(Size(120, 200), Size(96, 96), fit)  # type: ignore[arg-type]
     rows, columns = np.nonzero(placement.picture(image)[..., 0] > 127)
     centre = np.array([columns.mean() + 0.5, rows.mean() + 0.5])
     assert placement.points(np.array([60.0, 100.0])) == pytest.approx(centre, abs=0.75)
@@ -30,10 +31,10 @@ def test_points_stay_on_the_spot_they_mark(fit: str) -> None:
 
 def test_padding_shows_all_and_cropping_fills() -> None:
     image = np.full((40, 80, 3), 9, np.uint8)
-    padded = place(Size(80, 40), Size(40, 40), "pad")
+    padded = place_picture(Size(80, 40), Size(40, 40), "pad")
     assert padded.scaled == (40, 20)
     assert (padded.picture(image) == 9).all()
-    assert place(Size(80, 40), Size(40, 40), "crop").scaled == (80, 40)
+    assert place_picture(Size(80, 40), Size(40, 40), "crop").scaled == (80, 40)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_a_crop_keeps_the_person_inside(
     person = Box(
         left * source.width, top * source.height, right * source.width, bottom * source.height
     )
-    placement = place(source, canvas, "crop", person)
+    placement = place_picture(source, canvas, "crop", person)
     image = np.zeros((source.height, source.width, 3), np.uint8)
     assert placement.picture(image).shape == (canvas.height, canvas.width, 3)
     x, y = placement.offset
@@ -70,11 +71,12 @@ def test_a_crop_keeps_the_person_inside(
 
 def test_a_crop_stays_in_the_middle_where_that_shows_the_person() -> None:
     source, canvas = Size(200, 100), Size(100, 100)
-    middle = place(source, canvas, "crop")
-    assert place(source, canvas, "crop", Box(60, 0, 140, 100)) == middle
-    assert place(source, canvas, "crop", Box(0, 0, 60, 100)).offset == (0, 0)
-    assert place(source, canvas, "crop", Box(130, 0, 180, 100)).offset == (-80, 0)
-    assert place(source, canvas, "pad", Box(0, 0, 60, 100)) == place(source, canvas, "pad")
+    middle = place_picture(source, canvas, "crop")
+    assert place_picture(source, canvas, "crop", Box(60, 0, 140, 100)) == middle
+    assert place_picture(source, canvas, "crop", Box(0, 0, 60, 100)).offset == (0, 0)
+    assert place_picture(source, canvas, "crop", Box(130, 0, 180, 100)).offset == (-80, 0)
+    padded = place_picture(source, canvas, "pad")
+    assert place_picture(source, canvas, "pad", Box(0, 0, 60, 100)) == padded
 
 
 def test_the_box_of_a_person_has_room_for_hair_and_counts_what_is_seen() -> None:

@@ -178,10 +178,10 @@ def test_points_far_outside_are_no_trouble(style: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"style": "fancy"}, "Unknown drawing style 'fancy'"),
+        ({"style": "fancy"}, "unknown drawing style 'fancy'"),
         ({"size": (0, 5)}, "at least 1x1"),
         ({"canvas": (0, 5)}, "at least 1x1"),
-        ({"scores": np.ones((1, 18))}, "Drawing needs points"),
+        ({"scores": np.ones((1, 18))}, "drawing needs points"),
         ({"points": np.full((1, POINTS, 2), np.nan)}, "not finite"),
     ],
 )

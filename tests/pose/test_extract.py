@@ -195,7 +195,7 @@ def test_pictures_are_let_go():
 def test_wrong_input_is_one_message():
     with pytest.raises(PoseError, match="no frame"):
         extract([], Sighted(), fps=FPS)
-    with pytest.raises(PoseError, match=r"Frame 1 is 32x48.*64x48"):
+    with pytest.raises(PoseError, match=r"frame 1 is 32x48.*64x48"):
         extract([marked(9), marked(9, (32, 48))], Sighted(), fps=FPS)
     with pytest.raises(PoseError, match="above 0"):
         extract(frames(1), Sighted(), fps=Fraction(0))

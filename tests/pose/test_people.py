@@ -225,7 +225,7 @@ def test_choices_by_place_and_number():
     left, top, right, bottom = summaries(sequence)[0].box
     assert left < 400 < right
     assert 80 < top < bottom < 480
-    for wrong, message in (("3", "0 to 2"), ("-1", "Unknown"), ("tall", "main, left, right")):
+    for wrong, message in (("3", "0 to 2"), ("-1", "unknown"), ("tall", "main, left, right")):
         with pytest.raises(PoseError, match=message):
             choose_person(sequence, wrong)
 

@@ -144,7 +144,7 @@ def written(path: Path, poses: PoseSequence, **header: object) -> Path:
         ({"canvas": [100]}, "damaged header"),
         ({"fps": "1/0"}, "damaged header"),
         ({"estimator": "edited"}, "changed after it was written"),
-        ({"cuts": [9]}, "Cuts must rise"),
+        ({"cuts": [9]}, "cuts must rise"),
     ],
 )
 def test_a_foreign_header_is_named(tmp_path: Path, header: dict[str, object], message: str) -> None:
@@ -192,15 +192,15 @@ def test_a_file_that_is_not_there_or_something_else_is_named(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"points": np.zeros((6, 2, 133, 2))}, "Points must have the shape"),
-        ({"scores": np.zeros((6, 1, POINTS))}, "Scores must have the shape"),
-        ({"scores": np.full((6, 2, POINTS), 1.5)}, r"Scores must lie in \[0,1\]"),
+        ({"points": np.zeros((6, 2, 133, 2))}, "points must have the shape"),
+        ({"scores": np.zeros((6, 1, POINTS))}, "scores must have the shape"),
+        ({"scores": np.full((6, 2, POINTS), 1.5)}, r"scores must lie in \[0,1\]"),
         ({"times": np.zeros(5)}, "6 frames need as many times"),
         ({"times": [0, 1, 2, 1.5, 3, 4]}, "times fall at frame 3"),
         ({"canvas": (0, 10)}, "canvas must be at least 1x1"),
         ({"fps": Fraction(0)}, "must be above 0"),
-        ({"cuts": (0,)}, "Cuts must rise"),
-        ({"cuts": (4, 2)}, "Cuts must rise"),
+        ({"cuts": (0,)}, "cuts must rise"),
+        ({"cuts": (4, 2)}, "cuts must rise"),
         ({"points": [["x"]]}, "must be numbers"),
     ],
 )

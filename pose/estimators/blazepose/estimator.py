@@ -65,10 +65,10 @@ class BlazePoseOptions:
     def __post_init__(self) -> None:
         for name in ("stretch", "max_people", "large"):
             if getattr(self, name) < 1:
-                raise PoseError(f"{name} must be at least 1; got {getattr(self, name)}.")
+                raise PoseError(f"{name} must be at least 1; got {getattr(self, name)}")
         for name in ("detection", "presence", "wrist", "sure"):
             if not 0 <= getattr(self, name) <= 1:
-                raise PoseError(f"{name} must lie in [0,1]; got {getattr(self, name)}.")
+                raise PoseError(f"{name} must lie in [0,1]; got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,37 @@
+"""Pose files and their conversions: whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from animate.driving.tools import convert_poses, write_poses
+from animate.errors import MediaError
+from pose.sequence import PoseSequence
+from tests.scene import poses
+
+
+def test_a_shorter_conversion_replaces_a_longer_one_and_leaves_other_files(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    convert_poses(poses(5), folder, "openpose")
+    (folder / "notes.txt").write_text("stay")
+    convert_poses(poses(3), folder, "openpose")
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["notes.txt", *(f"pose_{n:012d}_keypoints.json" for n in range(3))]
+
+
+def test_an_interrupted_write_leaves_the_older_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "poses.npz"
+    write_poses(poses(3), path)
+    monkeypatch.setattr("animate.files.os.replace", _refuse)
+    with pytest.raises(MediaError, match=r"poses\.npz cannot be written: no room"):
+        write_poses(poses(5), path)
+    assert PoseSequence.load(path).frames == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["poses.npz"]
+
+
+def _refuse(*paths: object) -> None:
+    raise OSError(28, "no room")

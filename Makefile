@@ -12,7 +12,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist l
 .PHONY: demo install install-dev test lint test-slow benchmark wheel clean
 
 demo: install
-	$(BIN)/python scripts/make_demo.py $(DEMO)
+	$(BIN)/python -m scripts.tiny.make_demo $(DEMO)
 	$(BIN)/cnx run --reference $(DEMO)/reference.png --driving $(DEMO)/driving.mp4 \
 		--output $(DEMO)/clip.mp4 --model tiny --overwrite
 	@echo "The clip: $(DEMO)/clip.mp4"

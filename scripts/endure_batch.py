@@ -116,7 +116,7 @@ def _row(number: int, kind: str) -> dict[str, Any]:
 
 
 def _take(seed: int, frames: int) -> Any:
-    from animate.training.characters import render_clip
+    from scripts.tiny.characters import render_clip
 
     return render_clip(seed, frames, SIZE, shot="full", speed=0.05)
 

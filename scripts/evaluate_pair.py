@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,15 @@ from animate.media import open_video, read_image
 from animate.progress import Quiet
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
-from animate.training.evaluation import through_autoencoder
 from pose.draw import draw
 from pose.estimators import load_estimator
 from pose.layout import BODY, SEEN
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and not its parent
+    sys.path.insert(0, str(ROOT))
+
+from scripts.tiny.evaluation import through_autoencoder  # noqa: E402
 
 AWAY = 2.3
 """Body units from both skeletons at which a pixel is surely background."""

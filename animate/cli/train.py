@@ -1,13 +1,17 @@
-"""`cnx train`: run a recipe, export what it made, save and apply what a fine-tuning changed."""
+"""`cnx train`: fine-tune a model, export it, save and apply what a fine-tuning changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from animate.cli.arguments import make_parser, parse, shown
 from animate.progress import Progress
+
+if TYPE_CHECKING:
+    from animate.training.finetune_config import FineTuneConfig
 
 
 def main(argv: list[str]) -> int:
@@ -16,7 +20,7 @@ def main(argv: list[str]) -> int:
         return ACTIONS[argv[0]](argv[1:])
     parser = make_parser(
         "train",
-        "Train a model from a recipe: a small one from nothing, or a base model on your videos.\n"
+        "Fine-tune a base model on your videos, by a recipe.\n"
         "Interrupted at any moment, the same command goes on from the last checkpoint.\n"
         "Several processes: torchrun --nproc_per_node N -m animate.cli.main train CONFIG.yaml\n\n"
         "cnx train export   write what a recipe has learned by now\n"
@@ -32,19 +36,13 @@ def main(argv: list[str]) -> int:
     arguments = parse(parser, argv)
     progress = shown(arguments)
 
-    from animate.training.finetune_config import FineTuneConfig, load_any_config
+    from animate.training.finetune import fine_tune
+    from animate.training.finetune_config import load_finetune_config
 
-    config = load_any_config(arguments.config)
+    config = load_finetune_config(arguments.config)
     if arguments.folder is not None:
         config = replace(config, folder=arguments.folder)
-    if isinstance(config, FineTuneConfig):
-        from animate.training.finetune import fine_tune
-
-        folder = fine_tune(config, progress)
-    else:
-        from animate.training.trainer import train
-
-        folder = train(config, progress)
+    folder = fine_tune(config, progress)
     from accelerate import PartialState
 
     if not PartialState().is_main_process:
@@ -59,9 +57,9 @@ def export_main(argv: list[str]) -> int:
     """`cnx train export CONFIG.yaml FOLDER`."""
     parser = make_parser(
         "train export",
-        "Write the moving average of a recipe's last checkpoint as a folder. A recipe that\n"
-        "starts from a base gives controlnet.safetensors and unet.safetensors, as the published\n"
-        "files are laid out, or the file of adapters for --lora.",
+        "Write the moving average of a recipe's last checkpoint as a folder:\n"
+        "controlnet.safetensors and unet.safetensors, as the published files are laid out, or\n"
+        "the file of adapters for --lora.",
         "cnx train export configs/train/my-videos.yaml my-model --merged",
     )
     parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the recipe")
@@ -80,9 +78,9 @@ def export_main(argv: list[str]) -> int:
     arguments = parse(parser, argv)
     progress = shown(arguments)
 
-    from animate.training.finetune_config import load_any_config
+    from animate.training.finetune_config import load_finetune_config
 
-    config = load_any_config(arguments.config)
+    config = load_finetune_config(arguments.config)
     if arguments.folder is not None:
         config = replace(config, folder=arguments.folder)
     _export(
@@ -97,31 +95,16 @@ def export_main(argv: list[str]) -> int:
 
 
 def _export(
-    config: object, folder: Path, progress: Progress, *, overwrite: bool, merged: bool = False,
-    precision: str = "float16",
+    config: FineTuneConfig, folder: Path, progress: Progress, *, overwrite: bool,
+    merged: bool = False, precision: str = "float16",
 ) -> None:  # fmt: skip
     from animate.errors import RequestError
-    from animate.training.config import TrainingConfig
-    from animate.training.finetune_config import FineTuneConfig
+    from animate.training.finetune_export import export_fine_tuned
 
-    if isinstance(config, FineTuneConfig):
-        from animate.training.finetune_export import export_fine_tuned
-
-        if config.train == "lora" and merged:
-            raise RequestError("--merged is for selective and full; adapters are used with --lora")
-        export_fine_tuned(config, folder, merged=merged, precision=precision, overwrite=overwrite)
-        use = f"--lora {folder}" if config.train == "lora" else f"--model {folder}"
-    else:
-        from animate.training.export import export
-
-        assert isinstance(config, TrainingConfig)
-        if merged or precision != "float16":
-            raise RequestError(
-                "a recipe from nothing is written whole and in float16; leave --merged and "
-                "--precision out"
-            )
-        export(config, folder, overwrite=overwrite)
-        use = f"--model {folder}"
+    if config.train == "lora" and merged:
+        raise RequestError("--merged is for selective and full; adapters are used with --lora")
+    export_fine_tuned(config, folder, merged=merged, precision=precision, overwrite=overwrite)
+    use = f"--lora {folder}" if config.train == "lora" else f"--model {folder}"
     progress.note(f"exported {folder}; use it with: cnx run {use}")
 
 

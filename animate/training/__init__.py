@@ -1,1 +1,1 @@
-"""Training: procedural characters, data, objective, autoencoder, trainer, export."""
+"""Fine-tuning of a base model on videos; loop, objective and checkpoints of any training."""

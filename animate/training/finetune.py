@@ -25,17 +25,14 @@ from animate.models.base import load_base
 from animate.models.components import Components
 from animate.models.injection import ControlPort, inject, learned_weight
 from animate.progress import Progress, Quiet
-from animate.request.values import Size
 from animate.training import objective
-from animate.training.autoencoder_trainer import pixels
-from animate.training.config import ObjectiveRecipe
 from animate.training.finetune_config import FineTuneConfig
 from animate.training.loop import Loop, LoopOptions, make_accelerator
-from animate.training.networks import clip_losses
+from animate.training.loss_weights import part_weights
+from animate.training.objective import ObjectiveRecipe, clip_losses
 from animate.training.parts import choose_trained
-from animate.training.samples import SampleBatch, Samples, character_samples, collate
+from animate.training.samples import SampleBatch, Samples, collate, pixels
 from animate.training.speed import fast_on_cpu
-from animate.training.weights import part_weights
 
 FALLEN = 0.01
 """Share of the highest learning rate that a falling schedule ends at."""
@@ -62,8 +59,6 @@ def fine_tune(config: FineTuneConfig, progress: Progress | None = None) -> Path:
 
 def open_samples(config: FineTuneConfig, progress: Progress) -> Samples:
     """What the recipe trains on."""
-    if config.data.videos is None:
-        return character_samples(config.folder, config.data.characters)
     from animate.training.video_samples import VideoSamples
     from animate.training.videos import usable_videos
 
@@ -74,14 +69,12 @@ def open_samples(config: FineTuneConfig, progress: Progress) -> Samples:
 def check_size(config: FineTuneConfig, parts: Components) -> None:
     """Raises `TrainingError` for sizes that the base cannot take."""
     variant = parts.variant
-    sizes = [Size(*one.size) for one in config.data.characters]
-    for size in [config.data.videos.size] if config.data.videos else sizes:
-        multiple = variant.size_multiple
-        if size.width % multiple or size.height % multiple:
-            raise TrainingError(
-                f"size {size} cannot be trained with {variant.name}: both sides must be multiples "
-                f"of {multiple}, such as {variant.sizes[0]}"
-            )
+    size, multiple = config.data.videos.size, variant.size_multiple
+    if size.width % multiple or size.height % multiple:
+        raise TrainingError(
+            f"size {size} cannot be trained with {variant.name}: both sides must be multiples "
+            f"of {multiple}, such as {variant.sizes[0]}"
+        )
 
 
 class FineTuner(Loop):

@@ -12,7 +12,6 @@ from animate.models.build import build, dump
 from animate.request.values import Size
 from animate.request.yaml_file import read_yaml
 from animate.training.checkpoints import digest_of
-from animate.training.config import SetRecipe, TrainingConfig, load_config
 
 Kind = Literal["selective", "full", "lora"]
 
@@ -56,15 +55,9 @@ class VideoRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
-    """What is trained on: videos, or procedural characters; one of the two."""
+    """Clips to train on."""
 
-    videos: VideoRecipe | None = None
-    characters: tuple[SetRecipe, ...] = ()
-    """Sets of procedural characters, rendered beside the run's folder."""
-
-    def __post_init__(self) -> None:
-        if bool(self.videos) == bool(self.characters):
-            raise TrainingError("data must name either videos or characters")
+    videos: VideoRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,34 +184,30 @@ class FineTuneConfig:
             raise TrainingError("clip_norm must be above 0 and weight_decay not below it")
         if self.train == "lora" and self.control == "new":
             raise TrainingError("train: lora leaves the control network as it is; control: keep")
-        for one in self.data.characters:
-            if self.frames > 8:
-                raise TrainingError(f"characters have 8 frames, so frames cannot be {self.frames}")
-            if len(one.size) != 2:
-                raise TrainingError(f"size {list(one.size)} is not [width, height]")
-        if len({tuple(one.size) for one in self.data.characters}) > 1:
-            raise TrainingError("the sets of data.characters must all have one size")
 
     def digest(self, **inputs: Any) -> str:
         """SHA-256 of what decides the weights; `inputs` are digests of base and data."""
         free = {"folder", "threads", "checkpoint_every", "summary", "name", "base", "trackers"}
         free |= {"validation", "encode_chunk"} | (set() if self.train == "lora" else {"lora"})
         values = {name: value for name, value in dump(self).items() if name not in free}
-        if self.data.videos is not None:
-            moved = {"folder", "cache", "estimator_folder"}
-            videos = values["data"]["videos"]
-            values["data"] = {k: v for k, v in videos.items() if k not in moved}
+        moved = {"folder", "cache", "estimator_folder"}
+        videos = values["data"]["videos"]
+        values["data"] = {k: v for k, v in videos.items() if k not in moved}
         return digest_of({**values, **inputs})
 
 
-def load_any_config(path: Path | str, **changes: Any) -> TrainingConfig | FineTuneConfig:
-    """The recipe in a YAML file: one with a `base` fine-tunes it, any other begins from nothing.
+def load_finetune_config(path: Path | str, **changes: Any) -> FineTuneConfig:
+    """The recipe in a YAML file, some of its fields changed.
 
-    Raises `TrainingError`, naming the file, for unknown names and impossible values.
+    Raises `TrainingError`, naming the file, for unknown names, impossible values, and recipes that
+    train a model from nothing.
     """
     values = read_yaml(path, TrainingError)
-    if "base" not in values:
-        return load_config(path, **changes)
+    if "base" not in values and "networks" in values:
+        raise TrainingError(
+            f"{path} has no base, so it trains a model from nothing, and cnx train fine-tunes a "
+            f"base on videos; in a checkout of the project, run python -m scripts.tiny.train {path}"
+        )
     try:
         config = build(FineTuneConfig, _with_path(values), str(path))
         return replace(config, **changes)

@@ -155,9 +155,7 @@ def _used_sources(base: ModelVariant, components: Mapping[str, Component]) -> di
 
 def _sizes(config: FineTuneConfig, base: ModelVariant) -> tuple[Size, ...]:
     """The base's sizes behind the one that was trained."""
-    videos = config.data.videos
-    trained = [videos.size] if videos else [Size(*one.size) for one in config.data.characters]
-    return tuple(dict.fromkeys((*trained, *base.sizes)))
+    return tuple(dict.fromkeys((config.data.videos.size, *base.sizes)))
 
 
 def _write_adapter(

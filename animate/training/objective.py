@@ -10,6 +10,7 @@ Shapes: B clips, F frames, C latent channels, h x w positions, H x W pixels, D e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,31 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor
 
-from animate.training.config import ObjectiveRecipe
+from animate.generate.conditioning import embed_image
+from animate.models.injection import ControlPort
 
 SIGMA_DATA = 1.0
 """Deviation of clean latents: the autoencoder's are scaled to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveRecipe:
+    """What is minimised."""
+
+    sigma_mean: float = 0.7
+    """Mean of the logarithm of sigma."""
+    sigma_deviation: float = 1.6
+    """Deviation of the logarithm of sigma."""
+    dropout: float = 0.05
+    """Chance that a clip is trained without its reference."""
+    near_weight: float = 3.0
+    """Weight of the loss near the skeleton; elsewhere 1. The mean is brought to 1."""
+    pixel_weight: float = 0.0
+    """0: all latents count alike; 1: each by what its error does to pixels; between: a power."""
+    reference_noise: float = 0.02
+    """Standard deviation of the noise on the reference before it is encoded."""
+    fps: float = 6.0
+    motion_bucket: float = 127.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,3 +154,77 @@ def weighted_loss(
     `1 / c_out**2` (the paper's lambda)."""
     error = prediction_BFCHW.float() - constants.target(noisy_BFCHW, clean_BFCHW)
     return (error**2 * weights_BFCHW).mean((1, 2, 3, 4))
+
+
+def predict(
+    networks: Any,
+    port: ControlPort,
+    *,
+    scaled_BFCHW: Tensor,
+    timestep_B: Tensor,
+    reference_B3HW: Tensor,
+    reference_latents_BCHW: Tensor,
+    control_BF3HW: Tensor,
+    keep_B: Tensor,
+    micro: tuple[float, float, float],
+    feature_mean: Sequence[float],
+    feature_std: Sequence[float],
+) -> Tensor:
+    """The UNet's prediction (B,F,C,h,w) as inference calls it; `keep` 0 drops the reference.
+
+    networks: `unet`, `controlnext` and `image_encoder` by name
+    """
+    frames = scaled_BFCHW.shape[1]
+    embedding = embed_image(
+        reference_B3HW, networks["image_encoder"], feature_mean, feature_std
+    ) * keep_B.view(-1, 1, 1)
+    image = reference_latents_BCHW * keep_B.view(-1, 1, 1, 1)
+    port.control = networks["controlnext"](control_BF3HW, timestep_B)
+    return networks["unet"](
+        torch.cat([scaled_BFCHW, image[:, None].expand(-1, frames, -1, -1, -1)], dim=2),
+        timestep_B,
+        encoder_hidden_states=embedding,
+        added_time_ids=torch.tensor([micro], device=keep_B.device).expand(len(keep_B), -1),
+        return_dict=False,
+    )[0]
+
+
+def clip_losses(
+    networks: Any,
+    port: ControlPort,
+    *,
+    clean_BFCHW: Tensor,
+    reference_B3HW: Tensor,
+    reference_latents_BCHW: Tensor,
+    control_BF3HW: Tensor,
+    weights_BFCHW: Tensor,
+    draws: Draws,
+    micro: tuple[float, float, float],
+    half: bool,
+    feature_mean: Sequence[float],
+    feature_std: Sequence[float],
+) -> Tensor:
+    """Losses (B,) of clips whose noise levels and noise were drawn: what every run minimises.
+
+    clean: latents as inference steps them (times the autoencoder's scaling factor)
+    reference_latents: of the reference with its noise, unscaled, as the UNet takes them
+    weights: of positions and perhaps latents (C may be 1), with the mean 1
+    half: compute the networks in bfloat16 (autocast)
+    """
+    constants = precondition(draws.sigma)
+    noisy = clean_BFCHW + draws.sigma.view(-1, 1, 1, 1, 1) * draws.noise
+    with torch.autocast(clean_BFCHW.device.type, torch.bfloat16, enabled=half):
+        prediction = predict(
+            networks,
+            port,
+            scaled_BFCHW=constants.input * noisy,
+            timestep_B=constants.timestep,
+            reference_B3HW=reference_B3HW,
+            reference_latents_BCHW=reference_latents_BCHW,
+            control_BF3HW=control_BF3HW,
+            keep_B=draws.keep,
+            micro=micro,
+            feature_mean=feature_mean,
+            feature_std=feature_std,
+        )
+    return weighted_loss(constants, noisy, clean_BFCHW, prediction, weights_BFCHW)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from torch import Tensor
 
-from animate.training.checkpoints import digest_of
-from animate.training.config import SetRecipe
-from animate.training.data import Clips, ClipSet, draw_control, mirrored, render_set
+from pose import layout
+from pose.draw import draw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,59 +80,29 @@ def collate(samples: Sequence[Sample], style: str) -> SampleBatch:
     )
 
 
-class CharacterSamples:
-    """Procedural characters; see `animate.training.data`."""
-
-    def __init__(self, sets: Sequence[Clips], digest: str) -> None:
-        self.sets, self.digest = sets, digest
-        counts = np.array([len(one) for one in sets], float)
-        self._shares = counts / counts.sum()
-
-    def sample(self, frames: int, rng: Generator) -> Sample:
-        """See `Samples`; mirrored half the time."""
-        chosen = self.sets[int(rng.choice(len(self.sets), p=self._shares))]
-        index = int(rng.integers(len(chosen)))
-        start = int(rng.integers(chosen.set.frames - frames + 1))
-        return _character(chosen, index, start, frames, mirror=rng.uniform() < 0.5)
-
-    def held_out(self, frames: int, count: int) -> list[Sample]:
-        """See `Samples`: characters that no recipe trains on."""
-        from animate.training.characters import render_clip
-        from animate.training.evaluation import HELD_OUT
-
-        samples = []
-        for number in range(count):
-            size = self.sets[number % len(self.sets)].set.size
-            take = render_clip(HELD_OUT + number, frames, size)
-            samples.append(
-                Sample(
-                    reference=take.reference,
-                    frames=take.frames,
-                    points=take.points,
-                    scores=take.scores,
-                    name=f"held-out character {number}",
-                )
-            )
-        return samples
+def pixels(images: NDArray[np.uint8]) -> Tensor:
+    """(...,3,h,w) in [-1,1] from uint8 (...,h,w,3)."""
+    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3)))
+    return tensor.float() / 127.5 - 1
 
 
-def character_samples(folder: Path, recipes: Sequence[SetRecipe]) -> CharacterSamples:
-    """The sets of a run in `folder`, rendered beside it if they are not yet."""
-    cache = folder.parent / "clips"
-    sets = [ClipSet(size=(one.size[0], one.size[1]), clips=one.clips) for one in recipes]
-    for one in sets:
-        render_set(cache, one)
-    return CharacterSamples([Clips(cache, one) for one in sets], digest_of([s.name for s in sets]))
+def mirrored(
+    images: NDArray[np.uint8], points: NDArray[np.float32], scores: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """The clip in a mirror: left and right change their names too."""
+    width = images.shape[-2]
+    turned = points[:, list(layout.MIRROR)].copy()
+    turned[..., 0] = width - turned[..., 0]
+    return np.ascontiguousarray(images[:, :, ::-1]), turned, scores[:, list(layout.MIRROR)]
 
 
-def _character(clips: Clips, index: int, start: int, frames: int, *, mirror: bool) -> Sample:
-    images, points, scores = clips.take(index, start, frames)
-    if mirror:
-        images, points, scores = mirrored(images, points, scores)
-    return Sample(
-        reference=images[0],
-        frames=images[1:],
-        points=points[1:],
-        scores=scores[1:],
-        name=f"character {clips.set.first_seed + index}, frames {start} to {start + frames - 1}",
+def draw_control(
+    points: NDArray[np.float32], scores: NDArray[np.float32], size: tuple[int, int], style: str
+) -> NDArray[np.uint8]:
+    """Control frames (F,h,w,3) of one person's points (F,134,2) and scores (F,134)."""
+    return np.stack(
+        [
+            draw(place[None], score[None], size, size, style)
+            for place, score in zip(points, scores, strict=True)
+        ]
     )

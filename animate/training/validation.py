@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from animate.driving.skeletons import ControlFrames, DrawnSkeletons
 from animate.evaluation import measures as metrics
 from animate.files import atomic
-from animate.generate.pipeline import Engine
-from animate.training.evaluation import animate_poses, sheet
-from animate.training.samples import Sample
+from animate.generate.pipeline import Engine, generate
+from animate.generate.settings import settle
+from animate.progress import Quiet
+from animate.request.request import AnimationRequest, SamplingOptions
+from animate.request.values import Size
+from animate.training.samples import Sample, draw_control
+from pose.sequence import PoseSequence
 
 FOLDER = "validation"
+
+Picture = NDArray[np.uint8]
 
 
 def validate(
@@ -46,3 +55,73 @@ def validate(
         "ssim": float(np.mean([metrics.ssim(made, truth) for made, truth, _ in pairs])),
         "reference_psnr": float(np.mean([metrics.psnr(first, truth) for _, truth, first in pairs])),
     }
+
+
+def poses_of(points: NDArray[np.float32], scores: NDArray[np.float32], size: Size) -> PoseSequence:
+    """One person's points (F,134,2) and scores (F,134) on pictures of a size, as they are."""
+    count = len(points)
+    return PoseSequence(
+        points=points[:, None],
+        scores=scores[:, None],
+        canvas=(size.width, size.height),
+        fps=Fraction(12),
+        times=np.arange(count) / 12,
+        estimator="as given",
+    )
+
+
+def animate_poses(
+    engine: Engine,
+    reference: Picture,
+    points: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    **sampling: Any,
+) -> Picture:
+    """The clip (F,h,w,3) of a reference (h,w,3) in poses that lie on pictures of its size."""
+    variant = engine.components.variant
+    height, width = reference.shape[:2]
+    size = Size(width, height)
+    nowhere = Path("procedural")
+    request = AnimationRequest(
+        reference=nowhere,
+        driving=nowhere,
+        output=nowhere,
+        size=size,
+        sampling=SamplingOptions(**sampling),
+    )
+    settings = settle(request, variant, size)
+    skeletons = DrawnSkeletons(poses_of(points, scores, size), size, variant.pose_style)
+    frames = generate(engine, settings, reference, ControlFrames(skeletons), Quiet())
+    return np.stack(list(frames))
+
+
+class PosedClip(Protocol):
+    """A true clip with its reference and poses; shapes as in `Sample`."""
+
+    @property
+    def reference(self) -> Picture: ...
+    @property
+    def frames(self) -> Picture: ...
+    @property
+    def points(self) -> NDArray[np.float32]: ...
+    @property
+    def scores(self) -> NDArray[np.float32]: ...
+
+
+def sheet(
+    truths: Sequence[PosedClip], clips: Sequence[Picture], style: str, columns: int = 4
+) -> Picture:
+    """A picture: a row a clip, the reference, then (skeleton, generated, truth) several times."""
+    rows = []
+    for truth, clip in zip(truths, clips, strict=True):
+        height, width = truth.reference.shape[:2]
+        numbers = np.linspace(0, len(clip) - 1, min(columns, len(clip))).round().astype(int)
+        drawn = draw_control(truth.points[numbers], truth.scores[numbers], (width, height), style)
+        parts = [truth.reference]
+        for column, number in enumerate(numbers):
+            parts += [drawn[column], clip[number], truth.frames[number]]
+        rows.append(np.concatenate(parts, 1))
+    widest = max(row.shape[1] for row in rows)
+    return np.concatenate(
+        [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows]
+    )

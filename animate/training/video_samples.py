@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from animate.errors import TrainingError
 from animate.request.values import Size
 from animate.training.checkpoints import digest_of
-from animate.training.data import mirrored
 from animate.training.finetune_config import VideoRecipe
-from animate.training.samples import Sample
+from animate.training.samples import Sample, mirrored
 from animate.training.videos import Video, digest_of_videos, read_frames, reference_frames
 from pose.layout import SEEN
 

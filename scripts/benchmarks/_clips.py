@@ -22,8 +22,8 @@ from animate.models.components import Components, load_components
 from animate.models.injection import inject, learned_weight
 from animate.models.variants import load_variant
 from animate.request.values import Guidance, Size
-from animate.training.characters import render_clip
 from pose.sequence import PoseSequence
+from scripts.tiny.characters import render_clip
 from temporal.chunked import Chunks
 from temporal.constant_attention import constant_cross_attention
 from temporal.noise import frame_noise

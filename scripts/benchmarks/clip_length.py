@@ -17,9 +17,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from animate.training.characters import render_clip
 from scripts.benchmarks._clips import Studio, Way
 from scripts.benchmarks.rows import Row
+from scripts.tiny.characters import render_clip
 from temporal.speed import freed_memory_kept
 from temporal.vae import DecodeOptions, decode_frames
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from animate.evaluation.measures import figure_mask
 from animate.finish.body import body_unit
 from animate.finish.colour import AnchoredColour
-from animate.training.characters import render_clip
 from pose.draw import draw
 from scripts.benchmarks._clips import Studio, Way
 from scripts.benchmarks.rows import Row
+from scripts.tiny.characters import render_clip
 
 FRAMES = 200
 PEOPLE = 2

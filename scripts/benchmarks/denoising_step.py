@@ -31,11 +31,11 @@ from animate.models.injection import cross_normalise
 from animate.models.variants import load_variant
 from animate.request.request import AnimationRequest, SamplingOptions
 from animate.request.values import Size
-from animate.training.characters import render_clip
 from scripts.benchmarks._clips import skeletons
 from scripts.benchmarks._networks import filled, make_unet
 from scripts.benchmarks.control_overhead import make_control, make_toy_unet
 from scripts.benchmarks.rows import Row, both_clocks
+from scripts.tiny.characters import render_clip
 
 FRAMES, SIZE = 8, Size(320, 192)
 ROUNDS = 9

@@ -9,11 +9,11 @@ from animate.evaluation.measures import psnr
 from animate.finish.background import LockedBackground
 from animate.finish.body import body_unit, distance
 from animate.finish.interpolation import Between
-from animate.training.characters import render_clip
-from animate.training.characters.clip import Take
 from pose.draw import draw
 from scripts.benchmarks._clips import Studio, Way
 from scripts.benchmarks.rows import Row
+from scripts.tiny.characters import render_clip
+from scripts.tiny.characters.clip import Take
 
 _PEOPLE = 4
 _FIRST = 900_100

@@ -106,8 +106,8 @@ def write_scene(folder: Path, frames: int) -> Path:
 
     from animate.files import sha256
     from animate.media import open_writer, write_png
-    from animate.training.characters import render_clip
     from pose.sequence import PoseSequence
+    from scripts.tiny.characters import render_clip
 
     take = render_clip(7, _TAKE, SIZE, shot="full")
     write_png(folder / "reference.png", take.reference)

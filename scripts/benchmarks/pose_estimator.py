@@ -15,12 +15,12 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from animate.training.characters.clip import render_clip
 from pose.cuts import mark_cuts
 from pose.estimators.blazepose import landmarks
 from pose.estimators.blazepose.estimator import BlazePose, BlazePoseOptions
 from pose.extract import extract
 from scripts.benchmarks.rows import Row
+from scripts.tiny.characters.clip import render_clip
 
 _SIZE = (576, 1024)
 _PAINTED, _CLIP, _ROUNDS = 6, 48, 12

@@ -19,11 +19,11 @@ from animate.models.components import load_components
 from animate.models.controlnext import ControlNeXt
 from animate.models.injection import cross_normalise
 from animate.models.variants import bundled_folder, load_variant
-from animate.training.characters import render_clip
-from animate.training.data import draw_control
 from animate.training.objective import precondition
 from scripts.paper.laboratory import HELD_OUT
 from scripts.paper.normalise import paper_normalise
+from scripts.tiny.characters import render_clip
+from scripts.tiny.data import draw_control
 
 FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "published code": cross_normalise,

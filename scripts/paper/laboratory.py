@@ -26,13 +26,13 @@ from animate.errors import TrainingError
 from animate.generate.conditioning import embed_image
 from animate.models.config import ControlNeXtConfig
 from animate.training import objective
-from animate.training.autoencoder import PatchBasis, fit_basis
-from animate.training.autoencoder_trainer import pixels
-from animate.training.config import NetworkRecipe, ObjectiveRecipe
-from animate.training.data import Batch, Clips, ClipSet, PoseNoise, render_set, sample_batch
-from animate.training.networks import FEATURE_MEAN, FEATURE_STD, make_image_encoder, make_unet
 from animate.training.speed import channels_last, fast_on_cpu
 from scripts.paper.methods import Condition, Inputs, Method
+from scripts.tiny.autoencoder import PatchBasis, fit_basis
+from scripts.tiny.autoencoder_trainer import pixels
+from scripts.tiny.data import Batch, Clips, ClipSet, PoseNoise, render_set, sample_batch
+from scripts.tiny.networks import FEATURE_MEAN, FEATURE_STD, make_image_encoder, make_unet
+from scripts.tiny.recipe import NetworkRecipe, ObjectiveRecipe
 
 SHRINK = 4
 """Pixels of a side that one latent position stands for."""
@@ -183,7 +183,7 @@ class Laboratory:
 
     def _validation_trial(self, sigma: float) -> Trial:
         """Every held-out character once, at one noise level, with its exact poses."""
-        from animate.training.data import draw_control
+        from scripts.tiny.data import draw_control
 
         setting = self.setting
         taken = [self.validation.take(i, i % 6, setting.frames) for i in range(setting.held_out)]

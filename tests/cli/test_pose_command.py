@@ -9,8 +9,8 @@ import pytest
 
 from animate.cli.main import main
 from animate.media import read_image, write_png
-from animate.training.characters import render_clip
 from pose.sequence import PoseSequence
+from scripts.tiny.characters import render_clip
 from tests.scene import poses, write_scene
 
 

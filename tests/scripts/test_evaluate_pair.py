@@ -9,7 +9,7 @@ import pytest
 from animate.request.request import AnimationRequest
 from pose.layout import BODY
 from scripts.evaluate_pair import estimated_again, evaluate
-from scripts.make_demo import main as make_demo
+from scripts.tiny.make_demo import main as make_demo
 
 SIDE = 96
 TRUNK = 40.0

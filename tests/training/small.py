@@ -12,7 +12,7 @@ from animate.driving.cache import cache_file
 from animate.files import sha256
 from animate.media import FrameSelection
 from animate.progress import Quiet
-from animate.training.finetune_config import FineTuneConfig, load_any_config
+from animate.training.finetune_config import FineTuneConfig, load_finetune_config
 from pose.estimators import load_estimator
 from tests.scene import poses, write_video
 from tests.toy import toy_model
@@ -96,9 +96,7 @@ def recipe_file(folder: Path, run: str, **changes: Any) -> Path:
 
 def recipe(folder: Path, run: str, **changes: Any) -> FineTuneConfig:
     """The recipe as it is read."""
-    config = load_any_config(recipe_file(folder, run, **changes))
-    assert isinstance(config, FineTuneConfig)
-    return config
+    return load_finetune_config(recipe_file(folder, run, **changes))
 
 
 def nobody(folder: Path, name: str) -> Path:

@@ -25,7 +25,7 @@ from animate.models.controlnext import ControlNeXt
 from animate.models.variants import load_variant
 from animate.training.curves import read_lines
 from animate.training.finetune import FineTuner, fine_tune, open_samples
-from animate.training.finetune_config import load_any_config
+from animate.training.finetune_config import load_finetune_config
 from animate.training.finetune_export import export_fine_tuned, put_learned
 from animate.training.loop import make_accelerator
 from animate.training.parts import choose_trained
@@ -43,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(place: Path) -> Path:
     """A selective run that went through in one piece, validated on the way."""
     path = recipe_file(place, "whole", validation={"every": 2, "clips": 1})
-    fine_tune(load_any_config(path))  # type: ignore[arg-type]
+    fine_tune(load_finetune_config(path))
     return path
 
 
@@ -118,7 +118,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_bit(place: Path, whole: Path)
             time.sleep(0.01)
         run.send_signal(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL
-    fine_tune(load_any_config(path))  # type: ignore[arg-type]
+    fine_tune(load_finetune_config(path))
     assert losses(folder) == losses(whole.with_suffix(""))
     one, other = (
         torch.load(p / "networks.pt", weights_only=True) for p in (folder, whole.with_suffix(""))
@@ -190,7 +190,7 @@ def test_two_processes_train_one_model(place: Path) -> None:
 def test_learned_parameters_and_merged_files_make_the_same_model(
     whole: Path, tmp_path: Path
 ) -> None:
-    config: Any = load_any_config(whole)
+    config: Any = load_finetune_config(whole)
     export_fine_tuned(config, tmp_path / "learned", precision="float32")
     export_fine_tuned(config, tmp_path / "merged", merged=True, precision="float32")
     learned = load_file(tmp_path / "learned" / "unet.safetensors")
@@ -294,7 +294,7 @@ def test_a_tracker_that_is_not_installed_is_named(
 
 @pytest.mark.parametrize("name", ["svd-v2-videos", "tiny-videos"])
 def test_the_shipped_recipes_fit_their_base(name: str) -> None:
-    config: Any = load_any_config(ROOT / "configs" / "train" / f"{name}.yaml")
+    config: Any = load_finetune_config(ROOT / "configs" / "train" / f"{name}.yaml")
     variant = load_variant(config.base)
     size = config.data.videos.size
     assert size in variant.sizes
@@ -311,7 +311,7 @@ def test_the_shipped_recipes_fit_their_base(name: str) -> None:
         ({"objective": {"dropout": 2.0}}, "dropout"),
         ({"rate": -1.0}, "rate"),
         ({"train": "lora", "control": "new"}, "control network as it is"),
-        ({"data": {}}, "either videos or characters"),
+        ({"data": {}}, "videos"),
         ({"lora": {"rank": 0}}, "rank"),
     ],
 )
@@ -320,8 +320,18 @@ def test_impossible_recipes_are_named(
 ) -> None:
     path = recipe_file(place, "bad", **changes)
     with pytest.raises(TrainingError, match=message) as caught:
-        load_any_config(path)
+        load_finetune_config(path)
     assert "bad.yaml" in str(caught.value)
+
+
+def test_a_recipe_from_nothing_is_refused_with_the_command_that_takes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = "scripts/tiny/tiny.yaml"
+    assert main(["train", recipe]) == 2
+    assert f"python -m scripts.tiny.train {recipe}" in capsys.readouterr().err
+    with pytest.raises(TrainingError, match=r"tiny\.yaml has no base"):
+        load_finetune_config(ROOT / recipe)
 
 
 def test_a_size_that_the_base_cannot_take_is_refused(place: Path) -> None:
@@ -332,7 +342,7 @@ def test_a_size_that_the_base_cannot_take_is_refused(place: Path) -> None:
 
 
 def test_another_recipe_s_checkpoint_is_refused(whole: Path) -> None:
-    config: Any = load_any_config(whole)
+    config: Any = load_finetune_config(whole)
     with pytest.raises(TrainingError, match="another recipe"):
         fine_tune(replace(config, rate=2e-3))
     with pytest.raises(TrainingError, match="another recipe"):

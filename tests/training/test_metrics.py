@@ -49,10 +49,3 @@ def test_a_jump_at_a_border_is_a_seam() -> None:
     assert metrics.seam_score(frames, [3]) == pytest.approx(5)
     with pytest.raises(ValueError, match="borders"):
         metrics.seam_score(frames, [])
-
-
-def test_windows_begin_and_end_at_borders() -> None:
-    from animate.training.evaluation import window_borders
-
-    # Windows 0-7, 5-12 and 8-15.
-    assert window_borders(16, 8, 3) == [5, 8, 13]

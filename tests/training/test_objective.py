@@ -8,7 +8,7 @@ import torch
 
 from animate.models.components import make_scheduler
 from animate.training import objective
-from animate.training.config import ObjectiveRecipe
+from scripts.tiny.recipe import ObjectiveRecipe
 
 
 def clip(seed: int) -> torch.Tensor:

@@ -14,10 +14,10 @@ import torch
 from animate.errors import TrainingError
 from animate.request.values import Size
 from animate.training.finetune_config import VideoRecipe, WeighedObjective
+from animate.training.loss_weights import part_weights
 from animate.training.samples import collate
 from animate.training.video_samples import Crop, VideoSamples, choose_crop, mirror
 from animate.training.videos import clip_starts, reference_frames, usable_videos
-from animate.training.weights import part_weights
 from pose import layout
 from pose.sequence import PoseSequence
 from tests.scene import poses

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from animate.errors import TrainingError
-from animate.training.data import (
+from pose import layout
+from scripts.tiny.data import (
     Clips,
     ClipSet,
     PoseNoise,
@@ -19,7 +20,6 @@ from animate.training.data import (
     render_shard,
     sample_batch,
 )
-from pose import layout
 
 SET = ClipSet(size=(32, 48), clips=3, frames=2)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from animate.training.characters.identity import Identity
-from animate.training.characters.motion import Pose
 from pose import layout
+from scripts.tiny.characters.identity import Identity
+from scripts.tiny.characters.motion import Pose
 
 Points = NDArray[np.float64]
 

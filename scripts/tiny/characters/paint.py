@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from animate.training.characters.textures import SWATCH, Colour, Picture, mean_colour
+from scripts.tiny.characters.textures import SWATCH, Colour, Picture, mean_colour
 
 Place = NDArray[np.float64]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from animate.training.characters.body import Body, Camera
-from animate.training.characters.identity import Identity
-from animate.training.characters.paint import Painter, Place, capsule, oval
-from animate.training.characters.textures import Colour, Picture
 from pose import layout
+from scripts.tiny.characters.body import Body, Camera
+from scripts.tiny.characters.identity import Identity
+from scripts.tiny.characters.paint import Painter, Place, capsule, oval
+from scripts.tiny.characters.textures import Colour, Picture
 
 
 def _on_head(body: Body, camera: Camera, who: Identity, points: list[list[float]]) -> Place:

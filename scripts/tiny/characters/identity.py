@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from animate.training.characters.textures import Colour, Picture, colour, fabric, skin, strands
+from scripts.tiny.characters.textures import Colour, Picture, colour, fabric, skin, strands
 
 _SKINS: tuple[Colour, ...] = (
     (255, 226, 205), (250, 214, 180), (241, 194, 125), (224, 172, 125), (198, 134, 86),

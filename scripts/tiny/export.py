@@ -13,12 +13,12 @@ from animate.models.components import save_model
 from animate.models.config import Component, Injection, MicroConditions, SamplingDefaults
 from animate.models.variants import COMPONENTS, ModelVariant
 from animate.request.values import Guidance, Size
-from animate.training.autoencoder_trainer import train_autoencoder
 from animate.training.checkpoints import load_checkpoint
-from animate.training.config import TrainingConfig
-from animate.training.networks import FEATURE_MEAN, FEATURE_STD, WINDOW, make_networks
 from animate.training.objective import scheduler_config
-from animate.training.trainer import STATE
+from scripts.tiny.autoencoder_trainer import train_autoencoder
+from scripts.tiny.networks import FEATURE_MEAN, FEATURE_STD, WINDOW, make_networks
+from scripts.tiny.recipe import TrainingConfig
+from scripts.tiny.trainer import STATE
 
 SIZE_MULTIPLE = 16
 """4 pixels of a latent, halved twice by the UNet."""

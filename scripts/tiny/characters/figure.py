@@ -5,12 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from animate.training.characters.body import Body, Camera
-from animate.training.characters.head import paint_back_hair, paint_head, paint_locks
-from animate.training.characters.identity import Identity
-from animate.training.characters.paint import Painter, Place, capsule
-from animate.training.characters.textures import Picture, mean_colour, rounded
 from pose import layout
+from scripts.tiny.characters.body import Body, Camera
+from scripts.tiny.characters.head import paint_back_hair, paint_head, paint_locks
+from scripts.tiny.characters.identity import Identity
+from scripts.tiny.characters.paint import Painter, Place, capsule
+from scripts.tiny.characters.textures import Picture, mean_colour, rounded
 
 
 class Figure:

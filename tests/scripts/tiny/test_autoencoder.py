@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from animate.errors import TrainingError
-from animate.training.autoencoder import fit_basis, make_autoencoder, write_encoder
+from scripts.tiny.autoencoder import fit_basis, make_autoencoder, write_encoder
 
 
 def pictures(seed: int = 0) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Measure a model on held-out procedural characters: `python scripts/evaluate_tiny.py [FOLDER]`."""
+"""Measure a model on held-out procedural characters: `python -m scripts.tiny.evaluate [FOLDER]`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from animate.generate.pipeline import Engine
 from animate.models.components import load_components
 from animate.models.variants import load_variant
 from animate.request.values import Guidance, Size
-from animate.training import evaluation
+from animate.training.validation import sheet
+from scripts.tiny import evaluation
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         ],
     }
     if options.sheet:
-        picture = evaluation.sheet(takes[:12], clips[:12], variant.pose_style)
+        picture = sheet(takes[:12], clips[:12], variant.pose_style)
         cv2.imwrite(str(options.sheet), picture[..., ::-1])
     rows: dict[str, Any] = {
         kind: evaluation.mean_scores(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from animate.training.characters import Character, render_clip
-from animate.training.characters.motion import Motion
 from pose import layout
+from scripts.tiny.characters import Character, render_clip
+from scripts.tiny.characters.motion import Motion
 
 
 def test_a_seed_always_gives_the_same_clip() -> None:

@@ -8,17 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from animate.errors import TrainingError
 from animate.generate.pipeline import Engine
+from animate.models.build import dump
 from animate.models.components import load_components
 from animate.models.config import ControlNeXtConfig
 from animate.models.variants import load_variant
 from animate.progress import Quiet
-from animate.training import evaluation
-from animate.training.autoencoder_trainer import fitted_encoder
-from animate.training.characters import render_clip
-from animate.training.config import (
+from animate.training.speed import fast_on_cpu
+from scripts.tiny import evaluation
+from scripts.tiny.autoencoder_trainer import fitted_encoder
+from scripts.tiny.characters import render_clip
+from scripts.tiny.export import averaged_networks, export
+from scripts.tiny.networks import make_networks
+from scripts.tiny.recipe import (
     AutoencoderRecipe,
     NetworkRecipe,
     SetRecipe,
@@ -26,10 +31,8 @@ from animate.training.config import (
     TrainingConfig,
     load_config,
 )
-from animate.training.export import averaged_networks, export
-from animate.training.networks import make_networks
-from animate.training.speed import fast_on_cpu
-from animate.training.trainer import Trainer, train
+from scripts.tiny.train import main as command
+from scripts.tiny.trainer import Trainer, train
 
 SETS = (SetRecipe(size=(32, 48), clips=3),)
 
@@ -95,7 +98,7 @@ def _train_until(config: TrainingConfig, step: int) -> None:
             if self.step == step:
                 raise Killed
 
-    from animate.training.autoencoder_trainer import train_autoencoder
+    from scripts.tiny.autoencoder_trainer import train_autoencoder
 
     train_autoencoder(config)
     with pytest.raises(Killed):
@@ -193,13 +196,13 @@ def test_the_fast_ways_give_the_same_numbers(trained: TrainingConfig) -> None:
 
 
 def test_the_shipped_recipe_is_read() -> None:
-    config = load_config("configs/train/tiny.yaml")
+    config = load_config("scripts/tiny/tiny.yaml")
     assert config.steps == sum(stage.steps for stage in config.stages)
     assert min(min(one.size) for one in config.stages[-1].sets) >= 96
 
 
 def test_unknown_names_and_impossible_values_name_the_file(tmp_path: Path) -> None:
-    text = Path("configs/train/tiny.yaml").read_text()
+    text = Path("scripts/tiny/tiny.yaml").read_text()
     place = tmp_path / "recipe.yaml"
     place.write_text(text + "\nsede: 1\n")
     with pytest.raises(TrainingError, match=r"recipe\.yaml.*sede.*did you mean 'seed'"):
@@ -207,3 +210,18 @@ def test_unknown_names_and_impossible_values_name_the_file(tmp_path: Path) -> No
     place.write_text(text + "\nema: 1.5\n")
     with pytest.raises(TrainingError, match="ema"):
         load_config(place)
+
+
+def test_the_command_exports_what_was_learned_and_names_mistakes(
+    trained: TrainingConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**dump(trained), "folder": str(trained.folder)}))
+    model = tmp_path / "model"
+    assert command([str(path), "--export-only", "--export", str(model), "--quiet"]) == 0
+    written = load_components(load_variant(str(model))).unet.conv_in.weight
+    assert torch.equal(written, averaged_networks(trained)["unet"].conv_in.weight.half().float())
+    assert command([str(path), "--export-only", "--export", str(model), "--quiet"]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert command([str(tmp_path / "no.yaml")]) == 2
+    assert "no.yaml" in capsys.readouterr().err

@@ -17,9 +17,9 @@ from animate.models.variants import bundled_folder, load_variant
 from animate.progress import Quiet
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
-from animate.training import evaluation
-from animate.training.config import load_config
-from animate.training.export import describe
+from scripts.tiny import evaluation
+from scripts.tiny.export import describe
+from scripts.tiny.recipe import load_config
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_it_is_small() -> None:
 
 
 def test_it_is_what_the_recipe_describes() -> None:
-    described = describe(load_config("configs/train/tiny.yaml")).to_dict()
+    described = describe(load_config("scripts/tiny/tiny.yaml")).to_dict()
     shipped = load_variant("tiny").to_dict()
     for name in set(described) - {"components", "digests"}:
         assert shipped[name] == described[name], name
@@ -81,5 +81,5 @@ def test_a_single_frame_is_not_tinted(engine: Engine) -> None:
 
 def test_the_card_states_the_figures_that_were_measured() -> None:
     card = (bundled_folder() / "README.md").read_text(encoding="utf-8")
-    assert re.search(r"scripts/evaluate_tiny\.py", card)
+    assert re.search(r"scripts\.tiny\.evaluate", card)
     assert re.search(r"generated.*\d\d\.\d", card)

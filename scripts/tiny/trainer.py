@@ -18,18 +18,19 @@ from torch import Tensor, nn
 from animate.models.injection import ControlPort, inject
 from animate.progress import Progress, Quiet
 from animate.training import objective
-from animate.training.autoencoder import PatchBasis
-from animate.training.autoencoder_trainer import (
+from animate.training.loop import STATE, Loop, LoopOptions, make_accelerator
+from animate.training.objective import clip_losses
+from animate.training.speed import channels_last, fast_on_cpu
+from scripts.tiny.autoencoder import PatchBasis
+from scripts.tiny.autoencoder_trainer import (
     fitted_encoder,
     open_sets,
     pixels,
     train_autoencoder,
 )
-from animate.training.config import ObjectiveRecipe, Stage, TrainingConfig
-from animate.training.data import Batch, Clips, PoseNoise, sample_batch
-from animate.training.loop import STATE, Loop, LoopOptions, make_accelerator
-from animate.training.networks import FEATURE_MEAN, FEATURE_STD, clip_losses, make_networks
-from animate.training.speed import channels_last, fast_on_cpu
+from scripts.tiny.data import Batch, Clips, PoseNoise, sample_batch
+from scripts.tiny.networks import FEATURE_MEAN, FEATURE_STD, make_networks
+from scripts.tiny.recipe import ObjectiveRecipe, Stage, TrainingConfig
 
 __all__ = ["STATE", "Trainer", "start_from", "train"]
 

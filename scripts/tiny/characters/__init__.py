@@ -3,6 +3,6 @@
 `render_clip(seed, frames, size)` gives a `Take`. It needs numpy and OpenCV only.
 """
 
-from animate.training.characters.clip import Character, Take, render_clip
+from scripts.tiny.characters.clip import Character, Take, render_clip
 
 __all__ = ["Character", "Take", "render_clip"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from animate.training.characters.textures import (
+from scripts.tiny.characters.textures import (
     Picture,
     colour,
     coloured,

@@ -1,6 +1,6 @@
 """Render the demo's media: a reference picture of one character, a driving video of another.
 
-Usage: python scripts/make_demo.py FOLDER
+Usage: python -m scripts.tiny.make_demo FOLDER
 
 Both are drawn by this project's procedural characters, so nothing is downloaded and nobody is
 depicted. Files that are there already are left alone.
@@ -23,7 +23,7 @@ CYCLES_A_FRAME = 0.04
 def main(folder: Path) -> None:
     """Write `reference.png` and `driving.mp4` into `folder`."""
     from animate.media import open_writer, write_png
-    from animate.training.characters import render_clip
+    from scripts.tiny.characters import render_clip
 
     reference, driving = folder / "reference.png", folder / "driving.mp4"
     if reference.is_file() and driving.is_file():
@@ -39,5 +39,5 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python scripts/make_demo.py FOLDER")
+        sys.exit("usage: python -m scripts.tiny.make_demo FOLDER")
     main(Path(sys.argv[1]))

@@ -6,35 +6,25 @@ pose. Stated beside it: repeating the reference, and the truth through the autoe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from animate.driving.skeletons import ControlFrames, DrawnSkeletons
 from animate.evaluation import measures as metrics
-from animate.generate.pipeline import Engine, generate
-from animate.generate.settings import settle
-from animate.progress import Quiet
-from animate.request.request import AnimationRequest, SamplingOptions
+from animate.generate.pipeline import Engine
 from animate.request.values import Size
-from animate.training.characters import Take, render_clip
-from animate.training.characters.clip import Character
-from animate.training.characters.motion import Motion
-from animate.training.samples import Sample
-from pose.sequence import PoseSequence
+from animate.training.validation import Picture, animate_poses
+from scripts.tiny.characters import Take, render_clip
+from scripts.tiny.characters.clip import Character
+from scripts.tiny.characters.motion import Motion
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import plan_windows
 
 HELD_OUT = 1_000_000
 """First seed that no recipe trains on."""
-
-Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,48 +101,10 @@ def retrieved(frames: Picture, truth: Picture, others: Picture) -> NDArray[np.bo
     return np.asarray(distances.argmin(1) == np.arange(len(frames)))
 
 
-def poses_of(points: NDArray[np.float32], scores: NDArray[np.float32], size: Size) -> PoseSequence:
-    """One person's points (F,134,2) and scores (F,134) on pictures of a size, as they are."""
-    count = len(points)
-    return PoseSequence(
-        points=points[:, None],
-        scores=scores[:, None],
-        canvas=(size.width, size.height),
-        fps=Fraction(12),
-        times=np.arange(count) / 12,
-        estimator="as given",
-    )
-
-
 def animate_take(engine: Engine, take: Take, **sampling: Any) -> Picture:
     """The model's clip (F,h,w,3) for a take's reference and poses; `sampling` as in
     `SamplingOptions`, the variant's defaults where nothing is said."""
     return animate_poses(engine, take.reference, take.points, take.scores, **sampling)
-
-
-def animate_poses(
-    engine: Engine,
-    reference: Picture,
-    points: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    **sampling: Any,
-) -> Picture:
-    """The clip (F,h,w,3) of a reference (h,w,3) in poses that lie on pictures of its size."""
-    variant = engine.components.variant
-    height, width = reference.shape[:2]
-    size = Size(width, height)
-    nowhere = Path("procedural")
-    request = AnimationRequest(
-        reference=nowhere,
-        driving=nowhere,
-        output=nowhere,
-        size=size,
-        sampling=SamplingOptions(**sampling),
-    )
-    settings = settle(request, variant, size)
-    skeletons = DrawnSkeletons(poses_of(points, scores, size), size, variant.pose_style)
-    frames = generate(engine, settings, reference, ControlFrames(skeletons), Quiet())
-    return np.stack(list(frames))
 
 
 @torch.no_grad()
@@ -179,24 +131,3 @@ def window_borders(frames: int, window: int, overlap: int) -> list[int]:
 def repeated(take: Take) -> Picture:
     """The reference, standing still."""
     return np.repeat(take.reference[None], len(take.frames), 0)
-
-
-def sheet(
-    takes: Sequence[Take | Sample], clips: Sequence[Picture], control: str, columns: int = 4
-) -> Picture:
-    """A picture: a row a clip, the reference, then (skeleton, generated, truth) several times."""
-    from animate.training.data import draw_control
-
-    rows = []
-    for take, clip in zip(takes, clips, strict=True):
-        height, width = take.reference.shape[:2]
-        picked = np.linspace(0, len(clip) - 1, min(columns, len(clip))).round().astype(int)
-        drawn = draw_control(take.points[picked], take.scores[picked], (width, height), control)
-        parts = [take.reference]
-        for column, frame in enumerate(picked):
-            parts += [drawn[column], clip[frame], take.frames[frame]]
-        rows.append(np.concatenate(parts, 1))
-    widest = max(row.shape[1] for row in rows)
-    return np.concatenate(
-        [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows]
-    )

@@ -22,9 +22,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from animate.errors import TrainingError
-from animate.training.characters import render_clip
+from animate.training.samples import draw_control, mirrored
 from pose import layout
-from pose.draw import draw
+from scripts.tiny.characters import render_clip
 
 SHARD = 100
 """Clips a shard."""
@@ -206,28 +206,6 @@ def as_estimated(
             level[part] = rng.uniform(0.55, 1)
         scores = scores * level
     return points, scores.astype(np.float32)
-
-
-def mirrored(
-    images: NDArray[np.uint8], points: NDArray[np.float32], scores: NDArray[np.float32]
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """The clip in a mirror: left and right change their names too."""
-    width = images.shape[-2]
-    turned = points[:, list(layout.MIRROR)].copy()
-    turned[..., 0] = width - turned[..., 0]
-    return np.ascontiguousarray(images[:, :, ::-1]), turned, scores[:, list(layout.MIRROR)]
-
-
-def draw_control(
-    points: NDArray[np.float32], scores: NDArray[np.float32], size: tuple[int, int], style: str
-) -> NDArray[np.uint8]:
-    """Control frames (F,h,w,3) of one person's points (F,134,2) and scores (F,134)."""
-    return np.stack(
-        [
-            draw(place[None], score[None], size, size, style)
-            for place, score in zip(points, scores, strict=True)
-        ]
-    )
 
 
 def sample_batch(

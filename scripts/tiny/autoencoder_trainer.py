@@ -16,7 +16,10 @@ from torch import Tensor
 
 from animate.errors import TrainingError
 from animate.progress import Progress, Quiet
-from animate.training.autoencoder import (
+from animate.training.checkpoints import load_checkpoint, save_checkpoint
+from animate.training.samples import pixels
+from animate.training.speed import channels_last, fast_on_cpu
+from scripts.tiny.autoencoder import (
     PatchBasis,
     decoder_loss,
     fit_basis,
@@ -24,10 +27,8 @@ from animate.training.autoencoder import (
     trained_parameters,
     write_encoder,
 )
-from animate.training.checkpoints import load_checkpoint, save_checkpoint
-from animate.training.config import AutoencoderRecipe, TrainingConfig
-from animate.training.data import Clips, ClipSet, render_set
-from animate.training.speed import channels_last, fast_on_cpu
+from scripts.tiny.data import Clips, ClipSet, render_set
+from scripts.tiny.recipe import AutoencoderRecipe, TrainingConfig
 
 STATE = "autoencoder.pt"
 
@@ -122,12 +123,6 @@ def _save(config: TrainingConfig, vae: Any, basis: PatchBasis, optimiser: Any, s
         "optimiser": optimiser.state_dict(),
     }
     save_checkpoint(config.folder / STATE, state)
-
-
-def pixels(images: NDArray[np.uint8]) -> Tensor:
-    """(...,3,h,w) in [-1,1] from uint8 (...,h,w,3)."""
-    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3)))
-    return tensor.float() / 127.5 - 1
 
 
 def _images(sets: list[Clips], recipe: AutoencoderRecipe, rng: Generator) -> Tensor:

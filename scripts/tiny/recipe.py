@@ -6,8 +6,6 @@ checkpoint remembers the recipe's digest.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ from animate.errors import ModelError, TrainingError
 from animate.models.build import build, dump
 from animate.models.config import ControlNeXtConfig
 from animate.request.yaml_file import read_yaml
+from animate.training.checkpoints import digest_of
+from animate.training.objective import ObjectiveRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,28 +82,8 @@ class NetworkRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveRecipe:
-    """What is minimised; see `animate.training.objective`."""
-
-    sigma_mean: float = 0.7
-    """Mean of the logarithm of sigma."""
-    sigma_deviation: float = 1.6
-    """Deviation of the logarithm of sigma."""
-    dropout: float = 0.05
-    """Chance that a clip is trained without its reference."""
-    near_weight: float = 3.0
-    """Weight of the loss near the skeleton; elsewhere 1. The mean is brought to 1."""
-    pixel_weight: float = 0.0
-    """0: all latents count alike; 1: each by what its error does to pixels; between: a power."""
-    reference_noise: float = 0.02
-    """Standard deviation of the noise on the reference before it is encoded."""
-    fps: float = 6.0
-    motion_bucket: float = 127.0
-
-
-@dataclass(frozen=True, kw_only=True)
 class PoseNoiseRecipe:
-    """What estimators do to poses; see `animate.training.data.PoseNoise`."""
+    """What estimators do to poses; see `scripts.tiny.data.PoseNoise`."""
 
     no_face: float = 0.1
     no_hand: float = 0.2
@@ -186,15 +166,11 @@ class TrainingConfig:
         """SHA-256 of what decides the weights: everything but folder, threads and intervals."""
         free = {"folder", "threads", "checkpoint_every", "summary"}
         free |= {"sampling_steps", "sampling_overlap"}
-        return _digest({name: value for name, value in dump(self).items() if name not in free})
+        return digest_of({name: value for name, value in dump(self).items() if name not in free})
 
     def autoencoder_digest(self) -> str:
         """SHA-256 of what decides the autoencoder, which the networks' recipe does not change."""
-        return _digest([self.seed, self.precision, dump(self.autoencoder)])
-
-
-def _digest(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        return digest_of([self.seed, self.precision, dump(self.autoencoder)])
 
 
 def load_config(path: Path | str, **changes: Any) -> TrainingConfig:

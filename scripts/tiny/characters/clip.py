@@ -12,14 +12,14 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from animate.training.characters.backgrounds import background
-from animate.training.characters.body import Body, Camera, pose_body
-from animate.training.characters.figure import Figure
-from animate.training.characters.identity import draw_identity
-from animate.training.characters.motion import Motion, Pose
-from animate.training.characters.paint import Painter
-from animate.training.characters.textures import Picture
 from pose import layout
+from scripts.tiny.characters.backgrounds import background
+from scripts.tiny.characters.body import Body, Camera, pose_body
+from scripts.tiny.characters.figure import Figure
+from scripts.tiny.characters.identity import draw_identity
+from scripts.tiny.characters.motion import Motion, Pose
+from scripts.tiny.characters.paint import Painter
+from scripts.tiny.characters.textures import Picture
 
 # Painted this much larger, then averaged down.
 _OVERSAMPLE = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from animate.request.values import Size
-from animate.training import evaluation
+from scripts.tiny import evaluation
 
 SIZE = Size(48, 64)
 
@@ -38,3 +38,8 @@ def test_the_other_poses_are_of_the_same_character_in_the_same_place() -> None:
     other = evaluation.other_poses(evaluation.HELD_OUT + 1, SIZE, 1)
     assert np.abs(other[0].astype(int) - background).mean() > 5
     assert len({one.tobytes() for one in bank}) == 6
+
+
+def test_windows_begin_and_end_at_borders() -> None:
+    # Windows 0-7, 5-12 and 8-15.
+    assert evaluation.window_borders(16, 8, 3) == [5, 8, 13]

@@ -1,0 +1,1 @@
+"""How the bundled model is made: characters, autoencoder, networks from nothing, evaluation."""

@@ -43,7 +43,7 @@ def show_list() -> int:
         sizes = ", ".join(str(size) for size in variant.sizes)
         licences = {variant.licence, *(source.licence for source in variant.sources.values())}
         print(f"{variant.name:<8} {variant.summary}")
-        print(f"{'':<8} {sizes}; windows of {variant.sampling.window} frames; {state}")
+        print(f"{'':<8} {sizes}; windows of {variant.defaults.window} frames; {state}")
         print(f"{'':<8} licences: {'; '.join(sorted(licences))}")
     chosen = resolve("auto")
     print(f"--model auto takes {chosen.variant.name}: {chosen.reason}")

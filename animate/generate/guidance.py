@@ -6,33 +6,11 @@ Shapes: W windows, S slots of a window, C H W a latent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from animate.errors import RequestError
-from animate.request.values import Guidance
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseInterval:
-    """Noise levels (sigma) within which guidance is applied; outside only the conditional half is
-    computed (Kynkaanniemi et al., arXiv 2404.07724). Both ends belong to it.
-    """
-
-    low: float = 0.0
-    high: float = float("inf")
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.low < self.high:
-            raise RequestError(
-                f"guidance interval {self.low:g} to {self.high:g} is empty; give two noise levels, "
-                "the smaller one first, such as 0.3 to 10"
-            )
-
-    def __contains__(self, sigma: float) -> bool:
-        return self.low <= sigma <= self.high
+from animate.request.values import Guidance, NoiseInterval
 
 
 def window_scales(guidance: Guidance, slots: int, device: torch.device | str = "cpu") -> Tensor:
@@ -50,12 +28,15 @@ def step_scales(
 ) -> tuple[Tensor | None, ...]:
     """For each step, with noise level `sigmas[step]`, the scales (S), or None for no guidance.
 
-    A scale of 1 everywhere is no guidance either: the unconditional half would cancel out.
+    A scale of 1 everywhere is no guidance either: the unconditional half would cancel out. Outside
+    `interval` only the conditional half is computed (Kynkaanniemi et al., arXiv 2404.07724).
     """
     scales = window_scales(guidance, slots, device)
     guided = guidance != (1.0, 1.0)
-    inside = interval or NoiseInterval()
-    return tuple(scales if guided and sigma in inside else None for sigma in sigmas)
+    return tuple(
+        scales if guided and (interval is None or interval.holds(sigma)) else None
+        for sigma in sigmas
+    )
 
 
 def guide(unconditional_WSCHW: Tensor, conditional_WSCHW: Tensor, scale_S: Tensor) -> Tensor:

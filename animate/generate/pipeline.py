@@ -19,7 +19,7 @@ from animate.generate.clip_state import ClipState
 from animate.generate.conditioning import Conditioning, encode_reference
 from animate.generate.denoise import Predict, denoise
 from animate.generate.feature_cache import cached_features
-from animate.generate.guidance import NoiseInterval, step_scales
+from animate.generate.guidance import step_scales
 from animate.generate.keeper import Keeper, KeepsNothing
 from animate.generate.network import ControlEncoder, GuidedUNet
 from animate.generate.schedules import call_sigmas, make_scheduler
@@ -200,7 +200,7 @@ def sample(
             settings.guidance,
             plan.window,
             call_sigmas(scheduler),
-            interval=guided_levels(settings),
+            interval=settings.guidance_interval,
             device=device,
         ),
         memory=engine.plan,
@@ -268,12 +268,6 @@ def computed(
             "on_window": on_window,
             "batch": 1 if engine.plan is None else engine.plan.window_batch,
         }
-
-
-def guided_levels(settings: ClipSettings) -> NoiseInterval | None:
-    """Noise levels at which guidance is applied; None for all."""
-    bounds = settings.guidance_interval
-    return None if bounds is None else NoiseInterval(low=bounds.low, high=bounds.high)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -23,9 +23,8 @@ from diffusers import (
 from diffusers.schedulers import AysSchedules
 
 from animate.errors import RequestError
-from animate.request.request import Solver
+from animate.request.request import Levels, Solver
 
-Levels = Literal["model", "align-your-steps"]
 SOLVERS: tuple[Solver, ...] = get_args(Solver)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Never
 
 from animate.driving.placement import native_size
 from animate.errors import RequestError
 from animate.models.variants import ModelVariant
-from animate.request.request import AnimationRequest, Fusing, Levels, Noise, Schedule, Solver
-from animate.request.values import Guidance, Interval, Size
+from animate.request.request import AnimationRequest, SamplingOptions
+from animate.request.values import Size
 from temporal.published import PUBLISHED, published_plan
 from temporal.windows import WindowPlan, plan_windows
 
@@ -17,25 +17,10 @@ _HEUN_STEPS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipSettings:
-    """What a clip is really made with; names and meanings as in `SamplingOptions`."""
+class ClipSettings(SamplingOptions[Never]):
+    """Sampling options with every value filled in, and the clip's size."""
 
     size: Size
-    seed: int
-    steps: int
-    window: int
-    overlap: int
-    schedule: Schedule
-    fusing: Fusing
-    guidance: Guidance
-    control_weight: float
-    noise: Noise
-    solver: Solver
-    levels: Levels
-    guidance_interval: Interval | None
-    keep_features: int
-    decode_chunk: int
-    """Frames that the VAE decodes together."""
 
 
 def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) -> ClipSettings:
@@ -44,31 +29,21 @@ def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) ->
     An overlap that was left open shrinks with a shorter window. Raises RequestError for a size
     that the model cannot take, naming the nearest that it can.
     """
-    given, defaults = request.sampling, variant.sampling
-    window = given.window or defaults.window
-    if given.overlap is not None and given.overlap >= window:
+    asked, defaults = request.sampling, variant.defaults
+    values = {item.name: getattr(asked, item.name) for item in fields(asked)}
+    for name, value in values.items():
+        if value is None:
+            values[name] = getattr(defaults, name)
+    window = values["window"]
+    if asked.overlap is None:
+        values["overlap"] = min(defaults.overlap, window - 1)
+    elif asked.overlap >= window:
         raise RequestError(
-            f"overlap {given.overlap} is not below {variant.name}'s window of {window} frames; "
+            f"overlap {asked.overlap} is not below {variant.name}'s window of {window} frames; "
             f"use at most {window - 1}, or a longer window"
         )
-    weight = given.control_weight
-    return ClipSettings(
-        size=_checked(request.size, variant) if request.size else _fitting(variant, reference),
-        seed=given.seed,
-        steps=given.steps or defaults.steps,
-        window=window,
-        overlap=min(defaults.overlap, window - 1) if given.overlap is None else given.overlap,
-        schedule=given.schedule or defaults.schedule,
-        fusing=given.fusing or defaults.fusing,
-        guidance=given.guidance or defaults.guidance,
-        control_weight=variant.injection.weight if weight is None else weight,
-        noise=given.noise,
-        solver=given.solver,
-        levels=given.levels,
-        guidance_interval=given.guidance_interval,
-        keep_features=given.keep_features,
-        decode_chunk=request.runtime.decode_chunk or defaults.decode_chunk,
-    )
+    size = _checked(request.size, variant) if request.size else _fitting(variant, reference)
+    return ClipSettings(**values, size=size)
 
 
 def cautions(settings: ClipSettings, variant: ModelVariant) -> list[str]:
@@ -84,7 +59,7 @@ def cautions(settings: ClipSettings, variant: ModelVariant) -> list[str]:
             f"solver heun with {settings.steps} steps can leave noise in the pictures; take "
             f"{_HEUN_STEPS} steps or more, or the solver euler"
         )
-    together = variant.sampling.decode_chunk
+    together = variant.defaults.decode_chunk
     if settings.decode_chunk < together:
         said.append(
             f"decode_chunk {settings.decode_chunk} is fewer frames than {variant.name} is used to "

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from animate.errors import ModelError
-from animate.request.request import Fusing, Schedule
-from animate.request.values import Guidance
 
 Place = Literal["down", "mid"]
 Gate = Literal["none", "sigmoid"]
@@ -125,33 +123,6 @@ class MicroConditions:
     def __iter__(self) -> Iterator[float]:
         """In the UNet's order: (fps, motion bucket, noise augmentation)."""
         return iter((self.fps, self.motion_bucket, self.noise_augmentation))
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingDefaults:
-    """What the variant samples with where the request does not say otherwise."""
-
-    steps: int
-    window: int
-    """Frames denoised together: the length that the model was trained on."""
-    overlap: int
-    """Frames that neighbouring windows share."""
-    guidance: Guidance
-    schedule: Schedule
-    fusing: Fusing
-    decode_chunk: int
-    """Frames that the VAE decodes together; its temporal layers see no further."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "window", "decode_chunk"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.overlap < self.window:
-            raise ModelError(
-                f"overlap must be below the window of {self.window} frames, not {self.overlap}"
-            )
-        _check_choice("schedule", self.schedule, get_args(Schedule))
-        _check_choice("fusing", self.fusing, get_args(Fusing))
 
 
 @dataclass(frozen=True, kw_only=True)

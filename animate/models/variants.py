@@ -8,9 +8,9 @@ model hub. Neither torch nor diffusers is imported here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from animate.errors import ModelError
 from animate.models.build import build, dump
@@ -19,11 +19,10 @@ from animate.models.config import (
     ControlNeXtConfig,
     Injection,
     MicroConditions,
-    SamplingDefaults,
     Source,
 )
 from animate.models.store import ModelFile
-from animate.request.request import nearest
+from animate.request.request import SamplingOptions, nearest
 from animate.request.values import Size
 from animate.request.yaml_file import read_yaml
 
@@ -31,6 +30,8 @@ VARIANT_FILE = "variant.yaml"
 COMPONENTS = ("unet", "vae", "image_encoder", "controlnext")
 _BUNDLED = "tiny"
 _BEST = "svd-v2"
+_STATED = ("steps", "window", "overlap", "guidance", "schedule", "fusing", "decode_chunk")
+"""Sampling options that every variant states, and no others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,10 @@ class ModelVariant:
     """Sizes (width, height) that it was trained on; the first is the default."""
     size_multiple: int
     """Both sides of a clip must be multiples of this."""
-    sampling: SamplingDefaults
+    sampling: SamplingOptions
+    """Values that the variant samples with where a request leaves them open: all of `_STATED`. Its
+    window is the length that it was trained on; its decode chunk what the VAE's temporal layers
+    learned from, for they see no further."""
     micro_conditions: MicroConditions
     injection: Injection
     controlnext: ControlNeXtConfig
@@ -85,7 +89,20 @@ class ModelVariant:
             raise ModelError(f"channels_per_group must be positive, not {self.channels_per_group}")
         if self.injection.gate == "sigmoid" and not self.controlnext.learned_scale:
             raise ModelError("injection.gate sigmoid needs controlnext.learned_scale: true")
+        self._check_sampling()
         self._check_files()
+
+    def _check_sampling(self) -> None:
+        stated = _changed(self.sampling)
+        missing = [name for name in _STATED if name not in stated]
+        if missing:
+            raise ModelError(f"sampling lacks {', '.join(missing)}; a variant states each")
+        others = sorted(stated.keys() - set(_STATED))
+        if others:
+            raise ModelError(
+                f"sampling sets {', '.join(others)}, which a request decides; a variant states "
+                f"{', '.join(_STATED)}"
+            )
 
     def _check_files(self) -> None:
         if sorted(self.components) != sorted(COMPONENTS):
@@ -96,6 +113,12 @@ class ModelVariant:
         used = [file.path for file in self.files() if file.digest]
         if len(used) != stated:
             raise ModelError("digests name a file that no component has")
+
+    @property
+    def defaults(self) -> SamplingOptions[Never]:
+        """The sampling options of a request that leaves all of them open."""
+        complete: Any = replace(self.sampling, control_weight=self.injection.weight)
+        return complete
 
     def file(self, reference: str) -> ModelFile:
         """The file that a component means by `path` or `source:path`."""
@@ -122,7 +145,15 @@ class ModelVariant:
 
     def to_dict(self) -> dict[str, Any]:
         """The variant as its YAML file has it."""
-        return {name: value for name, value in dump(self).items() if name != "folder"}
+        sampling = dump(_changed(self.sampling))
+        values = {name: value for name, value in dump(self).items() if name != "folder"}
+        return {**values, "sampling": sampling}
+
+
+def _changed(sampling: SamplingOptions) -> dict[str, Any]:
+    """Sampling options by name that are not as they are by default."""
+    values = {item.name: (getattr(sampling, item.name), item.default) for item in fields(sampling)}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 @dataclass(frozen=True, kw_only=True)

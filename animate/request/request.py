@@ -17,15 +17,17 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Generic, Literal, get_args, get_type_hints
+
+from typing_extensions import TypeVar
 
 from animate.errors import RequestError
 from animate.files import is_sequence
 from animate.request.values import (
     FrameNumber,
     Guidance,
-    Interval,
     Lora,
+    NoiseInterval,
     Size,
     parse_bytes,
     parse_rate,
@@ -44,6 +46,8 @@ EstimatorName = Literal["blazepose", "dwpose", "controlnet-aux"]
 Fit = Literal["crop", "pad", "stretch"]
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 Offload = Literal["none", "model", "stream"]
+Open = TypeVar("Open", covariant=True, default=None)
+"""None in options that may leave a value open, Never in those where every value is there."""
 
 
 def option(
@@ -61,43 +65,50 @@ def option(
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
+class SamplingOptions(Generic[Open]):
     """How latents become a clip. None takes the model variant's default.
+
+    The variant's own defaults are of this class, and so is what a clip is made with
+    (`animate.generate.settings.ClipSettings`), where nothing is open any more.
 
     Raises RequestError for values out of range.
     """
 
     seed: int = option(0, "seed of the noise; with the frame's number it decides", least=0)
-    steps: int | None = option(None, "denoising steps", least=1, most=1000)
-    window: int | None = option(None, "frames denoised together", least=1, most=1024)
-    overlap: int | None = option(None, "frames that neighbouring windows share", least=0)
-    schedule: Schedule | None = option(None, "how windows lie over the clip")
-    fusing: Fusing | None = option(None, "weights of a window's frames where windows overlap")
-    guidance: Guidance | None = option(
+    steps: int | Open = option(None, "denoising steps", least=1, most=1000)
+    window: int | Open = option(None, "frames denoised together", least=1, most=1024)
+    overlap: int | Open = option(None, "frames that neighbouring windows share", least=0)
+    schedule: Schedule | Open = option(None, "how windows lie over the clip")
+    fusing: Fusing | Open = option(None, "weights of a window's frames where windows overlap")
+    guidance: Guidance | Open = option(
         None,
         "guidance scale, or its values at a window's first and last frame",
         parse=Guidance.parse,
         metavar="MIN[:MAX]",
     )
-    control_weight: float | None = option(
+    control_weight: float | Open = option(
         None, "weight of the control features", least=0.0, most=10.0
     )
     noise: Noise = option("independent", "how the noise of frames is related")
     solver: Solver = option("euler", "solver; heun calls the UNet twice a step, and wants ten")
     levels: Levels = option("model", "noise levels of the steps: the model's, or few chosen ones")
-    guidance_interval: Interval | None = option(
-        None, "guide only at these noise levels", parse=Interval.parse, metavar="LOW:HIGH"
+    guidance_interval: NoiseInterval | None = option(
+        None, "guide only at these noise levels", parse=NoiseInterval.parse, metavar="LOW:HIGH"
     )
     keep_features: int = option(
         1, "compute the UNet's deep features at one step in N (1: at every step)", least=1, most=16
     )
+    decode_chunk: int | Open = option(
+        None, "frames decoded together; fewer need less memory, but may flicker", least=1, most=256
+    )
 
     def __post_init__(self) -> None:
         validate(self)
-        if self.window is not None and self.overlap is not None and self.overlap >= self.window:
+        window, overlap = self.window, self.overlap
+        if isinstance(window, int) and isinstance(overlap, int) and overlap >= window:
             raise RequestError(
-                f"overlap {self.overlap} is not below the window of {self.window} frames; "
-                f"use at most {self.window - 1}"
+                f"overlap {overlap} is not below the window of {window} frames; "
+                f"use at most {window - 1}"
             )
 
 
@@ -125,9 +136,6 @@ class RuntimeOptions:
         1800.0, "seconds in which some worker must finish a window", least=1.0, most=864000.0
     )
     compile: bool = option(False, "compile the UNet with torch first, which takes minutes")
-    decode_chunk: int | None = option(
-        None, "frames decoded together; fewer need less memory, but may flicker", least=1, most=256
-    )
     estimator_folder: Path | None = option(
         None, "folder with the files of a pose estimator", parse=Path, metavar="FOLDER"
     )
@@ -393,7 +401,7 @@ def plain(value: Any) -> Any:
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (Size, Guidance, Interval, Path, Fraction, FrameNumber)):
+    if isinstance(value, (Size, Guidance, NoiseInterval, Path, Fraction, FrameNumber)):
         return str(value)
     if isinstance(value, (tuple, list)):
         return [plain(v) for v in value]

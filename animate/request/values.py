@@ -65,7 +65,7 @@ class Guidance(NamedTuple):
         return cls(numbers[0], numbers[-1])
 
 
-class Interval(NamedTuple):
+class NoiseInterval(NamedTuple):
     """Noise levels (sigma) from low to high, both included."""
 
     low: float
@@ -75,7 +75,7 @@ class Interval(NamedTuple):
         return f"{self.low:g}:{self.high:g}"
 
     @classmethod
-    def parse(cls, text: Any) -> Interval:
+    def parse(cls, text: Any) -> NoiseInterval:
         """`LOW:HIGH`, or two numbers. Raises RequestError."""
         parts: Any = text.split(":") if isinstance(text, str) else text
         try:
@@ -85,6 +85,10 @@ class Interval(NamedTuple):
         if not 0 <= low < high:
             raise RequestError(f"interval {text!r} is not LOW:HIGH noise levels, such as 0.3:10")
         return cls(low, high)
+
+    def holds(self, sigma: float) -> bool:
+        """True for a noise level from `low` to `high`."""
+        return self.low <= sigma <= self.high
 
 
 class FrameNumber(int):

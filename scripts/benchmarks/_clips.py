@@ -15,13 +15,13 @@ from animate.driving.skeletons import ControlFrames, DrawnSkeletons
 from animate.generate.conditioning import Conditioning, encode_reference
 from animate.generate.denoise import Predict, denoise
 from animate.generate.feature_cache import cached_features
-from animate.generate.guidance import NoiseInterval, step_scales
+from animate.generate.guidance import step_scales
 from animate.generate.network import ControlEncoder, GuidedUNet
 from animate.generate.schedules import Levels, Solver, call_sigmas, make_scheduler
 from animate.models.components import Components, load_components
 from animate.models.injection import inject, learned_weight
 from animate.models.variants import load_variant
-from animate.request.values import Guidance, Size
+from animate.request.values import Guidance, NoiseInterval, Size
 from pose.sequence import PoseSequence
 from scripts.tiny.characters import render_clip
 from temporal.chunked import Chunks
@@ -101,7 +101,7 @@ class Studio:
 
     def plan(self, way: Way, frames: int, calls: int) -> WindowPlan:
         """The windows of a way."""
-        own = self.variant.sampling
+        own = self.variant.defaults
         schedule = way.schedule or own.schedule
         overlap = own.overlap if way.overlap is None else way.overlap
         if schedule in PUBLISHED:
@@ -119,7 +119,7 @@ class Studio:
         self, conditioning: Conditioning, drawn: Tensor | ControlFrames, way: Way, seed: int = 0
     ) -> Tensor:
         """Latents (F,C,h,w) of a clip."""
-        own, frames, unet = self.variant.sampling, len(drawn), self.parts.unet
+        own, frames, unet = self.variant.defaults, len(drawn), self.parts.unet
         scheduler = make_scheduler(
             self.variant.scheduler, way.steps or own.steps, solver=way.solver, levels=way.levels
         )
@@ -149,7 +149,7 @@ class Studio:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Frames (F,3,H,W) in [0,1]."""
-        options = DecodeOptions(group=self.variant.sampling.decode_chunk)
+        options = DecodeOptions(group=self.variant.defaults.decode_chunk)
         with freed_memory_kept(), channels_last(self.parts.vae):
             parts = list(decode_frames(self.parts.vae, latents, options))
         return ((torch.cat(parts).float() + 1) / 2).clamp(0, 1)

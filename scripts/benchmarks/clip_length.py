@@ -31,7 +31,7 @@ _MIB = 2.0**20
 def run(model: str = "tiny") -> list[Row]:
     studio = Studio(model)
     make(studio, LENGTHS[0])  # the first run also loads kernels
-    window = studio.variant.sampling.window
+    window = studio.variant.defaults.window
     peaks = {}
     seconds: dict[int, list[float]] = {frames: [] for frames in LENGTHS}
     for frames in LENGTHS:  # rising: the peak of a process never falls
@@ -82,7 +82,7 @@ def make(studio: Studio, frames: int) -> float:
     gc.collect()
     start = time.process_time()
     latents = studio.sample(conditioning, control, _WAY)
-    options = DecodeOptions(group=studio.variant.sampling.decode_chunk)
+    options = DecodeOptions(group=studio.variant.defaults.decode_chunk)
     checksum = torch.zeros(())
     with freed_memory_kept():
         for part in decode_frames(studio.parts.vae, latents, options):

@@ -62,7 +62,7 @@ def _person(studio: Studio, seed: int, frames: int) -> dict[str, dict[str, NDArr
     pose = draw(points[None], scores[None], size, size, studio.variant.pose_style)
     skeletons = [control.skeletons.picture(number) for number in range(frames)]
     unit = body_unit([pose, *skeletons[::8]])
-    anchor = AnchoredColour(take.reference, pose, unit, memory=studio.variant.sampling.window)
+    anchor = AnchoredColour(take.reference, pose, unit, memory=studio.variant.defaults.window)
     anchored = np.stack([anchor(a, b) for a, b in zip(made, skeletons, strict=True)])
     masks = [figure_mask(frame, take.background) for frame in take.frames]
     return {

@@ -136,7 +136,7 @@ class PublishedLoop:
         self._micro = known.micro.repeat(2, 1)
         drawn = scene.control(range(frames))
         self._drawn = drawn[None].repeat(2, 1, 1, 1, 1)
-        guidance = scene.parts.variant.sampling.guidance
+        guidance = scene.parts.variant.defaults.guidance
         self._scale = torch.linspace(*guidance, frames)[:, None, None, None]
 
     def step(self) -> None:

@@ -51,7 +51,7 @@ def ways(studio: Studio) -> list[Way]:
 def equal_cost_overlap(studio: Studio, schedule: str, target: int) -> int:
     """The overlap with which a schedule's number of window calls is nearest to the target."""
     costs = {}
-    for overlap in range(studio.variant.sampling.window):
+    for overlap in range(studio.variant.defaults.window):
         try:
             costs[overlap] = calls(studio, Way(schedule=schedule, overlap=overlap))
         except TemporalError:  # an overlap that this schedule cannot have
@@ -61,12 +61,12 @@ def equal_cost_overlap(studio: Studio, schedule: str, target: int) -> int:
 
 def calls(studio: Studio, way: Way) -> int:
     """Windows that go through the network for one clip."""
-    return studio.plan(way, FRAMES, studio.variant.sampling.steps).calls
+    return studio.plan(way, FRAMES, studio.variant.defaults.steps).calls
 
 
 def measure(studio: Studio, way: Way, cases: list[Case]) -> list[Row]:
     """Rows of one way: jump at the borders, jump of the error at the worst place, likeness."""
-    plan = studio.plan(way, FRAMES, studio.variant.sampling.steps)
+    plan = studio.plan(way, FRAMES, studio.variant.defaults.steps)
     at = borders(plan)
     seams, truths, worst, likeness = [], [], [], []
     for case in cases:

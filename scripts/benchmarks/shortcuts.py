@@ -9,9 +9,8 @@ import statistics
 from collections.abc import Callable
 from dataclasses import replace
 
-from animate.generate.guidance import NoiseInterval
 from animate.generate.schedules import Solver
-from animate.request.values import Guidance
+from animate.request.values import Guidance, NoiseInterval
 from scripts.benchmarks._clips import Case, Studio, Way, psnr
 from scripts.benchmarks.rows import Row, interleaved
 
@@ -25,7 +24,7 @@ def run(model: str = "tiny") -> list[Row]:
     studio = Studio(model)
     cases = [studio.case(number, FRAMES) for number in range(CLIPS)]
     rows = []
-    for title, baseline, others in comparisons(studio.variant.sampling.steps):
+    for title, baseline, others in comparisons(studio.variant.defaults.steps):
         rows += compare(studio, cases, title, baseline, others)
     return rows
 

@@ -75,7 +75,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
             for clip, take, bank in zip(frames, takes, banks, strict=True)
         ]
         rows[kind]["pose_retrieval_percent"] = round(100 * sum(right) / len(right), 2)
-    window, overlap = variant.sampling.window, variant.sampling.overlap
+    window, overlap = variant.defaults.window, variant.defaults.overlap
     if options.frames > window:
         borders = evaluation.window_borders(options.frames, window, overlap)
         for kind in ("generated", "truth through the autoencoder"):

@@ -110,7 +110,7 @@ def animate_take(engine: Engine, take: Take, **sampling: Any) -> Picture:
 @torch.no_grad()
 def through_autoencoder(engine: Engine, frames: Picture) -> Picture:
     """A clip encoded, and decoded as the pipeline does it: what no denoiser can do better than."""
-    vae, sampling = engine.components.vae, engine.components.variant.sampling
+    vae, sampling = engine.components.vae, engine.components.variant.defaults
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
     scaled = latents * vae.config.scaling_factor

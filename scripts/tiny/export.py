@@ -10,8 +10,9 @@ from torch import nn
 
 from animate.errors import TrainingError
 from animate.models.components import save_model
-from animate.models.config import Component, Injection, MicroConditions, SamplingDefaults
+from animate.models.config import Component, Injection, MicroConditions
 from animate.models.variants import COMPONENTS, ModelVariant
+from animate.request.request import SamplingOptions
 from animate.request.values import Guidance, Size
 from animate.training.checkpoints import load_checkpoint
 from animate.training.objective import scheduler_config
@@ -37,7 +38,7 @@ def describe(config: TrainingConfig) -> ModelVariant:
         licence="Apache-2.0",
         sizes=tuple(Size(*size) for size in sizes if min(size) == max(map(min, sizes))),
         size_multiple=SIZE_MULTIPLE,
-        sampling=SamplingDefaults(
+        sampling=SamplingOptions(
             steps=config.sampling_steps,
             window=WINDOW,
             overlap=config.sampling_overlap,

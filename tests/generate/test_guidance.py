@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from animate.errors import RequestError
-from animate.generate.guidance import NoiseInterval, guide, step_scales, window_scales
-from animate.request.values import Guidance
+from animate.generate.guidance import guide, step_scales, window_scales
+from animate.request.values import Guidance, NoiseInterval
 
 SIGMAS = [700.0, 50.0, 5.0, 0.5]
 
@@ -36,5 +36,5 @@ def test_guiding_goes_from_blank_through_known():
 
 @pytest.mark.parametrize("ends", [(5, 5), (6, 5), (-1, 5), (float("nan"), 5)])
 def test_an_empty_interval_is_refused(ends):
-    with pytest.raises(RequestError, match=r"such as 0\.3 to 10"):
-        NoiseInterval(low=ends[0], high=ends[1])
+    with pytest.raises(RequestError, match=r"such as 0\.3:10"):
+        NoiseInterval.parse(ends)

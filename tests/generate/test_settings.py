@@ -20,7 +20,7 @@ def resolved(reference: Size = PORTRAIT, **values: object) -> ClipSettings:
 def test_what_is_open_takes_the_variants_default() -> None:
     settings, variant = resolved(), load_variant("svd-v2")
     for name in ("steps", "window", "overlap", "guidance", "schedule", "fusing", "decode_chunk"):
-        assert getattr(settings, name) == getattr(variant.sampling, name)
+        assert getattr(settings, name) == getattr(variant.defaults, name)
     assert settings.control_weight == variant.injection.weight
 
 

@@ -12,7 +12,7 @@ from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOp
 from animate.request.values import (
     FrameNumber,
     Guidance,
-    Interval,
+    NoiseInterval,
     Size,
     parse_bytes,
     parse_rate,
@@ -105,7 +105,8 @@ def test_times_survive_text(time: Fraction | FrameNumber) -> None:
 
 @given(st.text(max_size=12))
 def test_no_text_breaks_a_parser(text: str) -> None:
-    for parse in (Size.parse, Guidance.parse, Interval.parse, parse_time, parse_rate, parse_bytes):
+    parsers = (Size.parse, Guidance.parse, NoiseInterval.parse, parse_time, parse_rate, parse_bytes)
+    for parse in parsers:
         try:
             value = parse(text)
         except RequestError:

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from animate.models.build import build
+from animate.errors import ModelError
 from animate.models.components import build_network, save_model
 from animate.models.config import ControlNeXtConfig
 from animate.models.controlnext import ControlNeXt
 from animate.models.variants import ModelVariant
+from animate.request.schema import build
 
 UNET: dict[str, Any] = {
     "sample_size": 16,
@@ -101,7 +102,7 @@ def toy_variant(**changes: Any) -> ModelVariant:
         "scheduler": SCHEDULER,
         "components": dict.fromkeys(("unet", "vae", "image_encoder", "controlnext"), own),
     }
-    return build(ModelVariant, {**values, **changes}, "toy")
+    return build(ModelVariant, {**values, **changes}, "toy", ModelError)
 
 
 def toy_networks(seed: int = 0, **sizes: Any) -> dict[str, nn.Module]:

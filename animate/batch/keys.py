@@ -21,7 +21,8 @@ from animate.files import check_readable, sha256, sha256_of
 from animate.generate.settings import settle
 from animate.models.store import recorded_digest
 from animate.models.variants import ModelVariant, resolve
-from animate.request.request import AnimationRequest, plain
+from animate.request.request import AnimationRequest
+from animate.request.schema import plain
 from animate.request.values import Size
 
 

@@ -23,10 +23,11 @@ from animate.batch.paths import (
     with_absolute_paths,
     work_name,
 )
-from animate.batch.rows import Row, flat, read_sheet
+from animate.batch.rows import Row, read_sheet
 from animate.clip.record import sidecar_path
 from animate.errors import ManifestError, RequestError
 from animate.request.request import AnimationRequest
+from animate.request.schema import flat
 
 _NAMED_AT_ONCE = 20
 
@@ -98,10 +99,10 @@ def load_manifest(
         folder=source.parent,
         output_dir=Path(output_dir).absolute(),
         defaults={
-            **with_absolute_paths(flat(defaults or {}), Path.cwd()),
+            **with_absolute_paths(flat(AnimationRequest, defaults or {}), Path.cwd()),
             **with_absolute_paths(sheet.defaults, source.parent),
         },
-        overrides=with_absolute_paths(flat(overrides or {}), Path.cwd()),
+        overrides=with_absolute_paths(flat(AnimationRequest, overrides or {}), Path.cwd()),
         roots=tuple(Path(root).resolve() for root in roots),
         name=names.check_template(name or sheet.name or names.USUAL),
         taken={source: "the manifest"},

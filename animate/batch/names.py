@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from animate.errors import RequestError
-from animate.request.request import nearest
+from animate.request.wording import nearest
 
 USUAL = "{reference}_{driving}.mp4"
 FIELDS = ("row", "reference", "driving", "seed", "model")

@@ -19,7 +19,8 @@ from animate.batch.keys import Key
 from animate.batch.paths import BESIDES
 from animate.errors import MediaError
 from animate.files import is_sequence, sha256, write_text
-from animate.request.request import AnimationRequest, plain
+from animate.request.request import AnimationRequest
+from animate.request.schema import plain
 
 SCHEMA = 1
 KEPT = "its clip is as it was made"

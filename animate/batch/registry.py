@@ -7,7 +7,7 @@ from typing import Any
 
 from animate.batch.executor import JobExecutor
 from animate.errors import RequestError
-from animate.request.request import nearest
+from animate.request.wording import nearest
 
 EXECUTORS = {
     "local": "animate.batch.local:LocalExecutor",

@@ -10,13 +10,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from animate.errors import ManifestError, RequestError
-from animate.request.request import AnimationRequest, nearest
+from animate.request.request import AnimationRequest
+from animate.request.schema import Setting, flat, settings_of
+from animate.request.wording import nearest
 from animate.request.yaml_file import read_yaml
 
 _LONGEST_LINE = 1_000_000
@@ -76,51 +77,6 @@ def read_sheet(path: Path) -> Sheet:
         raise ManifestError(f"manifest {path} cannot be read: {reason.strerror}") from reason
 
 
-@cache
-def known_settings() -> dict[str, Any]:
-    """Type hint of every setting that a row may give, by its flat name."""
-    found: dict[str, Any] = {}
-    for kind in (AnimationRequest, *_groups().values()):
-        hints = get_type_hints(kind)
-        found.update({f.name: hints[f.name] for f in fields(kind) if f.metadata})
-    return found
-
-
-@cache
-def _groups() -> dict[str, Any]:
-    hints = get_type_hints(AnimationRequest)
-    return {name: hint for name, hint in hints.items() if is_dataclass(hint)}
-
-
-def flat(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Settings by their flat names; `sampling` and `runtime` may hold names of their own.
-
-    Raises RequestError for unknown names, all of them, and for one given twice.
-    """
-    known, groups = known_settings(), _groups()
-    found: dict[str, Any] = {}
-    unknown = []
-    for key, value in values.items():
-        name = str(key).replace("-", "_")
-        if name in groups:
-            if not isinstance(value, Mapping):
-                raise RequestError(f"{name} must hold names with values")
-            inner = flat(value)
-        elif name in known:
-            inner = {name: value}
-        else:
-            unknown.append(f"unknown setting {str(key)!r}{nearest(name, {*known, *groups})}")
-            continue
-        if twice := sorted(inner.keys() & found.keys()):
-            raise RequestError(f"{twice[0]} is given twice")
-        found.update(inner)
-    if unknown:
-        raise RequestError(
-            " ".join(text if text.endswith("?") else f"{text};" for text in unknown).rstrip(";")
-        )
-    return found
-
-
 def _jsonl(path: Path) -> Sheet:
     return Sheet(rows=_jsonl_rows(path))
 
@@ -137,7 +93,7 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
 
 
 def _line(content: bytes) -> dict[str, Any]:
-    return flat(_object(content))
+    return flat(AnimationRequest, _object(content))
 
 
 def _object(content: bytes) -> Mapping[Any, Any]:
@@ -174,7 +130,7 @@ def _csv(path: Path) -> Sheet:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise ManifestError(f"manifest {path}, line 1: separate the columns by commas")
     try:
-        flat(dict.fromkeys(header))
+        flat(AnimationRequest, dict.fromkeys(header))
     except RequestError as mistake:
         raise ManifestError(f"manifest {path}, line 1: {mistake}") from None
     if len(set(header)) != len(header):
@@ -184,7 +140,7 @@ def _csv(path: Path) -> Sheet:
 
 
 def _csv_rows(path: Path, header: list[str]) -> Iterator[Row]:
-    hints = known_settings()
+    settings = settings_of(AnimationRequest)
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(file, strict=True)
         next(reader)
@@ -200,10 +156,10 @@ def _csv_rows(path: Path, header: list[str]) -> Iterator[Row]:
                 return
             if cells:
                 number += 1
-                yield _read(number, line, _cells, header, cells, hints)
+                yield _read(number, line, _cells, header, cells, settings)
 
 
-def _cells(header: list[str], cells: list[str], hints: Mapping[str, Any]) -> dict[str, Any]:
+def _cells(header: list[str], cells: list[str], settings: Mapping[str, Setting]) -> dict[str, Any]:
     if len(cells) != len(header):
         raise RequestError(
             f"{len(cells)} cells under {len(header)} columns; quote cells with commas"
@@ -211,23 +167,7 @@ def _cells(header: list[str], cells: list[str], hints: Mapping[str, Any]) -> dic
     if any("\ufffd" in cell for cell in cells):
         raise RequestError("this line is not UTF-8; save the file as UTF-8")
     given = {name.replace("-", "_"): cell.strip() for name, cell in zip(header, cells, strict=True)}
-    return {name: _typed(name, cell, hints[name]) for name, cell in given.items() if cell}
-
-
-def _typed(name: str, text: str, hint: Any) -> Any:
-    """A cell's text as the setting's type; what has a parser of its own stays text."""
-    kinds = {kind for kind in (get_args(hint) or (hint,)) if isinstance(kind, type)}
-    if bool in kinds:
-        if text.lower() not in ("true", "false"):
-            raise RequestError(f"{name} {text!r} is not true or false")
-        return text.lower() == "true"
-    for kind, words in ((int, "a whole number"), (float, "a number")):
-        if kind in kinds and name != "memory":
-            try:
-                return kind(text)
-            except ValueError:
-                raise RequestError(f"{name} {text!r} is not {words}") from None
-    return text
+    return {name: settings[name].read_text(cell) for name, cell in given.items() if cell}
 
 
 def _yaml(path: Path) -> Sheet:
@@ -242,7 +182,7 @@ def _yaml(path: Path) -> Sheet:
     if not isinstance(rows, list) or not isinstance(defaults, dict):
         raise ManifestError(f"manifest {path}: rows must be a list, and defaults names with values")
     try:
-        settings = flat(defaults)
+        settings = flat(AnimationRequest, defaults)
     except RequestError as mistake:
         raise ManifestError(f"manifest {path}, defaults: {mistake}") from None
     return Sheet(rows=_listed(rows), defaults=settings, name=content.get("name"))
@@ -256,7 +196,7 @@ def _listed(rows: list[Any]) -> Iterator[Row]:
 def _mapping(values: Any) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise RequestError(f"a row must hold names with values, not {type(values).__name__}")
-    return flat(values)
+    return flat(AnimationRequest, values)
 
 
 def _read(number: int, line: int | None, read: Callable[..., Any], *content: Any) -> Row:

@@ -31,7 +31,8 @@ from animate.batch.watch import Watch
 from animate.errors import ExecutorError, RequestError
 from animate.files import is_sequence
 from animate.progress import Progress, Quiet
-from animate.request.request import AnimationRequest, plain
+from animate.request.request import AnimationRequest
+from animate.request.schema import plain
 
 RETRIES = 2
 _LONGEST_PAUSE = 30.0

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin
 
 from animate.errors import RequestError
 from animate.progress import KINDS, Progress, choose_progress
-from animate.request.request import build
+from animate.request.schema import Setting, build, flat, settings_of
 from animate.request.yaml_file import read_yaml
+
+T = TypeVar("T")
 
 
 def make_parser(
@@ -86,53 +87,47 @@ def add_options(
 ) -> None:
     """Add every documented field of a dataclass of options, except those in `skip`."""
     group = parser.add_argument_group(title)
-    hints = get_type_hints(options)
-    for item in fields(options):
-        if is_dataclass(hints[item.name]) or not item.metadata or item.name in skip:
-            continue
-        flag = "--" + item.name.replace("_", "-")
-        text = item.metadata["help"]
-        if hints[item.name] is bool:
-            action: Any = argparse.BooleanOptionalAction if item.default else "store_true"
-            group.add_argument(flag, action=action, default=argparse.SUPPRESS, help=text)
-            continue
-        several = {"action": "extend"} if get_origin(hints[item.name]) is tuple else {}
-        choices = [v for v in _leaves(hints[item.name]) if isinstance(v, str)]
-        if item.default not in (None, (), MISSING):
-            text += f" (default: {item.default})"
-        group.add_argument(
-            flag,
-            type=_reader(item.name, hints[item.name], item.metadata["parse"]),
-            choices=choices or None,
-            metavar=item.metadata["metavar"]
-            or (None if choices else _placeholder(hints[item.name])),
-            required=item.name in required,
-            default=argparse.SUPPRESS,
-            help=text,
-            **several,
-        )
+    for setting in settings_of(options).values():
+        if not setting.group and setting.name not in skip:
+            add_option(group, setting, required=setting.name in required)
 
 
-def _leaves(hint: Any) -> list[Any]:
-    arguments = get_args(hint)
-    return [leaf for a in arguments for leaf in _leaves(a)] if arguments else [hint]
+def add_option(parser: Any, setting: Setting, *, required: bool = False) -> None:
+    """Add one setting to a parser or a group of one."""
+    text, default = setting.help, setting.default
+    common = {"dest": setting.name, "default": argparse.SUPPRESS}
+    if setting.hint is bool:
+        action: Any = argparse.BooleanOptionalAction if default else "store_true"
+        parser.add_argument(setting.flag, action=action, help=text, **common)
+        return
+    several = {"action": "extend"} if get_origin(setting.hint) is tuple else {}
+    if default not in (None, ()):
+        text += f" (default: {default})"
+    parser.add_argument(
+        setting.flag,
+        type=_reader(setting),
+        metavar=setting.metavar or _placeholder(setting),
+        required=required,
+        help=text,
+        **common,
+        **several,
+    )
 
 
-def _placeholder(hint: Any) -> str:
-    return {int: "N", float: "X"}.get(_leaves(hint)[0], "NAME")
+def _placeholder(setting: Setting) -> str:
+    if setting.choices:
+        return f"{{{','.join(setting.choices)}}}"
+    kinds = {int: "N", float: "X", bool: "true|false"}
+    return next((kinds[leaf] for leaf in setting.kinds if leaf in kinds), "NAME")
 
 
-def _reader(name: str, hint: Any, parse: Callable[[str], Any] | None) -> Callable[[str], Any]:
-    kinds = [leaf for leaf in _leaves(hint) if leaf in (int, float)]
-
+def _reader(setting: Setting) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
-            return parse(text) if parse else kinds[0](text) if kinds else text
-        except (RequestError, ValueError) as reason:
-            shown = reason if parse else f"{text!r} is not a number"
-            raise argparse.ArgumentTypeError(str(shown)) from None
+            return setting.read_text(text)
+        except RequestError as reason:
+            raise argparse.ArgumentTypeError(str(reason)) from None
 
-    read.__name__ = name
     return read
 
 
@@ -148,31 +143,20 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_options(options: type, arguments: argparse.Namespace, **extra: Any) -> Any:
+def read_options(options: type[T], arguments: argparse.Namespace) -> T:
     """Build `options` from the files named by --config, then what the command line gave."""
-    values = read_config(arguments.config)
-    names = _names(options)
-    values.update({k: v for k, v in vars(arguments).items() if k in names})
-    return build(options, {**values, **extra})
+    values = read_config(options, arguments.config)
+    names = settings_of(options)
+    values.update({name: value for name, value in vars(arguments).items() if name in names})
+    return build(options, values)
 
 
-def read_config(paths: Sequence[Path]) -> dict[str, Any]:
-    """The settings of files named by --config, by their flat names; later files win."""
+def read_config(options: type, paths: Sequence[Path]) -> dict[str, Any]:
+    """The settings of files named by --config, by their flat names; later files win.
+
+    Raises RequestError naming the file for unknown names.
+    """
     values: dict[str, Any] = {}
     for path in paths:
-        values.update(_flat(read_yaml(path)))
+        values.update(flat(options, read_yaml(path), where=str(path)))
     return values
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = str(key).replace("-", "_")
-        flat.update(_flat(value) if isinstance(value, dict) else {name: value})
-    return flat
-
-
-def _names(options: type) -> set[str]:
-    hints = get_type_hints(options)
-    own = {f.name for f in fields(options)}
-    return own.union(*(_names(hints[name]) for name in own if is_dataclass(hints[name])))

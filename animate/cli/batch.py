@@ -19,6 +19,7 @@ from animate.cli.arguments import (
 )
 from animate.progress import JsonLines, Progress
 from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
+from animate.request.schema import settings_of
 
 if TYPE_CHECKING:
     from animate.batch.manifest import Manifest
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
     manifest = load_manifest(
         arguments.manifest,
         arguments.output_dir,
-        defaults=read_config(arguments.config),
+        defaults=read_config(AnimationRequest, arguments.config),
         overrides=_given(arguments),
         roots=arguments.root,
         name=arguments.name,
@@ -116,9 +117,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings that the command line gives."""
-    from animate.batch.rows import known_settings
-
-    given = {k: v for k, v in vars(arguments).items() if k in known_settings() and k not in _OWN}
+    known = settings_of(AnimationRequest)
+    given = {k: v for k, v in vars(arguments).items() if k in known and k not in _OWN}
     if arguments.executor == "ray":
         given.pop("ray_address", None)  # where the jobs go, not a clip's windows
     return given
@@ -134,7 +134,7 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
     if arguments.time_limit is not None:
         options["time_limit"] = arguments.time_limit
     if arguments.executor == "ray":
-        configured = read_config(arguments.config).get("ray_address")
+        configured = read_config(AnimationRequest, arguments.config).get("ray_address")
         options["address"] = getattr(arguments, "ray_address", configured)
     records = run_batch(
         manifest,

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        from animate.request.request import nearest
+        from animate.request.wording import nearest
 
         return _complain(f"unknown command {name!r}{nearest(name, list(COMMANDS))} See cnx --help")
     with raised_on_sigterm():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from animate.cli.arguments import make_parser, parse, shown
 from animate.errors import RequestError
 from animate.progress import JsonLines
-from animate.request.request import AnimationRequest, plain
+from animate.request.request import AnimationRequest
+from animate.request.schema import plain
 from animate.request.values import Size
 
 if TYPE_CHECKING:

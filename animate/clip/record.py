@@ -15,7 +15,7 @@ from typing import Any
 
 from animate.errors import MediaError
 from animate.files import is_sequence, with_own_name, write_text
-from animate.request.request import plain
+from animate.request.schema import plain
 
 SCHEMA = 1
 RECORDED_PACKAGES = ("cnx-animate", "torch", "diffusers", "transformers", "onnxruntime", "av")

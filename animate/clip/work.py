@@ -17,7 +17,8 @@ from animate.errors import WorkError
 from animate.files import is_sequence
 from animate.generate.keeper import Keeper, KeepsNothing
 from animate.progress import Progress
-from animate.request.request import AnimationRequest, build, plain
+from animate.request.request import AnimationRequest
+from animate.request.schema import build, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +153,7 @@ def find_request(path: Path) -> tuple[AnimationRequest, Path]:
     for folder in (path, beside):
         found = read_manifest(folder) if folder is not None else None
         if folder is not None and found is not None:
-            request: AnimationRequest = build(AnimationRequest, found["request"])
+            request = build(AnimationRequest, found["request"])
             here = replace(request.runtime, work=folder.absolute())
             return replace(request, runtime=here), Path(str(found.get("given_in", ".")))
     raise WorkError(

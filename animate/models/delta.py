@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from animate.errors import ModelError
 from animate.files import atomic, check_output, check_readable
-from animate.models.build import build
 from animate.models.components import Components, save_model
 from animate.models.controlnext import ControlNeXt
 from animate.models.variants import ModelVariant
 from animate.models.weights import apply_weights, read_weights
+from animate.request.schema import build
 
 _FORMAT, _VERSION = "cnx_delta", "1"
 
@@ -93,7 +93,8 @@ def apply_delta(
                 control[rest] = value
     constants = json.loads(metadata["variant"])
     fields = {**base.variant.to_dict(), **constants}
-    variant = replace(build(ModelVariant, fields, f"delta {path}"), sources={}, digests={})
+    described = build(ModelVariant, fields, f"delta {path}", ModelError)
+    variant = replace(described, sources={}, digests={})
     controlnext = ControlNeXt(variant.controlnext)
     apply_weights(controlnext, control, path)
     networks: dict[str, nn.Module] = {

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Never
 
 from animate.errors import ModelError
-from animate.models.build import build, dump
 from animate.models.config import (
     Component,
     ControlNeXtConfig,
@@ -22,8 +21,10 @@ from animate.models.config import (
     Source,
 )
 from animate.models.store import ModelFile
-from animate.request.request import SamplingOptions, nearest
+from animate.request.request import SamplingOptions
+from animate.request.schema import build, plain
 from animate.request.values import Size
+from animate.request.wording import nearest
 from animate.request.yaml_file import read_yaml
 
 VARIANT_FILE = "variant.yaml"
@@ -145,8 +146,8 @@ class ModelVariant:
 
     def to_dict(self) -> dict[str, Any]:
         """The variant as its YAML file has it."""
-        sampling = dump(_changed(self.sampling))
-        values = {name: value for name, value in dump(self).items() if name != "folder"}
+        sampling = plain(_changed(self.sampling))
+        values = {name: value for name, value in plain(self).items() if name != "folder"}
         return {**values, "sampling": sampling}
 
 
@@ -225,7 +226,7 @@ def read_variant(path: Path) -> ModelVariant:
     if "folder" in values:
         raise ModelError(f"{path}: unknown setting 'folder'; the file's own folder is meant")
     folder = path.resolve().parent if path.name == VARIANT_FILE else None
-    return build(ModelVariant, {**values, "folder": folder}, str(path))
+    return build(ModelVariant, {**values, "folder": folder}, str(path), ModelError)
 
 
 def resolve(name: str | Path) -> Resolution:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from animate.errors import ModelError, TrainingError
-from animate.models.build import build, dump
+from animate.errors import TrainingError
+from animate.request.schema import build, plain
 from animate.request.values import Size
 from animate.request.yaml_file import read_yaml
 from animate.training.checkpoints import digest_of
@@ -189,7 +188,7 @@ class FineTuneConfig:
         """SHA-256 of what decides the weights; `inputs` are digests of base and data."""
         free = {"folder", "threads", "checkpoint_every", "summary", "name", "base", "trackers"}
         free |= {"validation", "encode_chunk"} | (set() if self.train == "lora" else {"lora"})
-        values = {name: value for name, value in dump(self).items() if name not in free}
+        values = {name: value for name, value in plain(self).items() if name not in free}
         moved = {"folder", "cache", "estimator_folder"}
         videos = values["data"]["videos"]
         values["data"] = {k: v for k, v in videos.items() if k not in moved}
@@ -208,15 +207,7 @@ def load_finetune_config(path: Path | str, **changes: Any) -> FineTuneConfig:
             f"{path} has no base, so it trains a model from nothing, and cnx train fine-tunes a "
             f"base on videos; in a checkout of the project, run python -m scripts.tiny.train {path}"
         )
-    try:
-        config = build(FineTuneConfig, _with_path(values), str(path))
-        return replace(config, **changes)
-    except ModelError as reason:
-        raise TrainingError(str(reason)) from reason
-
-
-def _with_path(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {**values, "folder": Path(values["folder"])} if values.get("folder") else dict(values)
+    return replace(build(FineTuneConfig, values, str(path), TrainingError), **changes)
 
 
 def _at_least(name: str, value: int, least: int) -> None:

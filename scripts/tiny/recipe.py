@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from animate.errors import ModelError, TrainingError
-from animate.models.build import build, dump
+from animate.errors import TrainingError
 from animate.models.config import ControlNeXtConfig
+from animate.request.schema import build, plain
 from animate.request.yaml_file import read_yaml
 from animate.training.checkpoints import digest_of
 from animate.training.objective import ObjectiveRecipe
@@ -166,11 +166,11 @@ class TrainingConfig:
         """SHA-256 of what decides the weights: everything but folder, threads and intervals."""
         free = {"folder", "threads", "checkpoint_every", "summary"}
         free |= {"sampling_steps", "sampling_overlap"}
-        return digest_of({name: value for name, value in dump(self).items() if name not in free})
+        return digest_of({name: value for name, value in plain(self).items() if name not in free})
 
     def autoencoder_digest(self) -> str:
         """SHA-256 of what decides the autoencoder, which the networks' recipe does not change."""
-        return digest_of([self.seed, self.precision, dump(self.autoencoder)])
+        return digest_of([self.seed, self.precision, plain(self.autoencoder)])
 
 
 def load_config(path: Path | str, **changes: Any) -> TrainingConfig:
@@ -179,13 +179,4 @@ def load_config(path: Path | str, **changes: Any) -> TrainingConfig:
     Raises `TrainingError`, naming the file, for unknown names and impossible values.
     """
     values = read_yaml(path, TrainingError)
-    try:
-        config = build(TrainingConfig, _with_paths(values), str(path))
-        return replace(config, **changes)
-    except ModelError as reason:
-        raise TrainingError(str(reason)) from reason
-
-
-def _with_paths(values: dict[str, Any]) -> dict[str, Any]:
-    paths = {name: Path(values[name]) for name in ("folder", "start_from") if values.get(name)}
-    return {**values, **paths}
+    return replace(build(TrainingConfig, values, str(path), TrainingError), **changes)

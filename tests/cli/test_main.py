@@ -68,7 +68,7 @@ def test_help_loads_nothing_heavy() -> None:
     ("given", "message"),
     [
         (["rnu"], "did you mean 'run'"),
-        (["run", "--steps", "x"], "not a number"),
+        (["run", "--steps", "x"], "not a whole number"),
         (["run", "--size", "12"], "576x1024"),
         (["run", "--retarget", "sideways"], "robust"),
         (["run"], "reference is missing"),

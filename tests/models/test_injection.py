@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from animate.errors import InternalError, ModelError
-from animate.models.build import build
 from animate.models.config import Injection
 from animate.models.injection import (
     cross_normalise,
@@ -15,6 +14,7 @@ from animate.models.injection import (
     learned_weight,
     unconditional_weight,
 )
+from animate.request.schema import build
 from tests.toy import toy_networks
 
 FRAMES = 3

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animate.errors import RequestError
-from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions, option, plain
+from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
+from animate.request.schema import plain, settings_of
 from animate.request.values import (
     FrameNumber,
     Guidance,
@@ -22,7 +23,7 @@ from animate.request.values import (
 PATHS = {"reference": "a.png", "driving": "b.mp4", "output": "c.mp4"}
 
 OTHER_VALUES = {
-    "model": "svd-v2", "size": "96x144", "fit": "pad", "stride": 2, "start": "1.5", "end": "9f",
+    "size": "96x144", "fit": "pad", "stride": 2, "start": "1.5", "end": "9f",
     "max_frames": 5, "estimator": "dwpose", "person": "left", "retarget": "affine",
     "smooth": False, "seed": 7, "steps": 3, "window": 9, "overlap": 2, "schedule": "shifting",
     "fusing": "flat", "guidance": "1:3", "control_weight": 0.5, "noise": "repeated",
@@ -51,7 +52,7 @@ def test_resolved_values_count_in_the_digest() -> None:
 
 
 def test_settings_build_the_same_request() -> None:
-    full = request(**OTHER_VALUES, memory="8GiB", cache="poses", poses="p.npz")
+    full = request(**OTHER_VALUES, model="svd-v2", memory="8GiB", cache="poses", poses="p.npz")
     assert AnimationRequest.from_dict(full.settings()) == full
 
 
@@ -132,8 +133,12 @@ def test_guidance_is_one_number_or_two() -> None:
 
 
 def test_every_option_is_documented() -> None:
-    for options in (SamplingOptions, RuntimeOptions, AnimationRequest):
-        for item in options.__dataclass_fields__.values():
-            assert item.metadata.get("help") or item.name in ("sampling", "runtime")
-    assert option(1, "x").metadata["help"] == "x"
+    stated = {name for kind in (SamplingOptions, RuntimeOptions, AnimationRequest)
+              for name in kind.__dataclass_fields__} - {"sampling", "runtime"}  # fmt: skip
+    settings = settings_of(AnimationRequest)
+    assert stated == settings.keys()
+    assert all(setting.help for setting in settings.values())
+
+
+def test_values_are_written_as_json_knows_them() -> None:
     assert plain({"a": (Path("b"), Fraction(1, 2))}) == {"a": ["b", "1/2"]}

@@ -1,0 +1,380 @@
+"""The one reader and writer of settings: dataclasses from plain values, and back.
+
+Python calls, YAML files, manifests, model variants, training recipes and the command line all come
+through here, so a value means the same everywhere, and its fault is named in the same words.
+
+A setting is a dataclass field made by `option`, which holds its help, its bounds and its role; a
+field without is read by its type alone. A field made by `group` holds a dataclass of settings whose
+names may stand beside those of the outer one: `steps` for `sampling: {steps: ...}`.
+"""
+
+from __future__ import annotations
+
+import os
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path, PurePath
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from animate.errors import RequestError, UserError
+from animate.request.values import FrameNumber, Guidance, NoiseInterval, Size
+from animate.request.wording import nearest, quoted
+
+T = TypeVar("T")
+Role = Literal["input", "output", "place", "look", "runtime"]
+"""What a setting is: `input` names files that are read and decide the pictures; `output` says what
+is written and how; `place` names folders that keep something between runs; `look` decides the
+pictures itself; `runtime` says how they are computed."""
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_SETTING, _GROUP = "setting", "group"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting, as its field states it."""
+
+    name: str
+    """Name of the field."""
+    group: str
+    """Field of the outer dataclass that holds it; empty where it is the outer one's own."""
+    role: Role
+    help: str
+    hint: Any
+    """Type of the value."""
+    default: Any
+    parse: Callable[[Any], Any] | None
+    """Reads text and plain values; None: the type says how."""
+    least: float | None
+    most: float | None
+    metavar: str | None
+    """Placeholder of the value in the command's help."""
+
+    @property
+    def flag(self) -> str:
+        """The option of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The allowed words; empty where other values are allowed."""
+        return _words(self.hint)
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """The types that a value may have, words among them."""
+        return tuple(_leaves(self.hint))
+
+    def value(self, options: Any) -> Any:
+        """The value that a dataclass of options has, or its group."""
+        return getattr(getattr(options, self.group) if self.group else options, self.name)
+
+    def read(self, value: Any) -> Any:
+        """The typed value of a plain one. Raises RequestError where it is not allowed."""
+        if value is None:
+            return None
+        typed = self.parse(value) if self.parse else _read(self.hint, value, self.name)
+        if isinstance(typed, int | float) and not isinstance(typed, bool):
+            self._check_bounds(typed)
+        return typed
+
+    def read_text(self, text: str) -> Any:
+        """The typed value of a text that somebody typed. Raises RequestError."""
+        if self.parse is None and bool in self.kinds:
+            if text.lower() not in ("true", "false"):
+                raise RequestError(f"{self.name} {quoted(text)} is not true or false")
+            return text.lower() == "true"
+        numbers = [kind for kind in self.kinds if kind in (int, float)]
+        if self.parse is not None or not numbers:
+            return self.read(text)
+        try:
+            return self.read(numbers[0](text))
+        except ValueError:
+            words = _WORDS[numbers[0]]
+            raise RequestError(f"{self.name} {quoted(text)} is not {words}") from None
+
+    def _check_bounds(self, value: float) -> None:
+        # Written so that NaN fails as well.
+        low = self.least is None or value >= self.least
+        high = self.most is None or value <= self.most
+        if not (low and high):
+            bounds = [f"at least {self.least}"] if self.least is not None else []
+            bounds += [f"at most {self.most}"] if self.most is not None else []
+            limits = " and ".join(bounds)
+            raise RequestError(f"{self.name} {quoted(value)} is out of range: {limits}")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    role: Role = "look",
+    parse: Callable[[Any], Any] | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A field that is a setting; see `Setting` for what it states."""
+    stated = {"help": help, "role": role, "parse": parse, "least": least, "most": most}
+    return field(default=default, metadata={_SETTING: {**stated, "metavar": metavar}})
+
+
+def group(kind: Callable[[], Any]) -> Any:
+    """A field that holds a dataclass of settings, by default with their defaults."""
+    return field(default_factory=kind, metadata={_GROUP: True})
+
+
+def settings_of(kind: type) -> Mapping[str, Setting]:
+    """Every setting of a dataclass and of its groups, by name."""
+    hashable: Any = kind  # mypy takes the hash of a dataclass's objects for that of the class
+    return _settings_of(hashable)
+
+
+@cache
+def _settings_of(kind: Any) -> Mapping[str, Setting]:
+    found: dict[str, Setting] = {}
+    hints = _hints(kind)
+    for item in fields(kind):
+        if stated := item.metadata.get(_SETTING):
+            found[item.name] = Setting(
+                name=item.name, group="", hint=hints[item.name], default=item.default, **stated
+            )
+    for name, inner in groups_of(kind).items():
+        for setting in settings_of(inner).values():
+            values = {item.name: getattr(setting, item.name) for item in fields(Setting)}
+            found[setting.name] = Setting(**{**values, "group": name})
+    return types.MappingProxyType(found)
+
+
+@cache
+def groups_of(kind: Any) -> Mapping[str, Any]:
+    """The dataclasses that the groups of a dataclass hold, by field."""
+    hints = _hints(kind)
+    return {item.name: hints[item.name] for item in fields(kind) if _GROUP in item.metadata}
+
+
+def validate(options: Any) -> None:
+    """Read and check every setting of a frozen dataclass in place. Raises RequestError."""
+    for setting in settings_of(type(options)).values():
+        if not setting.group:
+            value = setting.read(getattr(options, setting.name))
+            object.__setattr__(options, setting.name, value)
+
+
+def build(cls: type[T], values: Any, where: str = "", error: type[UserError] = RequestError) -> T:
+    """A dataclass from plain values.
+
+    where: file, or part of it, that messages begin with
+    Raises `error` for unknown names (with the nearest known one), names given twice, missing
+    names, values of the wrong kind, and what the dataclass itself refuses.
+    """
+    try:
+        return cast(T, _built(cls, values, ""))
+    except UserError as reason:
+        if not where and isinstance(reason, error):
+            raise
+        raise error(f"{where}: {reason}" if where else str(reason)) from reason
+
+
+def flat(kind: Any, values: Any, name: str = "", where: str = "") -> dict[str, Any]:
+    """Plain values by the names of the fields, those of groups beside the others.
+
+    name: field that holds the values, where they are not those of the top
+    where: file that messages begin with
+    Raises RequestError for unknown names and for names that are given twice.
+    """
+    try:
+        return _flat(kind, values, name)
+    except RequestError as reason:
+        if not where:
+            raise
+        raise RequestError(f"{where}: {reason}") from reason
+
+
+def _flat(kind: Any, values: Any, name: str) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise RequestError(
+            f"{name or 'settings'} must hold names with values, not {quoted(values)}"
+        )
+    groups = groups_of(kind)
+    known = {item.name for item in fields(kind)} - {*groups} | {*settings_of(kind)}
+    found: dict[str, Any] = {}
+    unknown = []
+    for key, value in values.items():
+        field_name = str(key).replace("-", "_")
+        if field_name in groups:
+            if is_dataclass(value):
+                value = plain(value)
+            inner = _flat(groups[field_name], value, field_name)
+        elif field_name in known:
+            inner = {field_name: value}
+        else:
+            unknown.append(str(key))
+            continue
+        if twice := sorted(inner.keys() & found.keys()):
+            raise RequestError(f"{twice[0]} is given twice")
+        found.update(inner)
+    if unknown:
+        raise RequestError(_unknown(unknown, {*known, *groups}, name))
+    return found
+
+
+def _unknown(names: list[str], known: set[str], name: str) -> str:
+    within = f"{name}: " if name else ""
+    first = [f"unknown setting {quoted(n)}{nearest(n.replace('-', '_'), known)}" for n in names[:5]]
+    text = " ".join(part if part.endswith("?") else f"{part};" for part in first).rstrip(";")
+    return within + text + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _built(cls: Any, values: Any, name: str) -> Any:
+    """A dataclass; `name` is the field that it is for, empty at the top."""
+    values = _flat(cls, values, name)
+    hints, settings, groups = _hints(cls), settings_of(cls), groups_of(cls)
+    within = f"{name}." if name else ""
+    given: dict[str, Any] = {}
+    for item in fields(cls):
+        if item.name in groups:
+            inner = {n: values[n] for n, setting in settings.items()
+                     if setting.group == item.name and n in values}  # fmt: skip
+            given[item.name] = _built(groups[item.name], inner, "")
+        elif item.name not in values:
+            if item.default is MISSING and item.default_factory is MISSING:
+                raise RequestError(f"the setting {within + item.name!r} is missing")
+        elif item.name in settings:  # which the dataclass itself reads
+            given[item.name] = values[item.name]
+        else:
+            given[item.name] = _read(hints[item.name], values[item.name], within + item.name)
+    try:
+        return cls(**given)
+    except UserError as reason:
+        if not name:
+            raise
+        raise RequestError(f"{name}: {reason}") from reason
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """Types of a dataclass's fields; kept, since thousands of requests are read from one file."""
+    return get_type_hints(kind)
+
+
+def _leaves(hint: Any) -> list[Any]:
+    arguments = get_args(hint)
+    return [leaf for part in arguments for leaf in _leaves(part)] if arguments else [hint]
+
+
+def _read(hint: Any, value: Any, name: str) -> Any:
+    """The value of a type from a plain one; `name` is that of the setting."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        kinds = [kind for kind in get_args(hint) if kind is not type(None)]  # then a type variable
+        return _word(_words(hint), value, name) if _words(hint) else _read(kinds[0], value, name)
+    if hint is Any:
+        return value
+    if is_dataclass(hint):
+        return value if isinstance(value, cast(type, hint)) else _built(hint, value, name)
+    if hint is Path:
+        return read_path(value, name)
+    if hasattr(hint, "parse"):
+        return _parsed(hint.parse, value, name)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise RequestError(f"{name} {quoted(value)} is not a list")
+        return tuple(_read(get_args(hint)[0], item, name) for item in value)
+    if origin is Literal:
+        return _word(_words(hint), value, name)
+    if origin is not None:
+        return _mapping(get_args(hint)[1], value, name)
+    return _scalar(hint, value, name)
+
+
+def _words(hint: Any) -> tuple[str, ...]:
+    """The allowed words of a type; empty where it is not made of words."""
+    return tuple(leaf for leaf in _leaves(hint) if isinstance(leaf, str))
+
+
+def _word(words: tuple[str, ...], value: Any, name: str) -> str:
+    if not isinstance(value, str) or value not in words:
+        hint = nearest(value, words) if isinstance(value, str) else ""
+        raise RequestError(f"{name} {quoted(value)} is not one of {', '.join(words)}{hint}")
+    return value
+
+
+def _parsed(parse: Callable[[Any], Any], value: Any, name: str) -> Any:
+    try:
+        return parse(value)
+    except RequestError as reason:
+        raise RequestError(str(reason) if name in str(reason) else f"{name}: {reason}") from None
+
+
+def _mapping(kind: Any, value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise RequestError(f"{name} must hold names with values, not {quoted(value)}")
+    return {str(key): _read(kind, item, f"{name}.{key}") for key, item in value.items()}
+
+
+def _scalar(hint: Any, value: Any, name: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise RequestError(f"{name} {quoted(value)} is not {_WORDS.get(hint, hint.__name__)}")
+    if isinstance(value, str):
+        check_text(value, name)
+    return value
+
+
+def check_text(text: str, name: str) -> None:
+    """Raise RequestError for text that no file system and no library takes."""
+    try:
+        usable = "\0" not in text and os.fsencode(text) is not None
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise RequestError(f"{name} {quoted(text)} has a zero byte or half a character in it")
+
+
+def read_path(value: Any, name: str = "path") -> Path:
+    """A path from text or a path object. Raises RequestError."""
+    if not isinstance(value, str | PurePath):
+        raise RequestError(f"{name} {quoted(value)} is not a path")
+    if not str(value):
+        raise RequestError(f"{name} is empty; give a path, or leave it out")
+    check_text(str(value), name)
+    return Path(value)
+
+
+def plain(value: Any) -> Any:
+    """Values as JSON and YAML know them, as `build` reads them: dataclasses as names with values,
+    paths and fractions as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Size | Guidance | NoiseInterval | PurePath | Fraction | FrameNumber):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value
+
+
+def paths_of(options: Any, *roles: Role) -> Iterator[tuple[Setting, Path]]:
+    """Every path that the settings of these roles name, with its setting; `none` is no path."""
+    for setting in settings_of(type(options)).values():
+        if setting.role in roles:
+            for path in paths_in(setting.value(options)):
+                if not (setting.role == "place" and str(path) == "none"):
+                    yield setting, path
+
+
+def paths_in(value: Any) -> Iterator[Path]:
+    """The paths in a setting's typed value: one, several, or parts of a value."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from paths_in(item)

@@ -1,0 +1,54 @@
+"""Texts that many messages need, each written in one way: lists, times, names, values."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Collection, Sequence
+from typing import Any
+
+_LONGEST_NAME = 64
+"""Characters; a longer text is no misspelt name, and comparing it would take long."""
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """`; did you mean ...?` for a misspelt name, or an empty string."""
+    if len(name) > _LONGEST_NAME:
+        return ""
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def listed(items: Sequence[object], most: int = 3, separator: str = ", ") -> str:
+    """The first items and, where there are others, `and N more`."""
+    text = separator.join(str(item) for item in items[:most])
+    return text + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def clock_text(seconds: float) -> str:
+    """`0.42 s`, `4.2 s`, `42 s`, `4:20 min` or `1:05 h`."""
+    if seconds < 59.5:
+        decimals = 2 if seconds < 1 else 1 if seconds < 10 else 0
+        return f"{seconds:.{decimals}f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02} h"
+
+
+class _Bounded(reprlib.Repr):
+    """`repr` of bounded length, however large or deeply nested the value is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 3, 100, 100, 60
+
+
+def quoted(value: Any) -> str:
+    """A value for a message: as Python writes it, cut where it is long; printable anywhere."""
+    try:
+        text = _Bounded().repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        text = f"a number of type {type(value).__name__}"
+    return text.encode(errors="backslashreplace").decode()

@@ -38,7 +38,7 @@ from animate.media import check_output, open_video, read_image
 from animate.media.source import FrameSource
 from animate.models.components import load_components
 from animate.models.lora import Weighed, merged, open_adapters
-from animate.models.variants import Resolution, found_by, resolve
+from animate.models.variants import Resolution, lookup_name, resolve
 from animate.progress import Progress, Quiet, Remembering
 from animate.request.request import AnimationRequest, AnimationResult, Precision, RuntimeOptions
 from animate.request.values import Size
@@ -129,7 +129,7 @@ class Animator:
         check_beside(request, may_replace(request), settings.size)
         adapters = open_adapters(self.engine.components.unet, request.lora)
         made = self._made_from(request, settings, adapters)
-        model = found_by(self.engine.components.variant)
+        model = lookup_name(self.engine.components.variant)
         with (
             working(request, made["digest"], model, self._conditions(request), progress) as work,
             merged(self.engine.components.unet, adapters),

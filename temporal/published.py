@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from temporal.errors import TemporalError
-from temporal.weights import triangular
+from temporal.slot_weights import triangular
 from temporal.windows import Window, WindowPlan, check_settings, clamped_note, starts, uncovered
 
 PublishedName = Literal["controlnext-v1", "controlnext-v2", "mimicmotion"]

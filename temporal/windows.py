@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from temporal.errors import TemporalError
-from temporal.weights import WeightName, slot_weights
+from temporal.slot_weights import WeightName, slot_weights
 
 Schedule = Literal["static", "anchored", "shifting"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)

@@ -94,7 +94,7 @@ def toy_variant(**changes: Any) -> ModelVariant:
             "decode_chunk": 4,
         },
         "micro_conditions": {"fps": 6, "motion_bucket": 128, "noise_augmentation": 0.02},
-        "injection": {"place": "down", "weight": 1.0},
+        "injection": {"hook_point": "down", "weight": 1.0},
         "controlnext": CONTROLNEXT,
         "channels_per_group": 8,
         "feature_mean": [0.5, 0.5, 0.5],

@@ -10,8 +10,7 @@ import torch
 
 from animate.errors import RequestError
 from animate.generate.settings import ClipSettings, plan_clip
-from animate.models.components import Components, build_network
-from animate.models.controlnext import ControlNeXt
+from animate.models.components import Components, build_control_network, build_network
 from animate.models.variants import ModelVariant
 from animate.request.request import Precision, RuntimeOptions
 from temporal.memory import plan_memory
@@ -180,7 +179,7 @@ def _described(variant: ModelVariant, name: str) -> tuple[Any, int]:
 
 def _built(variant: ModelVariant, name: str) -> Any:
     if name == "controlnext":
-        return ControlNeXt(variant.controlnext)
+        return build_control_network(variant.control_network)
     located = variant.file(variant.components[name].config).locate()
     config = _PUBLISHED.get(name, {}) if located is None else json.loads(located.read_text())
     return build_network(name, {k: v for k, v in config.items() if not k.startswith("_")})

@@ -291,7 +291,7 @@ def prepared(
             tuned = tuned_for_cpu(parts.unet, None if cut else pieces, parts.controlnext)
             stack.enter_context(tuned)
         weight = learned_weight(injection, parts.controlnext, settings.control_weight)
-        port = stack.enter_context(inject(parts.unet, injection.place, weight))
+        port = stack.enter_context(inject(parts.unet, injection, weight))
         if engine.compiler is not None:  # last: compiled code does not see what is hooked later
             _check_compilable(engine, settings)
             stack.enter_context(compiled(parts.unet, backend=engine.compiler))
@@ -299,7 +299,9 @@ def prepared(
             unet=parts.unet,
             port=port,
             conditioning=conditioning,
-            unconditional_weight=unconditional_weight(injection, settings.control_weight),
+            unconditional_weight=unconditional_weight(
+                injection, parts.controlnext, settings.control_weight
+            ),
             together=engine.plan is None or engine.plan.halves_together,
         )
         if settings.keep_features > 1:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from animate.errors import ModelError
 from animate.files import check_readable, sha256
-from animate.models.weights import read_weights
+from animate.models.weight_files import read_weights
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.bin")

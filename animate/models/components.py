@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from torch import nn
 
 from animate.errors import ModelError
 from animate.files import atomic_folder, sha256, write_text
-from animate.models.config import Component
-from animate.models.controlnext import ControlNeXt
+from animate.models.config import Component, ControlNetworkConfig, ControlNeXtConfig
+from animate.models.controlnext import ControlNetwork, ControlNeXt
 from animate.models.store import recorded_digest
 from animate.models.variants import COMPONENTS, VARIANT_FILE, ModelVariant
-from animate.models.weights import WeightReport, apply_weights, read_weights
+from animate.models.weight_files import WeightReport, apply_weights, read_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Components:
     image_encoder: Any
     """transformers `CLIPVisionModelWithProjection`; its input is as large as its configuration's
     `image_size`, normalised with the variant's `feature_mean` and `feature_std`."""
-    controlnext: ControlNeXt
+    controlnext: ControlNetwork
     scheduler: Any
     """diffusers `EulerDiscreteScheduler`."""
     digests: Mapping[str, str]
@@ -65,7 +65,11 @@ def load_components(
     reports: list[WeightReport] = []
     digests: dict[str, str] = {}
     for name in COMPONENTS:
-        network = ControlNeXt(variant.controlnext) if name in fresh else _empty(name, variant)
+        network = (
+            build_control_network(variant.control_network)
+            if name in fresh
+            else _empty(name, variant)
+        )
         nn.Module.to(network, dtype)  # diffusers' own `to` warns of nothing that applies here
         if name not in fresh:
             reports += _fill(network, variant, variant.components[name], digests)
@@ -189,7 +193,7 @@ def _empty(name: str, variant: ModelVariant) -> nn.Module:
 
     with init_empty_weights(include_buffers=False):
         if name == "controlnext":
-            return ControlNeXt(variant.controlnext)
+            return build_control_network(variant.control_network)
         config = _read_config(variant, variant.components[name])
         try:
             return build_network(name, config)
@@ -198,6 +202,17 @@ def _empty(name: str, variant: ModelVariant) -> nn.Module:
                 f"{variant.file(variant.components[name].config)} does not describe a {name}: "
                 f"{reason}"
             ) from reason
+
+
+CONTROL_NETWORKS: dict[type[ControlNetworkConfig], Callable[[Any], ControlNetwork]] = {
+    ControlNeXtConfig: ControlNeXt,
+}
+"""The module of each kind of control network, by the type of its configuration."""
+
+
+def build_control_network(config: ControlNetworkConfig) -> ControlNetwork:
+    """The control network with these sizes, its weights drawn anew."""
+    return CONTROL_NETWORKS[type(config)](config)
 
 
 def build_network(name: str, config: Mapping[str, Any]) -> Any:

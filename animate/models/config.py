@@ -13,19 +13,47 @@ from typing import Literal, get_args
 
 from animate.errors import ModelError
 
-Place = Literal["down", "mid"]
-Gate = Literal["none", "sigmoid"]
+HookPoint = Literal["stem", "stem-after", "down", "mid-input", "mid-output"]
+Gate = Literal["none", "raw", "sigmoid"]
+Halves = Literal["conditional", "both"]
+Pool = Literal["before", "after", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControlNeXtConfig:
-    """Sizes of a control network. The defaults are those that both published networks share.
+class ControlNetworkConfig:
+    """Settings that every kind of control network has.
 
-    Raises `ModelError` where two sizes do not fit together.
+    A new kind adds a subclass here, an optional section of that name in `ModelVariant`, and a
+    module in `animate.models.components.CONTROL_NETWORKS`.
     """
 
     in_channels: int = 3
     """Channels of a control frame (RGB)."""
+    out_channels: int
+    """Channels of the features: those of the UNet at the hook point."""
+    learned_scale: bool = False
+    """True where the checkpoint holds a scalar `scale` (v1)."""
+    picture_range: tuple[float, ...] = (0.0, 1.0)
+    """Values that black and white have for the network. Control frames come in [0,1]; the network
+    itself brings them to this range."""
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "out_channels"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"{name} must be positive, not {getattr(self, name)}")
+        if len(self.picture_range) != 2 or not self.picture_range[0] < self.picture_range[1]:
+            raise ModelError(
+                f"picture_range must be two rising numbers, not {list(self.picture_range)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlNeXtConfig(ControlNetworkConfig):
+    """Sizes of ControlNeXt's network. The defaults are those that both published networks share.
+
+    Raises `ModelError` where two sizes do not fit together.
+    """
+
     stem_channels: tuple[int, ...] = (64, 128)
     """Channels of the stem's first two convolutions, and of its third."""
     stem_groups: int = 2
@@ -34,7 +62,7 @@ class ControlNeXtConfig:
     """Zero padding of the stem's second and third convolution: 0 in the published inference code,
     1 in the published training code."""
     stem_pool: bool = False
-    """Whether a 2x2 max-pool closes the stem (v1)."""
+    """True where a 2x2 max-pool closes the stem (v1)."""
     block_channels: tuple[int, ...] = (128, 256)
     """Output channels of each residual block; every block halves the resolution."""
     block_groups: tuple[int, ...] = (4, 8)
@@ -42,15 +70,13 @@ class ControlNeXtConfig:
     mid_groups: int = 8
     """Groups of the middle convolutions' normalisations."""
     out_channels: int = 320
-    """Channels of the features: those of the UNet at the place of injection."""
     time_channels: int = 128
     """Sinusoids that encode the timestep (even)."""
     time_embed_dim: int = 256
     """Width of the timestep's embedding."""
-    learned_scale: bool = False
-    """Whether the checkpoint holds a scalar `scale` (v1)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.stem_channels) != 2:
             raise ModelError(f"stem_channels must be two sizes, not {self.stem_channels}")
         if not self.block_channels or len(self.block_channels) != len(self.block_groups):
@@ -62,9 +88,8 @@ class ControlNeXtConfig:
             raise ModelError(f"stem_padding must be 0 or 1, not {self.stem_padding}")
         if self.time_channels < 2 or self.time_channels % 2:
             raise ModelError(f"time_channels must be even and positive, not {self.time_channels}")
-        for name in ("in_channels", "out_channels", "time_embed_dim"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.time_embed_dim < 1:
+            raise ModelError(f"time_embed_dim must be positive, not {self.time_embed_dim}")
         self._check_groups()
 
     def _check_groups(self) -> None:
@@ -80,30 +105,56 @@ class ControlNeXtConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Injection:
-    """Where and how strongly control features are added to the UNet's."""
+    """Where control features enter the UNet, how they are made alike, and how strongly they count.
 
-    place: Place
-    """"down": onto the first down block's output, after its skip tensors were taken (v2);
-    "mid": onto the middle block's input (v1)."""
+    The features are `weight * gate * normalise(pool(control))`; see `animate.models.injection`.
+    """
+
+    hook_point: HookPoint
+    """"stem": the output of `conv_in`, so the first skip tensor has the control too;
+    "stem-after": the input of the first down block, the first skip stays as it is;
+    "down": the first down block's output, after its skip tensors were taken (v2);
+    "mid-input", "mid-output": the middle block's input (v1) or output."""
     weight: float
-    """Weight of the normalised control: 0.2 (v2), 1.3 before the gate (v1)."""
+    """Weight of the control: 0.2 (v2), 1.3 before the gate (v1)."""
     gate: Gate = "none"
-    """"sigmoid": the weight is multiplied by the sigmoid of the network's learned scale (v1)."""
-    unconditional: float = 0.0
-    """Weight on the unconditional half under guidance. The published v1 sets the scale, not the
-    weight, to zero there, which leaves 1.3 * sigmoid(0) = 0.65."""
+    """Factor on the weight that the control network learned: "none" of it, its scale "raw", or the
+    scale's "sigmoid" (v1)."""
+    halves: Halves = "conditional"
+    """Halves of guidance that get control: the "conditional" one alone, or "both"."""
+    unconditional: float | None = None
+    """Weight on the unconditional half where `halves` is "both" and it differs; None: the same. The
+    published v1 sets the scale, not the weight, to zero there: 1.3 * sigmoid(0) = 0.65."""
+    normalise: bool = True
+    """True: the control takes the mean and deviation of the features (cross normalisation)."""
+    pool: Pool = "after"
+    """Statistics of the control as it comes, pooled "after" them; of the control that is pooled
+    "before"; or "none": the network's output has the features' size already."""
+    epsilon: float = 1e-5
+    """Added to the control's deviation, which is a divisor."""
 
     def __post_init__(self) -> None:
-        _check_choice("place", self.place, get_args(Place))
-        _check_choice("gate", self.gate, get_args(Gate))
+        for name, choices in (
+            ("hook_point", HookPoint),
+            ("gate", Gate),
+            ("halves", Halves),
+            ("pool", Pool),
+        ):
+            _check_choice(name, getattr(self, name), get_args(choices))
+        if self.unconditional is not None and self.halves != "both":
+            raise ModelError(
+                "unconditional is the weight on a half that gets no control; set halves to both"
+            )
         for name in ("weight", "unconditional"):
-            if not 0 <= getattr(self, name) <= 10:
+            if not 0 <= (getattr(self, name) or 0) <= 10:
                 raise ModelError(f"{name} must lie between 0 and 10, not {getattr(self, name)}")
+        if not 0 <= self.epsilon <= 1:
+            raise ModelError(f"epsilon must lie between 0 and 1, not {self.epsilon}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MicroConditions:
-    """What the UNet is told beside the picture, the same for every clip.
+    """Numbers that the UNet gets beside the picture, the same for every clip.
 
     The published code takes a frame rate and a motion bucket as arguments and ignores both.
     """
@@ -136,7 +187,7 @@ class Source:
     licence: str
     licence_url: str = ""
     gated: bool = False
-    """Whether the licence must be accepted on the hub, with an account, before fetching."""
+    """True where the licence must be accepted on the hub, with an account, before fetching."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the files whose digest is known, by path in the repository."""
 

@@ -22,16 +22,32 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.resnet import Downsample2D, ResnetBlock2D
 from torch import Tensor, nn
 
-from animate.models.config import ControlNeXtConfig
+from animate.models.config import ControlNetworkConfig, ControlNeXtConfig
 
-__all__ = ["ControlNeXt", "ControlNeXtConfig"]
+__all__ = ["ControlNeXt", "ControlNeXtConfig", "ControlNetwork"]
 
 
-class ControlNeXt(nn.Module):
+class ControlNetwork(nn.Module):
     """Pose frames and a timestep to features for the UNet, frame by frame.
 
-    No value of one frame reaches another, so a clip may be run in any parts.
+    No value of one frame reaches another, so a clip may be run in any parts. A network whose
+    configuration has `learned_scale` holds it as the parameter `scale`.
     """
+
+    config: ControlNetworkConfig
+
+    def forward(self, frames_BFCHW: Tensor, timestep: Tensor | float) -> Tensor:
+        """Features (B*F, out_channels, h, w) of pose frames (B,F,3,H,W) with values in [0,1]."""
+        raise NotImplementedError
+
+
+def in_range(frames: Tensor, low: float, high: float) -> Tensor:
+    """Values of [0,1] in the range from `low` to `high`."""
+    return frames if (low, high) == (0, 1) else frames * (high - low) + low
+
+
+class ControlNeXt(ControlNetwork):
+    """The control network of the published ControlNeXt-SVD, both releases."""
 
     def __init__(self, config: ControlNeXtConfig) -> None:
         super().__init__()
@@ -73,7 +89,7 @@ class ControlNeXt(nn.Module):
         # The sinusoids come in float32 whatever the network's precision.
         time = self.time_embedding(self.time_proj(steps).to(frames_BFCHW.dtype))
         time = time.repeat_interleave(frames, dim=0, output_size=clips * frames)
-        x = self.embedding(frames_BFCHW.flatten(0, 1))
+        x = self.embedding(in_range(frames_BFCHW.flatten(0, 1), *self.config.picture_range))
         for block, downsample in zip(self.down_res, self.down_sample, strict=True):
             x = downsample(block(x, time))
         return self.mid_convs[1](self.mid_convs[0](x) + x)

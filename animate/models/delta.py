@@ -20,10 +20,9 @@ from torch import Tensor, nn
 
 from animate.errors import ModelError
 from animate.files import atomic, check_output, check_readable
-from animate.models.components import Components, save_model
-from animate.models.controlnext import ControlNeXt
-from animate.models.variants import ModelVariant
-from animate.models.weights import apply_weights, read_weights
+from animate.models.components import Components, build_control_network, save_model
+from animate.models.variants import ModelVariant, upgraded
+from animate.models.weight_files import apply_weights, read_weights
 from animate.request.schema import build
 
 _FORMAT, _VERSION = "cnx_delta", "1"
@@ -92,10 +91,10 @@ def apply_delta(
             else:
                 control[rest] = value
     constants = json.loads(metadata["variant"])
-    fields = {**base.variant.to_dict(), **constants}
+    fields = {**base.variant.to_dict(), **upgraded(constants)}
     described = build(ModelVariant, fields, f"delta {path}", ModelError)
     variant = replace(described, sources={}, digests={})
-    controlnext = ControlNeXt(variant.controlnext)
+    controlnext = build_control_network(variant.control_network)
     apply_weights(controlnext, control, path)
     networks: dict[str, nn.Module] = {
         "unet": base.unet,

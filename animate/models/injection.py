@@ -1,10 +1,10 @@
-"""Add control features to a stock diffusers `UNetSpatioTemporalConditionModel`, by hooks.
+"""Add control features to a stock diffusers UNet, by hooks.
 
-The published code forks the UNet to add one tensor at one place. That place is the output of a
+The published code forks the UNet to add one tensor at one point. That point is the output of a
 whole block (v2, "down": the first down block, after its skip tensors were taken) or the input of
-one (v1, "mid": the middle block), so a forward hook is all of it. Hooks stand outside the block's
-`forward`; what replaces that method (offloading) or re-runs parts of it (gradient checkpointing)
-does not see them.
+one (v1, "mid-input": the middle block), so a forward hook is all of it. Hooks stand outside the
+block's `forward`; what replaces that method (offloading) or re-runs parts of it (gradient
+checkpointing) does not see them.
 
 Shape letters: N = B*F rows of the UNet's flattened batch (B clips one after the other, F frames
 each), C channels, h x w positions.
@@ -14,47 +14,59 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from animate.errors import InternalError, ModelError
-from animate.models.config import Injection, Place
+from animate.models.config import HookPoint, Injection, Pool
 
-_MARK = "_control_port"
-"""Attribute of a block that has a port, so that none is given two."""
+_MARK = "_control_ports"
+"""Attribute of a UNet: hook points that have a port, so that none gets two."""
 
 
-def cross_normalise(control: Tensor, features: Tensor, eps: float = 1e-5) -> Tensor:
+def cross_normalise(
+    control: Tensor, features: Tensor, eps: float = 1e-5, pool: Pool = "after"
+) -> Tensor:
     """Give `control` (N,C,h',w') the statistics and the size of `features` (N,C,h,w).
 
     Published: `(c - mean_c) * (std_x / (std_c + eps)) + mean_x` for each row over channels and
     positions, with unbiased deviations, then average-pooled to (h,w). Pooling is linear and its
-    weights add up to one, so it comes before the rest here, on a quarter of the numbers, with the
-    same result; the statistics are those of the whole control. Computed in float32 or better: in
-    float16 the quotient of a flat control would overflow. Returned with the features' dtype.
+    weights add up to one, so it comes before the arithmetic here, on a quarter of the numbers, with
+    the same result; the statistics are those of the control as it comes. With `pool` "before" they
+    are those of the pooled control; with "none" the sizes are the same already. Computed in float32
+    or better: in float16 the quotient of a flat control would overflow. Returned with the features'
+    dtype.
     """
     exact = torch.promote_types(features.dtype, torch.float32)
     std_x, mean_x = torch.std_mean(features.to(exact), dim=(1, 2, 3), keepdim=True)
     control = control.to(exact)
+    if pool == "before":
+        control = _pooled(control, features)
     std_c, mean_c = torch.std_mean(control, dim=(1, 2, 3), keepdim=True)
+    if pool == "after":
+        control = _pooled(control, features)
+    return ((control - mean_c) * (std_x / (std_c + eps)) + mean_x).to(features.dtype)
+
+
+def _pooled(control: Tensor, features: Tensor) -> Tensor:
     height, width = features.shape[-2:]
-    pooled = F.adaptive_avg_pool2d(control, (height, width))
-    return ((pooled - mean_c) * (std_x / (std_c + eps)) + mean_x).to(features.dtype)
+    return F.adaptive_avg_pool2d(control, (height, width))
 
 
 class ControlPort:
-    """What the hook adds at the next calls of the UNet; made by `inject`.
+    """Adds control at the next calls of the UNet; made by `inject`.
 
     Set `control` before a call and leave it until the backward pass, if there is one, is done.
     """
 
-    def __init__(self, weight: float | Tensor) -> None:
+    def __init__(self, injection: Injection, weight: float | Tensor) -> None:
+        self.injection = injection
         self.weight = weight
-        """Weight of the normalised control where `weights` does not say otherwise: a number, or a
-        scalar tensor when it is learned."""
+        """Weight of the control where `weights` does not say otherwise: a number, or a scalar
+        tensor when it is learned."""
         self.control: Tensor | None = None
         """Features (N,C,h',w') for every row of the UNet's batch, or (F,C,h',w') for the frames of
         one clip, which all B clips of the batch then share; None leaves the UNet stock."""
@@ -73,17 +85,28 @@ class ControlPort:
         rows = len(features) // len(weights)
         parts = []
         for clip, (part, weight) in enumerate(zip(features.split(rows), weights, strict=True)):
-            own = control if len(control) == rows else control[clip * rows : (clip + 1) * rows]
-            parts.append(part if _is_zero(weight) else part + cross_normalise(own, part) * weight)
+            shown = control if len(control) == rows else control[clip * rows : (clip + 1) * rows]
+            parts.append(part if _is_zero(weight) else part + self._fitted(shown, part) * weight)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _fitted(self, control: Tensor, features: Tensor) -> Tensor:
+        """Control (N,C,h',w') in the size, and where it is normalised the statistics, of features
+        (N,C,h,w)."""
+        injection = self.injection
+        if injection.normalise:
+            return cross_normalise(control, features, injection.epsilon, injection.pool)
+        fitted = control if injection.pool == "none" else _pooled(control, features)
+        return fitted.to(features.dtype)
 
     def _weights(self, control: Tensor, features: Tensor) -> tuple[float | Tensor, ...]:
         """One weight for each clip of the batch, once the shapes are known to fit."""
         rows, channels = features.shape[:2]
-        if control.ndim != 4 or control.shape[1] != channels:
+        resized = self.injection.pool != "none" or control.shape[-2:] == features.shape[-2:]
+        if control.ndim != 4 or control.shape[1] != channels or not resized:
             raise InternalError(
                 f"control features of shape {tuple(control.shape)} cannot be added to UNet "
-                f"features of shape {tuple(features.shape)}: {channels} channels are needed"
+                f"features of shape {tuple(features.shape)}: {channels} channels"
+                f"{'' if resized else ' and the same size'} are needed"
             )
         weights = tuple(self.weights) if self.weights is not None else ()
         if not weights and rows % len(control) == 0:
@@ -102,45 +125,33 @@ def _is_zero(weight: float | Tensor) -> bool:
 
 
 @contextmanager
-def inject(unet: Any, place: Place = "down", weight: float | Tensor = 1.0) -> Iterator[ControlPort]:
+def inject(
+    unet: Any, injection: Injection, weight: float | Tensor | None = None
+) -> Iterator[ControlPort]:
     """Attach a `ControlPort` to `unet` for the length of the `with` block.
 
-    `place` is "down" (onto what the first down block gives the next block; its skip tensors stay
-    as they are) or "mid" (onto the middle block's input). Compile the UNet inside the block, and
-    keep the block open for all clips that shall use what was compiled: compiled code does not see
-    hooks come and go. Raises `ModelError` for another place, for a place that is in use, and for a
-    UNet that is compiled already.
+    `weight` counts in place of the injection's. Compile the UNet inside the block, and keep the
+    block open for all clips that shall use what was compiled: compiled code does not see hooks come
+    and go. Raises `ModelError` for a hook point that is in use, and for a UNet that is compiled
+    already.
     """
     if hasattr(unet, "_orig_mod") or getattr(unet, "_compiled_call_impl", None) is not None:
         raise ModelError(
             "the UNet was compiled before control was injected, and compiled modules do not notice "
             "new hooks: call torch.compile inside the `with inject(...)` block that it serves"
         )
-    port = ControlPort(weight)
-    block, attach = _place(unet, place)
-    if _MARK in block.__dict__:
-        raise ModelError(f"control is injected at {place!r} of this UNet already")
-    block.__dict__[_MARK] = port
-    handle = attach(port)
+    port = ControlPort(injection, injection.weight if weight is None else weight)
+    used: set[HookPoint] = unet.__dict__.setdefault(_MARK, set())
+    if injection.hook_point in used:
+        raise ModelError(f"control is injected at {injection.hook_point!r} of this UNet already")
+    used.add(injection.hook_point)
+    handle = _HOOKS[injection.hook_point](unet)(port)
     try:
         yield port
     finally:
         handle.remove()
-        del block.__dict__[_MARK]
+        used.discard(injection.hook_point)
         port.control = port.weights = None
-
-
-def _place(unet: Any, place: Place) -> tuple[Any, Callable[[ControlPort], Any]]:
-    """The block to hook, and what hooks it."""
-    if place == "down":
-        block = unet.down_blocks[0]
-        return block, lambda port: block.register_forward_hook(_after_down(port))
-    if place == "mid":
-        block = unet.mid_block
-        return block, lambda port: block.register_forward_pre_hook(
-            _before_mid(port), with_kwargs=True
-        )
-    raise ModelError(f"control can be injected at {' or '.join(get_args(Place))}, not at {place!r}")
 
 
 def learned_weight(
@@ -153,27 +164,67 @@ def learned_weight(
     base = injection.weight if weight is None else weight
     if injection.gate == "none":
         return base
-    return base * torch.sigmoid(controlnext.scale)
+    scale: Tensor = controlnext.scale
+    return base * (torch.sigmoid(scale) if injection.gate == "sigmoid" else scale)
 
 
-def unconditional_weight(injection: Injection, weight: float) -> float:
-    """What the half without the picture gets of the control, when `weight` is not the variant's."""
-    share = weight / injection.weight if injection.weight else 1.0
+def unconditional_weight(
+    injection: Injection, controlnext: Any, weight: float | None = None
+) -> float | Tensor:
+    """The weight on the unconditional half, where the conditional one has `weight` or the
+    variant's."""
+    if injection.halves == "conditional":
+        return 0.0
+    if injection.unconditional is None:
+        return learned_weight(injection, controlnext, weight)
+    share = weight / injection.weight if weight is not None and injection.weight else 1.0
     return injection.unconditional * share
 
 
-def _after_down(port: ControlPort) -> Any:
-    def hook(block: nn.Module, args: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
-        sample, skips = output
-        return port.add(sample), skips
-
-    return hook
+_Attach = Callable[[ControlPort], Any]
 
 
-def _before_mid(port: ControlPort) -> Any:
-    def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            return (port.add(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": port.add(kwargs["hidden_states"])}
+def _on_output(block: Any) -> _Attach:
+    """Hook a block that returns features."""
 
-    return hook
+    def attach(port: ControlPort) -> Any:
+        return block.register_forward_hook(lambda module, args, output: port.add(output))
+
+    return attach
+
+
+def _on_first_output(block: Any) -> _Attach:
+    """Hook a block that returns features and skip tensors."""
+
+    def attach(port: ControlPort) -> Any:
+        def hook(module: nn.Module, args: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
+            sample, skips = output
+            return port.add(sample), skips
+
+        return block.register_forward_hook(hook)
+
+    return attach
+
+
+def _on_input(block: Any) -> _Attach:
+    """Hook a block that takes `hidden_states`, by name or as its first argument."""
+
+    def attach(port: ControlPort) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if args:
+                return (port.add(args[0]), *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": port.add(kwargs["hidden_states"])}
+
+        return block.register_forward_pre_hook(hook, with_kwargs=True)
+
+    return attach
+
+
+_HOOKS: dict[HookPoint, Callable[[Any], _Attach]] = {
+    "stem": lambda unet: _on_output(unet.conv_in),
+    "stem-after": lambda unet: _on_input(unet.down_blocks[0]),
+    "down": lambda unet: _on_first_output(unet.down_blocks[0]),
+    "mid-input": lambda unet: _on_input(unet.mid_block),
+    "mid-output": lambda unet: _on_output(unet.mid_block),
+}
+"""The function that hooks a port to a UNet, for each hook point."""

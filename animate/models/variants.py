@@ -15,6 +15,7 @@ from typing import Any, Never
 from animate.errors import ModelError
 from animate.models.config import (
     Component,
+    ControlNetworkConfig,
     ControlNeXtConfig,
     Injection,
     MicroConditions,
@@ -29,6 +30,8 @@ from animate.request.yaml_file import read_yaml
 
 VARIANT_FILE = "variant.yaml"
 COMPONENTS = ("unet", "vae", "image_encoder", "controlnext")
+_CONTROL_SECTIONS = ("controlnext",)
+"""Settings of a variant that state a control network, one for each kind."""
 _BUNDLED = "tiny"
 _BEST = "svd-v2"
 _STATED = ("steps", "window", "overlap", "guidance", "schedule", "fusing", "decode_chunk")
@@ -55,7 +58,8 @@ class ModelVariant:
     learned from, for they see no further."""
     micro_conditions: MicroConditions
     injection: Injection
-    controlnext: ControlNeXtConfig
+    controlnext: ControlNeXtConfig | None = None
+    """Sizes of the control network, in the section named after its kind; there is one."""
     pose_style: str = "published"
     """Style (of `pose.draw`) of the control frames that the control network was trained on."""
     channels_per_group: int | None = None
@@ -88,8 +92,12 @@ class ModelVariant:
             raise ModelError("feature_mean and feature_std must be three numbers each, std not 0")
         if self.channels_per_group is not None and self.channels_per_group < 1:
             raise ModelError(f"channels_per_group must be positive, not {self.channels_per_group}")
-        if self.injection.gate == "sigmoid" and not self.controlnext.learned_scale:
-            raise ModelError("injection.gate sigmoid needs controlnext.learned_scale: true")
+        learned_scale = self.control_network.learned_scale
+        if self.injection.gate != "none" and not learned_scale:
+            raise ModelError(
+                f"injection.gate {self.injection.gate} needs a control network with learned_scale: "
+                "true"
+            )
         self._check_sampling()
         self._check_files()
 
@@ -104,6 +112,19 @@ class ModelVariant:
                 f"sampling sets {', '.join(others)}, which a request decides; a variant states "
                 f"{', '.join(_STATED)}"
             )
+
+    @property
+    def control_network(self) -> ControlNetworkConfig:
+        """Sizes of the control network, whichever its kind. Raises `ModelError` for none or two."""
+        sections = [getattr(self, name) for name in _CONTROL_SECTIONS]
+        stated = [section for section in sections if section is not None]
+        if len(stated) != 1:
+            raise ModelError(
+                f"a variant has one control network, in a section {' or '.join(_CONTROL_SECTIONS)}"
+                f", not {len(stated)}"
+            )
+        config: ControlNetworkConfig = stated[0]
+        return config
 
     def _check_files(self) -> None:
         if sorted(self.components) != sorted(COMPONENTS):
@@ -212,12 +233,12 @@ def load_variant(name: str | Path) -> ModelVariant:
     )
 
 
-def found_by(variant: ModelVariant) -> str:
-    """What `load_variant` finds this variant by from anywhere: its name, or its own folder."""
-    own = variant.folder
-    if own is None or own == bundled_folder().resolve():
+def lookup_name(variant: ModelVariant) -> str:
+    """The name that `load_variant` takes for this variant, from anywhere: its own folder's path, or
+    its name."""
+    if variant.folder is None or variant.folder == bundled_folder().resolve():
         return variant.name
-    return str(own)
+    return str(variant.folder)
 
 
 def read_variant(path: Path) -> ModelVariant:
@@ -226,7 +247,26 @@ def read_variant(path: Path) -> ModelVariant:
     if "folder" in values:
         raise ModelError(f"{path}: unknown setting 'folder'; the file's own folder is meant")
     folder = path.resolve().parent if path.name == VARIANT_FILE else None
-    return build(ModelVariant, {**values, "folder": folder}, str(path), ModelError)
+    return build(ModelVariant, {**upgraded(values), "folder": folder}, str(path), ModelError)
+
+
+def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A variant's plain values, with the names of earlier versions replaced by today's.
+
+    They called the hook point `place`, with "mid" for "mid-input", and a weight on the
+    unconditional half implied that it gets control.
+    """
+    injection = values.get("injection")
+    if not isinstance(injection, Mapping) or "place" not in injection:
+        return dict(values)
+    current = {name: value for name, value in injection.items() if name != "place"}
+    point = injection["place"]
+    current["hook_point"] = "mid-input" if point == "mid" else point
+    if current.get("unconditional"):
+        current.setdefault("halves", "both")
+    else:
+        current.pop("unconditional", None)
+    return {**values, "injection": current}
 
 
 def resolve(name: str | Path) -> Resolution:

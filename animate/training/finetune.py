@@ -143,7 +143,7 @@ class FineTuner(Loop):
             self.networks.train()  # what gradient checkpointing asks for
             if self.accelerator.device.type == "cpu":
                 stack.enter_context(fast_on_cpu(unet))
-            self.port = stack.enter_context(inject(unet, self.parts.variant.injection.place))
+            self.port = stack.enter_context(inject(unet, self.parts.variant.injection))
             yield
 
     def batch(self, rng: Generator, part: int) -> SampleBatch:

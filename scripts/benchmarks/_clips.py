@@ -127,7 +127,7 @@ class Studio:
         guidance = way.guidance or own.guidance
         weight = learned_weight(self.variant.injection, self.parts.controlnext)
         with ExitStack() as stack:
-            port = stack.enter_context(inject(unet, self.variant.injection.place, weight))
+            port = stack.enter_context(inject(unet, self.variant.injection, weight))
             stack.enter_context(constant_cross_attention(unet))
             tuned = tuned_for_cpu(unet, self._pieces(plan), self.parts.controlnext)
             stack.enter_context(tuned)

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from animate.generate.conditioning import Conditioning
 from animate.generate.denoise import Call
 from animate.generate.network import ControlEncoder, GuidedUNet
-from animate.models.config import ControlNeXtConfig
+from animate.models.config import ControlNeXtConfig, Injection
 from animate.models.controlnext import ControlNeXt
 from animate.models.injection import inject
 from scripts.benchmarks._networks import filled, guided_inputs, make_unet
@@ -75,7 +75,11 @@ def time_rows(frames: int, size: tuple[int, int], repeats: int, make: Any = make
         stack.enter_context(constant_cross_attention(unet))
         pieces = cached_chunks(unet, window=frames, pixels=width * height // 64)
         stack.enter_context(tuned_for_cpu(unet, pieces, control))
-        predict = GuidedUNet(unet, stack.enter_context(inject(unet, "down", 0.2)), conditioning)
+        predict = GuidedUNet(
+            unet,
+            stack.enter_context(inject(unet, Injection(hook_point="down", weight=0.2))),
+            conditioning,
+        )
         seconds = both_clocks(
             {
                 "bare": lambda: predict(sample, None, call),

@@ -18,7 +18,7 @@ from torch import Tensor
 from scripts.benchmarks._clips import Case, Studio, Way, psnr
 from scripts.benchmarks.rows import Row
 from temporal.errors import TemporalError
-from temporal.weights import WEIGHTS
+from temporal.slot_weights import WEIGHTS
 from temporal.windows import SCHEDULES, WindowPlan
 
 FRAMES = 48

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from animate.files import sha256_of
 from animate.generate.conditioning import encode_reference
-from animate.models.components import load_components
-from animate.models.controlnext import ControlNeXt
+from animate.models.components import build_control_network, load_components
+from animate.models.controlnext import ControlNetwork
 from animate.models.injection import cross_normalise
 from animate.models.variants import bundled_folder, load_variant
 from animate.training.objective import precondition
@@ -40,7 +40,7 @@ def measure(model: str = "tiny", *, frames: int = 4, characters: int = 4) -> dic
     torch.set_num_threads(1)
     parts = load_components(load_variant(model))
     torch.manual_seed(0)
-    fresh = ControlNeXt(parts.variant.controlnext).eval()
+    fresh = build_control_network(parts.variant.control_network).eval()
     rows, whole = [], []
     for number in range(characters):
         for sigma in SIGMAS:
@@ -60,7 +60,7 @@ def measure(model: str = "tiny", *, frames: int = 4, characters: int = 4) -> dic
 
 
 def _one(
-    parts: Any, fresh: ControlNeXt, number: int, sigma: float, frames: int
+    parts: Any, fresh: ControlNetwork, number: int, sigma: float, frames: int
 ) -> tuple[Tensor, dict[str, Tensor], float]:
     """UNet features (F,C,h,w) at the place of injection, control features of the trained and of a
     fresh network, and how far equation 10 changes the trained UNet's output."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from animate.models.config import ControlNeXtConfig
+from animate.models.config import ControlNeXtConfig, Injection
 from animate.models.controlnext import ControlNeXt
 from animate.models.injection import inject
 from scripts.paper.baselines.controlnet import EncoderCopy, add_residuals, zero_conv
@@ -62,7 +62,7 @@ class SingleStage(nn.Module):
     def attach(self, unet: Any) -> Iterator[Condition]:
         """Hooks on `unet` for the length of the `with` block."""
         if self.formula == "code":  # the product's own way
-            with inject(unet, "down", self.weight) as port:
+            with inject(unet, Injection(hook_point="down", weight=self.weight)) as port:
                 yield lambda inputs: setattr(port, "control", self._features(inputs))
             return
         held: list[Tensor] = []

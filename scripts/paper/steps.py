@@ -15,6 +15,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from animate.models.config import Injection
 from animate.models.injection import inject
 from scripts.benchmarks._networks import guided_inputs
 from scripts.paper.baselines.controlnet import add_residuals
@@ -109,7 +110,7 @@ def _image_step(base: str, size: StepSize, dtype: torch.dtype) -> Callable[..., 
         inputs["added_cond_kwargs"] = {"text_embeds": draw(1, 1280), "time_ids": ids.to(dtype)}
 
     def calls(unet: Any, copy: Any, control: Any, frames: Tensor, stack: ExitStack) -> Calls:
-        port = stack.enter_context(inject(unet, "down", 1.0))
+        port = stack.enter_context(inject(unet, Injection(hook_point="down", weight=1.0)))
 
         def with_controlnet() -> Tensor:
             skips, middle = copy(**inputs, controlnet_cond=frames[0])
@@ -135,7 +136,7 @@ def _clip_step(_base: str, size: StepSize, dtype: torch.dtype) -> Callable[..., 
     )
 
     def calls(unet: Any, copy: Any, control: Any, frames: Tensor, stack: ExitStack) -> Calls:
-        port = stack.enter_context(inject(unet, "down", 0.2))
+        port = stack.enter_context(inject(unet, Injection(hook_point="down", weight=0.2)))
         residuals = stack.enter_context(add_residuals(unet))
         known = ("encoder_hidden_states", "added_time_ids")
 

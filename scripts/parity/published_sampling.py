@@ -21,6 +21,7 @@ from animate.generate.denoise import denoise
 from animate.generate.guidance import step_scales
 from animate.generate.network import ControlEncoder, GuidedUNet
 from animate.generate.schedules import call_sigmas, make_scheduler
+from animate.models.config import Injection
 from animate.models.injection import inject
 from animate.request.values import Guidance
 from temporal.published import published_plan
@@ -49,7 +50,7 @@ class PublishedRun:
     overlap: int
     guidance: Guidance
     decode_chunk: int
-    place: Literal["down", "mid"]
+    injection: Injection
     weight: float | Tensor
     unconditional_weight: float | Tensor
     feature_mean: Sequence[float]
@@ -90,7 +91,7 @@ def run_published(
         noise=image_noise,
     )
     drawn = torch.from_numpy(poses).permute(0, 3, 1, 2)
-    with inject(unet, run.place, run.weight) as port:
+    with inject(unet, run.injection, run.weight) as port:
         latents = denoise(
             initial_noise[0],
             scheduler=scheduler,

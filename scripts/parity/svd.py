@@ -12,9 +12,8 @@ from torch import Tensor
 
 from animate.errors import user_mistakes
 from animate.generate.schedules import make_scheduler
-from animate.models.components import build_network
-from animate.models.controlnext import ControlNeXt
-from animate.models.injection import inject, learned_weight
+from animate.models.components import build_control_network, build_network
+from animate.models.injection import inject, learned_weight, unconditional_weight
 from animate.models.variants import ModelVariant, load_variant
 from animate.request.values import Guidance
 from scripts.parity.checks import (
@@ -98,7 +97,7 @@ class _Networks:
     @cached_property
     def controlnext(self) -> Any:
         with _empty():
-            network = ControlNeXt(self.variant.controlnext)
+            network = build_control_network(self.variant.control_network)
         return fill(network, self.salt + "controlnext").eval()
 
     @cached_property
@@ -135,7 +134,7 @@ def _check_unet(own: Mapping[str, Tensor], networks: _Networks) -> list[Check]:
     injection = networks.variant.injection
     weight = learned_weight(injection, networks.controlnext)
     checks = []
-    with inject(networks.unet, injection.place, weight) as port:
+    with inject(networks.unet, injection, weight) as port:
         for name in OUTPUTS["unet"]:
             if name in own:
                 controlled = name == "output"
@@ -182,9 +181,9 @@ def _run(own: Mapping[str, Tensor], networks: _Networks) -> tuple[Tensor, Tensor
         # The published code guides only where the last scale reaches 1.
         guidance=Guidance(first, last) if last >= 1 else Guidance(1, 1),
         decode_chunk=settings["decode_chunk_size"],
-        place=variant.injection.place,
+        injection=variant.injection,
         weight=learned_weight(variant.injection, networks.controlnext),
-        unconditional_weight=variant.injection.unconditional,
+        unconditional_weight=unconditional_weight(variant.injection, networks.controlnext),
         feature_mean=variant.feature_mean,
         feature_std=variant.feature_std,
         micro_conditions=tuple(variant.micro_conditions),

@@ -52,7 +52,7 @@ def describe(config: TrainingConfig) -> ModelVariant:
             motion_bucket=objective.motion_bucket,
             noise_augmentation=objective.reference_noise,
         ),
-        injection=Injection(place="down", weight=config.networks.control_weight),
+        injection=Injection(hook_point="down", weight=config.networks.control_weight),
         controlnext=config.networks.controlnext,
         pose_style=config.pose_style,
         channels_per_group=config.networks.channels_per_group,

@@ -15,6 +15,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor, nn
 
+from animate.models.config import Injection
 from animate.models.injection import ControlPort, inject
 from animate.progress import Progress, Quiet
 from animate.training import objective
@@ -89,7 +90,10 @@ class Trainer(Loop):
             if self.accelerator.device.type == "cpu":
                 stack.enter_context(fast_on_cpu(unet))
             self.port = stack.enter_context(
-                inject(unet, "down", self.config.networks.control_weight)
+                inject(
+                    unet,
+                    Injection(hook_point="down", weight=self.config.networks.control_weight),
+                )
             )
             yield
 

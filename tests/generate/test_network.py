@@ -8,6 +8,7 @@ import torch
 from animate.generate.denoise import Call
 from animate.generate.guidance import guide
 from animate.generate.network import ControlEncoder, GuidedUNet
+from animate.models.config import Injection
 from animate.models.injection import inject
 from temporal.windows import plan_windows
 
@@ -49,7 +50,7 @@ def by_hand(unet, port, known, control, weight):
 def test_halves_are_guided_with_control_by_their_weights(
     unet, conditioning, together, unconditional
 ):
-    with inject(unet, "down", 0.8) as port:
+    with inject(unet, Injection(hook_point="down", weight=0.8)) as port:
         network = GuidedUNet(
             unet, port, conditioning, unconditional_weight=unconditional, together=together
         )
@@ -63,7 +64,7 @@ def test_halves_are_guided_with_control_by_their_weights(
 def test_without_a_scale_only_the_conditional_half_runs(unet, conditioning):
     rows = []
     handle = unet.conv_in.register_forward_hook(lambda m, a, out: rows.append(len(out)))
-    with inject(unet, "down", 0.8) as port:
+    with inject(unet, Injection(hook_point="down", weight=0.8)) as port:
         network = GuidedUNet(unet, port, conditioning)
         ours = network(SAMPLE[:1], FEATURES[:1], call(scale=None))
         handle.remove()
@@ -75,7 +76,7 @@ def test_without_a_scale_only_the_conditional_half_runs(unet, conditioning):
 @torch.no_grad()
 @pytest.mark.parametrize("scale", [SCALE, None])
 def test_windows_together_are_windows_alone(unet, conditioning, scale):
-    with inject(unet, "down", 0.8) as port:
+    with inject(unet, Injection(hook_point="down", weight=0.8)) as port:
         network = GuidedUNet(unet, port, conditioning)
         both = network(SAMPLE, FEATURES, call(2, scale))
         alone = [network(SAMPLE[w : w + 1], FEATURES[w : w + 1], call(1, scale)) for w in (0, 1)]
@@ -84,7 +85,7 @@ def test_windows_together_are_windows_alone(unet, conditioning, scale):
 
 @torch.no_grad()
 def test_no_control_is_the_bare_network_and_the_port_is_left_empty(unet, conditioning):
-    with inject(unet, "down", 0.8) as port:
+    with inject(unet, Injection(hook_point="down", weight=0.8)) as port:
         network = GuidedUNet(unet, port, conditioning)
         bare = network(SAMPLE[:1], None, call(scale=None))
         controlled = network(SAMPLE[:1], FEATURES[:1], call(scale=None))
@@ -100,7 +101,7 @@ def test_the_context_is_the_same_tensor_at_every_call(unet, conditioning):
     handle = unet.register_forward_pre_hook(
         lambda m, args, kwargs: seen.append(kwargs["encoder_hidden_states"]), with_kwargs=True
     )
-    with inject(unet, "down", 0.8) as port:
+    with inject(unet, Injection(hook_point="down", weight=0.8)) as port:
         network = GuidedUNet(unet, port, conditioning)
         for _ in range(2):
             network(SAMPLE[:1], FEATURES[:1], call())

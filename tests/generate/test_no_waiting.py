@@ -18,6 +18,7 @@ from animate.generate.denoise import denoise
 from animate.generate.guidance import step_scales
 from animate.generate.network import GuidedUNet
 from animate.generate.schedules import SOLVERS, call_sigmas, make_scheduler
+from animate.models.config import Injection
 from animate.models.injection import inject
 from animate.request.values import Guidance
 from temporal.constant_attention import constant_cross_attention
@@ -72,6 +73,9 @@ def test_steps_are_queued_without_waiting(solver, schedule):
 
 def test_the_network_s_calls_are_queued_without_waiting(unet, conditioning):
     network = copy.deepcopy(unet).to(META)
-    with inject(network, "down", 0.5) as port, constant_cross_attention(network):
+    with (
+        inject(network, Injection(hook_point="down", weight=0.5)) as port,
+        constant_cross_attention(network),
+    ):
         predict = GuidedUNet(network, port, conditioning.to(META, torch.float32))
         assert run(predict, "euler", "static")[0] == 0

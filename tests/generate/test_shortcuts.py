@@ -12,6 +12,7 @@ from animate.generate.denoise import Call, denoise
 from animate.generate.feature_cache import _DeepFeatures, cached_features
 from animate.generate.network import GuidedUNet
 from animate.generate.schedules import make_scheduler
+from animate.models.config import Injection
 from animate.models.injection import inject
 from temporal.noise import frame_noise
 from temporal.windows import plan_windows
@@ -34,7 +35,7 @@ def sample(unet, conditioning, every=None, *, together=True, scales=None, schedu
         unet.mid_block.resnets[0].register_forward_hook(lambda *_: ran.update(["middle"])),
         unet.up_blocks[-1].register_forward_hook(lambda *_: ran.update(["last"])),
     ]
-    with inject(unet, "down", 0.5) as port:
+    with inject(unet, Injection(hook_point="down", weight=0.5)) as port:
         network = GuidedUNet(unet, port, conditioning, together=together)
         given = {
             "scheduler": make_scheduler(SVD_SCHEDULER, STEPS),

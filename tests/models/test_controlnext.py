@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from animate.errors import ModelError
+from animate.models.components import build_control_network
 from animate.models.config import ControlNeXtConfig
 from animate.models.controlnext import ControlNeXt
 from animate.models.variants import load_variant
@@ -36,7 +37,7 @@ NAMES = {
 
 @pytest.mark.parametrize("name", PUBLISHED_BYTES)
 def test_names_shapes_and_size_are_those_of_the_published_checkpoint(name):
-    state = ControlNeXt(load_variant(name).controlnext).state_dict()
+    state = build_control_network(load_variant(name).control_network).state_dict()
     for tensor, shape in NAMES.items():
         assert tuple(state[tensor].shape) == shape, tensor
     out = {"svd-v1": 1280, "svd-v2": 320}[name]
@@ -53,7 +54,7 @@ def test_names_shapes_and_size_are_those_of_the_published_checkpoint(name):
 )
 @torch.no_grad()
 def test_the_published_stems_do_not_pad(name, size, features):
-    network = ControlNeXt(load_variant(name).controlnext)
+    network = build_control_network(load_variant(name).control_network)
     made = network(torch.rand(1, 2, 3, *size), 0.5)
     assert tuple(made.shape[2:]) == features
 
@@ -100,3 +101,14 @@ def test_each_clip_may_have_its_own_timestep():
 def test_sizes_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ModelError, match=message):
         ControlNeXtConfig(**changes)
+
+
+@torch.no_grad()
+def test_frames_are_brought_to_the_range_that_the_network_was_trained_on():
+    plain = ControlNeXt(ControlNeXtConfig(**CONTROLNEXT)).eval()
+    signed = ControlNeXt(ControlNeXtConfig(**CONTROLNEXT, picture_range=(-1.0, 1.0))).eval()
+    signed.load_state_dict(plain.state_dict())
+    frames = torch.rand(1, 2, 3, 32, 32)
+    assert torch.equal(signed(frames, 0.5), plain(frames * 2 - 1, 0.5))
+    with pytest.raises(ModelError, match="picture_range must be two rising numbers"):
+        ControlNeXtConfig(picture_range=(1.0, 0.0))

@@ -44,9 +44,10 @@ def test_the_published_variants_state_the_published_constants():
         Guidance(3, 3),
     )
     assert (first.sizes, second.sizes) == ((Size(512, 768),), (Size(576, 1024),))
-    assert (first.injection.place, first.injection.weight) == ("mid", 1.3)
-    assert (second.injection.place, second.injection.weight) == ("down", 0.2)
-    assert (first.injection.unconditional, second.injection.unconditional) == (0.65, 0)
+    assert (first.injection.hook_point, first.injection.weight) == ("mid-input", 1.3)
+    assert (second.injection.hook_point, second.injection.weight) == ("down", 0.2)
+    assert (first.injection.halves, first.injection.unconditional) == ("both", 0.65)
+    assert (second.injection.halves, second.injection.unconditional) == ("conditional", None)
     for variant in (first, second):
         assert tuple(variant.micro_conditions) == (6, 128, 0.02)
         assert variant.sampling.steps == 25
@@ -124,9 +125,9 @@ def nested(group: str, **changes):
             nested("sampling", schedule="random"),
             r"schedule 'random' is not one of static",
         ),
-        (nested("injection", place="up"), r"place 'up' is not one of down, mid"),
+        (nested("injection", hook_point="up"), r"hook_point 'up' is not one of stem"),
         (nested("injection", weight=-1), r"weight must lie between 0 and 10"),
-        (nested("injection", gate="sigmoid"), r"needs controlnext\.learned_scale"),
+        (nested("injection", gate="sigmoid"), r"needs a control network with learned_scale"),
         (nested("controlnext", mid_groups=5), r"32 channels cannot be normalised in 5 groups"),
         (nested("micro_conditions", noise_augmentation=-0.1), r"between 0 and 10"),
         ({"sizes": ["65x64"]}, r"size 65x64 is not a multiple of 8"),
@@ -184,3 +185,30 @@ def test_variants_are_read_without_torch():
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=configs_folder().parent)
+
+
+@pytest.mark.parametrize(
+    ("injection", "halves"),
+    [
+        ({"place": "down", "weight": 0.2, "gate": "none", "unconditional": 0.0}, "conditional"),
+        ({"place": "mid", "weight": 1.3, "gate": "none", "unconditional": 0.65}, "both"),
+    ],
+)
+def test_folders_of_the_version_before_are_read_as_they_were_meant(tmp_path, injection, halves):
+    write(tmp_path / "m")
+    path = tmp_path / "m" / "variant.yaml"
+    values = {**yaml.safe_load(path.read_text()), "injection": injection}
+    path.write_text(yaml.safe_dump(values))
+    read = load_variant(tmp_path / "m").injection
+    assert read.hook_point == {"down": "down", "mid": "mid-input"}[injection["place"]]
+    assert (read.weight, read.halves) == (injection["weight"], halves)
+    assert (read.unconditional or 0) == injection["unconditional"]
+
+
+@pytest.mark.parametrize("changes", [{"controlnext": None}])
+def test_a_variant_without_a_control_network_is_refused(tmp_path, changes):
+    write(tmp_path / "m")
+    path = tmp_path / "m" / "variant.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
+    with pytest.raises(ModelError, match="one control network, in a section controlnext, not 0"):
+        load_variant(tmp_path / "m")

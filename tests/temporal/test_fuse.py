@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from temporal.errors import TemporalError
 from temporal.fuse import fuse, plan_tables, step_tables
 from temporal.published import published_plan
-from temporal.weights import WEIGHTS
+from temporal.slot_weights import WEIGHTS
 from temporal.windows import SCHEDULES, plan_windows
 
 

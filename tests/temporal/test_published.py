@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from temporal.errors import TemporalError
 from temporal.published import PUBLISHED, published_plan, published_windows
-from temporal.weights import triangular
+from temporal.slot_weights import triangular
 from temporal.windows import uncovered
 
 LISTED = Path(__file__).parents[1] / "data" / "parity" / "windows.json"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from temporal.errors import TemporalError
-from temporal.weights import WEIGHTS
+from temporal.slot_weights import WEIGHTS
 from temporal.windows import SCHEDULES, Window, WindowPlan, plan_windows, uncovered
 
 

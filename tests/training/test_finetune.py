@@ -20,8 +20,7 @@ from safetensors.torch import load_file
 from animate.cli.main import main
 from animate.errors import ModelError, TrainingError
 from animate.models.base import base_variant, load_base
-from animate.models.components import load_components
-from animate.models.controlnext import ControlNeXt
+from animate.models.components import build_control_network, load_components
 from animate.models.variants import load_variant
 from animate.training.curves import read_lines
 from animate.training.finetune import FineTuner, fine_tune, open_samples
@@ -59,7 +58,7 @@ def test_selective_trains_the_paper_s_part_of_the_full_size_model() -> None:
         networks: Any = torch.nn.ModuleDict(
             {
                 "unet": UNetSpatioTemporalConditionModel(num_attention_heads=(5, 10, 20, 20)),
-                "controlnext": ControlNeXt(load_variant("svd-v2").controlnext),
+                "controlnext": build_control_network(load_variant("svd-v2").control_network),
             }
         )
     total = sum(p.numel() for p in networks.parameters())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from temporal.weights import WEIGHTS, slot_weights, triangular
+from temporal.slot_weights import WEIGHTS, slot_weights, triangular
 from temporal.windows import plan_windows
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from animate.errors import ModelError
-from animate.models.weights import apply_weights, read_weights
+from animate.models.weight_files import apply_weights, read_weights
 
 
 def network() -> nn.Module:
@@ -146,7 +146,7 @@ def test_missing_names_are_an_error_unless_the_file_is_partial():
 
 
 def test_unexpected_names_are_reported_and_logged(caplog):
-    with caplog.at_level(logging.WARNING, logger="animate.models.weights"):
+    with caplog.at_level(logging.WARNING, logger="animate.models.weight_files"):
         report = apply_weights(network(), state() | {"9.weight": torch.ones(1)}, "f.bin")
     assert report.unexpected == ("9.weight",)
     assert "1 unexpected (9.weight)" in caplog.text

@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -46,14 +46,17 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files."""
-    place = Path(path)
-    if not place.is_dir():
-        return sha256(place)
+def sha256_of(path: str | os.PathLike[str], digest_of: Callable[[Path], str] = sha256) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files.
+
+    `digest_of` is what reads a file; one that remembers reads it once.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return digest_of(path)
     digest = hashlib.sha256()
-    for file in sorted(file for file in place.iterdir() if file.is_file()):
-        digest.update(f"{file.name}\0{sha256(file)}\n".encode())
+    for file in sorted(file for file in path.iterdir() if file.is_file()):
+        digest.update(f"{file.name}\0{digest_of(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -20,6 +20,7 @@ from animate.clip.fingerprint import Fingerprint
 from animate.clip.record import Credentials, ModelRecord, from_plain
 from animate.errors import ExecutorError, MediaError, RequestError
 from animate.files import atomic, check_readable, is_sequence
+from animate.request.values import Signing
 
 SIGNED_FORMATS = {
     ".mp4": "video/mp4",
@@ -110,10 +111,9 @@ def _comment(clip: Path) -> str:
     return metadata.get("comment", "")
 
 
-def check_signing(sign: str, output: Path) -> None:
+def check_signing(sign: Signing, output: Path) -> None:
     """Everything that can be known to be wrong with `--sign` before any work.
 
-    sign: CERT:KEY, a certificate chain (leaf first) and its private key, PEM files
     Raises RequestError for a clip that cannot hold credentials, MediaError for files that are not
     there, ExecutorError where the extra is missing.
     """
@@ -124,7 +124,7 @@ def check_signing(sign: str, output: Path) -> None:
     _signer(sign)
 
 
-def sign_clip(clip: Path, sign: str, copy: ShortCopy) -> Credentials:
+def sign_clip(clip: Path, sign: Signing, copy: ShortCopy) -> Credentials:
     """Put signed Content Credentials into a finished clip; the last change to it.
 
     Returns what the record says of it. Raises MediaError when it cannot be done; the clip is then
@@ -205,11 +205,9 @@ def _manifest(clip: Path, kind: str, copy: ShortCopy) -> dict[str, Any]:
     }
 
 
-def _signer(sign: str) -> Any:
-    """The signer of CERT:KEY."""
-    chain, _, key = sign.rpartition(":")
-    if not chain or not key:
-        raise RequestError(f"sign {sign!r} is not CERT:KEY, two PEM files")
+def _signer(sign: Signing) -> Any:
+    """The signer of a certificate chain and its key."""
+    chain, key = map(str, sign)
     certificates = check_readable(chain, "certificate chain", MediaError).read_bytes()
     secret = check_readable(key, "private key", MediaError).read_bytes()
     c2pa = _c2pa()

@@ -24,6 +24,7 @@ from animate.clip.record import Credentials
 from animate.errors import ExecutorError, MediaError, RequestError
 from animate.media import open_writer
 from animate.request.request import AnimationRequest
+from animate.request.values import Signing
 from tests.scene import write_scene
 from tests.toy import toy_model
 
@@ -120,7 +121,9 @@ def test_the_same_clip_has_the_same_bytes(tmp_path: Path) -> None:
 def test_a_signed_clip_says_by_whom_and_of_what(name: str, tmp_path: Path, signing: str) -> None:
     clip = write(tmp_path / name, COPY.metadata())
     assert read_credentials(clip) is None
-    assert sign_clip(clip, signing, COPY) == Credentials(signer="A signer", state="Valid")
+    assert sign_clip(clip, Signing.parse(signing), COPY) == Credentials(
+        signer="A signer", state="Valid"
+    )
     found = read_credentials(clip)
     assert found is not None
     assert found.settings == COPY.values()
@@ -133,7 +136,7 @@ def test_a_change_after_signing_is_seen(
     tmp_path: Path, signing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip = write(tmp_path / "a.mp4", COPY.metadata())
-    sign_clip(clip, signing, COPY)
+    sign_clip(clip, Signing.parse(signing), COPY)
     data = bytearray(clip.read_bytes())
     data[-20] ^= 1
     clip.write_bytes(data)
@@ -147,22 +150,22 @@ def test_a_change_after_signing_is_seen(
 @needs_c2pa
 def test_what_cannot_be_signed_is_known_before_any_work(tmp_path: Path, signing: str) -> None:
     chain, _, key = signing.rpartition(":")
-    check_signing(signing, tmp_path / "a.mp4")
+    check_signing(Signing.parse(signing), tmp_path / "a.mp4")
     with pytest.raises(RequestError, match=r"\.mp4"):
-        check_signing(signing, tmp_path / "a.mkv")
+        check_signing(Signing.parse(signing), tmp_path / "a.mkv")
     with pytest.raises(RequestError, match="CERT:KEY"):
-        check_signing("chain.pem", tmp_path / "a.mp4")
+        check_signing(Signing.parse("chain.pem"), tmp_path / "a.mp4")
     with pytest.raises(MediaError, match=r"private key .*no\.pem does not exist"):
-        check_signing(f"{chain}:{tmp_path}/no.pem", tmp_path / "a.mp4")
+        check_signing(Signing.parse(f"{chain}:{tmp_path}/no.pem"), tmp_path / "a.mp4")
     with pytest.raises(MediaError, match=r"certificate chain .*key\.pem cannot be used"):
-        check_signing(f"{key}:{key}", tmp_path / "a.mp4")
+        check_signing(Signing.parse(f"{key}:{key}"), tmp_path / "a.mp4")
     swapped = tmp_path / "swapped.pem"
     parts = Path(chain).read_text().split("-----END CERTIFICATE-----\n")
     swapped.write_text("-----END CERTIFICATE-----\n".join([parts[1], parts[0], ""]))
     with pytest.raises(MediaError, match=r"key\.pem does not belong to the first certificate"):
-        check_signing(f"{swapped}:{key}", tmp_path / "a.mp4")
+        check_signing(Signing.parse(f"{swapped}:{key}"), tmp_path / "a.mp4")
     with pytest.raises(MediaError, match="PKCS#8"):
-        check_signing(f"{chain}:{chain}", tmp_path / "a.mp4")
+        check_signing(Signing.parse(f"{chain}:{chain}"), tmp_path / "a.mp4")
 
 
 def test_without_c2pa_the_extra_is_named(
@@ -170,7 +173,7 @@ def test_without_c2pa_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "c2pa", None)
     with pytest.raises(ExecutorError, match=r"pip install 'cnx-animate\[c2pa\]'"):
-        check_signing(signing, tmp_path / "a.mp4")
+        check_signing(Signing.parse(signing), tmp_path / "a.mp4")
 
 
 @needs_c2pa

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from animate.batch.report import write_report
     from animate.batch.runner import run_batch
     from animate.errors import AnimateError
+    from animate.evaluation.evaluate import evaluate
+    from animate.evaluation.scores import ClipScores, Evaluation
     from animate.request.request import (
         AnimationRequest,
         AnimationResult,
@@ -35,9 +37,12 @@ _PUBLIC = {
     "AnimateError": "animate.errors",
     "AnimationRequest": "animate.request.request",
     "AnimationResult": "animate.request.request",
+    "ClipScores": "animate.evaluation.scores",
+    "Evaluation": "animate.evaluation.scores",
     "JobRecord": "animate.batch.records",
     "RuntimeOptions": "animate.request.request",
     "SamplingOptions": "animate.request.request",
+    "evaluate": "animate.evaluation.evaluate",
     "load_manifest": "animate.batch.manifest",
     "run_batch": "animate.batch.runner",
     "write_report": "animate.batch.report",
@@ -48,10 +53,13 @@ __all__ = [
     "AnimationRequest",
     "AnimationResult",
     "Animator",
+    "ClipScores",
+    "Evaluation",
     "JobRecord",
     "RuntimeOptions",
     "SamplingOptions",
     "__version__",
+    "evaluate",
     "load_manifest",
     "run_batch",
     "write_report",

@@ -22,6 +22,7 @@ COMMANDS = {
     "batch": "make the clips of a manifest, with a report",
     "resume": "go on with a run that was stopped or killed",
     "clean": "throw away what killed runs have left",
+    "evaluate": "measure how good clips are",
     "info": "show where a clip comes from, and check its credentials",
     "pose": "extract, look at, fit and convert poses",
     "models": "list, fetch and verify model variants",

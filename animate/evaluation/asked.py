@@ -1,0 +1,275 @@
+"""The request behind a clip: control poses, reference and windows' borders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from animate.clip.record import SCHEMA, sidecar_path
+from animate.driving.placement import Placement
+from animate.driving.poses import (
+    clip_poses,
+    driving_poses,
+    nobody,
+    reference_placement,
+    reference_pose,
+    selection_of,
+)
+from animate.errors import MediaError, RequestError
+from animate.media import FrameSource, open_video, read_image
+from animate.media.info import Image
+from animate.media.numbered import is_numbered
+from animate.progress import Progress
+from animate.request.request import AnimationRequest
+from animate.request.values import Size
+from pose.errors import PoseError
+from pose.estimators.base import Estimator
+from pose.formats import import_poses
+from pose.sequence import PoseSequence
+from temporal.published import PUBLISHED, published_plan
+from temporal.windows import plan_windows
+
+POSE_FILES = (".npz", ".json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The part of a clip's record that scoring needs."""
+
+    request: AnimationRequest
+    settings: Mapping[str, Any]
+    """Values that the clip was really made with."""
+    folder: Path
+    """Folder of the clip, to which its paths may be relative."""
+
+    def path(self, name: str) -> Path | None:
+        """An input of the request that is still there; None where it is not."""
+        path: Path | None = getattr(self.request, name)
+        if path is None:
+            return None
+        return next((p for p in (path, self.folder / path) if p.exists()), None)
+
+    def borders(self, frames: int) -> tuple[int, ...]:
+        """Frames at which a window begins, or the one before has ended.
+
+        Raises RequestError where the windows are not known, or lie elsewhere at each step.
+        """
+        if self.request.interpolate:
+            raise RequestError("frames were filled in between those of the windows")
+        try:
+            schedule, steps = str(self.settings["schedule"]), int(self.settings["steps"])
+            window, overlap = int(self.settings["window"]), int(self.settings["overlap"])
+        except (KeyError, TypeError, ValueError):
+            raise RequestError("the record does not say how its windows lie") from None
+        return window_borders(frames, window, overlap, schedule=schedule, steps=steps)
+
+
+def window_borders(
+    frames: int, window: int, overlap: int, *, schedule: str = "static", steps: int = 1
+) -> tuple[int, ...]:
+    """Frames at which a window of the plan begins, or the one before has ended.
+
+    Raises RequestError where there is one window alone, or windows lie elsewhere at each step.
+    """
+    shape: dict[str, Any] = {"window": window, "overlap": overlap, "steps": steps}
+    if schedule in PUBLISHED:
+        plan = published_plan(schedule, frames, **shape)
+    else:
+        known: Any = schedule
+        plan = plan_windows(frames, **shape, schedule=known)
+    grids = {tuple(w.contributes for w in plan.at(step)) for step in range(steps)}
+    if len(grids) > 1:
+        raise RequestError("the windows lie elsewhere at each step, so no border stays in place")
+    borders: set[int] = set()
+    for covered in grids.pop():
+        borders |= {min(covered), max(covered) + 1}
+    if not borders - {0, frames}:
+        raise RequestError("the clip was made in one window, which has no border")
+    return tuple(sorted(borders - {0, frames}))
+
+
+def read_record(clip: Path) -> Record | None:
+    """The record beside a clip; None where there is none. Raises MediaError for a damaged one."""
+    path = sidecar_path(clip)
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            raise ValueError("it is no record of this version")
+        request = AnimationRequest.from_dict(values["request"])
+        settings = values.get("settings")
+        return Record(
+            request=request,
+            settings=settings if isinstance(settings, dict) else {},
+            folder=clip.parent,
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, RequestError) as reason:
+        raise MediaError(f"the record {path} cannot be used: {reason}") from reason
+
+
+@dataclass(kw_only=True)
+class Asked:
+    """What a clip was asked to show."""
+
+    control: PoseSequence | None = None
+    """One person's poses on the clip's canvas; times count from the clip's first frame."""
+    original: Image | None = None
+    """The reference as it is."""
+    original_pose: PoseSequence | None = None
+    """The person of `original`."""
+    picture: Image | None = None
+    """The reference on the clip's canvas."""
+    picture_pose: PoseSequence | None = None
+    """The person of `picture`."""
+    driving: FrameSource | None = None
+    selection_duration: float | None = None
+    """Seconds of the driving video that were asked for."""
+    selection_start: float = 0.0
+    """Seconds into the driving video at which they begin."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Reason why something above is missing, by its name."""
+    notes: list[str] = field(default_factory=list)
+
+
+def ask(
+    clip: FrameSource,
+    record: Record | None,
+    reference: Path | None,
+    driving: Path | None,
+    estimator: Estimator | None,
+    progress: Progress,
+) -> Asked:
+    """Work out what was asked for. Without an estimator no pose is looked for.
+
+    What the options do not name is taken from the record, where its files are still there.
+    Raises MediaError for a file named by an option that cannot be read.
+    """
+    asked = Asked()
+    if record is not None:
+        reference = reference or record.path("reference")
+        driving = driving or record.path("driving")
+    size = Size(*clip.info.size)
+    request = _request(clip, record, reference, driving)
+    placement = _take_reference(asked, request, reference, size, estimator)
+    if driving is None:
+        asked.reasons["control"] = "no driving video or poses were named"
+        return asked
+    try:
+        if driving.suffix.lower() in POSE_FILES and not is_numbered(driving):
+            _take_pose_file(asked, request, driving, placement, size, clip)
+        else:
+            _take_driving(asked, request, driving, placement, size, estimator, progress)
+    except PoseError as reason:
+        asked.reasons["control"] = str(reason)
+    return asked
+
+
+def _request(
+    clip: FrameSource, record: Record | None, reference: Path | None, driving: Path | None
+) -> AnimationRequest:
+    """The record's request, or one that follows the driving video at the clip's rate."""
+    none = Path("none")
+    reference, driving = reference or none, driving or none
+    if record is None:
+        size = Size(*clip.info.size)
+        return AnimationRequest(
+            reference=reference, driving=driving, output=none, size=size, fps=clip.info.fps
+        )
+    poses = record.path("poses")
+    return replace(record.request, reference=reference, driving=driving, output=none, poses=poses)
+
+
+def _take_reference(
+    asked: Asked,
+    request: AnimationRequest,
+    reference: Path | None,
+    size: Size,
+    estimator: Estimator | None,
+) -> Placement | None:
+    if reference is None:
+        asked.reasons["reference"] = "no reference image was named"
+        return None
+    asked.original = read_image(reference)
+    asked.original_pose = nobody(asked.original)
+    if estimator is not None:
+        try:
+            asked.original_pose = reference_pose(asked.original, request, estimator)
+        except PoseError as reason:
+            asked.reasons["person"] = str(reason)
+    placement = reference_placement(asked.original_pose, size, request.fit)
+    asked.picture = placement.picture(asked.original)
+    pose, canvas = asked.original_pose, (size.width, size.height)
+    asked.picture_pose = replace(pose, points=placement.points(pose.points), canvas=canvas)
+    return placement
+
+
+def _take_driving(
+    asked: Asked,
+    request: AnimationRequest,
+    driving: Path,
+    placement: Placement | None,
+    size: Size,
+    estimator: Estimator | None,
+    progress: Progress,
+) -> None:
+    source = open_video(driving, images_fps=request.fps)
+    asked.notes += source.warnings
+    asked.driving = source
+    if request.fps == source.info.fps:
+        request = replace(request, fps=None)
+    selection = selection_of(request)
+    sampling = source.sampling(selection)
+    asked.selection_duration = float(sampling.duration)
+    asked.selection_start = float(sampling.start)
+    if estimator is None:
+        asked.reasons["control"] = "the protocol measures no pose"
+        return
+    poses = driving_poses(request, source, selection, estimator, progress)
+    _take_control(asked, request, poses, placement, size)
+
+
+def _take_pose_file(
+    asked: Asked,
+    request: AnimationRequest,
+    path: Path,
+    placement: Placement | None,
+    size: Size,
+    clip: FrameSource,
+) -> None:
+    if path.suffix.lower() == ".npz":
+        poses = PoseSequence.load(path)
+    else:
+        poses = import_poses(path, canvas=clip.info.size, fps=clip.info.fps)
+    if poses.canvas == tuple(size):
+        asked.notes.append(f"{path} has the clip's size: its poses are taken as they lie")
+        asked.control = _from_zero(poses.person(0) if poses.people else poses)
+        return
+    _take_control(asked, request, poses, placement, size)
+
+
+def _take_control(
+    asked: Asked,
+    request: AnimationRequest,
+    poses: PoseSequence,
+    placement: Placement | None,
+    size: Size,
+) -> None:
+    """Lay the driving poses onto the clip's canvas, as the product does it."""
+    pose = asked.original_pose
+    if placement is None or pose is None or not pose.present.any():
+        width, height = poses.canvas
+        pose = nobody(np.zeros((height, width, 3), np.uint8))
+        placement = reference_placement(pose, size, request.fit)
+        request = replace(request, retarget="none")
+        asked.notes.append("without a reference's person the driving poses are taken as they lie")
+    asked.control = _from_zero(clip_poses(poses, pose, placement, request).sequence)
+
+
+def _from_zero(poses: PoseSequence) -> PoseSequence:
+    return replace(poses, times=poses.times - poses.times[0])

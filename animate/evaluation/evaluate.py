@@ -1,0 +1,372 @@
+"""The order of work of scoring clips: pair them, align, estimate poses again, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from animate.errors import UserError
+from animate.evaluation.alignment import Companion, beside, frame_count, open_clip
+from animate.evaluation.asked import Asked, Record, ask, read_record
+from animate.evaluation.identity import FaceEmbedder
+from animate.evaluation.measures import MS_SSIM_SHORTEST
+from animate.evaluation.meters import (
+    BackgroundMeter,
+    IdentityMeter,
+    LookMeter,
+    Meter,
+    MotionMeter,
+    PictureMeter,
+    Step,
+    picture_measures,
+)
+from animate.evaluation.pairs import Pair, PathLike, pair_clips
+from animate.evaluation.pose_error import clip_poses_again, on_clip, pose_scores
+from animate.evaluation.protocols import GROUPS, Protocol, with_neighbours
+from animate.evaluation.scores import MEASURES, ClipScores, Evaluation, Score
+from animate.evaluation.sound import audio_offset
+from animate.media import FrameSelection, FrameSource
+from animate.media.info import Image
+from animate.progress import Progress, Quiet
+from animate.request.request import AnimationRequest
+from animate.request.values import Size
+from pose.cuts import mark_cuts
+from pose.errors import PoseError
+from pose.estimators import load_estimator
+from pose.estimators.base import Estimator
+from pose.sequence import PoseSequence
+from temporal.errors import TemporalError
+
+_NEED_POSES = ("pose_error", "identity", "background")
+
+
+def evaluate(
+    clips: PathLike | Sequence[PathLike],
+    *,
+    truth: PathLike | None = None,
+    reference: PathLike | None = None,
+    driving: PathLike | None = None,
+    protocol: str | Sequence[str] = "clean",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score clips: files, numbered images, or folders of clips that are paired by name.
+
+    Args:
+        clips: one or several. What the other arguments leave open is taken from the record beside
+            a clip, where its files are still there.
+        truth: video, numbered images, or a folder of videos named as the clips.
+        reference: the image whose person the clips show, or a folder of images likewise.
+        driving: the video or pose file that the clips follow, or a folder likewise.
+        protocol: name of a protocol, or of several; see `animate.evaluation.protocols`.
+
+    A clip that cannot be read among several has its reason in `error`. Raises MediaError,
+    RequestError or PoseError where an argument cannot be used.
+    """
+    names = [protocol] if isinstance(protocol, str) else list(protocol)
+    protocols = with_neighbours(names)
+    pairs = pair_clips(clips, truth=truth, reference=reference, driving=driving)
+    progress = progress or Quiet()
+    scorer = Scorer(protocols, progress)
+    scored = []
+    for pair in pairs:
+        try:
+            scored.append(scorer(pair))
+        except (UserError, PoseError) as reason:
+            if len(pairs) == 1:
+                raise
+            progress.warn(f"{pair.clip} is not scored: {reason}")
+            scored.append(ClipScores(clip=pair.clip, error=str(reason)))
+    if all(clip.error for clip in scored):
+        raise UserError(f"none of {len(scored)} clips could be scored; first: {scored[0].error}")
+    return Evaluation(clips=tuple(scored), protocols=tuple(p.name for p in protocols))
+
+
+@dataclass(kw_only=True)
+class _Clip:
+    """One clip while it is scored."""
+
+    pair: Pair
+    source: FrameSource
+    selection: FrameSelection
+    count: int
+    """Frames that are scored."""
+    record: Record | None = None
+    asked: Asked = field(default_factory=Asked)
+    truth: Companion | None = None
+    control: PoseSequence | None = None
+    shown: PoseSequence | None = None
+    """Poses of everybody on the clip, estimated again."""
+    borders: tuple[int, ...] = ()
+    scores: list[Score] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> Size:
+        """The clip's own size."""
+        return Size(*self.source.info.size)
+
+    def frames(self) -> Iterator[Image]:
+        """The clip's pictures, anew."""
+        return (frame.image for frame in self.source.read(self.selection))
+
+
+class Scorer:
+    """Scores clips one by one by the same protocols; networks are opened once."""
+
+    def __init__(self, protocols: Sequence[Protocol], progress: Progress) -> None:
+        self._protocols = protocols
+        self._progress = progress
+        self._estimator: Estimator | None = None
+        self._embed: FaceEmbedder | None = None
+        limits = [p.max_frames for p in protocols if p.max_frames is not None]
+        self._max_frames = max(limits) if len(limits) == len(protocols) else None
+
+    def __call__(self, pair: Pair) -> ClipScores:
+        """All figures of one clip. Raises MediaError or PoseError."""
+        source, notes = open_clip(pair.clip, pair.truth)
+        selection = FrameSelection(max_frames=self._max_frames)
+        count = frame_count(source, selection)
+        clip = _Clip(pair=pair, source=source, selection=selection, count=count)
+        clip.notes += [*pair.notes, *notes]
+        self._read_record(clip)
+        self._open_truth(clip)
+        self._ask(clip)
+        self._estimate_poses(clip)
+        meters = self._meters(clip)
+        cuts = self._measure(clip, meters)
+        for meter in meters:
+            clip.scores += meter.scores()
+        self._compare_times(clip)
+        self._say_what_is_missing(clip)
+        order = list(MEASURES)
+        return ClipScores(
+            clip=pair.clip,
+            frames=count,
+            fps=source.info.fps,
+            size=clip.size,
+            scores=tuple(sorted(clip.scores, key=lambda score: order.index(score.measure))),
+            left_out=tuple(sorted(clip.left_out.items(), key=lambda item: order.index(item[0]))),
+            notes=tuple(dict.fromkeys(clip.notes)),
+            borders=clip.borders,
+            cuts=cuts,
+        )
+
+    def _wants(self, *measures: str) -> bool:
+        return any(protocol.wants(name) for protocol in self._protocols for name in measures)
+
+    def _read_record(self, clip: _Clip) -> None:
+        try:
+            clip.record = read_record(clip.pair.clip)
+            if clip.record is None:
+                clip.left_out["seams"] = "no record beside the clip says how its windows lie"
+            else:
+                clip.borders = clip.record.borders(clip.count)
+        except (UserError, TemporalError) as reason:
+            clip.left_out["seams"] = str(reason)
+
+    def _open_truth(self, clip: _Clip) -> None:
+        path = clip.pair.truth
+        if path is None:
+            return
+        selection = None
+        driving = clip.record.path("driving") if clip.record else None
+        if clip.record and driving and driving.exists() and driving.samefile(path):
+            selection = _selection(clip.record.request)
+        clip.truth = beside(path, clip.source, clip.count, role="truth", selection=selection)
+        clip.notes += clip.truth.notes
+
+    def _ask(self, clip: _Clip) -> None:
+        if not self._wants(*_NEED_POSES, "sharpness", *GROUPS["time"]):
+            return
+        if self._wants(*_NEED_POSES) and self._estimator is None:
+            self._estimator = load_estimator()
+        pair = clip.pair
+        clip.asked = ask(
+            clip.source,
+            clip.record,
+            pair.reference,
+            pair.driving,
+            self._estimator if self._wants(*_NEED_POSES) else None,
+            self._progress,
+        )
+        clip.notes += clip.asked.notes
+
+    def _estimate_poses(self, clip: _Clip) -> None:
+        """Estimate poses on the clip, and on the truth where nothing else says what was asked."""
+        if self._estimator is None:
+            return
+        clip.shown = self._poses_of(clip, clip.frames(), clip.count)
+        control = clip.asked.control
+        if control is None and clip.truth is not None:
+            count = min(clip.count, clip.truth.frames)
+            pictures = (
+                picture for picture, _ in zip(clip.truth.read(), range(count), strict=False)
+            )
+            poses = self._poses_of(clip, pictures, count)
+            if poses.people:
+                control = poses.person(0)
+                clip.notes.append("poses are compared with those of the truth")
+        if control is not None:
+            clip.control = on_clip(control, clip.source.info.fps, clip.count)
+            try:
+                clip.scores += pose_scores(clip.control, clip.shown)
+            except PoseError as reason:
+                clip.asked.reasons["control"] = str(reason)
+
+    def _poses_of(self, clip: _Clip, pictures: Iterable[Image], count: int) -> PoseSequence:
+        assert self._estimator is not None
+        return clip_poses_again(
+            pictures,
+            self._estimator,
+            fps=clip.source.info.fps,
+            count=count,
+            size=clip.size,
+            progress=self._progress,
+        )
+
+    def _meters(self, clip: _Clip) -> list[Meter]:
+        meters: list[Meter] = []
+        if (truth := clip.truth) is not None:
+            meters += [self._picture_meter(clip, p, truth) for p in self._protocols]
+        meters.append(
+            MotionMeter(
+                clip.borders,
+                with_flow=self._wants("warping_error"),
+                with_faults=self._wants("black_frames"),
+            )
+        )
+        if self._wants("sharpness", "colour_drift"):
+            meters.append(LookMeter(clip.asked.picture, with_drift=self._wants("colour_drift")))
+        if self._wants("background"):
+            meters += self._background_meter(clip)
+        if self._wants("identity"):
+            meters += self._identity_meter(clip)
+        return meters
+
+    def _picture_meter(self, clip: _Clip, protocol: Protocol, truth: Companion) -> PictureMeter:
+        size = truth.size if protocol.size == "truth" else protocol.size
+        measures, small = picture_measures(protocol, size, MS_SSIM_SHORTEST)
+        for name in small:
+            clip.left_out[name] = f"pictures of {size} are below {MS_SSIM_SHORTEST} pixels"
+        return PictureMeter(protocol, size, measures)
+
+    def _background_meter(self, clip: _Clip) -> list[Meter]:
+        asked = clip.asked
+        known = [poses for poses in (clip.control, clip.shown) if poses is not None]
+        people = [poses for poses in known if poses.present.any()]
+        if asked.picture is None or asked.picture_pose is None or not people:
+            return []
+        return [BackgroundMeter(asked.picture, asked.picture_pose, people)]
+
+    def _identity_meter(self, clip: _Clip) -> list[Meter]:
+        asked = clip.asked
+        if asked.original is None or asked.original_pose is None or clip.shown is None:
+            return []
+        if not asked.original_pose.present.any():
+            return []
+        if self._embed is None:
+            self._embed = FaceEmbedder()
+        pose = asked.original_pose
+        reference = self._embed(asked.original, pose.points[0, 0], pose.scores[0, 0])
+        if reference is None:
+            asked.reasons["face"] = "no face is seen well enough in the reference"
+            return []
+        return [IdentityMeter(self._embed, reference, clip.shown)]
+
+    def _measure(self, clip: _Clip, meters: Sequence[Meter]) -> tuple[int, ...]:
+        """Pass all frames through the meters once; returns the cuts."""
+        cuts, before = [], None
+        with ExitStack() as stack:
+            stage = stack.enter_context(self._progress.stage("frames", clip.count))
+            for index, (frame, truth, starts) in enumerate(_with_shots(clip)):
+                if starts and index:
+                    cuts.append(index)
+                step = Step(
+                    index=index, frame=frame, before=before, truth=truth, starts_shot=starts
+                )
+                for meter in meters:
+                    meter.add(step)
+                before = frame
+                stage.advance()
+        return tuple(cuts)
+
+    def _compare_times(self, clip: _Clip) -> None:
+        asked = clip.asked
+        if asked.driving is None or asked.selection_duration is None:
+            return
+        if self._wants("duration_difference"):
+            duration = float(clip.count / clip.source.info.fps)
+            value = duration - asked.selection_duration
+            clip.scores.append(Score(measure="duration_difference", value=value))
+        if not self._wants("audio_offset"):
+            return
+        if not (clip.source.info.has_audio and asked.driving.info.has_audio):
+            clip.left_out["audio_offset"] = "the clip or the driving video has no sound"
+            return
+        offset = audio_offset(clip.pair.clip, asked.driving.info.path, asked.selection_start)
+        if offset is None:
+            clip.left_out["audio_offset"] = "the sound is silent or has nothing in common"
+        else:
+            clip.scores.append(Score(measure="audio_offset", value=offset))
+
+    def _say_what_is_missing(self, clip: _Clip) -> None:
+        """Give a reason for every measure that was wanted and has no figure."""
+        scored = {score.measure for score in clip.scores}
+        for measure in MEASURES:
+            if not self._wants(measure) or measure in scored:
+                clip.left_out.pop(measure, None)
+            else:
+                clip.left_out.setdefault(measure, _reason(measure, clip))
+
+
+def _reason(measure: str, clip: _Clip) -> str:
+    reasons = clip.asked.reasons
+    if MEASURES[measure].against == "truth":
+        return "no truth was named" if clip.truth is None else "too few frames"
+    if measure in GROUPS["pose"]:
+        return reasons.get("control") or "the parts asked for are not seen on the clip"
+    if measure in GROUPS["identity"]:
+        return (
+            reasons.get("reference")
+            or reasons.get("person")
+            or reasons.get("face", "no face is seen on the clip")
+        )
+    if measure in ("background", "sharpness"):
+        return (
+            reasons.get("reference")
+            or (reasons.get("control") if clip.shown is None else None)
+            or "nothing of the background is seen in both"
+        )
+    if measure in GROUPS["time"]:
+        return reasons.get("control", "no driving video was named")
+    return "too few frames"
+
+
+def _with_shots(clip: _Clip) -> Iterator[tuple[Image, Image | None, bool]]:
+    """(frame, true frame, a shot starts) of all frames.
+
+    Shots are those of the control poses where these are known, else of the truth, else of the
+    clip, where a window's border does not count as a cut.
+    """
+    truth = iter(()) if clip.truth is None else clip.truth.read()
+    if clip.control is not None:
+        cuts = set(clip.control.cuts)
+        for index, frame in enumerate(clip.frames()):
+            yield frame, next(truth, None), index in cuts
+    elif clip.truth is not None:
+        marked = mark_cuts(truth)
+        for frame in clip.frames():
+            picture, starts = next(marked, (None, False))
+            yield frame, picture, starts
+    else:
+        for index, (frame, starts) in enumerate(mark_cuts(clip.frames())):
+            yield frame, None, starts and index not in clip.borders
+
+
+def _selection(request: AnimationRequest) -> FrameSelection:
+    """Part of the driving video that a clip was made of."""
+    from animate.driving.poses import selection_of
+
+    return selection_of(request)

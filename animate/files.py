@@ -17,13 +17,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from animate.errors import MediaError, UserError
 
 PARTIAL = ".cnx-partial"
+CLAIM = ".cnx-lock"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of still pictures that are numbered, or read as one picture."""
 FRAME_NUMBER = re.compile(r"%0?(?P<digits>\d*)d|(?P<hashes>#+)")
@@ -31,8 +32,9 @@ FRAME_NUMBER = re.compile(r"%0?(?P<digits>\d*)d|(?P<hashes>#+)")
 _CHUNK_BYTES = 1 << 20
 _LONGEST_NAME = 200
 """Bytes of the destination's name kept in the partial's; file systems allow 255 in all."""
-_PARTIAL_NAME = re.compile(
-    rf"\.(?P<stem>.+)\.(?P<token>[0-9a-f]{{8}})(?P<check>[0-9a-f]{{8}}){re.escape(PARTIAL)}",
+_HIDDEN_NAME = re.compile(
+    rf"\.(?P<stem>.+)\.(?P<token>[0-9a-f]{{8}})(?P<check>[0-9a-f]{{8}})"
+    rf"(?P<kind>{re.escape(PARTIAL)}|{re.escape(CLAIM)})",
     re.DOTALL,
 )
 
@@ -46,14 +48,17 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files."""
-    place = Path(path)
-    if not place.is_dir():
-        return sha256(place)
+def sha256_of(path: str | os.PathLike[str], digest_of: Callable[[Path], str] = sha256) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files.
+
+    `digest_of` is what reads a file; one that remembers reads it once.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return digest_of(path)
     digest = hashlib.sha256()
-    for file in sorted(file for file in place.iterdir() if file.is_file()):
-        digest.update(f"{file.name}\0{sha256(file)}\n".encode())
+    for file in sorted(file for file in path.iterdir() if file.is_file()):
+        digest.update(os.fsencode(file.name) + f"\0{digest_of(file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -71,22 +76,26 @@ def check_readable(
 
     `what` names the role of the file in the message, such as "driving video".
     """
-    place = Path(path)
+    path = Path(path)
     try:
-        if place.is_dir():
-            raise error(f"{what} {place} is a folder; name a file")
-        if place.exists() and not place.is_file():  # opening a pipe would wait for ever
-            raise error(f"{what} {place} is not a regular file; save it to disk first")
-        with open(place, "rb") as file:
-            if not file.read(1):
-                raise error(f"{what} {place} is empty (0 bytes); copy or export it again")
+        if path.is_dir():
+            raise error(f"{what} {path} is a folder; name a file")
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise error(f"{what} {path} is not a regular file; save it to disk first")
+        # Nothing is read: files of the kernel, which state no size, may wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            if os.fstat(descriptor).st_size == 0:
+                raise error(f"{what} {path} is empty (0 bytes); copy or export it again")
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
-        raise error(f"{what} {place} does not exist; check the path") from None
+        raise error(f"{what} {path} does not exist; check the path") from None
     except PermissionError:
-        raise error(f"{what} {place} cannot be read: permission denied") from None
+        raise error(f"{what} {path} cannot be read: permission denied") from None
     except (OSError, ValueError) as reason:
-        raise error(f"{what} {place} cannot be read: {_words(reason)}") from reason
-    return place
+        raise error(f"{what} {path} cannot be read: {_words(reason)}") from reason
+    return path
 
 
 def check_output(
@@ -95,27 +104,40 @@ def check_output(
     overwrite: bool,
     what: str = "output",
     error: type[UserError] = UserError,
+    probe: bool = True,
 ) -> Path:
     """`path` if a file can be made there; raises `error` otherwise. Meant to run before the work.
 
-    Tries the folder for real (a probe file is made and removed), since permission bits say
-    nothing of read-only mounts, quotas or a full disk.
+    `probe` tries the folder for real; see `probe_folder`.
     """
-    place = Path(path)
+    path = Path(path)
     try:
-        if place.is_dir():
-            raise error(f"{what} {place} is a folder; name a file in it")
-        if place.exists() and not place.is_file():
-            raise error(f"{what} {place} is not a regular file; choose another name")
-        if place.exists() and not overwrite:
-            raise error(f"{what} {place} exists already; choose another name or ask to overwrite")
-        _check_folder(place.parent, what, error)
-        probe = _create_partial(place)
+        if path.is_dir():
+            raise error(f"{what} {path} is a folder; name a file in it")
+        if path.exists() and not path.is_file():
+            raise error(f"{what} {path} is not a regular file; choose another name")
+        if path.exists() and not overwrite:
+            raise error(f"{what} {path} exists already; choose another name or ask to overwrite")
+        _check_folder(path.parent, what, error)
     except (OSError, ValueError) as reason:
-        raise error(f"{what} {place} cannot be written: {_words(reason)}") from reason
-    os.close(probe[1])
-    probe[0].unlink(missing_ok=True)
-    return place
+        raise error(f"{what} {path} cannot be written: {_words(reason)}") from reason
+    if probe:
+        probe_folder(path, what, error)
+    return path
+
+
+def probe_folder(path: Path, what: str = "output", error: type[UserError] = UserError) -> None:
+    """Make and remove a file beside `path`; raises `error` where that is not possible.
+
+    Permission bits say nothing of read-only mounts, quotas or a full disk.
+    """
+    _remove_abandoned(path)
+    try:
+        partial, lock = _create_partial(path)
+    except (OSError, ValueError) as reason:
+        raise error(f"{what} {path} cannot be written: {_words(reason)}") from reason
+    os.close(lock)
+    partial.unlink(missing_ok=True)
 
 
 def _check_folder(folder: Path, what: str, error: type[UserError]) -> None:
@@ -126,27 +148,51 @@ def _check_folder(folder: Path, what: str, error: type[UserError]) -> None:
 
 
 @contextmanager
-def atomic(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[Path]:
+def atomic(
+    path: str | os.PathLike[str],
+    *,
+    follow: bool = True,
+    replace: bool = True,
+    before_rename: Callable[[Path], None] | None = None,
+) -> Iterator[Path]:
     """A path beside `path` to write to; what is there at a clean exit becomes `path`.
 
     On any exception, KeyboardInterrupt included, the partial file is removed and an existing
     `path` stays as it was. A symbolic link at `path` is followed, or replaced without `follow`:
-    in folders of this program nothing is written through a link. Operating system errors of
-    creating and renaming pass through: the caller knows which error type to raise.
+    in folders of this program nothing is written through a link. Without `replace`, a file that
+    has come to `path` meanwhile stays, and FileExistsError is raised. `before_rename` is given the
+    finished partial file; what it raises counts as well. Operating system errors of creating and
+    renaming pass through: the caller knows which error type to raise.
     """
-    place = Path(os.path.realpath(path)) if follow else Path(path)
-    _remove_abandoned(place)
-    partial, lock = _create_partial(place)
+    path = Path(os.path.realpath(path)) if follow else Path(path)
+    _remove_abandoned(path)
+    partial, lock = _create_partial(path)
     try:
         yield partial
+        if before_rename is not None:
+            before_rename(partial)
         _flush(partial)
-        os.replace(partial, place)
-        _flush(place.parent)
+        _rename(partial, path, replace)
+        _flush(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     finally:
         os.close(lock)
+
+
+def _rename(partial: Path, path: Path, replace: bool) -> None:
+    if not replace:
+        try:
+            os.link(partial, path, follow_symlinks=False)
+            partial.unlink()
+            return
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links: looking first is the best there is
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+    os.replace(partial, path)
 
 
 @contextmanager
@@ -156,15 +202,15 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     With `overwrite`, an existing folder is moved aside, replaced and then removed; a crash in
     between leaves the old one beside it under a ``.replaced`` name. Raises FileExistsError without.
     """
-    place = Path(os.path.realpath(path))
-    _remove_abandoned(place)
-    partial, lock = _create_partial(place, folder=True)
+    path = Path(os.path.realpath(path))
+    _remove_abandoned(path)
+    partial, lock = _create_partial(path, folder=True)
     try:
         yield partial
         for file in sorted(partial.iterdir()):
             _flush(file)
         _flush(partial)
-        _replace_folder(partial, place, overwrite)
+        _replace_folder(partial, path, overwrite)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -172,21 +218,21 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         os.close(lock)
 
 
-def _replace_folder(partial: Path, place: Path, overwrite: bool) -> None:
-    if not place.exists():
-        os.replace(partial, place)
-        _flush(place.parent)
+def _replace_folder(partial: Path, path: Path, overwrite: bool) -> None:
+    if not path.exists():
+        os.replace(partial, path)
+        _flush(path.parent)
         return
     if not overwrite:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
-    aside = hidden_name(place, ".replaced")
-    os.replace(place, aside)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    aside = hidden_name(path, ".replaced")
+    os.replace(path, aside)
     try:
-        os.replace(partial, place)
+        os.replace(partial, path)
     except BaseException:
-        os.replace(aside, place)
+        os.replace(aside, path)
         raise
-    _flush(place.parent)
+    _flush(path.parent)
     if aside.is_dir():
         shutil.rmtree(aside, ignore_errors=True)
     else:
@@ -194,31 +240,40 @@ def _replace_folder(partial: Path, place: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def gathered_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def gathered_folder(
+    folder: str | os.PathLike[str],
+    *,
+    replace: bool = True,
+    before_rename: Callable[[Path], None] | None = None,
+) -> Iterator[Path]:
     """A hidden folder whose files are moved into `folder` at a clean exit.
 
     `folder` is made if it is missing and may hold other files; it may be a file system of its own,
-    so the hidden one is made in it. On any exception the hidden folder is removed, and `folder`
-    stays as it was.
+    so the hidden one is made in it. Without `replace`, files that have come to one of the names
+    meanwhile stay, and FileExistsError is raised. `before_rename` is given the hidden folder when
+    all is in it.
+    On any exception the hidden folder is removed, and `folder` stays as it was.
     """
-    place = Path(os.path.realpath(folder))
-    made = not place.exists()
-    place.mkdir(exist_ok=True)
+    path = Path(os.path.realpath(folder))
+    new = not path.exists()
+    path.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        if made:
-            stack.callback(_remove_empty, place)
-        inside = place / place.name
+        if new:
+            stack.callback(_remove_empty, path)
+        inside = path / path.name
         _remove_abandoned(inside)
         partial, lock = _create_partial(inside, folder=True)
         stack.callback(os.close, lock)
         stack.callback(shutil.rmtree, partial, ignore_errors=True)
         yield partial
-        ready = sorted(partial.iterdir())
-        for file in ready:
+        if before_rename is not None:
+            before_rename(partial)
+        files = sorted(partial.iterdir())
+        for file in files:
             _flush(file)
-        for file in ready:
-            os.replace(file, place / file.name)
-        _flush(place)
+        for file in files:
+            _rename(file, path / file.name, replace)
+        _flush(path)
 
 
 def _remove_empty(folder: Path) -> None:
@@ -239,9 +294,11 @@ def with_own_name(folder: Path) -> Path:
     return folder
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes, *, follow: bool = True) -> None:
-    """Put `data` at `path` atomically; see `atomic` for links."""
-    with atomic(path, follow=follow) as partial:
+def write_bytes(
+    path: str | os.PathLike[str], data: bytes, *, follow: bool = True, replace: bool = True
+) -> None:
+    """Put `data` at `path` atomically; see `atomic` for links and `replace`."""
+    with atomic(path, follow=follow, replace=replace) as partial:
         partial.write_bytes(data)
 
 
@@ -269,23 +326,43 @@ def is_partial(name: str, of: str | None = None) -> bool:
 
     The checksum in the name makes sure: other programs' hidden or partial files never match.
     """
-    match = _PARTIAL_NAME.fullmatch(name)
-    if match is None or match["check"] != _name_check(match["stem"], match["token"]):
+    match = _HIDDEN_NAME.fullmatch(name)
+    if match is None or match["kind"] != PARTIAL or not _is_checked(match):
         return False
     return of is None or match["stem"] == _short(of)
+
+
+def claim_name(path: Path) -> Path:
+    """The name beside `path` of the lock that a run holds on it; always the same."""
+    stem, token = _short(path.name), hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    return path.parent / f".{stem}.{token}{_name_check(stem, token)}{CLAIM}"
+
+
+def is_claim(name: str) -> bool:
+    """True for a name that `claim_name` gave."""
+    match = _HIDDEN_NAME.fullmatch(name)
+    return match is not None and match["kind"] == CLAIM and _is_checked(match)
+
+
+def _is_checked(match: re.Match[str]) -> bool:
+    return match["check"] == _name_check(match["stem"], match["token"])
 
 
 def _name_check(stem: str, token: str) -> str:
     return hashlib.sha256(b"cnx-animate\0" + os.fsencode(f"{stem}\0{token}")).hexdigest()[:8]
 
 
-def _create_partial(place: Path, *, folder: bool = False) -> tuple[Path, int]:
-    """A new, locked partial file or folder for `place` and the descriptor that holds the lock."""
+def _create_partial(path: Path, *, folder: bool = False) -> tuple[Path, int]:
+    """A new, locked partial file or folder for `path` and the descriptor that holds the lock."""
     while True:
-        partial = hidden_name(place)
+        partial = hidden_name(path)
         if folder:
             partial.mkdir()
-            lock = os.open(partial, os.O_RDONLY)
+            try:
+                lock = os.open(partial, os.O_RDONLY)
+            except BaseException:
+                partial.rmdir()
+                raise
         else:
             lock = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         with suppress(OSError):  # a file system without locks; its leftovers stay then
@@ -295,10 +372,10 @@ def _create_partial(place: Path, *, folder: bool = False) -> tuple[Path, int]:
         os.close(lock)  # somebody took it for abandoned between creation and lock
 
 
-def _remove_abandoned(place: Path) -> None:
+def _remove_abandoned(path: Path) -> None:
     with suppress(OSError):
-        for leftover in place.parent.iterdir():
-            if is_partial(leftover.name, of=place.name) and not leftover.is_symlink():
+        for leftover in path.parent.iterdir():
+            if is_partial(leftover.name, of=path.name) and not leftover.is_symlink():
                 _remove_if_unlocked(leftover)
 
 

@@ -182,3 +182,47 @@ def test_the_lock_ends_with_the_block(tmp_path: Path) -> None:
     for _ in range(20):
         files.write_text(tmp_path / "a", str(time.time()))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_came_meanwhile_stays_where_nothing_may_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+
+    def come(partial: Path) -> None:
+        path.write_text("theirs")
+
+    with (
+        pytest.raises(FileExistsError),
+        files.atomic(path, replace=False, before_rename=come) as partial,
+    ):
+        partial.write_text("ours")
+    with pytest.raises(FileExistsError), files.gathered_folder(tmp_path, replace=False) as folder:
+        (folder / "a").write_text("ours")
+    assert path.read_text() == "theirs"
+    assert os.listdir(tmp_path) == ["a"]
+    files.write_bytes(tmp_path / "b", b"ours", replace=False)
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["atomic", "gathered_folder"])
+def test_what_is_finished_can_be_looked_at_before_it_appears(tmp_path: Path, kind: str) -> None:
+    seen = []
+
+    def look(partial: Path) -> None:
+        file = partial / "a" if partial.is_dir() else partial
+        seen.append((file.read_text(), (tmp_path / "f" / "a").exists()))
+
+    (tmp_path / "f").mkdir()
+    if kind == "atomic":
+        with files.atomic(tmp_path / "f" / "a", before_rename=look) as partial:
+            partial.write_text("x")
+    else:
+        with files.gathered_folder(tmp_path / "f", before_rename=look) as folder:
+            (folder / "a").write_text("x")
+    assert seen == [("x", False)]
+    assert (tmp_path / "f" / "a").read_text() == "x"
+
+
+def test_a_killed_probe_goes_with_the_next(tmp_path: Path) -> None:
+    files.hidden_name(tmp_path / "0001.png").touch()
+    files.check_output(tmp_path / "0001.png", overwrite=True)
+    assert not os.listdir(tmp_path)

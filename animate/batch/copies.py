@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from animate.clip.record import sidecar_path, write_sidecar
+from animate.clip.record import ClipRecord, sidecar_path
 from animate.files import atomic
 
 
@@ -14,6 +14,11 @@ def copy_clip(source: Path, output: Path) -> None:
     """Copy a finished clip and its sidecar, which then says of what it is a copy."""
     with atomic(output) as partial:
         shutil.copyfile(source, partial)
-    record = json.loads(sidecar_path(source).read_text(encoding="utf-8"))
-    record["request"] = {**record["request"], "output": str(output)}
-    write_sidecar(output, {**record, "copied_from": str(source)})
+    record = ClipRecord.read(sidecar_path(source))
+    copied = replace(
+        record,
+        request={**record.request, "output": str(output)},
+        clip=record.clip and replace(record.clip, name=output.name),
+        copied_from=str(source),
+    )
+    copied.write(sidecar_path(output))

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from animate.batch.paths import BESIDES, signing_files
+from animate.batch.paths import BESIDES
 from animate.errors import MediaError
 from animate.files import check_readable, sha256, sha256_of
 from animate.generate.settings import settle
@@ -80,8 +80,8 @@ class Keys:
         if request.runtime.estimator_folder is not None:
             folder = request.runtime.estimator_folder
             inputs["estimator_folder"] = self.digest(folder, "estimator folder")
-        for chain in signing_files(request.runtime.sign)[:1]:  # who signs, with whatever key
-            inputs["certificate"] = self.digest(Path(chain), "certificate")
+        if request.runtime.sign is not None:  # who signs, with whatever key
+            inputs["certificate"] = self.digest(request.runtime.sign.chain, "certificate")
         for number, one in enumerate(request.lora, start=1):
             inputs[f"lora {number}"] = self.digest(one.path, "adapters")
         settings = settle(request, variant, self._size_of(request))

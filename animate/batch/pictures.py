@@ -19,7 +19,8 @@ from animate.animator import Animator
 from animate.driving.poses import selection_of
 from animate.driving.skeletons import Skeletons
 from animate.media import FrameSelection, open_video, read_image
-from animate.request.request import AnimationRequest
+from animate.progress import Progress
+from animate.request.request import AnimationRequest, AnimationResult
 
 HEIGHT = 144
 """Rows of a picture; smaller ones stay as they are."""
@@ -33,15 +34,15 @@ class WatchingAnimator(Animator):
 
     skeletons: Skeletons | None = None
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(
+        self, request: AnimationRequest, progress: Progress | None = None, **named: Any
+    ) -> AnimationResult:
         """See `Animator`."""
         self.skeletons = None
-        return super().__call__(*args, **named)
+        return super().__call__(request, progress, on_skeletons=self._watch, **named)
 
-    def _skeletons(self, *args: Any, **named: Any) -> Any:
-        made = super()._skeletons(*args, **named)
-        self.skeletons = made[0]
-        return made
+    def _watch(self, skeletons: Skeletons) -> None:
+        self.skeletons = skeletons
 
 
 def watching_animator(request: AnimationRequest) -> WatchingAnimator:

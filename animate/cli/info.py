@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,22 +47,18 @@ def provenance_of(clip: Path) -> dict[str, Any]:
     from importlib.util import find_spec
 
     from animate.clip.provenance import read_credentials, read_short_copy
-    from animate.clip.record import sidecar_path
+    from animate.clip.record import ClipRecord, sidecar_path
 
     copy = read_short_copy(clip)
     beside = sidecar_path(clip)
-    record: dict[str, Any] = {}
-    if beside.is_file():
-        try:
-            record = json.loads(beside.read_text(encoding="utf-8"))
-        except ValueError as reason:
-            raise MediaError(f"the record {beside} is damaged: {reason}") from reason
+    record = ClipRecord.read(beside) if beside.is_file() else None
     can_check = find_spec("c2pa") is not None
+    signature = read_credentials(clip) if can_check else None
     return {
-        "copy": copy,
+        "copy": copy.values() if copy else None,
         "record": str(beside) if record else None,
-        "same_run": bool(copy and record and copy["digest"] == record.get("digest")),
-        "credentials": read_credentials(clip) if can_check else None,
+        "same_run": bool(copy and record and copy.digest == record.digest),
+        "credentials": asdict(signature) if signature else None,
         "credentials_checked": can_check,
     }
 

@@ -1,6 +1,6 @@
 """Find and remove what killed runs leave in a folder: unfinished work and half-written files.
 
-Only what is surely of this program: a work folder by its marker (`folder.read_marker`), a partial
+Only what is surely of this program: a work folder by its marker (`marker.read_marker`), a partial
 file by the checksum in its name (`files.is_partial`).
 """
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from animate.clip.work_folder import SUFFIX, is_work_folder, remove, remove_partial, try_lock
+from animate.clip.marker import is_work_folder
+from animate.clip.work_folder import SUFFIX, remove, remove_partial, try_lock
 from animate.errors import WorkError
 from animate.files import is_partial
 

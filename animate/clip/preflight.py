@@ -8,11 +8,10 @@ from animate import files
 from animate.clip.provenance import check_signing
 from animate.clip.record import sidecar_path
 from animate.clip.work import may_replace
-from animate.driving.skeletons import is_rendered
 from animate.errors import MediaError, RequestError
-from animate.files import check_readable, is_sequence, sha256_of
+from animate.files import check_readable, is_sequence
 from animate.finish.montage import check_sheet_name
-from animate.media import check_driving, check_output, source_digest
+from animate.media import check_driving, check_output
 from animate.media.numbered import image_files, is_numbered
 from animate.media.sequences import sequence_files
 from animate.models.lora import check_adapters
@@ -106,16 +105,3 @@ def _places(path: Path | None) -> list[Path]:
     if not is_sequence(path):
         return [place]
     return [place, place.parent, *(older.resolve() for older in sequence_files(path))]
-
-
-def input_digests(request: AnimationRequest) -> dict[str, str]:
-    """SHA-256 of each input: files, and the pose networks that were named."""
-    networks = request.runtime.estimator_folder
-    named = {"reference": request.reference, "poses": request.poses, "pose networks": networks}
-    digests = {name: sha256_of(path) for name, path in named.items() if path is not None}
-    return {**digests, "driving": source_digest(request.driving)}
-
-
-def comes_rendered(request: AnimationRequest) -> bool:
-    """Whether the poses are pictures of skeletons already."""
-    return request.poses is not None and is_rendered(request.poses)

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import animate
+from animate.clip.fingerprint import Fingerprint
+from animate.clip.record import Credentials, ModelRecord, from_plain
 from animate.errors import ExecutorError, MediaError, RequestError
 from animate.files import atomic, check_readable, is_sequence
+from animate.request.values import Signing
 
 SIGNED_FORMATS = {
     ".mp4": "video/mp4",
@@ -33,39 +37,53 @@ _MAKER = "cnx-animate"
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
-def short_copy(made: Mapping[str, Any]) -> dict[str, Any]:
-    """The record's essence: who made it, of what, with which settings."""
-    model = made["model"]
-    copy: dict[str, Any] = {
-        "made_by": f"{_MAKER} {animate.__version__}",
-        "synthetic": True,
-        "model": model["name"],
-        "seed": made["seed"],
-        "digest": made["digest"],
-        "inputs": {name: digest[:16] for name, digest in made["inputs"].items()},
-    }
-    if model.get("lora"):
-        copy["adapters"] = len(model["lora"])
-    return copy
+@dataclass(frozen=True, kw_only=True)
+class ShortCopy:
+    """The record's essence: who made the clip, of what, with which settings."""
+
+    made_by: str
+    synthetic: bool = True
+    model: str
+    seed: int
+    digest: str
+    """Fingerprint of the pictures."""
+    inputs: Mapping[str, str]
+    """First 16 digits of the digest of each input."""
+    adapters: int = 0
+    """Number of adapters (LoRA)."""
+
+    @classmethod
+    def of(cls, model: ModelRecord, seed: int, fingerprint: Fingerprint) -> Self:
+        """The essence of a clip that is about to be written."""
+        return cls(
+            made_by=f"{_MAKER} {animate.__version__}",
+            model=model.name,
+            seed=seed,
+            digest=fingerprint.digest,
+            inputs={name: digest[:16] for name, digest in fingerprint.inputs.items()},
+            adapters=len(model.lora),
+        )
+
+    def values(self) -> dict[str, object]:
+        """As plain JSON values; `adapters` only where there are any."""
+        values = asdict(self)
+        return values if self.adapters else {k: v for k, v in values.items() if k != "adapters"}
+
+    def metadata(self) -> dict[str, str]:
+        """As a container's metadata. The same clip has the same."""
+        return {"comment": json.dumps(self.values(), separators=(",", ":"))}
 
 
-def container_metadata(made: Mapping[str, Any]) -> dict[str, str]:
-    """The short copy as a container's metadata. The same clip has the same."""
-    return {"comment": json.dumps(short_copy(made), separators=(",", ":"))}
-
-
-def read_short_copy(clip: Path) -> dict[str, Any] | None:
-    """The short copy in a clip (the first picture of a sequence); None if it has none.
+def read_short_copy(clip: Path) -> ShortCopy | None:
+    """The short copy in a clip (the first picture of a sequence); None if it has none of ours.
 
     Raises MediaError when the clip cannot be read.
     """
-    comment = _comment(clip)
     try:
-        copy = json.loads(comment)
-    except ValueError:
+        copy: ShortCopy = from_plain(ShortCopy, json.loads(_comment(clip)))
+    except (ValueError, RecursionError):
         return None
-    ours = isinstance(copy, dict) and str(copy.get("made_by", "")).startswith(_MAKER)
-    return copy if ours else None
+    return copy if copy.made_by.startswith(_MAKER) else None
 
 
 def _comment(clip: Path) -> str:
@@ -87,16 +105,15 @@ def _comment(clip: Path) -> str:
     check_readable(clip, "clip", MediaError)
     try:
         with av.open(local_url(clip), metadata_errors="replace") as container:
-            found = {name.lower(): value for name, value in container.metadata.items()}
+            metadata = {name.lower(): value for name, value in container.metadata.items()}
     except (av.error.FFmpegError, OSError) as reason:
         raise MediaError(f"clip {clip} cannot be read: {reason_of(reason)}") from reason
-    return found.get("comment", "")
+    return metadata.get("comment", "")
 
 
-def check_signing(sign: str, output: Path) -> None:
+def check_signing(sign: Signing, output: Path) -> None:
     """Everything that can be known to be wrong with `--sign` before any work.
 
-    sign: CERT:KEY, a certificate chain (leaf first) and its private key, PEM files
     Raises RequestError for a clip that cannot hold credentials, MediaError for files that are not
     there, ExecutorError where the extra is missing.
     """
@@ -107,7 +124,7 @@ def check_signing(sign: str, output: Path) -> None:
     _signer(sign)
 
 
-def sign_clip(clip: Path, sign: str, made: Mapping[str, Any]) -> dict[str, str]:
+def sign_clip(clip: Path, sign: Signing, copy: ShortCopy) -> Credentials:
     """Put signed Content Credentials into a finished clip; the last change to it.
 
     Returns what the record says of it. Raises MediaError when it cannot be done; the clip is then
@@ -115,7 +132,7 @@ def sign_clip(clip: Path, sign: str, made: Mapping[str, Any]) -> dict[str, str]:
     """
     c2pa, signer = _c2pa(), _signer(sign)
     kind = SIGNED_FORMATS[clip.suffix.lower()]
-    builder = c2pa.Builder(json.dumps(_manifest(clip, kind, made)))
+    builder = c2pa.Builder(json.dumps(_manifest(clip, kind, copy)))
     try:
         with (
             atomic(clip) as partial,
@@ -127,14 +144,25 @@ def sign_clip(clip: Path, sign: str, made: Mapping[str, Any]) -> dict[str, str]:
         raise MediaError(f"{clip} could not be signed: {reason}") from reason
     signature = read_credentials(clip)
     assert signature is not None
-    return {"signer": signature["signer"], "state": signature["state"]}
+    return Credentials(signer=signature.signer, state=signature.state)
 
 
-def read_credentials(clip: Path) -> dict[str, Any] | None:
-    """The Content Credentials of a clip, checked against its bytes; None if it has none.
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """Content Credentials of a clip, checked against its bytes."""
 
-    `state` is Trusted, Valid (of a signer that this machine does not know) or Invalid (the file
-    was changed, or the signature is wrong). Raises ExecutorError where the extra is missing.
+    state: str
+    """Trusted, Valid (of a signer that this machine does not know) or Invalid (the file was
+    changed, or the signature is wrong)."""
+    signer: str
+    settings: Mapping[str, object] | None
+    """The short copy that was signed."""
+
+
+def read_credentials(clip: Path) -> Signature | None:
+    """The Content Credentials of a clip; None if it has none.
+
+    Raises ExecutorError where the extra is missing, MediaError when they cannot be read.
     """
     c2pa = _c2pa()
     kind = SIGNED_FORMATS.get(clip.suffix.lower())
@@ -143,23 +171,23 @@ def read_credentials(clip: Path) -> dict[str, Any] | None:
     try:
         with open(clip, "rb") as file:
             reader = c2pa.Reader(kind, file)
-            found = json.loads(reader.json())
+            store = json.loads(reader.json())
             state = str(reader.get_validation_state())
     except c2pa.C2paError.ManifestNotFound:
         return None
     except (c2pa.C2paError, OSError) as reason:
         raise MediaError(f"the Content Credentials of {clip} cannot be read: {reason}") from reason
-    active = found["manifests"][found["active_manifest"]]
+    active = store["manifests"][store["active_manifest"]]
     settings = [a["data"] for a in active["assertions"] if a["label"] == SETTINGS_LABEL]
     signature = active.get("signature_info", {})
-    return {
-        "state": state,
-        "signer": signature.get("common_name") or signature.get("issuer") or "unknown",
-        "settings": settings[0] if settings else None,
-    }
+    return Signature(
+        state=state,
+        signer=signature.get("common_name") or signature.get("issuer") or "unknown",
+        settings=settings[0] if settings else None,
+    )
 
 
-def _manifest(clip: Path, kind: str, made: Mapping[str, Any]) -> dict[str, Any]:
+def _manifest(clip: Path, kind: str, copy: ShortCopy) -> dict[str, Any]:
     maker = {"name": _MAKER, "version": animate.__version__}
     created = {
         "action": "c2pa.created",
@@ -172,16 +200,14 @@ def _manifest(clip: Path, kind: str, made: Mapping[str, Any]) -> dict[str, Any]:
         "format": kind,
         "assertions": [
             {"label": "c2pa.actions", "data": {"actions": [created]}},
-            {"label": SETTINGS_LABEL, "data": short_copy(made)},
+            {"label": SETTINGS_LABEL, "data": copy.values()},
         ],
     }
 
 
-def _signer(sign: str) -> Any:
-    """The signer of CERT:KEY."""
-    chain, _, key = sign.rpartition(":")
-    if not chain or not key:
-        raise RequestError(f"sign {sign!r} is not CERT:KEY, two PEM files")
+def _signer(sign: Signing) -> Any:
+    """The signer of a certificate chain and its key."""
+    chain, key = map(str, sign)
     certificates = check_readable(chain, "certificate chain", MediaError).read_bytes()
     secret = check_readable(key, "private key", MediaError).read_bytes()
     c2pa = _c2pa()

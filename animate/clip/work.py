@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from animate.clip.keeper import FolderKeeper
-from animate.clip.work_folder import POSES, WorkFolder, closes, read_manifest, work_folder
+from animate.clip.marker import Begun, read_begun
+from animate.clip.record import Conditions, Resumed
+from animate.clip.work_folder import POSES, WorkFolder, closes, work_folder
 from animate.driving.cache import OFF as NO_CACHE
 from animate.errors import WorkError
 from animate.files import is_sequence
@@ -46,11 +48,12 @@ class Work:
         if self.folder is not None:
             self.folder.close_soon(self.request.output)
 
-    def record(self) -> dict[str, Any] | None:
-        """What the sidecar says of it."""
-        if self.folder is None or not self.folder.resumed:
+    @property
+    def resumed(self) -> Resumed | None:
+        """The beginning of this clip, where an earlier run made it."""
+        if self.folder is None or not self.folder.resumed or self.folder.begun is None:
             return None
-        return {"begun_with": self.folder.manifest["conditions"]}
+        return Resumed(begun_with=self.folder.begun.conditions)
 
 
 @contextmanager
@@ -58,7 +61,7 @@ def working(
     request: AnimationRequest,
     digest: str,
     model: str,
-    conditions: Mapping[str, Any],
+    conditions: Conditions,
     progress: Progress,
 ) -> Iterator[Work]:
     """The work folder of a run; removed at a clean exit unless it is to be kept.
@@ -76,25 +79,19 @@ def working(
     if path is None:
         yield Work(folder=None, keeper=KeepsNothing(), request=request)
         return
-    now = {**conditions, "threads": torch.get_num_threads()}
     stored = stored_request(request, model)
-    given = {
-        "clip": stored["output"],
-        "digest": digest,
-        "request": stored,
-        "conditions": now,
-        "given_in": str(Path.cwd()),
-    }
-    folder = WorkFolder.open(path, given, discard=request.overwrite)
+    begun = Begun(digest=digest, request=stored, conditions=conditions, given_in=str(Path.cwd()))
+    folder = WorkFolder.open(path, str(stored["output"]), begun, discard=request.overwrite)
     if folder.discarded:
         progress.warn(f"the work in {path} is of no use to this run; it is begun anew")
+    keeper = FolderKeeper(folder, every=request.runtime.save_every, progress=progress)
+    work = Work(folder=folder, keeper=keeper, request=_with_poses(request, folder))
     done = False
     try:
         with ExitStack() as stack:
             if folder.resumed:
-                stack.callback(_same_conditions(folder, request, now, progress))
-            keeper = FolderKeeper(folder, every=request.runtime.save_every, progress=progress)
-            yield Work(folder=folder, keeper=keeper, request=_with_poses(request, folder))
+                stack.callback(_same_conditions(work, conditions, progress))
+            yield work
         done = True
     except BaseException as error:
         if folder.leave(done=False):
@@ -151,11 +148,11 @@ def find_request(path: Path) -> tuple[AnimationRequest, Path]:
     """
     beside = work_folder(path, None, sequence=is_sequence(path))
     for folder in (path, beside):
-        found = read_manifest(folder) if folder is not None else None
-        if folder is not None and found is not None:
-            request = build(AnimationRequest, found["request"])
+        begun = read_begun(folder) if folder is not None else None
+        if folder is not None and begun is not None:
+            request = build(AnimationRequest, begun.request)
             here = replace(request.runtime, work=folder.absolute())
-            return replace(request, runtime=here), Path(str(found.get("given_in", ".")))
+            return replace(request, runtime=here), Path(begun.given_in)
     raise WorkError(
         f"there is no unfinished work in {path}, nor beside a clip of that name; unfinished work "
         "is in hidden folders beside the clips: ls -d .*.work"
@@ -168,26 +165,21 @@ def _with_poses(request: AnimationRequest, folder: WorkFolder) -> AnimationReque
     return replace(request, runtime=replace(request.runtime, cache=folder.path / POSES))
 
 
-def _same_conditions(
-    folder: WorkFolder, request: AnimationRequest, now: Mapping[str, Any], progress: Progress
-) -> Callable[[], None]:
+def _same_conditions(work: Work, now: Conditions, progress: Progress) -> Callable[[], None]:
     """Set the number of threads as it was; returns what sets it back. Says what is different."""
-    before = torch.get_num_threads()
-    then: dict[str, Any] = folder.manifest["conditions"]
-    threads = then.get("threads")
-    if request.runtime.threads is None and isinstance(threads, int) and threads != before:
-        torch.set_num_threads(threads)
-        progress.note(f"{threads} threads, as the run began with")
-        now = {**now, "threads": threads}
-    changed = [
-        f"{name} {then[name]} is now {now[name]}"
-        for name in now
-        if name in then and plain(then[name]) != plain(now[name])
-    ]
+    assert work.folder is not None
+    assert work.resumed is not None
+    before, begun = torch.get_num_threads(), work.resumed.begun_with
+    if work.request.runtime.threads is None and begun.threads != before:
+        torch.set_num_threads(begun.threads)
+        progress.note(f"{begun.threads} threads, as the run began with")
+        now = replace(now, threads=begun.threads)
+    old, new = plain(begun), plain(now)
+    changed = [f"{name} {old[name]} is now {new[name]}" for name in new if old[name] != new[name]]
     if changed:
         progress.warn(
             f"not everything is as the run began: {', '.join(changed)}; frames may differ by "
             "rounding from those of a run that was not interrupted"
         )
-    progress.note(f"going on with the work in {folder.path}")
+    progress.note(f"going on with the work in {work.folder.path}")
     return lambda: torch.set_num_threads(before)

@@ -19,29 +19,26 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from animate import files
+from animate.clip.marker import MARKER, Begun, Marker, read_begun, read_marker
 from animate.errors import BusyError, WorkError
 
-MADE_BY = "cnx-animate work folder"
-VERSION = 2
-"""Of the folder's layout; another one is not touched."""
 SUFFIX = ".work"
 OFF = Path("none")
 """What a request's `work` says for no work folder at all."""
-MANIFEST, LOCK, CLOSING, POSES = "work.json", "lock", "closing", "poses"
+LOCK, CLOSING, POSES = "lock", "closing", "poses"
 STATES, FRAMES = "latents-*", "frames-*"
 _FILE_NAMES = re.compile(r"work\.json|lock|closing|latents-\d{6,}-\d{6,}|frames-\d{6,}")
 _POSE_NAMES = re.compile(r"[0-9a-f]{32}\.npz|\.[0-9a-f]{32}\.npz\.[0-9a-f]{32}\.part")
-_MARKER_BYTES = 4 << 20
 
 
 class WorkFolder:
@@ -50,29 +47,31 @@ class WorkFolder:
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self._lock = lock
-        self.manifest: dict[str, Any] = {}
+        self.begun: Begun | None = None
+        """The run that began the work; it may have written elsewhere."""
         self.resumed = False
-        """Whether an earlier run's work was found."""
+        """True where an earlier run's work is there."""
         self.discarded = False
-        """Whether work was found that is of no use, and thrown away."""
+        """True where work was there that is of no use, and was thrown away."""
 
     @classmethod
-    def open(cls, path: Path, manifest: Mapping[str, Any], *, discard: bool = False) -> WorkFolder:
+    def open(cls, path: Path, clip: str, begun: Begun, *, discard: bool = False) -> WorkFolder:
         """Lock the folder for a run; what is there of the same run is kept and `resumed` is set.
 
         path: made if it is missing
-        manifest: `clip` that is made, `digest` of all that decides the pictures, `request` (see
-            `stored_request`), and `conditions` that the numbers depend on by rounding
+        clip: path of the clip that is made
+        begun: the run that opens it
         discard: throw away what is there of another request
 
         Raises WorkError when another run works in it, when it is of another request or version,
         when it is not empty and no work folder, holds other people's files, or cannot be written.
         """
         try:
-            lock, made = _locked(path, manifest)
+            marker = Marker(clip=clip, begun=begun)
+            lock, new = _locked(path, marker)
             folder = cls(path, lock)
             try:
-                folder._take(manifest, discard, made)
+                folder._take(marker, begun, discard, new)
             except BaseException:
                 os.close(folder._lock)
                 raise
@@ -83,33 +82,34 @@ class WorkFolder:
             ) from reason
         return folder
 
-    def _take(self, manifest: Mapping[str, Any], discard: bool, made: bool) -> None:
+    def _take(self, marker: Marker, begun: Begun, discard: bool, new: bool) -> None:
         strangers = _strangers(self.path)
         if strangers:
             raise WorkError(
                 f"{self.path} holds {strangers[0]}, which is no part of a work folder; name a "
                 "folder that is empty or not there yet"
             )
-        before = read_manifest(self.path)
-        if before is not None and before["digest"] == manifest["digest"]:
+        before = read_begun(self.path)
+        if before is not None and before.digest == begun.digest:
             # Conditions are those that it was begun under; the request may write elsewhere now.
-            self.resumed = not made
-            self._say({**manifest, "conditions": before["conditions"]})
+            self.resumed = not new
+            begun = replace(begun, conditions=before.conditions)
+            self._mark(replace(marker, begun=begun))
             return
         if before is not None and self.worth and not discard:
             raise WorkError(
                 f"work folder {self.path} is of another run: it has "
-                f"{_difference(before['request'], manifest['request'])}. Finish that one (cnx "
+                f"{_difference(before.request, begun.request)}. Finish that one (cnx "
                 f"resume {self.path}), throw it away (cnx clean {self.path}), or name another "
                 "folder with --work"
             )
         self.discarded = self.worth
-        _remove_contents(self.path, keep=(LOCK, MANIFEST))
-        self._say(dict(manifest))
+        _remove_contents(self.path, keep=(LOCK, MARKER))
+        self._mark(marker)
 
-    def _say(self, manifest: dict[str, Any]) -> None:
-        self.manifest = _marked(manifest)
-        files.write_bytes(self.path / MANIFEST, _encoded(manifest), follow=False)
+    def _mark(self, marker: Marker) -> None:
+        self.begun = marker.begun
+        files.write_bytes(self.path / MARKER, marker.encoded(), follow=False)
 
     @property
     def worth(self) -> bool:
@@ -154,55 +154,6 @@ def work_folder(output: Path, named: Path | None, *, sequence: bool) -> Path | N
         return None if named == OFF else named
     clip = files.with_own_name(output.parent if sequence else output)
     return clip.with_name(f".{clip.name}{SUFFIX}")
-
-
-def read_marker(path: Path) -> dict[str, Any] | None:
-    """The marker of a work folder of any version; None where the folder is none.
-
-    It counts if it parses, names its version and clip, and was written by this program.
-    """
-    if path.is_symlink():
-        return None
-    try:
-        descriptor = os.open(path / MANIFEST, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            marker = json.loads(file.read(_MARKER_BYTES))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(marker, dict) or not isinstance(marker.get("version"), int):
-        return None
-    request = marker.get("request")
-    if marker["version"] == 1:  # named no maker; its clip is the request's
-        digest = str(marker.get("digest"))
-        told = isinstance(request, dict) and isinstance(request.get("output"), str)
-        conditions = isinstance(marker.get("conditions"), dict)
-        return marker if told and conditions and re.fullmatch("[0-9a-f]{64}", digest) else None
-    ours = marker.get("made_by") == MADE_BY and isinstance(marker.get("clip"), str)
-    return marker if ours else None
-
-
-def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The marker of a work folder of this version; None where the folder is none.
-
-    Raises WorkError for a folder of another version.
-    """
-    marker = read_marker(path)
-    if marker is None:
-        return None
-    if marker["version"] != VERSION:
-        raise WorkError(
-            f"work folder {path} was made by another version of this program (layout "
-            f"{marker['version']}, this one has {VERSION}); finish it there, or throw it away: "
-            f"cnx clean {path}"
-        )
-    wanted = {"digest": str, "request": dict, "conditions": dict}
-    whole = all(isinstance(marker.get(name), kind) for name, kind in wanted.items())
-    return marker if whole else None
-
-
-def is_work_folder(path: Path) -> bool:
-    """True for a folder, not a link, that has the marker of this program in it."""
-    return read_marker(path) is not None
 
 
 def remove(path: Path) -> list[str]:
@@ -269,7 +220,7 @@ def _remove_contents(path: Path, keep: tuple[str, ...] = ()) -> None:
     """Remove what is ours in a work folder, its marker last, so that a kill leaves a marked one."""
     with os.scandir(path) as entries:
         ours = [entry for entry in entries if _is_ours(entry) and entry.name not in keep]
-    for entry in sorted(ours, key=lambda entry: entry.name == MANIFEST):
+    for entry in sorted(ours, key=lambda entry: entry.name == MARKER):
         if entry.name != POSES:
             remove_partial(path / entry.name)
             continue
@@ -313,10 +264,10 @@ def try_lock(path: Path, *, make: bool = False) -> int | None:
     return descriptor
 
 
-def _locked(path: Path, manifest: Mapping[str, Any]) -> tuple[int, bool]:
+def _locked(path: Path, marker: Marker) -> tuple[int, bool]:
     """The lock of the work folder at `path`, and whether the folder was made for it."""
     while True:
-        made = _ensure(path, manifest)
+        new = _ensure(path, marker)
         try:
             descriptor = try_lock(path, make=True)
         except FileNotFoundError:  # removed by the run that has just ended
@@ -336,11 +287,11 @@ def _locked(path: Path, manifest: Mapping[str, Any]) -> tuple[int, bool]:
         if _is_at(descriptor, path / LOCK):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            return descriptor, made
+            return descriptor, new
         os.close(descriptor)
 
 
-def _ensure(path: Path, manifest: Mapping[str, Any]) -> bool:
+def _ensure(path: Path, marker: Marker) -> bool:
     """Have a marked work folder at `path`: one that is there, or a new one; True for a new one.
 
     A new one appears with its marker in it, so no kill leaves a folder that nobody knows. Raises
@@ -356,34 +307,26 @@ def _ensure(path: Path, manifest: Mapping[str, Any]) -> bool:
     try:
         stranger = next((file.name for file in sorted(path.iterdir())), None)
     except FileNotFoundError:
-        return _make(path, manifest)
+        return _make(path, marker)
     if stranger is not None and read_marker(path) is None:  # another run may have made it by now
         raise WorkError(
-            f"{path} holds {stranger} and no {MANIFEST} that this program can have written, so it "
+            f"{path} holds {stranger} and no {MARKER} that this program can have written, so it "
             "is no work folder; name a folder that is empty or not there yet"
         )
     if stranger is None:
-        files.write_bytes(path / MANIFEST, _encoded(manifest), follow=False)
+        files.write_bytes(path / MARKER, marker.encoded(), follow=False)
     return stranger is None
 
 
-def _make(path: Path, manifest: Mapping[str, Any]) -> bool:
+def _make(path: Path, marker: Marker) -> bool:
     try:
         with files.atomic_folder(path) as partial:
-            (partial / MANIFEST).write_bytes(_encoded(manifest))
+            (partial / MARKER).write_bytes(marker.encoded())
     except OSError as reason:
         if reason.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another run's, made just now
             raise
         return False
     return True
-
-
-def _marked(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {"made_by": MADE_BY, "version": VERSION, **manifest}
-
-
-def _encoded(manifest: Mapping[str, Any]) -> bytes:
-    return (json.dumps(_marked(manifest), indent=2) + "\n").encode()
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from animate.clip.behind import Behind
+from animate.clip.provenance import ShortCopy
+from animate.clip.record import OutputRecord
 from animate.clip.work import Work
 from animate.driving.poses import selection_of
 from animate.finish.chain import Finish
@@ -62,22 +64,30 @@ def beside(
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What was written.
-
-    Attributes:
-        frames, fps, seconds, size: of the clip, exact.
-        sound: what was done with the driving video's sound, in words.
-        frames_sha256: over the RGB bytes of all frames in order, before compression.
-        beside: files beside the clip: side by side, contact sheet.
-    """
+    """A clip that was written."""
 
     frames: int
     fps: Fraction
-    seconds: float
+    """Exact rate."""
     size: Size
     sound: str
+    """Treatment of the driving video's sound, in words."""
     frames_sha256: str
+    """Digest of the RGB bytes of all frames in order, before compression."""
     beside: tuple[Path, ...]
+    """Files beside the clip: side by side, contact sheet."""
+
+    def record(self) -> OutputRecord:
+        """The same for the clip's record."""
+        return OutputRecord(
+            frames=self.frames,
+            fps=str(self.fps),
+            seconds=float(self.frames / self.fps),
+            size=str(self.size),
+            sound=self.sound,
+            frames_sha256=self.frames_sha256,
+            beside=tuple(map(str, self.beside)),
+        )
 
 
 def write_clip(
@@ -87,11 +97,11 @@ def write_clip(
     generated: Generator[Image, None, None],
     *,
     ahead: int,
-    metadata: Mapping[str, str] | None = None,
+    copy: ShortCopy,
 ) -> Written:
     """Write frames as they come, while later ones are made; the clip appears when all are there.
 
-    At most `ahead` frames wait to be written. `metadata` goes into the container.
+    At most `ahead` frames wait to be written. `copy` goes into the container.
     """
     request = work.request
     audio = source.audio(selection_of(request)) if request.audio else None
@@ -105,7 +115,7 @@ def write_clip(
             codec=request.codec,
             quality=request.quality,
             audio=audio if takes_sound(request.output) else None,
-            metadata=metadata,
+            metadata=copy.metadata(),
             overwrite=work.replaces,
         ) as writer,
     ):
@@ -122,7 +132,6 @@ def write_clip(
     return Written(
         frames=writer.frames,
         fps=finish.fps,
-        seconds=float(writer.frames / finish.fps),
         size=finish.size,
         sound=writer.sound,
         frames_sha256=digest.hexdigest(),

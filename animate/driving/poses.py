@@ -61,12 +61,14 @@ def driving_poses(
     selection: FrameSelection,
     estimator: Estimator | None,
     progress: Progress,
+    digest: str | None = None,
 ) -> PoseSequence:
     """The poses of everybody in the selected frames: from the pose file, the cache or the video.
 
+    `digest` is the driving video's (`source_digest`); it is read for that where none is given.
     Raises PoseError when nobody is seen in any frame, or the pose file is of another video.
     """
-    digest = source_digest(request.driving)
+    digest = digest or source_digest(request.driving)
     if request.poses is not None:
         given = _given_poses(request.poses, source, digest, progress)
         return _matching(given, source, selection, request.poses)
@@ -101,13 +103,15 @@ def extract_poses(
 
 
 def reference_pose(
-    image: np.ndarray, request: AnimationRequest, estimator: Estimator
+    image: np.ndarray, request: AnimationRequest, estimator: Estimator, digest: str | None = None
 ) -> PoseSequence:
     """The main person of the still image, as a sequence of one frame.
 
-    Raises PoseError naming the file when nobody is seen.
+    `digest` is the image file's; it is read for that where none is given. Raises PoseError naming
+    the file when nobody is seen.
     """
-    poses = extract([image], estimator, fps=Fraction(1), source=sha256(request.reference))
+    digest = digest or sha256(request.reference)
+    poses = extract([image], estimator, fps=Fraction(1), source=digest)
     return person_of(poses, "main", request.reference)
 
 

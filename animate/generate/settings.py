@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 from animate.driving.placement import native_size
 from animate.errors import RequestError
 from animate.models.variants import ModelVariant
 from animate.request.request import AnimationRequest, SamplingOptions
-from animate.request.values import Size
+from animate.request.values import Guidance, NoiseInterval, Size
 from temporal.published import PUBLISHED, published_plan
 from temporal.windows import WindowPlan, plan_windows
 
@@ -21,6 +21,9 @@ class ClipSettings(SamplingOptions[Never]):
     """Sampling options with every value filled in, and the clip's size."""
 
     size: Size
+    if TYPE_CHECKING:  # mypy gives inherited fields the types of what may be passed for them
+        guidance: Guidance
+        guidance_interval: NoiseInterval | None
 
 
 def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) -> ClipSettings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -62,13 +62,16 @@ def check_driving(path: str | os.PathLike[str]) -> None:
         check_readable(path, "driving video", MediaError)
 
 
-def source_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a video file, or of the names and contents of numbered images."""
+def source_digest(path: str | os.PathLike[str], digest_of: Callable[[Path], str] = sha256) -> str:
+    """SHA-256 of a video file, or of the names and contents of numbered images.
+
+    `digest_of` is what reads a file; one that remembers reads it once.
+    """
     if not is_numbered(path):
-        return sha256(path)
+        return digest_of(Path(path))
     digest = hashlib.sha256()
     for file in image_files(path):
-        digest.update(f"{file.name}\0{sha256(file)}\n".encode())
+        digest.update(f"{file.name}\0{digest_of(file)}\n".encode())
     return digest.hexdigest()
 
 

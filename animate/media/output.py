@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,24 +25,25 @@ def check_output(
     *,
     codec: str | None = None,
     size: tuple[int, int] | None = None,
+    probe: bool = True,
 ) -> Path:
     """`path` if a clip can be written there; to be called before the work begins.
 
     Raises MediaError for an unknown suffix, a folder that is missing or not writable, an existing
     file without `overwrite`, or a `size` (width, height) that the codec cannot have; RequestError
-    for a codec that does not fit the suffix or this machine.
+    for a codec that does not fit the suffix or this machine. `probe` tries the folder for real.
     """
     place = Path(path)
     if is_sequence(place):
         _sequence_bits(codec)
-        check_sequence(place, overwrite)
+        check_sequence(place, overwrite, probe=probe)
         return place
     form = format_of(place)
     _no_sequence(codec, place)
     found = find_codec(codec or default_codec(form), form)
     if size is not None:
         check_clip_size(size, found, place)
-    return files.check_output(place, overwrite=overwrite, error=MediaError)
+    return files.check_output(place, overwrite=overwrite, error=MediaError, probe=probe)
 
 
 def takes_sound(path: str | os.PathLike[str]) -> bool:
@@ -61,6 +62,7 @@ def open_writer(
     audio: AudioSource | None = None,
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    before_rename: Callable[[Path], None] | None = None,
 ) -> FrameSink:
     """A writer for `path`: a `ClipWriter`, or a `SequenceWriter` for names like %04d.png.
 
@@ -79,6 +81,7 @@ def open_writer(
             audio=audio,
             metadata=metadata,
             overwrite=overwrite,
+            before_rename=before_rename,
         )
     if audio is not None or quality is not None:
         given = "sound" if audio is not None else "a quality"
@@ -89,6 +92,7 @@ def open_writer(
         bits=_sequence_bits(codec),
         metadata={"fps": str(fps), **(metadata or {})},
         overwrite=overwrite,
+        before_rename=before_rename,
     )
 
 

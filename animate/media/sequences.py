@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +46,7 @@ def sequence_files(path: Path) -> list[Path]:
     return [place for _, place in sorted(found)]
 
 
-def check_sequence(path: Path, overwrite: bool) -> None:
+def check_sequence(path: Path, overwrite: bool, *, probe: bool = True) -> None:
     """Raise MediaError if the files of `path` cannot be written.
 
     The last folder is made if it is missing; what is above it must be there.
@@ -55,7 +55,7 @@ def check_sequence(path: Path, overwrite: bool) -> None:
         raise MediaError(f"output {path}: numbered images are written as PNG; name it %04d.png")
     folder = path.parent
     if not folder.exists():
-        files.check_output(folder, overwrite=False, error=MediaError)
+        files.check_output(folder, overwrite=False, error=MediaError, probe=probe)
         return
     found = sequence_files(path)
     if found and not overwrite:
@@ -63,7 +63,8 @@ def check_sequence(path: Path, overwrite: bool) -> None:
             f"{len(found)} files of output {path} exist already ({found[0].name} and on); "
             "choose another name or ask to overwrite"
         )
-    files.check_output(folder / file_name(path.name, FIRST), overwrite=True, error=MediaError)
+    first = folder / file_name(path.name, FIRST)
+    files.check_output(first, overwrite=True, error=MediaError, probe=probe)
 
 
 class SequenceWriter:
@@ -81,14 +82,17 @@ class SequenceWriter:
         bits: int = 8,
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
+        before_rename: Callable[[Path], None] | None = None,
     ) -> None:
         """`path` is a pattern like shot.%04d.png, `size` (width, height), `bits` 8 or 16.
 
-        Frames of 8 bits are spread over 16 exactly (times 257). Raises MediaError if the files
-        cannot be written.
+        Frames of 8 bits are spread over 16 exactly (times 257). `before_rename` is
+        called with the hidden folder before the files appear at their names. Raises MediaError if
+        the files cannot be written.
         """
         self.path = Path(path)
-        check_sequence(self.path, overwrite)
+        check_sequence(self.path, overwrite, probe=False)
+        self._overwrite, self._before_rename = overwrite, before_rename
         self._size, self._bits = size, bits
         self._text = dict(metadata or {}) if bits == 8 else {}
         self.frames = 0
@@ -99,7 +103,13 @@ class SequenceWriter:
 
     def __enter__(self) -> Self:
         try:
-            self._partial = self._stack.enter_context(files.gathered_folder(self.path.parent))
+            self._partial = self._stack.enter_context(
+                files.gathered_folder(
+                    self.path.parent,
+                    replace=self._overwrite,
+                    before_rename=self._before_rename,
+                )
+            )
         except OSError as error:
             raise self._unwritable(error) from error
         return self

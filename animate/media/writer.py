@@ -84,6 +84,7 @@ class ClipWriter:
         audio: AudioSource | None = None,
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
+        before_rename: Callable[[Path], None] | None = None,
     ) -> None:
         """Check that the clip can be written, before any work.
 
@@ -96,11 +97,13 @@ class ClipWriter:
             audio: sound to put beside the pictures.
             metadata: "title" and "comment" are kept by all video containers.
             overwrite: whether an existing file may be replaced.
+            before_rename: called with the finished file before it appears at its name.
 
         Raises MediaError for a path that cannot be written or a size that the codec cannot have,
         RequestError for a codec, quality or rate that cannot be.
         """
-        self.path = check_output(path, overwrite=overwrite, what="output", error=MediaError)
+        self.path = check_output(path, overwrite=overwrite, error=MediaError, probe=False)
+        self._overwrite, self._before_rename = overwrite, before_rename
         self._format = format_of(self.path)
         self.codec: VideoCodec = find_codec(codec or default_codec(self._format), self._format)
         self._options = self.codec.encoder_options(quality, size)
@@ -120,7 +123,9 @@ class ClipWriter:
 
     def __enter__(self) -> Self:
         with self._errors(), ExitStack() as stack:
-            partial = stack.enter_context(atomic(self.path))
+            partial = stack.enter_context(
+                atomic(self.path, replace=self._overwrite, before_rename=self._before_rename)
+            )
             container = av.open(
                 local_url(partial),
                 "w",

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing_extensions import TypeVar
 from animate.errors import RequestError
 from animate.files import is_sequence
 from animate.request.schema import (
+    Converted,
     Role,
     build,
     group,
@@ -30,17 +32,21 @@ from animate.request.schema import (
     plain,
     settings_of,
     validate,
+    with_paths,
 )
 from animate.request.values import (
     FrameNumber,
     Guidance,
     Lora,
+    ModelName,
     NoiseInterval,
+    Signing,
     Size,
     parse_bytes,
     parse_rate,
     parse_time,
 )
+from animate.request.wording import quoted
 
 Schedule = Literal[
     "static", "anchored", "shifting", "controlnext-v1", "controlnext-v2", "mimicmotion"
@@ -56,6 +62,11 @@ Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 Offload = Literal["none", "model", "stream"]
 Open = TypeVar("Open", covariant=True, default=None)
 """None in options that may leave a value open, Never in those where every value is there."""
+GuidanceText = Guidance | tuple[float, float] | float | str | None
+SizeText = Size | tuple[int, int] | str | None
+IntervalText = NoiseInterval | tuple[float, float] | str | None
+TimeText = Fraction | FrameNumber | float | str | None
+LoraText = Lora | tuple[Path | str, float] | Path | str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +87,7 @@ class SamplingOptions(Generic[Open]):
     overlap: int | Open = option(None, "frames that neighbouring windows share", least=0)
     schedule: Schedule | Open = option(None, "how windows lie over the clip")
     fusing: Fusing | Open = option(None, "weights of a window's frames where windows overlap")
-    guidance: Guidance | Open = option(
+    guidance: Converted[Guidance | Open, GuidanceText] = option(
         None,
         "guidance scale, or its values at a window's first and last frame",
         metavar="MIN[:MAX]",
@@ -87,7 +98,7 @@ class SamplingOptions(Generic[Open]):
     noise: Noise = option("independent", "how the noise of frames is related")
     solver: Solver = option("euler", "solver; heun calls the UNet twice a step, and wants ten")
     levels: Levels = option("model", "noise levels of the steps: the model's, or few chosen ones")
-    guidance_interval: NoiseInterval | None = option(
+    guidance_interval: Converted[NoiseInterval | None, IntervalText] = option(
         None, "guide only at these noise levels", metavar="LOW:HIGH"
     )
     keep_features: int = option(
@@ -114,7 +125,7 @@ class RuntimeOptions:
 
     device: str = option("auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", role="runtime")
     precision: Precision = option("auto", "arithmetic of the networks", role="runtime")
-    memory: int | None = option(
+    memory: Converted[int | None, int | str | None] = option(
         None,
         "memory to stay within, such as 8GiB",
         parse=parse_bytes,
@@ -154,19 +165,19 @@ class RuntimeOptions:
     compile: bool = option(
         False, "compile the UNet with torch first, which takes minutes", role="runtime"
     )
-    estimator_folder: Path | None = option(
+    estimator_folder: Converted[Path | None, Path | str | None] = option(
         None, "folder with the files of a pose estimator", metavar="FOLDER", role="input"
     )
     estimator_device: Literal["cpu", "cuda"] = option(
         "cpu", "where poses are estimated", role="runtime"
     )
-    cache: Path | None = option(
+    cache: Converted[Path | None, Path | str | None] = option(
         None,
         "folder that keeps poses between runs (default: the user's cache), or none",
         metavar="FOLDER",
         role="place",
     )
-    work: Path | None = option(
+    work: Converted[Path | None, Path | str | None] = option(
         None,
         "folder that keeps unfinished work (default: .CLIP.work beside the clip), or none",
         metavar="FOLDER",
@@ -181,7 +192,7 @@ class RuntimeOptions:
         role="runtime",
     )
 
-    sign: str | None = option(
+    sign: Converted[Signing | None, Signing | tuple[Path | str, Path | str] | str | None] = option(
         None,
         "sign the clip with Content Credentials: PEM files of a certificate chain and its key",
         metavar="CERT:KEY",
@@ -191,7 +202,9 @@ class RuntimeOptions:
     def __post_init__(self) -> None:
         validate(self)
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise RequestError(f"device {self.device!r} is not auto, cpu, mps, cuda or cuda:N")
+            raise RequestError(
+                f"device {quoted(self.device)} is not auto, cpu, mps, cuda or cuda:N"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,40 +214,42 @@ class AnimationRequest:
     Raises RequestError when a value is out of range or two settings contradict each other.
     """
 
-    reference: Path = option(
+    reference: Converted[Path, Path | str] = option(
         None, "still image of the person to animate", metavar="IMAGE", role="input"
     )
-    driving: Path = option(
+    driving: Converted[Path, Path | str] = option(
         None, "video, or numbered images, whose motion is taken", metavar="VIDEO", role="input"
     )
-    output: Path = option(
+    output: Converted[Path, Path | str] = option(
         None, "clip to write; its suffix decides the kind", metavar="CLIP", role="output"
     )
-    model: str = option("auto", "model variant or folder", metavar="NAME|FOLDER", role="input")
-    lora: tuple[Lora, ...] = option(
+    model: Converted[ModelName, Path | str] = option(
+        ModelName("auto"), "model variant or folder", metavar="NAME|FOLDER", role="input"
+    )
+    lora: Converted[tuple[Lora, ...], LoraText | Sequence[LoraText]] = option(
         (),
         "adapters for the UNet, and their weight (default 1); may be given several times",
         parse=Lora.parse_all,
         metavar="FILE[:WEIGHT]",
         role="input",
     )
-    size: Size | None = option(None, "size of the clip", metavar="WxH")
+    size: Converted[Size | None, SizeText] = option(None, "size of the clip", metavar="WxH")
     fit: Fit = option("crop", "how a reference of another shape is brought to that size")
     stride: int = option(1, "take every N-th frame of the driving video", least=1, metavar="N")
-    start: Fraction | FrameNumber | None = option(
+    start: Converted[Fraction | FrameNumber | None, TimeText] = option(
         None, "where to begin: seconds, h:m:s, or frames as 36f", parse=parse_time, metavar="TIME"
     )
-    end: Fraction | FrameNumber | None = option(
+    end: Converted[Fraction | FrameNumber | None, TimeText] = option(
         None, "where to stop, exclusive", parse=parse_time, metavar="TIME"
     )
     max_frames: int | None = option(None, "frames of the clip at most", least=1, metavar="N")
-    fps: Fraction | None = option(
+    fps: Converted[Fraction | None, Fraction | float | str | None] = option(
         None,
         "resample the driving video to this rate; of images, their rate",
         parse=parse_rate,
         metavar="RATE",
     )
-    poses: Path | None = option(
+    poses: Converted[Path | None, Path | str | None] = option(
         None, "pose file, or rendered skeletons (video, folder)", metavar="FILE", role="input"
     )
     estimator: EstimatorName = option("blazepose", "pose estimator")
@@ -251,10 +266,10 @@ class AnimationRequest:
     anchor_colour: bool = option(
         False, "hold the colours of person and background to the reference's, over the whole clip"
     )
-    side_by_side: Path | None = option(
+    side_by_side: Converted[Path | None, Path | str | None] = option(
         None, "also write reference, pose and result in one video", metavar="CLIP", role="output"
     )
-    contact_sheet: Path | None = option(
+    contact_sheet: Converted[Path | None, Path | str | None] = option(
         None, "also write a picture of evenly chosen frames (.png)", metavar="FILE", role="output"
     )
     codec: str | None = option(
@@ -275,14 +290,14 @@ class AnimationRequest:
                 raise RequestError(f"{name} is missing: give its path")
         validate(self)
         # Images have no rate of their own: there, fps is what the stride divides.
-        images = self.driving.is_dir() or is_sequence(self.driving)
+        images = os.path.isdir(self.driving) or is_sequence(self.driving)
         if self.fps is not None and self.stride != 1 and not images:
             raise RequestError("stride and fps both set the output's rate; give one of them")
         start, end = self.start, self.end
         if start is not None and end is not None and type(start) is type(end) and end <= start:
             raise RequestError(f"end {end} is not after start {start}")
-        if not re.fullmatch(r"main|left|right|\d+", self.person):
-            raise RequestError(f"person {self.person!r} is not main, left, right or a number")
+        if not re.fullmatch(r"main|left|right|\d{1,9}", self.person):
+            raise RequestError(f"person {quoted(self.person)} is not main, left, right or a number")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AnimationRequest:
@@ -308,6 +323,10 @@ class AnimationRequest:
     def paths(self, *roles: Role) -> Iterator[tuple[str, Path]]:
         """Every path that the settings of these roles name, with the setting's name."""
         return ((setting.name, path) for setting, path in paths_of(self, *roles))
+
+    def with_paths(self, change: Callable[[Path], Path]) -> AnimationRequest:
+        """The same request with every path in it changed, such as by `Path.absolute`."""
+        return with_paths(self, change)
 
     def digest(self, **resolved: Any) -> str:
         """SHA-256 over everything that decides the pictures, and the resolved values given, which

@@ -10,17 +10,42 @@ names may stand beside those of the outer one: `steps` for `sampling: {steps: ..
 
 from __future__ import annotations
 
-import os
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from fractions import Fraction
 from functools import cache
+from numbers import Integral, Real
 from pathlib import Path, PurePath
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    Protocol,
+    Self,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 from animate.errors import RequestError, UserError
-from animate.request.values import FrameNumber, Guidance, NoiseInterval, Size
+from animate.request.values import (
+    FrameNumber,
+    Guidance,
+    ModelName,
+    NoiseInterval,
+    Signing,
+    Size,
+    check_text,
+    read_path,
+)
 from animate.request.wording import nearest, quoted
 
 T = TypeVar("T")
@@ -29,8 +54,30 @@ Role = Literal["input", "output", "place", "look", "runtime"]
 is written and how; `place` names folders that keep something between runs; `look` decides the
 pictures itself; `runtime` says how they are computed."""
 
+NONE = Path("none")
+"""The word that a place takes for no folder at all."""
+
+Value = TypeVar("Value", covariant=True)
+Taken = TypeVar("Taken", contravariant=True)
+if TYPE_CHECKING:
+
+    class Converted(Generic[Value, Taken]):
+        """A field that holds a `Value` and takes a `Taken`, which the reader converts."""
+
+        @overload
+        def __get__(self, instance: None, owner: Any) -> Self: ...
+        @overload
+        def __get__(self, instance: object, owner: Any) -> Value: ...
+        def __get__(self, instance: Any, owner: Any) -> Any: ...
+        def __set__(self, instance: object, value: Taken) -> None: ...
+
+else:  # only the type of the value counts
+    Converted = Annotated
+
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _SETTING, _GROUP = "setting", "group"
+_WRITTEN = (Size, Guidance, NoiseInterval, Signing, ModelName, PurePath, Fraction, FrameNumber)
+"""Types whose plain value is text that they parse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,15 +196,20 @@ def _settings_of(kind: Any) -> Mapping[str, Setting]:
     return types.MappingProxyType(found)
 
 
-@cache
-def groups_of(kind: Any) -> Mapping[str, Any]:
+def groups_of(kind: type) -> Mapping[str, Any]:
     """The dataclasses that the groups of a dataclass hold, by field."""
     hints = _hints(kind)
-    return {item.name: hints[item.name] for item in fields(kind) if _GROUP in item.metadata}
+    return {
+        item.name: hints[item.name] for item in fields(cast(Any, kind)) if _GROUP in item.metadata
+    }
 
 
 def validate(options: Any) -> None:
     """Read and check every setting of a frozen dataclass in place. Raises RequestError."""
+    for name, kind in groups_of(type(options)).items():
+        if not isinstance(getattr(options, name), kind):
+            wrong = quoted(getattr(options, name))
+            raise RequestError(f"{name} {wrong} is not of the class {kind.__name__}")
     for setting in settings_of(type(options)).values():
         if not setting.group:
             value = setting.read(getattr(options, setting.name))
@@ -319,33 +371,16 @@ def _mapping(kind: Any, value: Any, name: str) -> dict[str, Any]:
 
 
 def _scalar(hint: Any, value: Any, name: str) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if hint is float and isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            return float(value)
+    if hint is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise RequestError(f"{name} {quoted(value)} is not {_WORDS.get(hint, hint.__name__)}")
     if isinstance(value, str):
         check_text(value, name)
     return value
-
-
-def check_text(text: str, name: str) -> None:
-    """Raise RequestError for text that no file system and no library takes."""
-    try:
-        usable = "\0" not in text and os.fsencode(text) is not None
-    except UnicodeEncodeError:
-        usable = False
-    if not usable:
-        raise RequestError(f"{name} {quoted(text)} has a zero byte or half a character in it")
-
-
-def read_path(value: Any, name: str = "path") -> Path:
-    """A path from text or a path object. Raises RequestError."""
-    if not isinstance(value, str | PurePath):
-        raise RequestError(f"{name} {quoted(value)} is not a path")
-    if not str(value):
-        raise RequestError(f"{name} is empty; give a path, or leave it out")
-    check_text(str(value), name)
-    return Path(value)
 
 
 def plain(value: Any) -> Any:
@@ -355,26 +390,81 @@ def plain(value: Any) -> Any:
         return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Size | Guidance | NoiseInterval | PurePath | Fraction | FrameNumber):
+    if isinstance(value, _WRITTEN):
         return str(value)
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     return value
 
 
+class _HasPaths(Protocol):
+    """A value with paths among its parts."""
+
+    def paths(self) -> Iterator[Path]: ...
+
+    def with_paths(self, change: Callable[[Path], Path]) -> Any: ...
+
+
 def paths_of(options: Any, *roles: Role) -> Iterator[tuple[Setting, Path]]:
-    """Every path that the settings of these roles name, with its setting; `none` is no path."""
+    """Every path that the settings of these roles name, with its setting."""
     for setting in settings_of(type(options)).values():
         if setting.role in roles:
             for path in paths_in(setting.value(options)):
-                if not (setting.role == "place" and str(path) == "none"):
-                    yield setting, path
+                yield setting, path
 
 
 def paths_in(value: Any) -> Iterator[Path]:
-    """The paths in a setting's typed value: one, several, or parts of a value."""
+    """The paths in a typed value; the word `none` for a folder is no path."""
     if isinstance(value, Path):
-        yield value
+        if value != NONE:
+            yield value
+    elif hasattr(value, "with_paths"):
+        yield from cast(_HasPaths, value).paths()
     elif isinstance(value, tuple):
         for item in value:
             yield from paths_in(item)
+
+
+def with_paths(options: T, change: Callable[[Path], Path]) -> T:
+    """The same options with every path in them changed, those of groups too."""
+    changed: dict[str, Any] = {}
+    for item in fields(cast(Any, options)):
+        value = getattr(options, item.name)
+        if item.metadata.get(_GROUP):
+            changed[item.name] = with_paths(value, change)
+        elif item.metadata.get(_SETTING):
+            changed[item.name] = _changed(value, change)
+    return cast(T, replace(cast(Any, options), **changed))
+
+
+def plain_with_paths(
+    kind: type, values: Mapping[str, Any], change: Callable[[Path], Path], *roles: Role
+) -> dict[str, Any]:
+    """Plain values by flat names with the paths of these roles changed, those in lists too.
+
+    A value that is not what its setting takes stays as it is: `build` names its fault.
+    """
+    changed = dict(values)
+    for name, setting in settings_of(kind).items():
+        if setting.role in roles and changed.get(name) is not None:
+            several = isinstance(changed[name], list) and not isinstance(setting.default, tuple)
+            items = changed[name] if several else [changed[name]]
+            items = [_plain_changed(setting, item, change) for item in items]
+            changed[name] = items if several else items[0]
+    return changed
+
+
+def _plain_changed(setting: Setting, value: Any, change: Callable[[Path], Path]) -> Any:
+    try:
+        typed = setting.read(value)
+    except RequestError:
+        return value
+    return plain(_changed(typed, change)) if any(paths_in(typed)) else value
+
+
+def _changed(value: Any, change: Callable[[Path], Path]) -> Any:
+    if isinstance(value, Path):
+        return value if value == NONE else change(value)
+    if hasattr(value, "with_paths"):
+        return cast(_HasPaths, value).with_paths(change)
+    return tuple(_changed(item, change) for item in value) if type(value) is tuple else value

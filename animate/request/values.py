@@ -1,18 +1,77 @@
 """Values that people write in one way and programs use in another: sizes, guidance, times.
 
 Each parser takes text as typed or as read from a file, gives the typed value, and raises
-RequestError with an example of what it takes. `str(value)` is text that parses back.
+RequestError with an example of what it takes, for any value whatever. `str(value)` is text that
+parses back.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from animate.errors import RequestError
+from animate.request.wording import quoted
+
+_LONGEST = 100
+"""Characters of a number, time or amount; a longer text is none."""
+_LONGEST_PATH, _LONGEST_PART = 4095, 255
+"""Bytes of a path and of a name in it, as Linux allows them."""
+
+
+def read_path(value: Any, name: str = "path") -> Path:
+    """A path from text or a path object; `name` is that of the setting. Raises RequestError."""
+    if not isinstance(value, str | PurePath):
+        raise RequestError(f"{name} {quoted(value)} is not a path")
+    if not str(value):
+        raise RequestError(f"{name} is empty; give a path, or leave it out")
+    check_text(str(value), name)
+    parts = str(value).split("/")
+    if len(os.fsencode(value)) > _LONGEST_PATH or any(
+        len(os.fsencode(part)) > _LONGEST_PART for part in parts
+    ):
+        raise RequestError(f"{name} {quoted(str(value))} is longer than file systems allow")
+    return Path(value)
+
+
+def check_text(text: str, name: str) -> None:
+    """Raise RequestError for text that no file system and no library takes."""
+    try:
+        usable = "\0" not in text and os.fsencode(text) is not None
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise RequestError(f"{name} {quoted(text)} has a zero byte or half a character in it")
+
+
+def _written(value: Any) -> str:
+    """A number, time or amount as it is written; empty for anything that is none."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Fraction):
+        return ""
+    try:
+        text = str(value).strip()
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return ""
+    return text if len(text) <= _LONGEST else ""
+
+
+def _numbers(value: Any) -> list[float]:
+    """The numbers in `A:B`, in a list, or a single one; empty where one of them is none."""
+    if isinstance(value, str):
+        value = value.split(":") if len(value) <= _LONGEST else ()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        value = (value,)
+    if not isinstance(value, tuple | list) or len(value) > 2:
+        return []
+    try:
+        return [float(part) for part in value]
+    except (TypeError, ValueError, OverflowError):
+        return []
 
 
 class Size(NamedTuple):
@@ -28,12 +87,12 @@ class Size(NamedTuple):
     def parse(cls, text: Any) -> Size:
         """`WxH`, or two numbers. Raises RequestError."""
         if isinstance(text, str):
-            match = re.fullmatch(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*", text)
+            match = re.fullmatch(r"\s{0,9}(\d{1,9})\s{0,9}[xX×]\s{0,9}(\d{1,9})\s{0,9}", text)
             if match:
                 return cls(int(match[1]), int(match[2])).checked()
         elif isinstance(text, (tuple, list)) and [type(v) for v in text] == [int, int]:
             return cls(*text).checked()
-        raise RequestError(f"size {text!r} is not WIDTHxHEIGHT in pixels, such as 576x1024")
+        raise RequestError(f"size {quoted(text)} is not WIDTHxHEIGHT in pixels, such as 576x1024")
 
     def checked(self) -> Size:
         if min(self) < 1 or max(self) > 8192:
@@ -53,15 +112,9 @@ class Guidance(NamedTuple):
     @classmethod
     def parse(cls, text: Any) -> Guidance:
         """`SCALE`, `FIRST:LAST`, a number or two. Raises RequestError."""
-        parts: Any = text.split(":") if isinstance(text, str) else text
-        if isinstance(parts, (int, float)) and not isinstance(parts, bool):
-            parts = (parts,)
-        try:
-            numbers = [float(part) for part in parts]
-        except (TypeError, ValueError):
-            numbers = []
+        numbers = _numbers(text)
         if len(numbers) not in (1, 2) or not all(0 <= n <= 100 for n in numbers):
-            raise RequestError(f"guidance {text!r} is not SCALE or FIRST:LAST, such as 1:3")
+            raise RequestError(f"guidance {quoted(text)} is not SCALE or FIRST:LAST, such as 1:3")
         return cls(numbers[0], numbers[-1])
 
 
@@ -77,13 +130,12 @@ class NoiseInterval(NamedTuple):
     @classmethod
     def parse(cls, text: Any) -> NoiseInterval:
         """`LOW:HIGH`, or two numbers. Raises RequestError."""
-        parts: Any = text.split(":") if isinstance(text, str) else text
-        try:
-            low, high = (float(part) for part in parts)
-        except (TypeError, ValueError):
-            low, high = 0.0, 0.0
+        numbers = _numbers(text)
+        low, high = numbers if len(numbers) == 2 else (0.0, 0.0)
         if not 0 <= low < high:
-            raise RequestError(f"interval {text!r} is not LOW:HIGH noise levels, such as 0.3:10")
+            raise RequestError(
+                f"interval {quoted(text)} is not LOW:HIGH noise levels, such as 0.3:10"
+            )
         return cls(low, high)
 
     def holds(self, sigma: float) -> bool:
@@ -92,50 +144,53 @@ class NoiseInterval(NamedTuple):
 
 
 class FrameNumber(int):
-    """A place in a video counted in its frames, written `36f`; a plain number is seconds."""
+    """A position in a video counted in its frames, written `36f`; a plain number is seconds."""
 
     def __str__(self) -> str:
         return f"{int(self)}f"
 
 
-def parse_time(text: Any) -> Fraction | FrameNumber:
+def parse_time(value: Any) -> Fraction | FrameNumber:
     """Seconds (`1.5`, `1.5s`, `1:02.5`, `3/2`) as Fraction, or a frame number (`36f`)."""
-    if isinstance(text, (Fraction, FrameNumber)):
-        return text
-    shown = str(text).strip()
-    if match := re.fullmatch(r"(\d+)f", shown):
+    if isinstance(value, (Fraction, FrameNumber)):
+        return value
+    text = _written(value)
+    if match := re.fullmatch(r"(\d+)f", text):
         return FrameNumber(match[1])
-    if re.fullmatch(r"\d+/[1-9]\d*", shown):
-        return Fraction(shown)
-    match = re.fullmatch(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)s?", shown)
+    if re.fullmatch(r"\d+/[1-9]\d*", text):
+        return Fraction(text)
+    match = re.fullmatch(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)s?", text)
     if not match:
-        raise RequestError(f"time {text!r} is not seconds (1.5), h:m:s (0:01:02.5) or frames (36f)")
+        raise RequestError(
+            f"time {quoted(value)} is not seconds (1.5), h:m:s (0:01:02.5) or frames (36f)"
+        )
     first, second, seconds = match.groups()
     hours, minutes = (int(first), int(second)) if second else (0, int(first or 0))
     return Fraction(seconds) + 60 * minutes + 3600 * hours
 
 
-def parse_rate(text: Any) -> Fraction:
+def parse_rate(value: Any) -> Fraction:
     """Frames per second: `25`, `29.97`, `30000/1001`."""
-    try:
-        rate = Fraction(str(text))
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
+    text = _written(value)
+    valid = re.fullmatch(r"\d+(\.\d*)?|\.\d+|\d+/[1-9]\d*", text)
+    rate = Fraction(text) if valid else Fraction(0)
     if not 0 < rate <= 1000:
-        raise RequestError(f"frame rate {text!r} is not frames per second, such as 30000/1001")
+        raise RequestError(
+            f"frame rate {quoted(value)} is not frames per second, such as 30000/1001"
+        )
     return rate
 
 
-def parse_bytes(text: Any) -> int:
+def parse_bytes(value: Any) -> int:
     """`8GiB`, `8GB`, `800MiB` or a number of bytes."""
     units = {"": 1, "b": 1}
     for power, letter in enumerate("kmgt", start=1):
         units[f"{letter}ib"] = 1024**power
         units[f"{letter}b"] = units[letter] = 1000**power
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(text).strip().lower())
+    match = re.fullmatch(r"(\d{1,20}(?:\.\d+)?)\s*([a-z]*)", _written(value).lower())
     if not match or match[2] not in units:
-        raise RequestError(f"memory {text!r} is not an amount such as 8GiB")
-    return int(float(match[1]) * units[match[2]])
+        raise RequestError(f"memory {quoted(value)} is not an amount such as 8GiB")
+    return int(Fraction(match[1]) * units[match[2]])
 
 
 class Lora(NamedTuple):
@@ -148,25 +203,85 @@ class Lora(NamedTuple):
         return f"{self.path}:{self.weight:g}"
 
     @classmethod
-    def parse(cls, text: Any) -> Lora:
+    def parse(cls, value: Any) -> Lora:
         """`FILE` or `FILE:WEIGHT`, or the two. Raises RequestError."""
-        if isinstance(text, (tuple, list)) and len(text) == 2:
-            path, weight = text
-        else:
-            match = re.fullmatch(r"(.+?)(?::([-+.\deE]+))?", str(text), re.DOTALL)
-            path, weight = (match[1], match[2] or 1.0) if match else ("", 1.0)
+        path: Any = value
+        weight: Any = 1.0
+        if isinstance(value, (tuple, list)) and len(value) == 2:
+            path, weight = value
+        elif isinstance(value, str) and (match := re.fullmatch(r"(.+):([-+.\deE]{1,20})", value)):
+            path, weight = match.groups()
         try:
             number = float(weight)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not str(path) or not abs(number) <= 10:
+        if not isinstance(path, str | PurePath) or not str(path) or not abs(number) <= 10:
             raise RequestError(
-                f"lora {text!r} is not FILE or FILE:WEIGHT with a weight from -10 to 10"
+                f"lora {quoted(value)} is not FILE or FILE:WEIGHT with a weight from -10 to 10"
             )
-        return cls(Path(path), number)
+        return cls(read_path(path, "lora"), number)
 
     @classmethod
     def parse_all(cls, values: Any) -> tuple[Lora, ...]:
         """One or several. Raises RequestError."""
-        one = isinstance(values, (str, Path, Lora))
-        return tuple(cls.parse(value) for value in ([values] if one else values))
+        if isinstance(values, Lora) or not isinstance(values, (tuple, list)):
+            return (cls.parse(values),)
+        return tuple(cls.parse(value) for value in values)
+
+    def paths(self) -> Iterator[Path]:
+        """The file."""
+        yield self.path
+
+    def with_paths(self, change: Callable[[Path], Path]) -> Lora:
+        """The same with its file changed."""
+        return self._replace(path=change(self.path))
+
+
+class Signing(NamedTuple):
+    """PEM files of a certificate chain, the signer's own first, and of its private key."""
+
+    chain: Path
+    key: Path
+
+    def __str__(self) -> str:
+        return f"{self.chain}:{self.key}"
+
+    @classmethod
+    def parse(cls, value: Any) -> Signing:
+        """`CERT:KEY`, or the two paths. Raises RequestError."""
+        parts: Any = value
+        if isinstance(value, str):
+            chain, _, key = value.rpartition(":")
+            parts = (chain, key) if chain and key else ()
+        if not isinstance(parts, (tuple, list)) or len(parts) != 2:
+            raise RequestError(f"sign {quoted(value)} is not CERT:KEY, two PEM files")
+        return cls(*(read_path(part, "sign") for part in parts))
+
+    def paths(self) -> Iterator[Path]:
+        """Both files."""
+        yield from self
+
+    def with_paths(self, change: Callable[[Path], Path]) -> Signing:
+        """The same with its files changed."""
+        return Signing(*map(change, self))
+
+
+class ModelName(str):
+    """The name of a model variant or, where it has a slash in it, the path of a model folder."""
+
+    @classmethod
+    def parse(cls, value: Any) -> ModelName:
+        """Text, or the path of a folder. Raises RequestError."""
+        path = read_path(value, "model")
+        if isinstance(value, str):
+            return cls(value)
+        return cls(path if "/" in str(path) else f"./{path}")
+
+    def paths(self) -> Iterator[Path]:
+        """The folder, where it is one."""
+        if "/" in self:
+            yield Path(self)
+
+    def with_paths(self, change: Callable[[Path], Path]) -> ModelName:
+        """The same with its folder changed."""
+        return ModelName(change(Path(self))) if "/" in self else self

@@ -9,6 +9,8 @@ from typing import Any
 
 _LONGEST_NAME = 64
 """Characters; a longer text is no misspelt name, and comparing it would take long."""
+_LONGEST_VALUE = 160
+"""Characters of a value that a message shows."""
 
 
 def nearest(name: str, known: Collection[str]) -> str:
@@ -51,4 +53,5 @@ def quoted(value: Any) -> str:
         text = _Bounded().repr(value)
     except ValueError:  # Python writes no number of more than 4,300 digits
         text = f"a number of type {type(value).__name__}"
+    text = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
     return text.encode(errors="backslashreplace").decode()

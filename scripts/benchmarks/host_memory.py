@@ -138,7 +138,7 @@ def animate_one(folder: Path, *, estimate: bool, idle: bool) -> dict[str, Any]:
         driving=folder / "driving.mp4",
         output=folder / "clip.mp4",
         model="tiny",
-        size="96x96",  # type: ignore[arg-type]
+        size="96x96",
         poses=None if estimate else folder / "poses.npz",
         retarget="none",
         sampling=SamplingOptions(steps=1, overlap=1),

@@ -13,7 +13,8 @@ from animate.batch.executor import Listen, Outcome, Start, Task, attempt
 from animate.batch.failures import Failure
 from animate.batch.records import JobRecord
 from animate.batch.runner import run_batch
-from animate.clip.record import write_sidecar
+from animate.clip.record import sidecar_path
+from tests.clip.records import some_record
 
 Act = Callable[[AnimationRequest, int], ClipReport]
 
@@ -21,7 +22,7 @@ Act = Callable[[AnimationRequest, int], ClipReport]
 def make(request: AnimationRequest, count: int = 0) -> ClipReport:
     """What an animator leaves: the clip, then its sidecar."""
     request.output.write_bytes(f"clip {request.sampling.seed} {count}".encode())
-    write_sidecar(request.output, {"request": request})
+    some_record(request).write(sidecar_path(request.output))
     return ClipReport(model="tiny", size="64x64", frames=6, fps="29", seconds={"load": 0.1})
 
 

@@ -295,7 +295,7 @@ def test_unfinished_work_is_known_by_its_clip_and_not_by_its_row(tmp_path: Path)
 def test_certificates_are_files_as_others(tmp_path: Path) -> None:
     row = {**ROW, "sign": "chain.pem:key.pem"}
     [job] = load(write(tmp_path, row)).jobs
-    assert job.request.runtime.sign == f"{tmp_path / 'chain.pem'}:{tmp_path / 'key.pem'}"
+    assert job.request.runtime.sign == (tmp_path / "chain.pem", tmp_path / "key.pem")
     outside = write(tmp_path, {**ROW, "sign": "/etc/ssl/chain.pem:key.pem"})
     assert "sign /etc/ssl/chain.pem lies outside" in mistakes(outside, roots=[tmp_path])
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from animate.cli.main import main
 from animate.clip.work_folder import WorkFolder
 from animate.files import hidden_name
-from tests.clip.test_work_folder import manifest
+from tests.clip.test_work_folder import begun
 
 NAMES = st.one_of(
     st.sampled_from(
@@ -67,7 +67,7 @@ def test_foreign_bytes_stay_and_ours_go(tree: dict[str, object], recursive: bool
         (outside / "lock").write_bytes(b"outside")
         grow(top, tree)
         work = top / ".killed.mp4.work"
-        folder = WorkFolder.open(work, manifest())
+        folder = WorkFolder.open(work, "/c.mp4", begun())
         (work / "latents-000001-000000").write_bytes(b"ours")
         assert folder.leave(done=False)
         ours = {os.path.relpath(path, top) for path in work.rglob("*")}
@@ -89,7 +89,7 @@ def test_work_of_a_killed_run_goes_and_the_users_poses_stay(tmp_path: Path) -> N
     for number in range(33):
         (data / f"{number:032d}.npz").write_bytes(b"mine")
     work = tmp_path / "proj" / ".clip.mp4.work"
-    folder = WorkFolder.open(work, manifest())
+    folder = WorkFolder.open(work, "/c.mp4", begun())
     (work / "frames-000000").write_bytes(b"ours")
     folder.leave(done=False)
     assert json.loads((work / "work.json").read_text())["clip"] == "/c.mp4"

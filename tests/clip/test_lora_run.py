@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from animate import AnimationRequest, Animator
-from animate import animator as animators
 from animate.cli.main import main
+from animate.clip import make
 from animate.errors import ModelError
 from animate.media import open_video
 from animate.request.request import RuntimeOptions
@@ -77,7 +77,7 @@ def test_a_clip_with_adapters_leaves_the_model_as_it_was(place: Path, animator: 
     assert np.abs(styled.astype(int) - plain).max() > 3
     kept = told["model"]["lora"][0]  # type: ignore[index]
     assert (kept["weight"], kept["layers"]) == (0.8, 2)
-    assert told["inputs"]["lora 0"] == kept["sha256"]  # type: ignore[index]
+    assert told["inputs"]["lora 1"] == kept["sha256"]  # type: ignore[index]
     assert told["digest"] != record["digest"]
     weaker = replace(request(place, "weak", replace_weight(style, 0.4)))
     assert made(animator, weaker)[1]["digest"] not in (told["digest"], record["digest"])
@@ -93,14 +93,14 @@ def test_every_memory_setting_gives_the_same_clip(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An 8-bit model differs a little with and without adapters alike."""
-    real = animators.plan_clip_memory
+    real = make.plan_clip_memory
     way = "none"
 
     def plan(*args: Any, **kwargs: Any) -> Any:
         """On a CPU nothing is planned to be offloaded, but it works there as well."""
         return replace(real(*args, **kwargs), offload=way)
 
-    monkeypatch.setattr(animators, "plan_clip_memory", plan)
+    monkeypatch.setattr(make, "plan_clip_memory", plan)
     style = Lora(place / "style.safetensors", 0.8)
     own = Animator.from_pretrained(place / "toy")
     expected, _ = made(own, request(place, "whole", style))

@@ -14,28 +14,30 @@ import pytest
 from animate.animator import Animator
 from animate.cli.main import main
 from animate.clip.provenance import (
+    ShortCopy,
     check_signing,
-    container_metadata,
     read_credentials,
     read_short_copy,
-    short_copy,
     sign_clip,
 )
+from animate.clip.record import Credentials
 from animate.errors import ExecutorError, MediaError, RequestError
 from animate.media import open_writer
 from animate.request.request import AnimationRequest
+from animate.request.values import Signing
 from tests.scene import write_scene
 from tests.toy import toy_model
 
 needs_c2pa = pytest.mark.skipif(
     importlib.util.find_spec("c2pa") is None, reason="needs c2pa: pip install 'cnx-animate[c2pa]'"
 )
-MADE: dict[str, Any] = {
-    "model": {"name": "tiny", "lora": []},
-    "seed": 7,
-    "digest": "ab" * 32,
-    "inputs": {"reference": "12" * 32, "driving": "34" * 32},
-}
+COPY = ShortCopy(
+    made_by="cnx-animate 1.0",
+    model="tiny",
+    seed=7,
+    digest="ab" * 32,
+    inputs={"reference": "12" * 8, "driving": "34" * 8},
+)
 
 
 def write(path: Path, metadata: dict[str, str] | None = None) -> Path:
@@ -95,11 +97,12 @@ def signing(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm", "frames/%04d.png"])
 def test_the_copy_comes_back_from_the_file_itself(name: str, tmp_path: Path) -> None:
-    clip = write(tmp_path / name, container_metadata(MADE))
+    clip = write(tmp_path / name, COPY.metadata())
     copy = read_short_copy(clip)
-    assert copy == short_copy(MADE)
-    assert copy["digest"] == MADE["digest"]
-    assert copy["synthetic"] is True
+    assert copy == COPY
+    assert copy is not None
+    assert copy.digest == COPY.digest
+    assert copy.synthetic is True
 
 
 def test_a_clip_of_somebody_else_says_nothing_of_ours(tmp_path: Path) -> None:
@@ -109,22 +112,22 @@ def test_a_clip_of_somebody_else_says_nothing_of_ours(tmp_path: Path) -> None:
 
 
 def test_the_same_clip_has_the_same_bytes(tmp_path: Path) -> None:
-    first, second = (
-        write(tmp_path / f"{name}.mp4", container_metadata(MADE)).read_bytes() for name in "ab"
-    )
+    first, second = (write(tmp_path / f"{name}.mp4", COPY.metadata()).read_bytes() for name in "ab")
     assert first == second
 
 
 @needs_c2pa
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
 def test_a_signed_clip_says_by_whom_and_of_what(name: str, tmp_path: Path, signing: str) -> None:
-    clip = write(tmp_path / name, container_metadata(MADE))
+    clip = write(tmp_path / name, COPY.metadata())
     assert read_credentials(clip) is None
-    assert sign_clip(clip, signing, MADE) == {"signer": "A signer", "state": "Valid"}
+    assert sign_clip(clip, Signing.parse(signing), COPY) == Credentials(
+        signer="A signer", state="Valid"
+    )
     found = read_credentials(clip)
     assert found is not None
-    assert found["settings"] == short_copy(MADE)
-    assert read_short_copy(clip) == short_copy(MADE), "the container's own words stay"
+    assert found.settings == COPY.values()
+    assert read_short_copy(clip) == COPY, "the container's own words stay"
     assert [file.name for file in tmp_path.iterdir()] == [name], "nothing is left beside it"
 
 
@@ -132,14 +135,14 @@ def test_a_signed_clip_says_by_whom_and_of_what(name: str, tmp_path: Path, signi
 def test_a_change_after_signing_is_seen(
     tmp_path: Path, signing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clip = write(tmp_path / "a.mp4", container_metadata(MADE))
-    sign_clip(clip, signing, MADE)
+    clip = write(tmp_path / "a.mp4", COPY.metadata())
+    sign_clip(clip, Signing.parse(signing), COPY)
     data = bytearray(clip.read_bytes())
     data[-20] ^= 1
     clip.write_bytes(data)
     found = read_credentials(clip)
     assert found is not None
-    assert found["state"] == "Invalid"
+    assert found.state == "Invalid"
     assert main(["info", str(clip)]) == 2
     assert "changed after it was signed" in capsys.readouterr().err
 
@@ -147,22 +150,22 @@ def test_a_change_after_signing_is_seen(
 @needs_c2pa
 def test_what_cannot_be_signed_is_known_before_any_work(tmp_path: Path, signing: str) -> None:
     chain, _, key = signing.rpartition(":")
-    check_signing(signing, tmp_path / "a.mp4")
+    check_signing(Signing.parse(signing), tmp_path / "a.mp4")
     with pytest.raises(RequestError, match=r"\.mp4"):
-        check_signing(signing, tmp_path / "a.mkv")
+        check_signing(Signing.parse(signing), tmp_path / "a.mkv")
     with pytest.raises(RequestError, match="CERT:KEY"):
-        check_signing("chain.pem", tmp_path / "a.mp4")
+        check_signing(Signing.parse("chain.pem"), tmp_path / "a.mp4")
     with pytest.raises(MediaError, match=r"private key .*no\.pem does not exist"):
-        check_signing(f"{chain}:{tmp_path}/no.pem", tmp_path / "a.mp4")
+        check_signing(Signing.parse(f"{chain}:{tmp_path}/no.pem"), tmp_path / "a.mp4")
     with pytest.raises(MediaError, match=r"certificate chain .*key\.pem cannot be used"):
-        check_signing(f"{key}:{key}", tmp_path / "a.mp4")
+        check_signing(Signing.parse(f"{key}:{key}"), tmp_path / "a.mp4")
     swapped = tmp_path / "swapped.pem"
     parts = Path(chain).read_text().split("-----END CERTIFICATE-----\n")
     swapped.write_text("-----END CERTIFICATE-----\n".join([parts[1], parts[0], ""]))
     with pytest.raises(MediaError, match=r"key\.pem does not belong to the first certificate"):
-        check_signing(f"{swapped}:{key}", tmp_path / "a.mp4")
+        check_signing(Signing.parse(f"{swapped}:{key}"), tmp_path / "a.mp4")
     with pytest.raises(MediaError, match="PKCS#8"):
-        check_signing(f"{chain}:{chain}", tmp_path / "a.mp4")
+        check_signing(Signing.parse(f"{chain}:{chain}"), tmp_path / "a.mp4")
 
 
 def test_without_c2pa_the_extra_is_named(
@@ -170,7 +173,7 @@ def test_without_c2pa_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "c2pa", None)
     with pytest.raises(ExecutorError, match=r"pip install 'cnx-animate\[c2pa\]'"):
-        check_signing(signing, tmp_path / "a.mp4")
+        check_signing(Signing.parse(signing), tmp_path / "a.mp4")
 
 
 @needs_c2pa

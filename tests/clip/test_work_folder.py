@@ -7,31 +7,26 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from animate.clip.work_folder import (
-    VERSION,
-    WorkFolder,
-    closes,
-    is_work_folder,
-    read_manifest,
-    work_folder,
-)
+from animate.clip.marker import VERSION, Begun, is_work_folder, read_begun
+from animate.clip.work_folder import WorkFolder, closes, work_folder
 from animate.errors import MediaError, WorkError
+from tests.clip.records import CONDITIONS
 
 
-def manifest(digest: str = "d", **settings: Any) -> dict[str, Any]:
+def begun(digest: str = "d", **settings: Any) -> Begun:
     request = {"reference": "/a.png", "sampling": {"seed": 1, **settings}, "runtime": {}}
-    conditions = {"threads": 1}
-    return {"clip": "/c.mp4", "digest": digest, "request": request, "conditions": conditions}
+    return Begun(digest=digest, request=request, conditions=CONDITIONS)
 
 
 def with_work(path: Path) -> None:
     """A folder whose run was killed after it had kept something."""
-    folder = WorkFolder.open(path, manifest())
+    folder = WorkFolder.open(path, "/c.mp4", begun())
     (path / "latents-000001-000000").write_bytes(b"x")
     assert folder.leave(done=False)
 
@@ -63,7 +58,7 @@ def test_it_is_not_beside_the_root_folder() -> None:
 
 def test_nothing_is_left_of_work_that_was_not_worth_keeping(tmp_path: Path) -> None:
     for done in (True, False):
-        folder = WorkFolder.open(tmp_path / "w", manifest())
+        folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
         assert not folder.resumed
         assert not folder.leave(done=done)
         assert not list(tmp_path.iterdir())
@@ -71,18 +66,18 @@ def test_nothing_is_left_of_work_that_was_not_worth_keeping(tmp_path: Path) -> N
 
 def test_work_is_found_again(tmp_path: Path) -> None:
     with_work(tmp_path / "w")
-    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     assert folder.resumed
     assert not folder.leave(done=True)
     assert not list(tmp_path.iterdir())
 
 
 def test_it_stays_where_asked(tmp_path: Path) -> None:
-    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     folder.close_soon(tmp_path / "clip.mp4")
     assert folder.leave(done=True, keep=True)
     assert is_work_folder(tmp_path / "w")
-    again = WorkFolder.open(tmp_path / "w", manifest())
+    again = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     assert not closes(
         again.path, tmp_path / "clip.mp4"
     )  # a clip of that name is finished, not half-way
@@ -90,7 +85,7 @@ def test_it_stays_where_asked(tmp_path: Path) -> None:
 
 
 def test_a_run_that_closes_is_known_by_its_clip(tmp_path: Path) -> None:
-    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     folder.close_soon(tmp_path / "clip.mp4")
     assert closes(folder.path, tmp_path / "clip.mp4")
     assert not closes(folder.path, tmp_path / "another.mp4")  # of a run with the same settings
@@ -98,7 +93,7 @@ def test_a_run_that_closes_is_known_by_its_clip(tmp_path: Path) -> None:
 
 
 def test_a_clip_whose_name_is_not_utf8_is_known(tmp_path: Path) -> None:
-    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     clip, other = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.mp4", b"caf\xe8.mp4"))
     folder.close_soon(clip)
     assert closes(folder.path, clip)
@@ -109,7 +104,7 @@ def test_a_clip_whose_name_is_not_utf8_is_known(tmp_path: Path) -> None:
 def test_a_clip_is_known_by_any_path_to_it(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     folder.close_soon(tmp_path / "link" / "clip.mp4")
     for path in ("real/clip.mp4", "link/clip.mp4", "w/../real/clip.mp4"):
         assert closes(folder.path, tmp_path / path)
@@ -118,16 +113,18 @@ def test_a_clip_is_known_by_any_path_to_it(tmp_path: Path) -> None:
 
 def test_work_that_goes_on_is_of_the_latest_request(tmp_path: Path) -> None:
     with_work(tmp_path / "w")
-    WorkFolder.open(tmp_path / "w", manifest() | {"request": {"output": "b"}, "conditions": {}})
-    found = read_manifest(tmp_path / "w")
+    other = replace(CONDITIONS, device="cuda")
+    later = Begun(digest="d", request={"output": "b"}, conditions=other)
+    WorkFolder.open(tmp_path / "w", "/b.mp4", later)
+    found = read_begun(tmp_path / "w")
     assert found is not None
-    assert found["request"] == {"output": "b"}
-    assert found["conditions"] == manifest()["conditions"]
+    assert found.request == {"output": "b"}
+    assert found.conditions == CONDITIONS
 
 
 def test_work_of_other_settings_goes_where_that_is_asked(tmp_path: Path) -> None:
     with_work(tmp_path / "w")
-    folder = WorkFolder.open(tmp_path / "w", manifest("other"), discard=True)
+    folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun("other"), discard=True)
     assert folder.discarded
     assert not folder.worth
 
@@ -136,7 +133,7 @@ def test_a_file_that_is_still_there_fails_no_finished_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Network file systems keep a removed file that is open, under another name."""
-    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     removed = os.unlink
 
     def silly(path: object, **more: Any) -> None:
@@ -152,18 +149,18 @@ def test_a_file_that_is_still_there_fails_no_finished_run(
 def test_the_work_of_other_settings_is_never_mixed_in(tmp_path: Path) -> None:
     with_work(tmp_path / "w")
     with pytest.raises(WorkError, match=r"seed 1 instead of 2\. .*cnx resume .*cnx clean"):
-        WorkFolder.open(tmp_path / "w", manifest("other", seed=2))
+        WorkFolder.open(tmp_path / "w", "/c.mp4", begun("other", seed=2))
     with pytest.raises(WorkError, match="other input files or weights"):
-        WorkFolder.open(tmp_path / "w", manifest("other"))
+        WorkFolder.open(tmp_path / "w", "/c.mp4", begun("other"))
     assert (tmp_path / "w" / "latents-000001-000000").exists()
 
 
 def test_other_settings_may_follow_where_nothing_was_kept(tmp_path: Path) -> None:
-    first = WorkFolder.open(tmp_path / "w", manifest())
+    first = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     (tmp_path / "w" / "poses").mkdir()
     first.close_soon(tmp_path / "clip.mp4")
     first.leave(done=False)
-    second = WorkFolder.open(tmp_path / "w", manifest("other", seed=2))
+    second = WorkFolder.open(tmp_path / "w", "/c.mp4", begun("other", seed=2))
     assert not second.resumed
     assert not closes(second.path, tmp_path / "clip.mp4")
     assert sorted(file.name for file in (tmp_path / "w").iterdir()) == ["lock", "work.json"]
@@ -174,23 +171,21 @@ def test_another_version_is_left_alone(tmp_path: Path) -> None:
     with_work(tmp_path / "w")
     path = tmp_path / "w" / "work.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": VERSION + 1}))
-    said = r"another version .*layout 3.*cnx clean"
+    said = r"another version .*layout 4.*cnx clean"
     with pytest.raises(WorkError, match=said):
-        WorkFolder.open(tmp_path / "w", manifest())
+        WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     with pytest.raises(WorkError, match=said):
-        read_manifest(tmp_path / "w")
+        read_begun(tmp_path / "w")
     assert (tmp_path / "w" / "latents-000001-000000").exists()
 
 
 def test_the_version_before_is_refused_by_name(tmp_path: Path) -> None:
     with_work(tmp_path / "w")
-    marker = manifest("0" * 64) | {"version": 1}
-    del marker["clip"]
-    marker["request"] |= {"output": "/c.mp4"}
+    marker = {"version": 1, "digest": "0" * 64, "request": {"output": "/c.mp4"}, "conditions": {}}
     (tmp_path / "w" / "work.json").write_text(json.dumps(marker))
     assert is_work_folder(tmp_path / "w")
     with pytest.raises(WorkError, match=r"another version .*layout 1"):
-        WorkFolder.open(tmp_path / "w", manifest())
+        WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 2}', "\xff", "[" * 100_000])
@@ -199,7 +194,7 @@ def test_without_a_marker_that_parses_nothing_is_touched(tmp_path: Path, content
     (tmp_path / "w" / "work.json").write_text(content, encoding="latin-1")
     assert not is_work_folder(tmp_path / "w")
     with pytest.raises(WorkError, match="so it is no work folder"):
-        WorkFolder.open(tmp_path / "w", manifest(), discard=True)
+        WorkFolder.open(tmp_path / "w", "/c.mp4", begun(), discard=True)
     assert (tmp_path / "w" / "latents-000001-000000").exists()
 
 
@@ -207,7 +202,7 @@ def test_a_marker_of_ours_with_a_part_missing_means_beginning_anew(tmp_path: Pat
     with_work(tmp_path / "w")
     path = tmp_path / "w" / "work.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "conditions": None}))
-    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     assert not folder.resumed
     assert folder.discarded
     assert not folder.worth
@@ -221,12 +216,12 @@ def test_names_alone_make_no_work_folder(tmp_path: Path, name: str) -> None:
     (library / name / "mine.npz").write_bytes(b"mine")
     assert not is_work_folder(library)
     with pytest.raises(WorkError, match=rf"holds {name} and no work\.json"):
-        WorkFolder.open(library, manifest(), discard=True)
+        WorkFolder.open(library, "/c.mp4", begun(), discard=True)
     assert (library / name / "mine.npz").read_bytes() == b"mine"
 
 
 def test_files_put_into_it_meanwhile_stay(tmp_path: Path) -> None:
-    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     (tmp_path / "w" / "poses").mkdir()
     (tmp_path / "w" / "poses" / "mine.npz").write_bytes(b"mine")
     (tmp_path / "w" / "notes.txt").write_bytes(b"mine")
@@ -244,12 +239,12 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, name: str) -> None:
     (tmp_path / "w" / name).unlink(missing_ok=True)
     (tmp_path / "w" / name).symlink_to(target)
     with pytest.raises(WorkError, match=rf"holds {name}|{name} is a link|no work\.json"):
-        WorkFolder.open(tmp_path / "w", manifest("other"), discard=True)
+        WorkFolder.open(tmp_path / "w", "/c.mp4", begun("other"), discard=True)
     assert target.read_bytes() == before
 
 
 def test_a_link_planted_during_the_run_is_replaced(tmp_path: Path) -> None:
-    folder = WorkFolder.open(tmp_path / "w", manifest())
+    folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     target = tmp_path / "precious"
     target.write_bytes(b"mine")
     (tmp_path / "w" / "closing").symlink_to(target)
@@ -263,13 +258,13 @@ def test_a_folder_that_is_a_link_is_named(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "w").symlink_to("real")
     with pytest.raises(WorkError, match=f"is a link; name .*--work {tmp_path / 'real'}"):
-        WorkFolder.open(tmp_path / "w", manifest())
+        WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
 
 
 def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(WorkError, match=r"holds thesis\.txt"):
-        WorkFolder.open(tmp_path, manifest())
+        WorkFolder.open(tmp_path, "/c.mp4", begun())
     assert (tmp_path / "thesis.txt").read_text() == "mine"
     assert not is_work_folder(tmp_path)
 
@@ -277,9 +272,8 @@ def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:
 def test_a_second_run_is_refused_and_told_who_works_there(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path;"
-        "from animate.clip.work_folder import WorkFolder;"
-        "manifest = {'clip': 'c', 'digest': 'd', 'request': {}, 'conditions': {}};"
-        "WorkFolder.open(Path(sys.argv[1]), manifest);"
+        "from tests.clip.test_work_folder import WorkFolder, begun;"
+        "WorkFolder.open(Path(sys.argv[1]), '/c.mp4', begun());"
         "print('locked', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "w")]
@@ -289,15 +283,15 @@ def test_a_second_run_is_refused_and_told_who_works_there(tmp_path: Path) -> Non
             assert holder.stdout is not None
             assert holder.stdout.readline() == "locked\n"
             with pytest.raises(WorkError, match=rf"another run \(process {holder.pid}\)"):
-                WorkFolder.open(tmp_path / "w", manifest())
+                WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
         finally:
             holder.kill()
-    WorkFolder.open(tmp_path / "w", manifest()).leave(done=True)  # a dead run holds nothing
+    WorkFolder.open(tmp_path / "w", "/c.mp4", begun()).leave(done=True)  # a dead run holds nothing
 
 
 def test_a_place_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkError, match="--work none"):
-        WorkFolder.open(tmp_path / "file" / "w", manifest())
+        WorkFolder.open(tmp_path / "file" / "w", "/c.mp4", begun())
     with pytest.raises(WorkError, match="--work none"):
-        WorkFolder.open(tmp_path / "file", manifest())
+        WorkFolder.open(tmp_path / "file", "/c.mp4", begun())

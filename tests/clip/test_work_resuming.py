@@ -20,6 +20,8 @@ import torch
 from animate import AnimationRequest, AnimationResult, Animator
 from animate.cli.main import main
 from animate.clip import keeper
+from animate.clip.marker import read_begun
+from animate.clip.record import ClipRecord
 from animate.clip.work_folder import WorkFolder
 from animate.errors import MediaError, WorkError
 from animate.files import hidden_name
@@ -226,7 +228,7 @@ def test_killed_between_the_clip_and_its_record_it_is_finished_without_asking_to
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("animate.animator.write_sidecar", killed)
+        patch.setattr(ClipRecord, "write", killed)
         with pytest.raises(KeyboardInterrupt):
             run(animator, scene)
     assert scene["output"].is_file()
@@ -389,7 +391,9 @@ def test_what_is_left_can_be_seen_and_thrown_away(
     assert f"would remove {work} (unfinished work, {size:,} bytes)" in said
     assert f"2 things, {size + 1000:,} bytes would be freed" in said
     assert work.is_dir()
-    held = WorkFolder.open(work, json.loads((work / "work.json").read_text()))
+    begun = read_begun(work)
+    assert begun is not None
+    held = WorkFolder.open(work, str(scene["output"]), begun)
     assert main(["clean", str(work), "--yes"]) == 0
     assert "kept, a run is using it" in capsys.readouterr().err
     assert main(["resume", str(work)]) == 2

@@ -170,7 +170,7 @@ def test_comparing_with_the_reference_changes_frames(
     animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     before = frames_digest(run(animator, scene))
-    monkeypatch.setattr("animate.animator.reference_pose", lambda *_: poses(1))
+    monkeypatch.setattr("animate.clip.motion.reference_pose", lambda *_: poses(1))
     after = frames_digest(run(animator, scene, overwrite=True, **{name: True}))
     assert before != after
     assert frames_digest(run(animator, scene, overwrite=True, **{name: True})) == after
@@ -233,7 +233,7 @@ def test_a_crop_keeps_the_person_of_the_reference(
     write_png(scene["reference"], wide)
     person = poses(1)
     monkeypatch.setattr(
-        "animate.animator.reference_pose",
+        "animate.clip.motion.reference_pose",
         lambda *_: type(person)(**{**person.__dict__, "canvas": (192, 64)}),
     )
     write_video(tmp_path / "v.mp4", 12)

@@ -1,0 +1,265 @@
+"""The order of work of one clip, from the files of a request to the clip and its record.
+
+Follow `make_clip`: everything is checked, the frames and the memory are planned, the inputs are
+hashed, the motion is found, frames are generated, finished and written, and the record is put
+beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+
+from animate.clip.clock import Clock, peak_host_bytes
+from animate.clip.fingerprint import FileDigests, Fingerprint, picture_settings
+from animate.clip.motion import find_motion
+from animate.clip.preflight import check_beside, check_request
+from animate.clip.provenance import ShortCopy, sign_clip
+from animate.clip.record import (
+    AdapterRecord,
+    ClipFile,
+    ClipRecord,
+    Conditions,
+    ModelRecord,
+    sidecar_path,
+    versions,
+)
+from animate.clip.work import may_replace, working
+from animate.clip.write import Written, write_clip
+from animate.device import peak_device_bytes, precision_of
+from animate.driving.poses import selection_of
+from animate.driving.skeletons import ControlFrames, Skeletons
+from animate.finish.chain import Finish, find_tempo
+from animate.generate.memory import plan_clip_memory, wants_plan
+from animate.generate.pipeline import Engine, generate
+from animate.generate.settings import ClipSettings, cautions, settle
+from animate.generate.workers.protocol import WindowExecutor
+from animate.media import check_output, open_video, read_image
+from animate.models.adapter_files import adapter_file
+from animate.models.lora import Weighed, merged, open_adapters
+from animate.models.variants import lookup_name
+from animate.progress import Progress, Remembering
+from animate.request.request import AnimationRequest, AnimationResult, RuntimeOptions
+from animate.request.schema import plain
+from animate.request.values import Size
+from pose.estimators.base import Estimator
+from temporal.memory_plan import MemoryPlan
+
+OnSkeletons = Callable[[Skeletons], None]
+"""Called with the clip's skeletons as soon as they are known, before any frame is generated."""
+
+
+class Loaded(Protocol):
+    """What is loaded, and kept from one clip to the next."""
+
+    engine: Engine
+    reason: str
+    """Reason for which this model variant was taken."""
+
+    def estimator(self, request: AnimationRequest) -> Estimator:
+        """The pose estimator that a request names."""
+
+    def workers(self, runtime: RuntimeOptions) -> WindowExecutor | None:
+        """Workers that compute the windows; None: this process."""
+
+
+def make_clip(
+    loaded: Loaded,
+    request: AnimationRequest,
+    progress: Remembering,
+    digests: FileDigests,
+    on_skeletons: OnSkeletons | None = None,
+) -> AnimationResult:
+    """Make the clip of a request and its record. Raises as `Animator.__call__`."""
+    clock = Clock()
+    parts, variant = loaded.engine.components, loaded.engine.components.variant
+    check_request(request)
+    picture = read_image(request.reference)
+    settings = settle(request, variant, Size(picture.shape[1], picture.shape[0]))
+    check_output(request.output, may_replace(request), codec=request.codec, size=settings.size)
+    check_beside(request, may_replace(request), settings.size)
+    source = open_video(request.driving, images_fps=request.fps)
+    frames = len(source.sampling(selection_of(request)).frames)
+    find_tempo(request, source, frames)
+    memory = plan_memory(loaded.engine, request, settings, frames, progress)
+    adapters = open_adapters(parts.unet, request.lora)
+
+    fingerprint = fingerprint_of(request, settings, loaded.engine, adapters, digests)
+    conditions = conditions_of(request, loaded.engine)
+    with (
+        working(request, fingerprint.digest, lookup_name(variant), conditions, progress) as work,
+        merged(parts.unet, adapters),
+    ):
+        check_output(request.output, work.replaces, codec=request.codec)
+        with clock("poses"):
+            motion = find_motion(
+                work.request,
+                picture,
+                source,
+                size=settings.size,
+                style=variant.pose_style,
+                inputs=fingerprint.inputs,
+                estimator=lambda: loaded.estimator(request),
+                progress=progress,
+            )
+        if remark := motion.remark(request.retarget):
+            progress.note(remark)
+        for warning in (*source.warnings, *motion.warnings, *cautions(settings, variant)):
+            progress.warn(warning)
+        if on_skeletons is not None:
+            on_skeletons(motion.skeletons)
+
+        engine = engine_for(loaded, request, memory, progress)
+        control = ControlFrames(motion.skeletons)
+        generated = generate(engine, settings, motion.picture, control, progress, work.keeper)
+        finish = Finish(
+            request=request,
+            picture=motion.picture,
+            skeletons=motion.skeletons,
+            reference=motion.reference,
+            cuts=motion.cuts,
+            tempo=find_tempo(request, source, len(motion.skeletons)),
+            window=settings.window,
+        )
+        model = model_record(loaded, adapters)
+        copy = ShortCopy.of(model, settings.seed, fingerprint)
+        with clock("generate and write"):
+            written = write_clip(
+                work, finish, source, generated, ahead=settings.decode_chunk, copy=copy
+            )
+        credentials = None
+        if request.runtime.sign is not None:
+            credentials = sign_clip(request.output, request.runtime.sign, copy)
+        record = ClipRecord(
+            request=plain(request),
+            settings=plain(settings),
+            digest=fingerprint.digest,
+            seed=settings.seed,
+            model=model,
+            inputs=fingerprint.inputs,
+            poses=motion.record,
+            output=written.record(),
+            clip=ClipFile.of(request.output),
+            device=conditions.device,
+            precision=precision_of(parts.unet),
+            threads=torch.get_num_threads(),
+            windows="this process" if engine.executor is None else engine.executor.describe(),
+            seconds=dict(clock.seconds),
+            peak_host_bytes=peak_host_bytes(),
+            peak_device_bytes=peak_device_bytes(engine.device),
+            versions=conditions.versions,
+            resumed=work.resumed,
+            credentials=credentials,
+            warnings=tuple(progress.warnings),
+        )
+        record.write(sidecar_path(request.output))
+    return result_of(record, request, settings, written)
+
+
+def plan_memory(
+    engine: Engine,
+    request: AnimationRequest,
+    settings: ClipSettings,
+    frames: int,
+    progress: Progress,
+) -> MemoryPlan | None:
+    """A memory plan where one was asked for, or where memory is the device's.
+
+    Raises TemporalError when nothing fits.
+    """
+    if not wants_plan(request.runtime) and engine.device.type != "cuda":
+        return None
+    plan = plan_clip_memory(
+        engine.components.variant,
+        settings,
+        request.runtime,
+        frames=frames,
+        device=engine.device,
+        components=engine.components,
+    )
+    for line in plan.lines():
+        progress.note(f"  {line}")
+    return plan
+
+
+def engine_for(
+    loaded: Loaded, request: AnimationRequest, memory: MemoryPlan | None, progress: Progress
+) -> Engine:
+    """The engine with the request's workers, memory plan and compiler."""
+    engine = replace(loaded.engine, executor=loaded.workers(request.runtime), plan=memory)
+    if engine.executor is not None:
+        progress.note(f"windows: {engine.executor.describe()}")
+    if request.lora:  # other weights: workers that have this model must take it up anew
+        engine = replace(engine, components=replace(engine.components))
+    return replace(engine, compiler="inductor" if request.runtime.compile else None)
+
+
+def fingerprint_of(
+    request: AnimationRequest,
+    settings: ClipSettings,
+    engine: Engine,
+    adapters: tuple[Weighed, ...],
+    digests: FileDigests,
+) -> Fingerprint:
+    """Everything that decides the pictures of this clip, with each input file read once."""
+    for weighed in adapters:
+        digests.remember(adapter_file(weighed.adapter.path), weighed.adapter.sha256)
+    parts = engine.components
+    return Fingerprint(
+        inputs=digests.of_inputs(request),
+        settings=picture_settings(request, settings, parts.variant.name),
+        weights=dict(parts.digests),
+    )
+
+
+def conditions_of(request: AnimationRequest, engine: Engine) -> Conditions:
+    """Conditions that may change rounding."""
+    return Conditions(
+        device=str(engine.device),
+        precision=precision_of(engine.components.unet),
+        memory=request.runtime.memory,
+        offload=request.runtime.offload,
+        versions=versions(),
+        threads=torch.get_num_threads(),
+    )
+
+
+def model_record(loaded: Loaded, adapters: tuple[Weighed, ...]) -> ModelRecord:
+    """The record of the networks that make a clip."""
+    parts = loaded.engine.components
+    return ModelRecord(
+        name=parts.variant.name,
+        why=loaded.reason,
+        licence=parts.variant.licence,
+        weights_sha256=dict(parts.digests),
+        lora=tuple(
+            AdapterRecord(
+                file=str(weighed.adapter.path),
+                sha256=weighed.adapter.sha256,
+                weight=weighed.weight,
+                layers=len(weighed.adapter.layers),
+            )
+            for weighed in adapters
+        ),
+    )
+
+
+def result_of(
+    record: ClipRecord, request: AnimationRequest, settings: ClipSettings, written: Written
+) -> AnimationResult:
+    """What the caller is told of a finished clip."""
+    return AnimationResult(
+        output=request.output,
+        sidecar=sidecar_path(request.output),
+        frames=written.frames,
+        fps=written.fps,
+        size=settings.size,
+        model=record.model.name,
+        seconds=dict(record.seconds),
+        peak_host_bytes=record.peak_host_bytes,
+        peak_device_bytes=record.peak_device_bytes,
+        warnings=record.warnings,
+    )

@@ -1,4 +1,4 @@
-"""What a batch's worker does: makes clips, keeping what is loaded from one to the next."""
+"""The work of a batch's worker: it makes clips, and keeps what is loaded from one to the next."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from animate.batch.executor import Handler, Tell
+from animate.batch.executor import Send
 from animate.batch.failures import Failure, failure_of
+from animate.batch.records import Pictures
+from animate.clip.fingerprint import FileDigests
 from animate.clip.work_folder import OFF
 from animate.progress import Stage
-from animate.request.request import AnimationRequest
+from animate.request.request import AnimationRequest, RuntimeOptions
 
 if TYPE_CHECKING:
     from animate.animator import Animator
+    from animate.driving.skeletons import Skeletons
     from animate.request.request import AnimationResult
 
 
@@ -26,36 +29,49 @@ class ClipTask:
     """One clip to make, as it travels to a worker."""
 
     request: AnimationRequest
+    digests: FileDigests = field(default_factory=FileDigests)
+    """Digests of inputs that were read already."""
     pictures: bool = True
-    """Whether small pictures for a report are wanted."""
+    """Small pictures for a report are wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipReport:
-    """What a worker says of one clip: how it was made, or why not.
-
-    Attributes:
-        failure: why there is no clip.
-        seconds: wall time of each stage, `load` of the model among them.
-        peak_host_bytes: the most resident memory of the worker during this clip.
-        peak_device_bytes: largest allocation on the accelerator; None on a CPU.
-        model, size, frames, fps, warnings: of the clip.
-        pictures: JPEGs (base64) for the report, by name.
-    """
+    """A worker's account of one clip: how it was made, or the failure."""
 
     failure: Failure | None = None
+    """The reason why there is no clip."""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of each stage, `load` of the model among them."""
     peak_host_bytes: int | None = None
+    """The most resident memory of the worker during this clip."""
     peak_device_bytes: int | None = None
+    """Largest allocation on the accelerator; None on a CPU."""
     model: str = ""
+    """Name of the variant that made the clip."""
     size: str = ""
+    """Of the clip, WIDTHxHEIGHT."""
     frames: int | None = None
+    """Frames of the clip."""
     fps: str = ""
+    """Rate of the clip, a fraction."""
     warnings: tuple[str, ...] = ()
-    pictures: Mapping[str, Any] = field(default_factory=dict)
+    """Remarks on the clip that a person should act on."""
+    pictures: Pictures = field(default_factory=Pictures)
+    """Small pictures for the report."""
 
 
-def start_clips(worker: int) -> Handler:
+@dataclass(frozen=True, kw_only=True)
+class StageMessage:
+    """Progress of a clip, as it travels from a worker."""
+
+    event: Literal["begin", "advance", "end"]
+    stage: str
+    steps: int | None = None
+    """Of `begin` the stage's number, if it is known; of `advance` those that were finished."""
+
+
+def start_clips(worker: int) -> ClipMaker:
     """A worker's handler of `ClipTask`s; `worker` decides which GPU it takes."""
     return ClipMaker(worker)
 
@@ -67,28 +83,32 @@ class ClipMaker:
         self._worker = worker
         self._animator: Animator | None = None
         self._loaded: tuple[str, ...] = ()
+        self._skeletons: Skeletons | None = None
 
-    def __call__(self, task: ClipTask, tell: Tell) -> ClipReport:
+    def __call__(self, payload: ClipTask, send: Send) -> ClipReport:
         """Make one clip; whatever goes wrong is in the report."""
         _forget_peaks()
-        request = replace(task.request, runtime=self._runtime(task.request))
+        self._skeletons = None
+        request = replace(payload.request, runtime=self._runtime(payload.request))
         began = time.perf_counter()
         try:
             _make_room(request)
             animator = self._animator_for(request)
             loading = round(time.perf_counter() - began, 4)
-            result = animator(request, progress=Relay(tell))
+            result = animator(
+                request, Relay(send), digests=payload.digests, on_skeletons=self._take_skeletons
+            )
         except Exception as error:
-            return self._failed(task, _failure(error, request))
+            return self._failed(payload, _failure(error, request))
         seconds = {"load": loading, **result.seconds}
-        return self._made(task, result, seconds)
+        return self._finished(payload, result, seconds)
 
     def close(self) -> None:
-        """Give back what is loaded; for a worker that goes on as something else."""
+        """See `Handler`."""
         self._release()
 
-    def _runtime(self, request: AnimationRequest) -> Any:
-        """Where several GPUs are to be had, each worker takes its own."""
+    def _runtime(self, request: AnimationRequest) -> RuntimeOptions:
+        """The request's options, with a GPU of the worker's own where there are several."""
         if request.runtime.device != "auto":
             return request.runtime
         import torch
@@ -100,19 +120,19 @@ class ClipMaker:
     def _animator_for(self, request: AnimationRequest) -> Animator:
         """The animator in hand, or the request's own in its place: two would need the memory of
         both, and jobs come sorted."""
-        from animate.batch.pictures import watching_animator
+        from animate.animator import Animator
         from animate.clip.preflight import check_request
 
         check_request(request)
         wanted = (request.model, request.runtime.device, request.runtime.precision)
         if self._animator is None or self._loaded != wanted:
             self._release()
-            self._animator = watching_animator(request)
+            self._animator = Animator.for_request(request)
             self._loaded = wanted
         return self._animator
 
     def _release(self) -> None:
-        """Give back what a model and the attempt before hold, workers of its own included."""
+        """Give back the memory of a model and of the attempt before, and its own workers."""
         animator, self._animator, self._loaded = self._animator, None, ()
         try:
             if animator is not None:
@@ -126,7 +146,7 @@ class ClipMaker:
                 torch.cuda.empty_cache()
 
     def _failed(self, task: ClipTask, failure: Failure) -> ClipReport:
-        pictures: Mapping[str, Any] = {}
+        pictures = Pictures()
         if failure.kind == "out-of-memory":
             with suppress(Exception):  # what failed first is what is reported
                 self._release()
@@ -136,15 +156,18 @@ class ClipMaker:
             pictures = input_pictures(task.request)
         return ClipReport(failure=failure, pictures=pictures, peak_host_bytes=_peak_host())
 
-    def _made(
+    def _take_skeletons(self, skeletons: Skeletons) -> None:
+        self._skeletons = skeletons
+
+    def _finished(
         self, task: ClipTask, result: AnimationResult, seconds: Mapping[str, float]
     ) -> ClipReport:
         peak = _peak_host()
-        pictures: Mapping[str, Any] = {}
-        if task.pictures:
+        pictures = Pictures()
+        if task.pictures and self._skeletons is not None:
             from animate.batch.pictures import clip_pictures
 
-            pictures = clip_pictures(task.request, self._animator)
+            pictures = clip_pictures(task.request, self._skeletons)
         return ClipReport(
             seconds=seconds,
             peak_host_bytes=peak,
@@ -159,7 +182,7 @@ class ClipMaker:
 
 
 def _make_room(request: AnimationRequest) -> None:
-    """The folder that the work of many clips goes to: a machine's scratch disk may be empty."""
+    """Make the folder that holds the work of many clips: a scratch disk may be empty."""
     work = request.runtime.work
     if work is not None and work != OFF:
         with suppress(OSError):  # the work folder itself says what is wrong, and what to do
@@ -167,7 +190,7 @@ def _make_room(request: AnimationRequest) -> None:
 
 
 def _failure(error: Exception, request: AnimationRequest) -> Failure:
-    """As everywhere, and an input that is not there has a kind of its own."""
+    """The failure of an error; an input that is not there has a kind of its own."""
     failure = failure_of(error)
     if failure.kind != "media":
         return failure
@@ -178,21 +201,21 @@ def _failure(error: Exception, request: AnimationRequest) -> Failure:
 
 
 class Relay:
-    """Progress that goes to whoever listens to the worker: ("stage" | "step" | "end", ...)."""
+    """Progress that goes to whoever listens to the worker, as `StageMessage`s."""
 
-    def __init__(self, tell: Tell, interval: float = 0.5) -> None:
+    def __init__(self, send: Send, interval: float = 0.5) -> None:
         """Steps are gathered for `interval` seconds, so that messages cost nothing."""
-        self._tell, self._interval = tell, interval
+        self._send, self._interval = send, interval
 
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:
-        self._tell(("stage", name, total))
-        steps = _Steps(self._tell, self._interval)
+        self._send(StageMessage(event="begin", stage=name, steps=total))
+        steps = _Steps(name, self._send, self._interval)
         try:
             yield steps
         finally:
             steps.flush()
-            self._tell(("end", name))
+            self._send(StageMessage(event="end", stage=name))
 
     def note(self, text: str) -> None:
         pass
@@ -202,8 +225,8 @@ class Relay:
 
 
 class _Steps:
-    def __init__(self, tell: Tell, interval: float) -> None:
-        self._tell, self._interval = tell, interval
+    def __init__(self, stage: str, send: Send, interval: float) -> None:
+        self._stage, self._send, self._interval = stage, send, interval
         self._gathered, self._sent = 0, time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
@@ -213,7 +236,7 @@ class _Steps:
 
     def flush(self) -> None:
         if self._gathered:
-            self._tell(("step", self._gathered))
+            self._send(StageMessage(event="advance", stage=self._stage, steps=self._gathered))
         self._gathered, self._sent = 0, time.monotonic()
 
 

@@ -1,112 +1,138 @@
-"""What a batch would do, and roughly what it would take, before it does anything.
+"""Forecasts of a batch: the jobs that it would do, their time and memory, before any work.
 
 Work is counted in units: pixels that go through the UNet, over all steps, windows and guidance
 halves. Seconds a unit come from earlier records in the output folder that name the same model;
-without such records there is no prediction. Memory is the planner's (`animate.generate.memory`), or
-what earlier records of the same model, size and window measured.
+without such records there is no prediction. Memory is the planner's (`animate.generate.memory`)
+with the process itself, or what earlier records of the same model, size and window measured.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from animate.batch.keys import Keys
 from animate.batch.manifest import Job
-from animate.batch.records import plan_job, read_record
-from animate.errors import user_mistakes
+from animate.batch.records import JobRecord, plan_job, read_record
+from animate.errors import RequestError, user_mistakes
 from animate.request.request import AnimationRequest
+from animate.request.values import Size
+from animate.request.wording import clock_text
 
-_DONE = ("done", "kept")
+if TYPE_CHECKING:
+    from animate.media.source import FrameSource
+
+_FINISHED = ("done", "kept")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """One job as it would go.
-
-    Attributes:
-        job: which.
-        wanted: whether it would be done.
-        why: the reason, in words.
-        problem: what will keep it from being made, so far as it can be known.
-        model, frames: of the clip; empty and None where they cannot be known.
-        seconds: predicted wall time, None where nothing is known.
-        memory: predicted bytes.
-    """
+    """One job as it would go."""
 
     job: Job
     wanted: bool
+    """It would be done."""
     why: str
+    """The reason, in words."""
     problem: str = ""
+    """The fault that will keep it from being made, so far as it can be known."""
     model: str = ""
+    """Name of the variant; empty where it cannot be known."""
     frames: int | None = None
+    """Frames of the clip; None where they cannot be known."""
     seconds: float | None = None
+    """Predicted wall time, None where nothing is known."""
     memory: int | None = None
+    """Predicted bytes of a worker."""
 
 
 @dataclass(kw_only=True)
 class Pace:
-    """What earlier records tell, by model.
-
-    Attributes:
-        seconds: wall seconds a unit of work, of every record.
-        memory: most bytes that a worker had, by model, size and window.
-    """
+    """The figures of earlier records, by model."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    """Wall seconds a unit of work, of every record."""
     memory: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    """Most bytes that a worker had, by model, size and window."""
 
-    def learn(self, record: Mapping[str, Any]) -> None:
+    def learn(self, record: JobRecord) -> None:
         """Take a record's figures in, if it has them."""
-        settings = (record.get("key_parts") or {}).get("settings") or {}
-        frames, wall = record.get("frames"), record.get("wall_seconds")
-        if record.get("status") not in _DONE or not settings or not frames or not wall:
+        if record.status not in _FINISHED or record.key is None:
             return
-        model = str(record.get("model"))
-        size = str(record.get("size"))
-        width, height = map(int, size.split("x"))
-        amount = units(settings, frames, width * height)
-        self.seconds.setdefault(model, []).append(wall / amount)
-        at = (model, size, int(settings["window"]))
-        self.memory[at] = max(self.memory.get(at, 0), int(record.get("peak_host_bytes") or 0))
+        frames, wall, shape = record.frames, record.wall_seconds, _shape(record.key.settings)
+        if not frames or not wall or shape is None:
+            return
+        self.seconds.setdefault(record.model, []).append(wall / shape.units(frames))
+        at = (record.model, record.size, shape.window)
+        self.memory[at] = max(self.memory.get(at, 0), record.peak_host_bytes or 0)
 
     def basis(self) -> str:
-        """What predictions of time rest on, in words."""
+        """The ground that predictions of time stand on, in words."""
         if not self.seconds:
             return "no earlier records here, so no prediction of time"
-        counts = (f"{len(found)} of {model}" for model, found in sorted(self.seconds.items()))
+        counts = (f"{len(paces)} of {model}" for model, paces in sorted(self.seconds.items()))
         return f"time from earlier records in this folder: {', '.join(counts)}"
 
 
-def units(settings: Mapping[str, Any], frames: int, area: int) -> float:
-    """Millions of pixels that go through the UNet for a clip of so many frames."""
-    window, overlap = int(settings["window"]), int(settings["overlap"])
-    stride = max(1, window - overlap)
-    count = 1 if frames <= window else -(-(frames - window) // stride) + 1
-    halves = 1 if str(settings["guidance"]) == "1" else 2
-    return count * min(window, frames) * int(settings["steps"]) * halves * area / 1e6
+@dataclass(frozen=True, kw_only=True)
+class _Shape:
+    """The settings that the amount of work depends on."""
+
+    size: Size
+    window: int
+    overlap: int
+    steps: int
+    halves: int
+    """Passes through the UNet a step: two with guidance."""
+
+    def units(self, frames: int) -> float:
+        """Millions of pixels that go through the UNet for a clip of so many frames."""
+        stride = max(1, self.window - self.overlap)
+        windows = 1 if frames <= self.window else -(-(frames - self.window) // stride) + 1
+        area = self.size.width * self.size.height
+        return windows * min(self.window, frames) * self.steps * self.halves * area / 1e6
+
+
+def _shape(settings: Mapping[str, object]) -> _Shape | None:
+    """The shape that a key's settings state; None where they do not."""
+    try:
+        return _Shape(
+            size=Size.parse(settings["size"]),
+            window=int(str(settings["window"])),
+            overlap=int(str(settings["overlap"])),
+            steps=int(str(settings["steps"])),
+            halves=1 if str(settings["guidance"]) == "1" else 2,
+        )
+    except (KeyError, ValueError, RequestError):
+        return None
 
 
 def forecast(
-    jobs: Iterable[Job],
-    *,
-    overwrite: bool = False,
-    memory_of: Callable[[AnimationRequest, Mapping[str, Any], int], int | None] | None = None,
+    jobs: Iterable[Job], *, overwrite: bool = False, memory_of: PlannedMemory | None = None
 ) -> tuple[list[Forecast], Pace]:
-    """What a run over these jobs would do; reads inputs and records, writes nothing."""
+    """The course of a run over these jobs; reads inputs and records, writes nothing."""
     chosen = list(jobs)
     pace = Pace()
     for job in chosen:
-        pace.learn(read_record(job.record) or {})
+        if (record := read_record(job.record)) is not None:
+            pace.learn(record)
     keys, frames = Keys(), _Frames()
-    return [_one(job, keys, frames, pace, overwrite, memory_of) for job in chosen], pace
+    return [_forecast_job(job, keys, frames, pace, overwrite, memory_of) for job in chosen], pace
 
 
-def _one(
-    job: Job, keys: Keys, frames: _Frames, pace: Pace, overwrite: bool, memory_of: Any
+def _forecast_job(
+    job: Job,
+    keys: Keys,
+    frames: _Frames,
+    pace: Pace,
+    overwrite: bool,
+    memory_of: PlannedMemory | None,
 ) -> Forecast:
     if job.request is None:
         return Forecast(job=job, wanted=False, why="cannot be used", problem=job.mistake)
@@ -120,14 +146,12 @@ def _one(
         return Forecast(job=job, wanted=True, why=plan.why, problem=str(problem))
     plan = plan_job(job.record, request, key, overwrite=overwrite)
     model = keys.model(request.model)[0].name
-    settings = key.settings
-    size = str(settings["size"])
-    width, height = map(int, size.split("x"))
-    known = pace.seconds.get(model)
-    amount = units(settings, count, width * height)
-    memory = pace.memory.get((model, size, int(settings["window"])))
+    shape = _shape(key.settings)
+    assert shape is not None  # which every key has
+    paces = pace.seconds.get(model)
+    memory = pace.memory.get((model, str(shape.size), shape.window))
     if memory is None and plan.wanted and memory_of is not None:
-        memory = memory_of(request, settings, count)
+        memory = memory_of(request, shape.size, count)
     return Forecast(
         job=job,
         wanted=plan.wanted and not plan.foreign,
@@ -135,16 +159,16 @@ def _one(
         problem=f"{request.output} is there and is not this batch's" if plan.foreign else "",
         model=model,
         frames=count,
-        seconds=statistics.median(known) * amount if known else None,
+        seconds=statistics.median(paces) * shape.units(count) if paces else None,
         memory=memory,
     )
 
 
 class _Frames:
-    """How many frames a request's clip has; a video is looked at once."""
+    """Counts the frames of a request's clip; a video is looked at once."""
 
     def __init__(self) -> None:
-        self._sources: dict[Any, Any] = {}
+        self._sources: dict[tuple[Path, Fraction | None], FrameSource] = {}
 
     def of(self, request: AnimationRequest) -> int:
         from animate.driving.poses import selection_of
@@ -157,91 +181,86 @@ class _Frames:
 
 
 class PlannedMemory:
-    """The planner's peak for a request: weights need not be here.
+    """Predicts the memory of a worker; weights need not be here.
 
-    A plan takes seconds, so clips of one shape share it; their lengths are rounded up to a power of
-    two, which costs a few latents.
+    On a CPU that is the planner's peak and the process itself, as this process is when it has
+    loaded the same libraries; on an accelerator the planner's peak of the device. A plan takes
+    seconds, so clips of one shape share it; their lengths are rounded up to a power of two, which
+    costs a few latents.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], int | None] = {}
+        self._peaks: dict[tuple[object, ...], int | None] = {}
 
-    def __call__(
-        self, request: AnimationRequest, settings: Mapping[str, Any], frames: int
-    ) -> int | None:
+    def __call__(self, request: AnimationRequest, size: Size, frames: int) -> int | None:
         """Bytes at the highest stage; None where the planner cannot say."""
-        names = ("size", "window", "guidance", "decode_chunk")
         rounded = 1 << (frames - 1).bit_length()
-        at = (request.model, request.runtime, *(str(settings[n]) for n in names), rounded)
-        if at not in self._known:
-            self._known[at] = self._plan(request, rounded, settings)
-        return self._known[at]
+        at = (request.model, request.runtime, request.sampling, size, rounded)
+        if at not in self._peaks:
+            self._peaks[at] = self._plan(request, size, rounded)
+        return self._peaks[at]
 
-    def _plan(
-        self, request: AnimationRequest, frames: int, settings: Mapping[str, Any]
-    ) -> int | None:
+    def _plan(self, request: AnimationRequest, size: Size, frames: int) -> int | None:
         from animate.device import choose_device
         from animate.generate.memory import plan_clip_memory
         from animate.generate.settings import settle
         from animate.models.variants import resolve
-        from animate.request.values import Size
 
         variant = resolve(request.model).variant
-        settled = settle(request, variant, Size.parse(str(settings["size"])))
+        settled = settle(request, variant, size)
+        device = choose_device(request.runtime.device)
         try:
-            plan = plan_clip_memory(
-                variant,
-                settled,
-                request.runtime,
-                frames=frames,
-                device=choose_device(request.runtime.device),
-            )
+            plan = plan_clip_memory(variant, settled, request.runtime, frames=frames, device=device)
         except user_mistakes():
             return None
-        return int(max(plan.peaks.values()))
+        process = process_bytes() if device.type == "cpu" else 0
+        return int(max(plan.peaks.values())) + process
 
 
-def lines(found: list[Forecast], pace: Pace, workers: int, shown: int = 20) -> Iterator[str]:
-    """The plan for people: what and why, counted, then the first jobs, then the sums."""
-    reasons = Counter(_reason(each) for each in found)
+def process_bytes() -> int:
+    """Resident memory of this process with all that a worker loads besides its networks."""
+    from animate import animator  # noqa: F401 - loads torch, diffusers and the media libraries
+    from pose.estimators import sessions  # noqa: F401 - loads onnxruntime
+
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def lines(forecasts: list[Forecast], pace: Pace, workers: int, most: int = 20) -> Iterator[str]:
+    """The plan for people: reasons with their counts, the first jobs, then the sums."""
+    reasons = Counter(_reason(each) for each in forecasts)
     for (to_do, why), count in sorted(reasons.items(), key=lambda entry: -entry[1]):
         yield f"{count:6}  {'to do' if to_do else 'not to do'}: {why}"
-    for each in [f for f in found if f.wanted or f.problem][:shown]:
+    notable = [each for each in forecasts if each.wanted or each.problem]
+    for each in notable[:most]:
         yield f"  {describe(each)}"
-    more = sum(1 for f in found if f.wanted or f.problem) - shown
-    if more > 0:
-        yield f"  and {more} more"
-    wanted = [each for each in found if each.wanted and not each.problem]
+    if len(notable) > most:
+        yield f"  and {len(notable) - most} more"
+    wanted = [each for each in forecasts if each.wanted and not each.problem]
     times = [each.seconds for each in wanted if each.seconds is not None]
     yield pace.basis()
     if times and len(times) == len(wanted):
-        whole = duration(sum(times) / workers)
-        yield f"{len(wanted)} to do, about {whole} with {workers} at a time"
+        total = clock_text(sum(times) / workers)
+        yield f"{len(wanted)} to do, about {total} with {workers} at a time"
     if peaks := [each.memory for each in wanted if each.memory]:
         yield f"memory of a worker: up to about {max(peaks) / 2**30:.2f} GiB"
 
 
-def _reason(each: Forecast) -> tuple[bool, str]:
-    if each.problem:
-        return each.wanted, "will fail, as can be seen already"
-    return each.wanted, each.why.split(":")[0]
+def _reason(forecast: Forecast) -> tuple[bool, str]:
+    if forecast.problem:
+        return forecast.wanted, "will fail, as can be seen already"
+    return forecast.wanted, forecast.why.split(":")[0]
 
 
-def describe(each: Forecast) -> str:
+def describe(forecast: Forecast) -> str:
     """One job in a line."""
-    name = each.job.request.output.name if each.job.request else ""
-    if each.problem:
-        return f"{each.job.place} {name}: {each.problem}"
-    figures = [f"{each.frames} frames", each.model]
-    if each.seconds is not None:
-        figures.append(f"about {duration(each.seconds)}")
-    if each.memory:
-        figures.append(f"{each.memory / 2**30:.2f} GiB")
-    return f"{each.job.place} {name}: {each.why}; {', '.join(figures)}"
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `12 min` or `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    job = forecast.job
+    name = job.request.output.name if job.request else ""
+    if forecast.problem:
+        return f"{job.label} {name}: {forecast.problem}"
+    figures = [f"{forecast.frames} frames", forecast.model]
+    if forecast.seconds is not None:
+        figures.append(f"about {clock_text(forecast.seconds)}")
+    if forecast.memory:
+        figures.append(f"{forecast.memory / 2**30:.2f} GiB")
+    return f"{job.label} {name}: {forecast.why}; {', '.join(figures)}"

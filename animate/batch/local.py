@@ -1,9 +1,10 @@
 """Jobs in processes of this machine; one that dies is replaced.
 
-A worker is a fresh interpreter (see `animate.batch.worker`), not a fork: what the program
-has loaded, its threads and its accelerator stay out of it, and a program needs no
-`if __name__ == "__main__"` guard. Tasks and outcomes travel over a socket as pickles; what the
-worker prints is kept for the case that it dies.
+A worker is a fresh interpreter, not a fork: what the program has loaded, its threads and its
+accelerator stay out of it, and a program needs no `if __name__ == "__main__"` guard. Tasks and
+outcomes travel over a socket as pickles; what the worker prints is kept for the case that it dies.
+It ends when it is asked to (SIGTERM, leaving no partial file), when its socket closes, and when
+the process that started it is gone, in the middle of a task as well.
 """
 
 from __future__ import annotations
@@ -16,22 +17,39 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import IO, Any
 
-from animate.batch.executor import Listen, Outcome, Start, Task, start_failed
-from animate.batch.failures import Failure
-from animate.errors import InternalError, RequestError
+from animate.batch.executor import (
+    Listen,
+    Outcome,
+    Start,
+    Task,
+    attempt,
+    check_crew,
+    free_slot,
+    is_late,
+    not_sendable,
+    patience,
+    start_failed,
+    too_slow,
+    worker_died,
+)
+from animate.batch.failures import failure_of
+from animate.errors import InternalError
 
 # Modules are found as here, however this program came to find them.
 _BOOT = (
     "import json, os, sys; sys.path[:] = json.loads(os.environ.pop('CNX_WORKER_PATH')); "
-    "from animate.batch.worker import main; main(sys.argv[1:])"
+    "from animate.batch.local import serve; serve(sys.argv[1:])"
 )
-_SHOWN_BYTES = 2000
-_PATIENCE = 5.0
-"""Seconds that a worker has to end by itself before it is killed."""
+_LAST_WORDS_BYTES = 2000
+_GRACE_SECONDS = 5.0
+"""Time that a worker has to end by itself before it is killed."""
 
 
 class LocalExecutor:
@@ -44,10 +62,7 @@ class LocalExecutor:
 
         Raises RequestError for numbers that make no sense.
         """
-        if workers < 1:
-            raise RequestError(f"jobs {workers} is not at least 1")
-        if time_limit is not None and not time_limit > 0:
-            raise RequestError(f"time limit {time_limit} is not a positive number of seconds")
+        check_crew(workers, time_limit)
         self.workers = workers
         self._limit = time_limit
         self._start: bytes = b""
@@ -59,11 +74,8 @@ class LocalExecutor:
         self._start, self._listen = pickle.dumps(start), listen
 
     def submit(self, task: Task) -> None:
-        """See `JobExecutor`. A worker that has started goes before one that has not."""
-        idle = [i for i, worker in enumerate(self._slots) if worker is None or worker.task is None]
-        if not idle:
-            raise InternalError(f"task {task.number} came while all {self.workers} workers work")
-        index = min(idle, key=lambda i: self._slots[i] is None)
+        """See `JobExecutor`."""
+        index = free_slot(self._slots, task)
         worker = self._slots[index]
         if worker is None or not worker.give(task):
             if worker is not None:
@@ -75,15 +87,13 @@ class LocalExecutor:
         """See `JobExecutor`."""
         until = None if timeout is None else time.monotonic() + timeout
         while busy := {w.connection: w for w in self._slots if w is not None and w.task}:
-            ends = [*([until] if until is not None else []), *self._limits(busy.values())]
-            patience = max(0.0, min(ends) - time.monotonic()) if ends else None
-            for connection in wait(list(busy), patience):
-                outcome = self._hear(busy[connection])  # type: ignore[index]
+            for connection in wait(list(busy), patience(busy.values(), self._limit, until)):
+                outcome = self._receive(busy[connection])  # type: ignore[index]
                 if outcome is not None:
                     return outcome
             for worker in busy.values():
-                if worker.task and any(time.monotonic() >= end for end in self._limits([worker])):
-                    return self._too_slow(worker)
+                if is_late(worker, self._limit):
+                    return self._end_late(worker)
             if until is not None and time.monotonic() >= until:
                 return None
         return None
@@ -93,25 +103,20 @@ class LocalExecutor:
         workers, self._slots = [w for w in self._slots if w], [None] * self.workers
         for worker in workers:
             worker.ask_to_end()
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _GRACE_SECONDS
         for worker in workers:
             worker.end(max(0.0, until - time.monotonic()))
 
-    def _limits(self, busy: Any) -> list[float]:
-        """When tasks that have begun must be done; a worker's start-up does not count."""
-        if self._limit is None:
-            return []
-        return [worker.since + self._limit for worker in busy if worker.ready]
-
-    def _hear(self, worker: _Worker) -> Outcome | None:
-        """One message of a worker: an outcome, or None for what is told or said in passing."""
+    def _receive(self, worker: _Worker) -> Outcome | None:
+        """One message of a worker: an outcome, or None for a message in between."""
         assert worker.task is not None
         try:
             kind, content = worker.connection.recv()
         except (EOFError, ConnectionError, pickle.UnpicklingError):
             return self._lost(worker)
-        if kind == "told":
-            assert self._listen is not None
+        if kind == "message":
+            if self._listen is None:
+                raise InternalError("the executor is not open")
             self._listen(worker.task.number, content)
             return None
         if kind == "ready":
@@ -127,28 +132,26 @@ class LocalExecutor:
     def _lost(self, worker: _Worker) -> Outcome:
         task = worker.task
         assert task is not None
-        why = self._drop(worker)
+        reason = self._drop(worker)
         if not worker.ready:
-            return start_failed(task, why, worker.title)
-        failure = Failure(kind="worker-died", message=f"the worker's process {why}", passing=True)
-        return Outcome(number=task.number, failure=failure, worker=worker.title)
+            return start_failed(task, reason, worker.title)
+        return worker_died(task, f"process {reason}", worker.title)
 
-    def _too_slow(self, worker: _Worker) -> Outcome:
+    def _end_late(self, worker: _Worker) -> Outcome:
         task = worker.task
         assert task is not None
+        assert self._limit is not None
         worker.process.kill()
         self._drop(worker)
-        message = f"not done after {self._limit:g} s, which is the time limit; its worker was ended"
-        failure = Failure(kind="time-limit", message=message)
-        return Outcome(number=task.number, failure=failure, worker=worker.title)
+        return too_slow(task, self._limit, worker.title)
 
     def _drop(self, worker: _Worker) -> str:
         self._slots[worker.index] = None
-        return worker.end(_PATIENCE)
+        return worker.end(_GRACE_SECONDS)
 
 
 class _Worker:
-    """One process and what it is doing."""
+    """One process and its task."""
 
     def __init__(self, index: int, start: bytes, workers: int) -> None:
         ours, theirs = socket.socketpair()
@@ -156,14 +159,14 @@ class _Worker:
         self.task: Task | None = None
         self.since = time.monotonic()
         self.ready = False
-        self.said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as it lives
+        self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as it lives
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(index)],
                 # Its end tells the worker that this process is gone, however it went.
                 stdin=subprocess.PIPE,
-                stdout=self.said,
-                stderr=self.said,
+                stdout=self._printed,
+                stderr=self._printed,
                 pass_fds=[theirs.fileno()],
                 env=_environment(workers),
             )
@@ -184,24 +187,25 @@ class _Worker:
         return True
 
     def ask_to_end(self) -> None:
+        """Send SIGTERM, which a worker answers by removing its partial files."""
         if self.process.poll() is None:
             self.process.terminate()
 
-    def end(self, patience: float) -> str:
-        """Wait so long for the process, then kill it; says how it ended and what it said last."""
+    def end(self, seconds: float) -> str:
+        """Wait so long for the process, then kill it; returns how it ended and its last words."""
         self.connection.close()
         try:
-            self.process.wait(patience)
+            self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
-        with self.said:
+        with self._printed:
             return self._death() + self._last_words()
 
     def _death(self) -> str:
-        """How the process ended, in words."""
+        """The end of the process, in words."""
         code = self.process.returncode
         if code is not None and code < 0:
             name = signal.Signals(-code).name
@@ -211,16 +215,53 @@ class _Worker:
 
     def _last_words(self) -> str:
         """The end of what it printed."""
-        size = self.said.seek(0, os.SEEK_END)
-        self.said.seek(max(0, size - _SHOWN_BYTES))
-        text = self.said.read().decode(errors="replace").strip()
+        size = self._printed.seek(0, os.SEEK_END)
+        self._printed.seek(max(0, size - _LAST_WORDS_BYTES))
+        text = self._printed.read().decode(errors="replace").strip()
         return f"; it last said: {text}" if text else ""
 
 
 def _environment(workers: int) -> dict[str, str]:
     """This process's, where modules are found, and a fair share of the cores."""
-    own = dict(os.environ)
-    own["CNX_WORKER_PATH"] = json.dumps([p for p in sys.path if p] + [os.getcwd()])
+    variables = dict(os.environ)
+    variables["CNX_WORKER_PATH"] = json.dumps([p for p in sys.path if p] + [os.getcwd()])
     share = max(1, len(os.sched_getaffinity(0)) // workers)
-    own.setdefault("OMP_NUM_THREADS", str(share))
-    return own
+    variables.setdefault("OMP_NUM_THREADS", str(share))
+    return variables
+
+
+def serve(arguments: Sequence[str]) -> None:
+    """Be a worker process, with its socket and index as arguments, until there are no tasks."""
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the starter, who then stops us
+    threading.Thread(target=_end_with_starter, daemon=True).start()
+    connection, index = Connection(int(arguments[0])), int(arguments[1])
+    with suppress(EOFError, ConnectionError):  # the starter has closed
+        _do_tasks(connection, index)
+
+
+def _do_tasks(connection: Connection, index: int) -> None:
+    title = f"local {index} (pid {os.getpid()})"
+    try:
+        handler = pickle.loads(connection.recv_bytes())(index)
+    except Exception as error:
+        connection.send(("no start", failure_of(error).message))
+        return
+    connection.send(("ready", None))
+    while True:
+        task: Task = pickle.loads(connection.recv_bytes())
+        outcome = attempt(handler, task, lambda m: connection.send(("message", m)), title)
+        try:
+            content = pickle.dumps(("outcome", outcome))
+        except Exception as error:  # pickle raises whatever an object's own code does
+            content = pickle.dumps(("outcome", not_sendable(task, error, title)))
+        connection.send_bytes(content)
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
+
+
+def _end_with_starter() -> None:
+    os.read(0, 1)  # returns when the other end is closed, which also a SIGKILL does
+    os._exit(1)

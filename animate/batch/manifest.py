@@ -1,4 +1,4 @@
-"""From a manifest to jobs: every row a request, checked before anything is done.
+"""From a manifest, or from requests, to jobs: every row a request, checked before any work.
 
 Settings come, from weak to strong: `defaults` (a configuration), the manifest's own defaults, the
 row, and `overrides` (the command line). Paths of a manifest are relative to its folder; outputs
@@ -8,68 +8,70 @@ are relative to the output folder and stay in it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from glob import glob, has_magic
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from animate.batch import names
-from animate.batch.matrix import expand
 from animate.batch.paths import (
     BESIDES,
+    USUAL_NAME,
     check_inside,
+    check_template,
+    fill_template,
     lost_record,
-    output_place,
+    output_path,
     record_path,
+    template_values,
     with_absolute_paths,
     work_name,
 )
 from animate.batch.rows import Row, read_sheet
 from animate.clip.record import sidecar_path
+from animate.clip.work_folder import OFF
 from animate.errors import ManifestError, RequestError
 from animate.request.request import AnimationRequest
 from animate.request.schema import flat
 
-_NAMED_AT_ONCE = 20
+_LISTED = 20
+"""Rows with mistakes that a message names."""
+_MANY = ("reference", "driving", "seed")
+"""Settings that a row may give several values of."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One clip of a batch.
-
-    Attributes:
-        number: from 1, in the manifest's order, combinations counted; what `--rows` names.
-        place: where it stands, for messages: "row 3 (line 4)".
-        request: what to make; None where the row cannot be used.
-        record: where its record is kept, beside the clip; of a row without one, by its number.
-        lost: where the record of this row is if it was of no use in an earlier run.
-        mistake: why the row cannot be used.
-    """
+    """One clip of a batch."""
 
     number: int
-    place: str
+    """From 1, in the manifest's order, combinations counted; what `--rows` names."""
+    label: str
+    """The row's position, for messages: "row 3 (line 4)"."""
     record: Path
+    """The file of its record, beside the clip; of a row without a clip, by its number."""
     lost: Path | None = None
+    """The record of this row from an earlier run in which it could not be used."""
     request: AnimationRequest | None = None
+    """The clip to make; None where the row cannot be used."""
     mistake: str = ""
+    """The reason why the row cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A checked manifest.
-
-    Attributes:
-        jobs: those to do, in order; rows with mistakes among them if they were to be kept.
-        all_jobs: every one that the file has, for the report.
-        absent: numbers that were asked for and that it does not have.
-        output_dir: absolute folder of the clips.
-        source: the file.
-    """
+    """A checked manifest."""
 
     jobs: Sequence[Job]
+    """Those to do, in order; rows with mistakes among them if they were to be kept."""
     all_jobs: Sequence[Job]
+    """Every job of the file, for the report."""
     absent: Sequence[int] = ()
+    """Numbers that were asked for and that it does not have."""
     output_dir: Path
+    """Absolute folder of the clips."""
     source: Path
+    """The file."""
 
 
 def load_manifest(
@@ -86,7 +88,7 @@ def load_manifest(
     """Read and check a whole manifest; nothing is written and no media file is opened.
 
     With `roots`, every file that a row names must lie in one of these folders, links resolved.
-    `name` is the template of output names (see `animate.batch.names`). With `keep_going`, rows
+    `name` is the template of output names (see `animate.batch.paths`). With `keep_going`, rows
     that cannot be used stay as jobs with a mistake. With `rows`, only the jobs of these numbers are
     to be done, and a mistake elsewhere stops nobody; those that the manifest does not have are
     `absent`, which is an error where it has none of them.
@@ -104,10 +106,10 @@ def load_manifest(
         },
         overrides=with_absolute_paths(flat(AnimationRequest, overrides or {}), Path.cwd()),
         roots=tuple(Path(root).resolve() for root in roots),
-        name=names.check_template(name or sheet.name or names.USUAL),
-        taken={source: "the manifest"},
+        name=check_template(name or sheet.name or USUAL_NAME),
+        owners={source: "the manifest"},
     )
-    jobs = list(reader.jobs(sheet.rows))
+    jobs = reader.jobs(sheet.rows)
     if not jobs:
         raise ManifestError(f"manifest {path} has no rows; write at least one")
     chosen = [job for job in jobs if rows is None or job.number in rows]
@@ -129,9 +131,9 @@ def load_manifest(
 def _refuse(wrong: list[Job], count: int, path: Path | str) -> None:
     if not wrong:
         return
-    lines = [f"  {job.place}: {job.mistake}" for job in wrong[:_NAMED_AT_ONCE]]
-    if len(wrong) > _NAMED_AT_ONCE:
-        lines.append(f"  and {len(wrong) - _NAMED_AT_ONCE} more")
+    lines = [f"  {job.label}: {job.mistake}" for job in wrong[:_LISTED]]
+    if len(wrong) > _LISTED:
+        lines.append(f"  and {len(wrong) - _LISTED} more")
     raise ManifestError(
         f"{path}: {len(wrong)} of {count} rows cannot be used, and nothing was done:\n"
         + "\n".join(lines)
@@ -141,7 +143,7 @@ def _refuse(wrong: list[Job], count: int, path: Path | str) -> None:
 
 @dataclass(kw_only=True)
 class _Reader:
-    """Makes jobs of rows, and knows which outputs are taken."""
+    """Makes jobs of rows, and knows which row owns which output."""
 
     folder: Path
     output_dir: Path
@@ -149,79 +151,167 @@ class _Reader:
     overrides: Mapping[str, Any]
     roots: tuple[Path, ...]
     name: str
-    taken: dict[Path, str]
+    owners: dict[Path, str]
 
-    def jobs(self, rows: Iterable[Row]) -> Iterator[Job]:
-        number = 0
-        found = []
+    def jobs(self, rows: Iterable[Row]) -> list[Job]:
+        jobs: list[Job] = []
         for row in rows:
-            for values, mistake in self._expanded(row):
-                number += 1
-                found.append(self._job(number, row, values, mistake))
-        yield from (self._kept_from_inputs(job) for job in found)
+            for values, mistake in self._combinations(row):
+                jobs.append(self._job(len(jobs) + 1, row, values, mistake))
+        return [self._without_input_as_output(job) for job in jobs]
 
-    def _expanded(self, row: Row) -> Iterator[tuple[dict[str, Any], str]]:
+    def _combinations(self, row: Row) -> Iterator[tuple[dict[str, Any], str]]:
         if row.mistake:
             yield {}, row.mistake
             return
         try:
-            given = {**self.defaults, **row.values, **self.overrides}
-            yield from [(values, "") for values in expand(given, self.folder)]
+            settings = {**self.defaults, **row.values, **self.overrides}
+            yield from [(values, "") for values in expand(settings, self.folder)]
         except RequestError as mistake:
             yield {}, str(mistake)
 
     def _job(self, number: int, row: Row, values: dict[str, Any], mistake: str) -> Job:
-        place = row.place if row.number == number else f"{row.place}, job {number}"
+        label = row.label if row.number == number else f"{row.label}, job {number}"
         lost = lost_record(self.output_dir, number)
         if mistake:
-            return Job(number=number, place=place, record=lost, mistake=mistake)
+            return Job(number=number, label=label, record=lost, mistake=mistake)
         try:
             request = self._request(number, values)
-            self._take(request, place)
+            self._claim(request, label)
         except RequestError as reason:
-            return Job(number=number, place=place, record=lost, mistake=str(reason))
+            return Job(number=number, label=label, record=lost, mistake=str(reason))
         record = record_path(request.output)
-        return Job(number=number, place=place, record=record, lost=lost, request=request)
+        return Job(number=number, label=label, record=record, lost=lost, request=request)
 
     def _request(self, number: int, values: dict[str, Any]) -> AnimationRequest:
-        output = values.pop("output", None) or names.fill(
-            self.name, names.values_of(number, values)
+        named = template_values(number, values)
+        output = output_path(
+            values.pop("output", None) or fill_template(self.name, named), self.output_dir
         )
         settings = with_absolute_paths(values, self.folder)
         check_inside(settings, self.roots)
-        place = output_place(output, self.output_dir)
         for name in BESIDES:
             if settings.get(name):
-                filled = names.fill(settings[name], names.values_of(number, values))
-                settings[name] = output_place(filled, self.output_dir)
+                settings[name] = output_path(fill_template(settings[name], named), self.output_dir)
         if (work := settings.get("work")) and str(work) != "none":
-            settings["work"] = Path(work) / work_name(place, self.output_dir)
-        return AnimationRequest.from_dict({**settings, "output": place})
+            settings["work"] = Path(work) / work_name(output, self.output_dir)
+        return AnimationRequest.from_dict({**settings, "output": output})
 
-    def _take(self, request: AnimationRequest, place: str) -> None:
+    def _claim(self, request: AnimationRequest, label: str) -> None:
         """Note a clip's files. Raises RequestError where another row has one of them."""
         output = request.output
         files = {output: "output", sidecar_path(output): "record", record_path(output): "record"}
         files |= {file: "file" for name in BESIDES if (file := getattr(request, name))}
-        for file, what in files.items():
-            if other := self.taken.get(file):
+        for file, role in files.items():
+            if other := self.owners.get(file):
                 of = "" if file == output else f" {file.name} of output"
                 raise RequestError(
-                    f"{what}{of} {output.relative_to(self.output_dir)} is that of {other} as well; "
+                    f"{role}{of} {output.relative_to(self.output_dir)} is that of {other} as well; "
                     "give each its own output, or a --name with {row} or {seed}"
                 )
-        self.taken |= dict.fromkeys(files, place)
+        self.owners |= dict.fromkeys(files, label)
 
-    def _kept_from_inputs(self, job: Job) -> Job:
-        """A job that would write over an input has a mistake instead."""
+    def _without_input_as_output(self, job: Job) -> Job:
+        """The job, or one with a mistake where it would read what another writes."""
         request = job.request
         inputs = (request.reference, request.driving, request.poses) if request else ()
         for file in inputs:
-            if file is not None and (owner := self.taken.get(file)):
-                return Job(
-                    number=job.number,
-                    place=job.place,
-                    record=lost_record(self.output_dir, job.number),
-                    mistake=f"input {file} is also what {owner} would write",
-                )
+            if file is not None and (owner := self.owners.get(file)):
+                lost = lost_record(self.output_dir, job.number)
+                mistake = f"input {file} is also what {owner} would write"
+                return replace(job, record=lost, lost=None, request=None, mistake=mistake)
         return job
+
+
+def expand(values: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
+    """Every combination of the lists that a row gives for reference, driving and seed.
+
+    A path with `*` or `?` stands for the files below `folder` that it fits, by name. `poses` may
+    name `{driving}`. Raises RequestError for an empty list and a pattern that fits nothing.
+    """
+    choices = [[(name, value) for value in _choices(name, values, folder)] for name in _MANY]
+    for combination in product(*choices):
+        row = {**values, **{name: value for name, value in combination if value is not None}}
+        if isinstance(poses := row.get("poses"), str) and "{" in poses:
+            row["poses"] = fill_template(poses, {"driving": template_values(0, row)["driving"]})
+        yield row
+
+
+def _choices(name: str, values: Mapping[str, Any], folder: Path) -> list[Any]:
+    value = values.get(name)
+    if isinstance(value, list) and not value:
+        raise RequestError(f"{name} is an empty list; give at least one")
+    choices: list[Any] = []
+    for item in value if isinstance(value, list) else [value]:
+        if name == "seed" or not isinstance(item, str) or not has_magic(item):
+            choices.append(item)
+            continue
+        # A file may really be called so.
+        files = [item] if (folder / item).exists() else sorted(glob(item, root_dir=folder))
+        if not files:
+            raise RequestError(f"{name} {item!r} fits no file in {folder}")
+        choices += files
+    return choices
+
+
+def jobs_of(
+    requests: Iterable[AnimationRequest] | Manifest | Path | str, output_dir: Path | str | None
+) -> list[Job]:
+    """The jobs that requests, a manifest's file or a manifest stand for.
+
+    `output_dir` is for a manifest's file alone. Raises RequestError, or ManifestError of the file.
+    """
+    if isinstance(requests, (str, Path)):
+        if output_dir is None:
+            raise RequestError("a manifest needs an output_dir that its clips go to")
+        requests = load_manifest(requests, output_dir)
+    elif output_dir is not None:
+        raise RequestError("output_dir is for a manifest's file; requests name their outputs")
+    if isinstance(requests, Manifest):
+        return list(requests.jobs)
+    jobs: list[Job] = []
+    outputs: dict[Path, int] = {}
+    work_folders: dict[Path, int] = {}
+    for number, request in enumerate(requests, start=1):
+        if not isinstance(request, AnimationRequest):
+            raise RequestError(f"request {number} is a {type(request).__name__}")
+        record = record_path(request.output)
+        other = outputs.setdefault(record.absolute(), number)
+        if other != number:
+            raise RequestError(
+                f"request {number}: output {request.output} is that of request {other} as well, or "
+                "their records would have one name"
+            )
+        _check_work_folder(request, number, work_folders)
+        jobs.append(Job(number=number, label=f"request {number}", record=record, request=request))
+    if not jobs:
+        raise RequestError("there are no requests; give at least one")
+    return jobs
+
+
+def _check_work_folder(request: AnimationRequest, number: int, owners: dict[Path, int]) -> None:
+    """Raise RequestError for a work folder of an earlier request: its work would be lost."""
+    folder = request.runtime.work
+    if folder is None or folder == OFF:
+        return
+    other = owners.setdefault(folder.resolve(), number)
+    if other != number:
+        raise RequestError(
+            f"request {number}: the work folder {folder} is that of request {other} as well; give "
+            "each its own, or leave it out: then it is beside the clip"
+        )
+
+
+def sorted_jobs(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs by what is loaded for them: model, then size, driving video and reference."""
+    return sorted(jobs, key=_loading_order)
+
+
+def _loading_order(job: Job) -> tuple[str, ...]:
+    request = job.request
+    if request is None:
+        return ()
+    runtime = request.runtime
+    device = f"{runtime.device} {runtime.precision}"
+    files = (str(request.driving), str(request.reference))
+    return request.model, device, str(request.size), *files, f"{job.number:09}"

@@ -1,4 +1,4 @@
-"""Where the files of a batch may lie."""
+"""Names and paths of a batch's files: templates of output names, folders, allowed roots."""
 
 from __future__ import annotations
 
@@ -13,22 +13,67 @@ from animate.clip.record import sidecar_path
 from animate.clip.work_folder import SUFFIX as WORK_SUFFIX
 from animate.errors import RequestError
 from animate.request.values import Lora
+from animate.request.wording import nearest
 
+USUAL_NAME = "{reference}_{driving}.mp4"
+NAME_FIELDS = ("row", "reference", "driving", "seed", "model")
 BESIDES = ("side_by_side", "contact_sheet")
-"""What is written besides a clip; in a manifest, relative to the output folder."""
+"""Files that are written besides a clip; in a manifest, relative to the output folder."""
 FILES = ("reference", "driving", "poses", "estimator_folder", "cache", "work")
 RECORD_SUFFIX = ".job.json"
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_INSIDE = re.compile(r"(\w+)(?::(0?\d{1,2}))?")
 _NAME_LENGTH = 48
 """Characters: file systems allow 255 bytes, and a character may take four."""
 
 
+def check_template(template: str) -> str:
+    """`template` if every field in it is known. Raises RequestError with the nearest name."""
+    fill_template(template, dict.fromkeys(NAME_FIELDS, 0))
+    return template
+
+
+def fill_template(template: str, values: Mapping[str, object]) -> str:
+    """`template` with `{reference}`, `{row:04}` and so on replaced by values.
+
+    Only names are replaced: nothing of a value can be reached through it. Raises RequestError.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        inside = _INSIDE.fullmatch(match[1])
+        if not inside or inside[1] not in values:
+            known = ", ".join(f"{{{name}}}" for name in values)
+            hint = nearest(match[1], list(values))
+            raise RequestError(f"name {template!r} has {match[0]}{hint} It may have {known}")
+        width = inside[2] or "0"
+        return str(values[inside[1]]).rjust(int(width), "0" if width.startswith("0") else " ")
+
+    return _FIELD.sub(replaced, str(template))
+
+
+def template_values(number: int, settings: Mapping[str, Any]) -> dict[str, object]:
+    """The values that a template may use of one job: files by their names without suffix."""
+    return {
+        "row": number,
+        "reference": _stem(settings.get("reference")),
+        "driving": _stem(settings.get("driving")),
+        "seed": settings.get("seed", 0),
+        "model": Path(str(settings.get("model", "auto"))).name,
+    }
+
+
+def _stem(path: Any) -> str:
+    # A percent sign would make numbered images of the name.
+    return Path(str(path or "")).stem.replace("%", "_")
+
+
 def record_path(output: Path) -> Path:
-    """Where the batch's record of a clip stands: `clip.job.json` beside `clip.mp4`."""
+    """The batch's record of a clip: `clip.job.json` beside `clip.mp4`."""
     return sidecar_path(output).with_suffix(RECORD_SUFFIX)
 
 
 def lost_record(output_dir: Path, number: int) -> Path:
-    """Where the record of a row stands that names no clip.
+    """The record of a row that names no clip.
 
     Whatever a clip is called, its sidecar and its record end in `.json`: this is neither.
     """
@@ -41,9 +86,9 @@ def work_name(output: Path, output_dir: Path) -> str:
     Its own for every clip of whatever manifest, and the same when rows are put in before it. Named
     as `cnx clean` looks for it.
     """
-    place = output.parent.resolve() / output.name  # however the folder was named this time
-    name = re.sub(r"[^\w.-]+", "_", os.path.relpath(place.with_suffix(""), output_dir.resolve()))
-    digest = hashlib.sha256(os.fsencode(place)).hexdigest()
+    clip = output.parent.resolve() / output.name  # however the folder was named this time
+    name = re.sub(r"[^\w.-]+", "_", os.path.relpath(clip.with_suffix(""), output_dir.resolve()))
+    digest = hashlib.sha256(os.fsencode(clip)).hexdigest()
     return f".{name[-_NAME_LENGTH:]}-{digest[:10]}{WORK_SUFFIX}"
 
 
@@ -52,28 +97,28 @@ def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, An
 
     A model is a folder where it has a slash in it, and a name otherwise.
     """
-    found = dict(values)
+    settings = dict(values)
     for name in FILES:
-        value = found.get(name)
+        value = settings.get(name)
         if name in ("cache", "work") and str(value) == "none":
             continue
         if isinstance(value, list):
-            found[name] = [_absolute(part, folder) for part in value]
+            settings[name] = [_absolute(item, folder) for item in value]
         elif value is not None:
-            found[name] = _absolute(value, folder)
-    if parts := signing_files(found.get("sign")):
-        found["sign"] = ":".join(str(_absolute(part, folder)) for part in parts)
-    if found.get("lora"):
-        adapters = Lora.parse_all(found["lora"])
-        found["lora"] = [Lora(folder / one.path, one.weight) for one in adapters]
-    model = found.get("model")
+            settings[name] = _absolute(value, folder)
+    if pair := signing_files(settings.get("sign")):
+        settings["sign"] = ":".join(str(_absolute(file, folder)) for file in pair)
+    if settings.get("lora"):
+        adapters = Lora.parse_all(settings["lora"])
+        settings["lora"] = [Lora(folder / each.path, each.weight) for each in adapters]
+    model = settings.get("model")
     if isinstance(model, (str, Path)) and ("/" in str(model) or isinstance(model, Path)):
-        found["model"] = str(_absolute(model, folder))
-    return found
+        settings["model"] = str(_absolute(model, folder))
+    return settings
 
 
 def signing_files(sign: Any) -> tuple[str, ...]:
-    """Certificate chain and key of CERT:KEY; nothing where that is not what it is."""
+    """Certificate chain and key of CERT:KEY; empty for anything else."""
     chain, _, key = sign.rpartition(":") if isinstance(sign, str) else ("", "", "")
     return (chain, key) if chain and key else ()
 
@@ -88,12 +133,12 @@ def _absolute(path: Any, folder: Path) -> Any:
 
 
 def check_inside(values: Mapping[str, Any], roots: Sequence[Path]) -> None:
-    """Raises RequestError for a file of `values` outside all of the resolved `roots`."""
+    """Raise RequestError for a file of `values` outside all of the resolved `roots`."""
     if not roots:
         return
     named = [(name, values.get(name)) for name in (*FILES, "model")]
-    named += [("lora", one.path) for one in values.get("lora") or ()]
-    named += [("sign", part) for part in signing_files(values.get("sign"))]
+    named += [("lora", adapter.path) for adapter in values.get("lora") or ()]
+    named += [("sign", file) for file in signing_files(values.get("sign"))]
     for name, value in named:
         if value is None or not Path(str(value)).is_absolute():
             continue
@@ -104,15 +149,15 @@ def check_inside(values: Mapping[str, Any], roots: Sequence[Path]) -> None:
             raise RequestError(f"{name} {value}{link} lies outside the allowed --root {allowed}")
 
 
-def output_place(output: Any, folder: Path) -> Path:
-    """Where an output of a manifest goes. Raises RequestError when that is outside `folder`."""
+def output_path(output: Any, folder: Path) -> Path:
+    """The path of a manifest's output. Raises RequestError when that is outside `folder`."""
     if not isinstance(output, (str, Path)):
         raise RequestError(f"output {output!r} is not a path")
-    place = folder / output
-    if not place.resolve().is_relative_to(folder.resolve()) or place.resolve() == folder.resolve():
+    path = folder / output
+    if not path.resolve().is_relative_to(folder.resolve()) or path.resolve() == folder.resolve():
         raise RequestError(
             f"output {output} lies outside the output folder {folder}; give a path within it"
         )
     if ".." in Path(output).parts:
         raise RequestError(f"output {output} has '..' in it; write it without")
-    return place
+    return path

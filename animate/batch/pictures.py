@@ -1,7 +1,4 @@
-"""Small pictures of a job for its card in the report: JPEGs as base64 text.
-
-`reference`, `driving` and `pose` are one each, `results` is a list.
-"""
+"""Small pictures of a job for its card in the report: JPEGs as base64 text."""
 
 from __future__ import annotations
 
@@ -10,74 +7,47 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
 
-from animate.animator import Animator
+from animate.batch.records import Pictures
 from animate.driving.poses import selection_of
 from animate.driving.skeletons import Skeletons
 from animate.media import FrameSelection, open_video, read_image
-from animate.progress import Progress
-from animate.request.request import AnimationRequest, AnimationResult
+from animate.request.request import AnimationRequest
 
 HEIGHT = 144
 """Rows of a picture; smaller ones stay as they are."""
 RESULTS = 5
-"""Frames of a clip that are shown."""
+"""Frames of a clip in the report."""
 _QUALITY = 76
 
 
-class WatchingAnimator(Animator):
-    """An animator that keeps the last clip's skeletons until the next."""
-
-    skeletons: Skeletons | None = None
-
-    def __call__(
-        self, request: AnimationRequest, progress: Progress | None = None, **named: Any
-    ) -> AnimationResult:
-        """See `Animator`."""
-        self.skeletons = None
-        return super().__call__(request, progress, on_skeletons=self._watch, **named)
-
-    def _watch(self, skeletons: Skeletons) -> None:
-        self.skeletons = skeletons
-
-
-def watching_animator(request: AnimationRequest) -> WatchingAnimator:
-    """The animator that a request asks for. Raises as `Animator.for_request`."""
-    animator = WatchingAnimator.for_request(request)
-    assert isinstance(animator, WatchingAnimator)
-    return animator
-
-
-def clip_pictures(request: AnimationRequest, animator: Animator | None) -> dict[str, Any]:
+def clip_pictures(request: AnimationRequest, skeletons: Skeletons) -> Pictures:
     """Reference, driving frame and pose in the middle of the clip, and frames of the result."""
-    found: dict[str, Any] = _found(reference=lambda: read_image(request.reference))
-    skeletons = getattr(animator, "skeletons", None)
-    if skeletons is not None:
-        middle = len(skeletons) // 2
-        found |= _found(
-            driving=lambda: driving_frame(request, middle),
-            pose=lambda: skeletons.picture(middle),
-        )
-        with suppress(Exception):
-            frames = result_frames(request.output, len(skeletons))
-            found["results"] = [jpeg(frame) for frame in frames]
-    return found
+    middle = len(skeletons) // 2
+    results: tuple[str, ...] = ()
+    with suppress(Exception):
+        results = tuple(jpeg(frame) for frame in result_frames(request.output, len(skeletons)))
+    return Pictures(
+        reference=_readable(lambda: read_image(request.reference)),
+        driving=_readable(lambda: driving_frame(request, middle)),
+        pose=_readable(lambda: skeletons.picture(middle)),
+        results=results,
+    )
 
 
-def input_pictures(request: AnimationRequest) -> dict[str, str]:
+def input_pictures(request: AnimationRequest) -> Pictures:
     """Reference and first driving frame of a job that failed, where they can be read."""
-    return _found(
-        reference=lambda: read_image(request.reference),
-        driving=lambda: driving_frame(request, 0),
+    return Pictures(
+        reference=_readable(lambda: read_image(request.reference)),
+        driving=_readable(lambda: driving_frame(request, 0)),
     )
 
 
 def driving_frame(request: AnimationRequest, number: int) -> np.ndarray:
-    """(H,W,3) uint8 RGB: what the clip's frame `number` follows."""
+    """(H,W,3) uint8 RGB: the driving frame of the clip's frame `number`."""
     source = open_video(request.driving, images_fps=request.fps)
     frame = source.sampling(selection_of(request)).frames[number]
     return next(iter(source.read(FrameSelection(start=frame, max_frames=1)))).image
@@ -91,15 +61,11 @@ def result_frames(clip: Path, count: int) -> Iterator[np.ndarray]:
             yield frame.image
 
 
-def _found(**pictures: Callable[[], np.ndarray]) -> dict[str, str]:
-    """The pictures that can be had: a report is no reason for a job to fail."""
-    found = {}
-    for name, read in pictures.items():
-        try:
-            found[name] = jpeg(read())
-        except Exception:
-            continue
-    return found
+def _readable(read: Callable[[], np.ndarray]) -> str:
+    """A picture, or an empty text where it cannot be had: a report is no reason to fail."""
+    with suppress(Exception):
+        return jpeg(read())
+    return ""
 
 
 def jpeg(image: np.ndarray) -> str:

@@ -12,14 +12,29 @@ import pickle
 import time
 from typing import Any
 
-from animate.batch.executor import Listen, Outcome, Start, Task, attempt, start_failed
-from animate.batch.failures import Failure, failure_of
-from animate.errors import InternalError, RequestError
+from animate.batch.executor import (
+    Handler,
+    Listen,
+    Outcome,
+    Start,
+    Task,
+    attempt,
+    check_crew,
+    free_slot,
+    is_late,
+    not_sendable,
+    patience,
+    start_failed,
+    too_slow,
+    worker_died,
+)
+from animate.batch.failures import failure_of
+from animate.errors import InternalError
 from animate.generate.workers.ray_cluster import check_resources, connect, disconnect, require_ray
 
 
 class RayExecutor:
-    """`workers` actors, each started when it is first needed. What tasks tell is not sent."""
+    """`workers` actors, each started when it is first needed. Messages of tasks are not sent."""
 
     name = "ray"
 
@@ -32,10 +47,7 @@ class RayExecutor:
 
         Raises RequestError for numbers that make no sense, ExecutorError where Ray is missing.
         """
-        if workers < 1:
-            raise RequestError(f"jobs {workers} is not at least 1")
-        if time_limit is not None and not time_limit > 0:
-            raise RequestError(f"time limit {time_limit} is not a positive number of seconds")
+        check_crew(workers, time_limit)
         require_ray()
         self.workers = workers
         self._limit, self._address = time_limit, address
@@ -50,18 +62,15 @@ class RayExecutor:
         connected = connect(self._address, processors=self.workers * threads)
         self._leave = connected or self._leave  # an opening that failed has connected already
         gpus = require_ray().cluster_resources().get("GPU", 0.0)
-        own = threads if self._address is None and self._leave else 1
-        self._each = {"CPU": float(own)} | ({"GPU": 1.0} if gpus else {})
-        everything = {name: amount * self.workers for name, amount in self._each.items()}
-        check_resources(self._address, everything, f"{self.workers} jobs at a time")
+        cores = threads if self._address is None and self._leave else 1
+        self._each = {"CPU": float(cores)} | ({"GPU": 1.0} if gpus else {})
+        total = {name: amount * self.workers for name, amount in self._each.items()}
+        check_resources(self._address, total, f"{self.workers} jobs at a time")
         self._start = pickle.dumps(start)
 
     def submit(self, task: Task) -> None:
-        """See `JobExecutor`. A worker that has started goes before one that has not."""
-        idle = [i for i, worker in enumerate(self._slots) if worker is None or worker.task is None]
-        if not idle:
-            raise InternalError(f"task {task.number} came while all {self.workers} workers work")
-        index = min(idle, key=lambda i: self._slots[i] is None)
+        """See `JobExecutor`."""
+        index = free_slot(self._slots, task)
         worker = self._slots[index]
         if worker is None:
             worker = self._slots[index] = _Worker(index, self._start, self._each)
@@ -72,18 +81,15 @@ class RayExecutor:
         ray = require_ray()
         until = None if timeout is None else time.monotonic() + timeout
         while busy := {w.awaited: w for w in self._slots if w is not None and w.task}:
-            ends = [w.since + self._limit for w in busy.values() if self._limit and w.ready]
-            ends += [until] if until is not None else []
-            patience = max(0.0, min(ends) - time.monotonic()) if ends else None
-            calls, _ = ray.wait(list(busy), num_returns=1, timeout=patience)
+            seconds = patience(busy.values(), self._limit, until)
+            calls, _ = ray.wait(list(busy), num_returns=1, timeout=seconds)
             for call in calls:
-                outcome = self._hear(busy[call], call)
+                outcome = self._receive(busy[call], call)
                 if outcome is not None:
                     return outcome
             for worker in busy.values():
-                late = self._limit and worker.ready and worker.task
-                if late and time.monotonic() >= worker.since + (self._limit or 0):
-                    return self._too_slow(worker)
+                if is_late(worker, self._limit):
+                    return self._end_late(worker)
             if until is not None and time.monotonic() >= until:
                 return None
         return None
@@ -97,7 +103,7 @@ class RayExecutor:
             self._leave = False
             disconnect()
 
-    def _hear(self, worker: _Worker, call: Any) -> Outcome | None:
+    def _receive(self, worker: _Worker, call: Any) -> Outcome | None:
         """An answer of a worker: an outcome, or None for the word that it is ready."""
         ray = require_ray()
         task = worker.task
@@ -106,30 +112,28 @@ class RayExecutor:
             content = ray.get(call)
         except ray.exceptions.RayError as error:
             self._drop(worker)
-            why = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             if not worker.ready:
-                return start_failed(task, why, worker.title)
-            failure = Failure(kind="worker-died", message=f"the worker died: {why}", passing=True)
-            return Outcome(number=task.number, failure=failure, worker=worker.title)
+                return start_failed(task, reason, worker.title)
+            return worker_died(task, f"died: {reason}", worker.title)
         if worker.ready:
             worker.task = None
             outcome = pickle.loads(content)
             assert isinstance(outcome, Outcome)
             return outcome
-        title, complaint = content
-        worker.title = title
+        worker.title, complaint = content
         if complaint:
             self._drop(worker)
-            return start_failed(task, complaint, title)
+            return start_failed(task, complaint, worker.title)
         worker.begin_task()
         return None
 
-    def _too_slow(self, worker: _Worker) -> Outcome:
-        assert worker.task is not None
+    def _end_late(self, worker: _Worker) -> Outcome:
+        task = worker.task
+        assert task is not None
+        assert self._limit is not None
         self._drop(worker)
-        message = f"not done after {self._limit:g} s, which is the time limit; its worker was ended"
-        failure = Failure(kind="time-limit", message=message)
-        return Outcome(number=worker.task.number, failure=failure, worker=worker.title)
+        return too_slow(task, self._limit, worker.title)
 
     def _drop(self, worker: _Worker) -> None:
         self._slots[worker.index] = None
@@ -137,7 +141,7 @@ class RayExecutor:
 
 
 class _Worker:
-    """One actor and what it is doing."""
+    """One actor and its task."""
 
     def __init__(self, index: int, start: bytes, each: dict[str, float]) -> None:
         self.index, self.title = index, f"ray {index}"
@@ -168,14 +172,12 @@ class _Actor:
     """The worker's side."""
 
     def __init__(self, index: int) -> None:
-        self._index, self._title = (
-            index,
-            f"ray {index} (pid {os.getpid()} on {os.uname().nodename})",
-        )
-        self._handler: Any = None
+        self._index = index
+        self._title = f"ray {index} (pid {os.getpid()} on {os.uname().nodename})"
+        self._handler: Handler | None = None
 
     def begin(self, start: bytes) -> tuple[str, str]:
-        """Make the handler; returns the worker's title, and why it failed if it did."""
+        """Make the handler; returns the worker's title, and the reason if it failed."""
         try:
             self._handler = pickle.loads(start)(self._index)
         except Exception as error:
@@ -185,10 +187,10 @@ class _Actor:
     def do(self, pickled: bytes) -> bytes:
         """Do a task; returns its outcome, pickled."""
         task: Task = pickle.loads(pickled)
+        if self._handler is None:
+            raise InternalError("begin comes before do")
         outcome = attempt(self._handler, task, lambda message: None, self._title)
         try:
             return pickle.dumps(outcome)
         except Exception as error:  # pickle raises whatever an object's own code does
-            message = f"the job's result cannot be sent: {error}"
-            failure = Failure(kind="fault", message=message)
-            return pickle.dumps(Outcome(number=task.number, failure=failure, worker=self._title))
+            return pickle.dumps(not_sendable(task, error, self._title))

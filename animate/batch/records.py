@@ -1,8 +1,9 @@
-"""What is kept of a job: `clip.job.json` beside `clip.mp4`, written last and whole.
+"""Records of jobs: `clip.job.json` beside `clip.mp4`, written last and whole.
 
 A record that says `done`, has the job's key and fits the clip that lies there is the completion
 marker. While a job runs its record says `running`, so that what a killed program leaves is known
-for the batch's own and made again.
+for the batch's own and made again. A record that does not read as one of these, to the type of
+every field, counts as none.
 """
 
 from __future__ import annotations
@@ -15,83 +16,113 @@ from pathlib import Path
 from typing import Any, Literal
 
 from animate.batch.failures import Kind
-from animate.batch.keys import Key
 from animate.batch.paths import BESIDES
+from animate.clip.fingerprint import Fingerprint
+from animate.clip.record import from_plain
 from animate.errors import MediaError
 from animate.files import is_sequence, sha256, write_text
+from animate.media.sequences import sequence_files
 from animate.request.request import AnimationRequest
 from animate.request.schema import plain
 
-SCHEMA = 1
+SCHEMA = 2
 KEPT = "its clip is as it was made"
-Status = Literal["done", "kept", "failed", "running"]
+Status = Literal["done", "kept", "failed", "running", "waiting"]
+_MOST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipState:
+    """The marks by which a finished clip is known again; of numbered images number and bytes."""
+
+    bytes: int
+    """Size of the file, or of all images."""
+    files: int | None = None
+    """Number of images; None for a single file."""
+    mtime_ns: int | None = None
+    """Time of the file's last change; the content is read only where it differs."""
+    sha256: str = ""
+    """Of the file's content."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Small JPEGs (base64) of a job for its card in the report."""
+
+    reference: str = ""
+    driving: str = ""
+    """A driving frame, of the middle of the clip."""
+    pose: str = ""
+    results: tuple[str, ...] = ()
+    """Frames of the clip, from first to last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRecord:
-    """What became of one job.
-
-    Attributes:
-        number: of the job in its batch, from 1.
-        place: where it stands: "row 3 (line 4)".
-        status: done; kept (an earlier run had made it); failed; running.
-        why: why it was done or kept: "new", "steps 4 -> 8", "its clip is as it was made".
-        output: the clip; None for a row that names none.
-        record: the file that this is kept in.
-        request: every setting as given.
-        key: digest of what decides the clip; empty where it cannot be known.
-        key_parts: inputs, settings and weights that the key is made of.
-        attempt: which attempt this is, from 1.
-        error_kind: one word of the table in `animate.batch.failures`; None unless failed.
-        error: what was wrong and what to do, in words.
-        trace: where a fault of the program happened.
-        seconds: wall time of each stage, `load` (of the model) among them.
-        wall_seconds: from the attempt's beginning to its end.
-        peak_host_bytes: the most resident memory of the worker during this job.
-        peak_device_bytes: largest allocation on the accelerator; None on a CPU.
-        model, size, frames, fps: of the clip.
-        warnings: what a person should know about the clip.
-        worker: who made it.
-        finished: when, UTC, ISO 8601.
-        clip: size, time and SHA-256 of the clip's file.
-        copied_from: the output that this is a copy of, since both jobs had one key.
-        pictures: JPEGs of the report (base64) by name: reference, driving, pose, results.
-    """
+    """The state of one job, and what making its clip took."""
 
     number: int
-    place: str
+    """Of the job in its batch, from 1."""
+    label: str
+    """Its position in the manifest: "row 3 (line 4)"."""
     status: Status
+    """done; kept (an earlier run had made it); failed; running; waiting (not begun)."""
     record: Path
+    """The file that this is kept in."""
     output: Path | None = None
+    """The clip; None for a row that names none."""
     why: str = ""
-    request: Mapping[str, Any] = field(default_factory=dict)
-    key: str = ""
-    key_parts: Mapping[str, Any] = field(default_factory=dict)
+    """The reason for making or keeping it: "new", "steps 4 -> 8", "its clip is as it was made"."""
+    request: Mapping[str, object] = field(default_factory=dict)
+    """Every setting as given."""
+    key: Fingerprint | None = None
+    """The inputs, settings and weights that decide the clip; None where they cannot be known."""
     attempt: int = 1
+    """Number of this attempt, from 1."""
     error_kind: Kind | None = None
+    """One word of the table in `animate.batch.failures`; None unless failed."""
     error: str = ""
+    """The fault and the way out, in words."""
     trace: str = ""
+    """Traceback of a fault of the program."""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of each stage, `load` (of the model) among them."""
     wall_seconds: float = 0.0
+    """From the attempt's beginning to its end."""
     peak_host_bytes: int | None = None
+    """The most resident memory of the worker during this job."""
     peak_device_bytes: int | None = None
+    """Largest allocation on the accelerator; None on a CPU."""
     model: str = ""
+    """Name of the variant that made the clip."""
     size: str = ""
+    """Of the clip, WIDTHxHEIGHT."""
     frames: int | None = None
+    """Frames of the clip."""
     fps: str = ""
+    """Rate of the clip, a fraction."""
     warnings: tuple[str, ...] = ()
+    """Remarks on the clip that a person should act on."""
     worker: str = ""
+    """The worker that made it."""
     finished: str = ""
-    clip: Mapping[str, Any] = field(default_factory=dict)
+    """Time of its end, UTC, ISO 8601."""
+    clip: ClipState | None = None
+    """Marks of the clip's file; None where there is none of this batch."""
     copied_from: str = ""
-    pictures: Mapping[str, Any] = field(default_factory=dict)
+    """The output that this is a copy of, since both jobs had one key."""
+    pictures: Pictures = field(default_factory=Pictures)
+    """Small pictures for the report."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {"schema": SCHEMA, **plain(asdict(self))}
+        """The record as plain JSON values: the key as its digest, and its parts beside it."""
+        values = plain(asdict(self))
+        values["key"] = self.key.digest if self.key else ""
+        values["key_parts"] = plain(self.key) if self.key else {}
+        return {"schema": SCHEMA, **values}
 
     def write(self) -> None:
-        """Put it at its place, atomically. Raises MediaError."""
+        """Put it at its path, atomically. Raises MediaError."""
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
         try:
             self.record.parent.mkdir(parents=True, exist_ok=True)
@@ -102,97 +133,112 @@ class JobRecord:
             ) from reason
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """A record's values; None where there is none, or none that this version can read."""
+def read_record(path: Path) -> JobRecord | None:
+    """The record in a file; None where there is none, or none that this version can read."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open(path, "rb") as file:
+            values = json.loads(file.read(_MOST_BYTES))
+        return _record_of(values) if isinstance(values, dict) else None
+    except (OSError, ValueError, RecursionError):
         return None
-    return values if isinstance(values, dict) and values.get("schema") == SCHEMA else None
 
 
-def as_kept(values: Mapping[str, Any], job: JobRecord) -> JobRecord:
+def _record_of(values: dict[str, Any]) -> JobRecord:
+    """Raises ValueError for anything but a whole record of this version or the one before."""
+    schema = values.pop("schema", None)
+    digest, parts = values.pop("key", ""), values.pop("key_parts", None)
+    if schema == 1:  # its keys were made of other settings
+        values["label"] = values.pop("place", None)
+        values["pictures"] = values.get("pictures") or {}
+        values["clip"] = values.get("clip") or None
+        digest, parts = "", None
+    elif schema != SCHEMA:
+        raise ValueError(f"layout {schema}")
+    key: Fingerprint | None = from_plain(Fingerprint, parts) if parts else None
+    if digest != (key.digest if key else ""):
+        raise ValueError("the key is not that of its parts")
+    return replace(from_plain(JobRecord, values), key=key)
+
+
+def as_kept(earlier: JobRecord, job: JobRecord) -> JobRecord:
     """An earlier run's record as one of this run: its clip is there and stays."""
-    names = set(JobRecord.__dataclass_fields__) - {"number", "place", "record", "output", "request"}
-    old = {name: value for name, value in values.items() if name in names}
-    old["warnings"] = tuple(old.get("warnings") or ())
-    kept = replace(job, **old)
-    return replace(kept, status="kept", why=KEPT)
+    return replace(
+        earlier,
+        number=job.number,
+        label=job.label,
+        record=job.record,
+        output=job.output,
+        request=job.request,
+        status="kept",
+        why=KEPT,
+    )
 
 
-def clip_state(output: Path) -> dict[str, Any]:
-    """What tells a finished clip from another: bytes, time and SHA-256; empty where there is none.
-
-    Of numbered images only their number and bytes.
-    """
+def clip_state(output: Path) -> ClipState | None:
+    """The marks of a finished clip; None where there is none."""
     if is_sequence(output):
-        found = existing(output)
-        size = sum(file.stat().st_size for file in found)
-        return {"files": len(found), "bytes": size} if found else {}
+        images = sequence_files(output)
+        size = sum(image.stat().st_size for image in images)
+        return ClipState(files=len(images), bytes=size) if images else None
     if not output.is_file():
-        return {}
+        return None
     state = output.stat()
-    return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": sha256(output)}
+    return ClipState(bytes=state.st_size, mtime_ns=state.st_mtime_ns, sha256=sha256(output))
 
 
-def existing(output: Path) -> list[Path]:
-    """The files that a clip of this name consists of, so far as they are there."""
-    if not is_sequence(output):
-        return [output] if output.exists() else []
-    from animate.media.sequences import sequence_files
-
-    return sequence_files(output)
+def clip_exists(output: Path) -> bool:
+    """True where a clip of this name, or an image of it, is there."""
+    return bool(sequence_files(output)) if is_sequence(output) else output.exists()
 
 
-def is_clip_of(values: Mapping[str, Any], output: Path) -> bool:
-    """Whether what lies at `output` is what the record was written for.
+def is_clip_of(record: JobRecord, output: Path) -> bool:
+    """True where the clip at `output` is the one that the record was written for.
 
-    Read only where its time has changed, as after copying a folder.
+    Its content is read only where its time has changed, as after copying a folder.
     """
-    stated = values.get("clip") or {}
+    stated = record.clip
+    if stated is None:
+        return False
     if is_sequence(output):
-        return bool(stated) and clip_state(output) == stated
+        return clip_state(output) == stated
     try:
         state = output.stat()
     except OSError:
         return False
-    if state.st_size != stated.get("bytes"):
+    if state.st_size != stated.bytes:
         return False
-    return state.st_mtime_ns == stated.get("mtime_ns") or sha256(output) == stated.get("sha256")
+    return state.st_mtime_ns == stated.mtime_ns or sha256(output) == stated.sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Whether a job is to be done.
-
-    Attributes:
-        wanted: whether it is.
-        why: the reason, in words.
-        foreign: whether a file that is not this batch's lies where the clip would go.
-        kept: the earlier record.
-    """
+    """The decision on a job."""
 
     wanted: bool
+    """It is to be done."""
     why: str
+    """The reason, in words."""
     foreign: bool = False
-    kept: Mapping[str, Any] = field(default_factory=dict)
+    """A file that is not this batch's lies where the clip would go."""
+    earlier: JobRecord | None = None
+    """The record whose clip is kept; None where the job is wanted."""
 
 
 def plan_job(
-    record: Path, request: AnimationRequest, key: Key | None, *, overwrite: bool = False
+    record: Path, request: AnimationRequest, key: Fingerprint | None, *, overwrite: bool = False
 ) -> Plan:
     """Compare a job with what is there. `key` is None where it cannot be known."""
     output, overwrite = request.output, overwrite or request.overwrite
-    kept = read_record(record)
-    there = bool(existing(output))
+    earlier = read_record(record)
+    there = clip_exists(output)
     if overwrite:
-        return Plan(wanted=True, why="asked to overwrite" if there or kept else "new")
-    if kept is None:
+        return Plan(wanted=True, why="asked to overwrite" if there or earlier else "new")
+    if earlier is None:
         return Plan(wanted=True, why="new", foreign=there)
-    ours = kept.get("status") == "running" or is_clip_of(kept, output)
+    ours = earlier.status == "running" or is_clip_of(earlier, output)
     again = partial(Plan, wanted=True, foreign=there and not ours)
-    if kept.get("status") != "done":
-        interrupted = kept.get("status") == "running"
+    if earlier.status != "done":
+        interrupted = earlier.status == "running"
         return again(why="it was interrupted" if interrupted else "it failed before")
     if not there:
         return again(why="its clip is gone")
@@ -200,9 +246,11 @@ def plan_job(
         return again(why="its clip was changed by somebody else")
     if key is None:
         return again(why="its inputs cannot be read")
-    if kept.get("key") != key.digest:
-        return again(why=f"changed: {key.changes(kept.get('key_parts') or {})}")
+    if earlier.key is None:
+        return again(why="its record is of another version")
+    if earlier.key.digest != key.digest:
+        return again(why=f"changed: {key.changes(plain(earlier.key))}")
     for name in BESIDES:
         if (file := getattr(request, name)) and not file.exists():
             return again(why=f"its {name.replace('_', ' ')} is gone")
-    return Plan(wanted=False, why=KEPT, kept=kept)
+    return Plan(wanted=False, why=KEPT, earlier=earlier)

@@ -2,31 +2,47 @@
 
 The page is one file that needs no network: pictures are in it, clips are linked beside it and
 loaded when somebody plays them. It is made from the records of all jobs of a manifest, so that
-every run over a part of it leaves a whole report.
+every run over a part of it leaves a whole report. Its template escapes every value.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from html import escape
+from fractions import Fraction
 from os.path import relpath
 from pathlib import Path
-from string import Template
-from typing import Any
+from statistics import median_high
 from urllib.parse import quote
 
-from animate.batch.cards import STATES, card, state_of, time_text
 from animate.batch.manifest import Job, Manifest
-from animate.batch.records import JobRecord, read_record
+from animate.batch.records import JobRecord, Pictures, read_record
 from animate.errors import MediaError, RequestError
 from animate.files import write_text
+from animate.request.wording import clock_text
 
 PAGE, FIGURES = "report.html", "report.json"
+STATES = {"failed": "failed", "running": "unfinished", "waiting": "not begun", "done": "done"}
+"""States in the order in which cards come, with their words."""
 MOST_PICTURED = 1000
 """Jobs whose pictures are in the page, failures first: a browser has to hold them all."""
+STAGE_COLOURS = {
+    "load": "load",
+    "poses": "poses",
+    "skeletons": "poses",
+    "encode": "encode",
+    "denoise": "denoise",
+    "decode": "decode",
+    "generate and write": "denoise",
+    "write": "write",
+}
+"""Colour (a variable of the page's style) of each stage of a clip."""
+_PLAYED = (".mp4", ".webm", ".m4v")
+_SHORTEST_STAGE = 0.005
+"""Seconds; shorter stages are not in the bar."""
 
 
 def write_report(of: Manifest | Iterable[JobRecord], folder: Path | str | None = None) -> Path:
@@ -36,118 +52,218 @@ def write_report(of: Manifest | Iterable[JobRecord], folder: Path | str | None =
     `run_batch` gave, with a `folder`. Raises MediaError when a file cannot be written.
     """
     if isinstance(of, Manifest):
-        place, title = of.output_dir, of.source.name
-        values = [_of_job(job) for job in of.all_jobs]
+        home, title = of.output_dir, of.source.name
+        records = [_record_of(job) for job in of.all_jobs]
     elif folder is None:
         raise RequestError("a report of records needs the folder that it goes to")
     else:
-        place, title = Path(folder).absolute(), Path(folder).absolute().name
-        values = [record.to_dict() for record in of]
-    values.sort(key=lambda v: (list(STATES).index(state_of(v)), v["number"]))
+        home, title = Path(folder).absolute(), Path(folder).absolute().name
+        records = list(of)
+    records.sort(key=lambda record: (list(STATES).index(state_of(record)), record.number))
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        write_text(place / FIGURES, _figures(values, title))
-        write_text(place / PAGE, page(values, title, place))
+        home.mkdir(parents=True, exist_ok=True)
+        write_text(home / FIGURES, _figures(records, title))
+        write_text(home / PAGE, page(records, title, home))
     except OSError as reason:
-        raise MediaError(f"the report in {place} cannot be written: {reason.strerror}") from reason
-    return place / PAGE
+        raise MediaError(f"the report in {home} cannot be written: {reason.strerror}") from reason
+    return home / PAGE
 
 
-def _of_job(job: Job) -> dict[str, Any]:
-    """A job's record, or what is known of one that was not begun."""
-    own = {"number": job.number, "place": job.place, "record": str(job.record)}
-    if job.request is not None:
-        own["output"] = str(job.request.output)
-    kept = read_record(job.record)
-    if kept is not None:
-        return {**kept, **own}
-    return {"status": "waiting", "why": "not begun", **own}
+def state_of(record: JobRecord) -> str:
+    """A record's state in the report; a clip of an earlier run is done."""
+    return "done" if record.status == "kept" else record.status
 
 
-def _figures(values: list[dict[str, Any]], title: str) -> str:
-    jobs = [{k: v for k, v in each.items() if k not in ("pictures", "schema")} for each in values]
-    counts = Counter(state_of(each) for each in values)
+def _record_of(job: Job) -> JobRecord:
+    """A job's record, or that of one which was not begun."""
+    output = job.request.output if job.request is not None else None
+    record = read_record(job.record)
+    if record is None:
+        return JobRecord(
+            number=job.number,
+            label=job.label,
+            status="waiting",
+            why="not begun",
+            record=job.record,
+            output=output,
+        )
+    return replace(
+        record,
+        number=job.number,
+        label=job.label,
+        record=job.record,
+        output=output or record.output,
+    )
+
+
+def _figures(records: list[JobRecord], title: str) -> str:
+    jobs = []
+    for record in sorted(records, key=lambda record: record.number):
+        values = record.to_dict()
+        del values["schema"], values["pictures"]
+        jobs.append(values)
+    counts = Counter(map(state_of, records))
     content = {
-        "schema": 1,
+        "schema": 2,
         "manifest": title,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "counts": {state: counts[state] for state in STATES},
-        "wall_seconds": round(sum(each.get("wall_seconds") or 0 for each in values), 3),
-        "jobs": sorted(jobs, key=lambda each: each["number"]),
+        "wall_seconds": round(sum(record.wall_seconds for record in records), 3),
+        "jobs": jobs,
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def page(values: list[dict[str, Any]], title: str, folder: Path) -> str:
+def page(records: list[JobRecord], title: str, folder: Path) -> str:
     """The page on these records, failures first; clips are linked relative to `folder`."""
-    template = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
-    counts = Counter(state_of(each) for each in values)
-    cards = []
-    for index, each in enumerate(values):
-        shown = each if index < MOST_PICTURED else {**each, "pictures": {}}
-        cards.append(card(shown, link=_link(each.get("output"), folder)))
-    written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    note = "" if len(values) <= MOST_PICTURED else f" · pictures of the first {MOST_PICTURED}"
-    return template.safe_substitute(
-        title=escape(f"{title}: {_headline(counts)}"),
-        heading=escape(_headline(counts)),
-        **{"from": escape(f"{title} · {written}{note}")},
-        share=_share(counts),
-        share_label=escape(_headline(counts)),
-        sums=_sums(values, counts),
-        filters=_filters(values, counts),
-        one=" one" if len(values) == 1 else "",
-        cards="\n".join(cards),
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    counts = Counter(map(state_of, records))
+    pictured = [
+        record if index < MOST_PICTURED else replace(record, pictures=Pictures())
+        for index, record in enumerate(records)
+    ]
+    return environment.get_template(PAGE).render(
+        title=title,
+        headline=_headline(counts),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        most_pictured=MOST_PICTURED if len(records) > MOST_PICTURED else 0,
+        counts=[(state, STATES[state], counts[state]) for state in STATES if counts[state]],
+        sums=_sums(records),
+        filters=_filters(records, counts),
+        cards=[_card(record, folder) for record in pictured],
     )
 
 
 def _headline(counts: Counter[str]) -> str:
     total = sum(counts.values())
-    what = f"{total} clip" + ("s" if total != 1 else "")
+    clips = f"{total} clip" + ("s" if total != 1 else "")
     if counts["done"] == total:
-        return f"{what}, all done" if total > 1 else f"{what}, done"
+        return f"{clips}, all done" if total > 1 else f"{clips}, done"
     parts = [f"{counts[state]} {STATES[state]}" for state in STATES if counts[state]]
-    return f"{what}: {', '.join(parts)}"
+    return f"{clips}: {', '.join(parts)}"
 
 
-def _share(counts: Counter[str]) -> str:
-    shown = [state for state in STATES if counts[state]]
-    return "".join(f'<i class="{state}" style="flex:{counts[state]}"></i>' for state in shown)
-
-
-def _sums(values: list[dict[str, Any]], counts: Counter[str]) -> str:
-    """The figures under the headline."""
-    sums = [(str(counts[state]), STATES[state], f"is-{state}") for state in STATES if counts[state]]
-    done = [each for each in values if state_of(each) == "done"]
-    if times := [each["wall_seconds"] for each in done if each.get("wall_seconds")]:
-        sums.append((time_text(sum(times)), "of work", ""))
+def _sums(records: list[JobRecord]) -> list[tuple[str, str]]:
+    """The figures under the headline, each with its words."""
+    sums = []
+    finished = [record for record in records if state_of(record) == "done"]
+    if times := [record.wall_seconds for record in finished if record.wall_seconds]:
+        sums.append((clock_text(sum(times)), "of work"))
         if len(times) > 1:
-            sums.append((time_text(sorted(times)[len(times) // 2]), "a clip, median", ""))
-    if frames := sum(each.get("frames") or 0 for each in done):
-        sums.append((f"{frames:,}".replace(",", "\u202f"), "frames", ""))
-    if peaks := [each["peak_host_bytes"] for each in values if each.get("peak_host_bytes")]:
-        sums.append((f"{max(peaks) / 2**30:.2f} GiB", "highest memory", ""))
-    if again := sum(1 for each in values if (each.get("attempt") or 1) > 1):
-        sums.append((str(again), "tried more than once", ""))
-    return "".join(
-        f'<div><dt>{escape(what)}</dt><dd class="{kind}">{escape(figure)}</dd></div>'
-        for figure, what, kind in sums
+            sums.append((clock_text(median_high(times)), "a clip, median"))
+    if frames := sum(record.frames or 0 for record in finished):
+        sums.append((f"{frames:,}".replace(",", "\u202f"), "frames"))
+    if peaks := [record.peak_host_bytes for record in records if record.peak_host_bytes]:
+        sums.append((f"{max(peaks) / 2**30:.2f} GiB", "highest memory"))
+    if again := sum(record.attempt > 1 for record in records):
+        sums.append((str(again), "tried more than once"))
+    return sums
+
+
+def _filters(records: list[JobRecord], counts: Counter[str]) -> list[tuple[str, str, int]]:
+    """The filters that show a part of the cards: name, words and count."""
+    failed = [record for record in records if record.status == "failed"]
+    kinds = Counter(str(record.error_kind) for record in failed)
+    filters = [(state, STATES[state].capitalize(), counts[state]) for state in STATES]
+    filters += [(kind, kind.replace("-", " "), count) for kind, count in kinds.most_common()]
+    total = len(records)
+    parts = [each for each in filters if each[2] and (each[2] < total or each[0] == "failed")]
+    return [("all", "All", total), *parts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One job as the page shows it."""
+
+    record: JobRecord
+    state: str
+    rank: int
+    """Position of the state among all states."""
+    name: str
+    link: str
+    """Address of the clip relative to the page; empty where there is none."""
+    playable: bool
+    """Browsers play files of this kind."""
+    words: str
+    """The state in words."""
+    facts: list[str]
+    searched: str
+    """Lower-case text that the search box looks through."""
+    stages: list[tuple[str, str, float, str]]
+    """Name, colour, seconds and their text of each stage."""
+    details: str
+    """Everything else, as JSON."""
+
+
+def _card(record: JobRecord, folder: Path) -> Card:
+    state = state_of(record)
+    name = record.output.name if record.output else record.label
+    link = quote(relpath(record.output, folder)) if record.output else ""
+    return Card(
+        record=record,
+        state=state,
+        rank=list(STATES).index(state),
+        name=name,
+        link=link,
+        playable=link.lower().endswith(_PLAYED),
+        words=_state_words(record, state),
+        facts=_facts(record),
+        searched=_searched(record, name),
+        stages=[
+            (stage, STAGE_COLOURS.get(stage, "other"), seconds, clock_text(seconds))
+            for stage, seconds in record.seconds.items()
+            if seconds >= _SHORTEST_STAGE
+        ],
+        details=_details(record),
     )
 
 
-def _filters(values: list[dict[str, Any]], counts: Counter[str]) -> str:
-    kinds = Counter(each["error_kind"] for each in values if state_of(each) == "failed")
-    found = [("all", "All", len(values))]
-    found += [(state, STATES[state].capitalize(), counts[state]) for state in STATES]
-    found += [(kind, kind.replace("-", " "), count) for kind, count in kinds.most_common()]
-    return "\n".join(
-        f'<button type="button" data-filter="{escape(name)}" aria-pressed="'
-        f'{"true" if name == "all" else "false"}">{escape(text)}<b>{count}</b></button>'
-        for name, text, count in found
-        if count and (name == "all" or count < len(values) or name == "failed")
-    )
+def _state_words(record: JobRecord, state: str) -> str:
+    tries = f", attempt {record.attempt}" if record.attempt > 1 else ""
+    copy = ", a copy" if record.copied_from else ""
+    return STATES[state] + tries + copy
 
 
-def _link(output: Any, folder: Path) -> str:
-    """A clip's address relative to the page."""
-    return quote(relpath(str(output), folder)) if output else ""
+def _facts(record: JobRecord) -> list[str]:
+    facts = [record.label]
+    if record.frames:
+        rate = f" at {_rate(record.fps)} fps" if record.fps else ""
+        facts.append(f"{record.frames} frames{rate}")
+    facts += [text for text in (record.size, record.model) if text]
+    if record.wall_seconds:
+        facts.append(clock_text(record.wall_seconds))
+    for peak, words in ((record.peak_host_bytes, ""), (record.peak_device_bytes, " on the device")):
+        if peak:
+            facts.append(f"{peak / 2**30:.2f} GiB{words}")
+    return facts
+
+
+def _rate(text: str) -> str:
+    try:
+        return f"{float(Fraction(text)):.5g}"
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return text
+
+
+def _details(record: JobRecord) -> str:
+    names = ("why", "worker", "finished", "key", "copied_from", "record", "request")
+    values = record.to_dict()
+    parts = {name: values[name] for name in names if values[name]}
+    return json.dumps(parts, indent=2, ensure_ascii=False)
+
+
+def _searched(record: JobRecord, name: str) -> str:
+    request, sampling = record.request, record.request.get("sampling")
+    words = [name, record.label, record.error_kind, record.error]
+    words += [str(request.get(part) or "") for part in ("reference", "driving", "model", "size")]
+    if isinstance(sampling, Mapping):
+        words.append(f"seed {sampling.get('seed')}")
+    return " ".join(word for word in words if word).lower()

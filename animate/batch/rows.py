@@ -40,8 +40,8 @@ class Row:
     mistake: str = ""
 
     @property
-    def place(self) -> str:
-        """Where it is, for messages."""
+    def label(self) -> str:
+        """Its position, for messages."""
         return f"row {self.number}" + (f" (line {self.line})" if self.line else "")
 
 

@@ -1,35 +1,39 @@
-"""Many clips: what is missing is made, what fails is recorded, and nothing stops the others."""
+"""Many clips: what is missing is made, what fails is recorded, and nothing stops the others.
+
+Several batches may share an output folder: a clip that another process makes is waited for, and
+taken as kept when it is done.
+"""
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from animate.batch.clips import ClipReport, ClipTask, start_clips
-from animate.batch.copies import copy_clip
-from animate.batch.executor import JobExecutor, Outcome, Task
+from animate.batch.executor import JobExecutor, Outcome, Task, make_executor
 from animate.batch.failures import Failure, failure_of
-from animate.batch.jobs import jobs_of, sorted_jobs
-from animate.batch.keys import Key, Keys
-from animate.batch.manifest import Job, Manifest
+from animate.batch.keys import Keys
+from animate.batch.manifest import Job, Manifest, jobs_of, sorted_jobs
 from animate.batch.paths import BESIDES, record_path
 from animate.batch.records import (
     JobRecord,
     Plan,
+    Status,
     as_kept,
     clip_state,
     plan_job,
     read_record,
 )
-from animate.batch.registry import make_executor
 from animate.batch.watch import Watch
+from animate.clip.fingerprint import Fingerprint
+from animate.clip.record import ClipRecord, sidecar_path
 from animate.errors import ExecutorError, RequestError
-from animate.files import is_sequence
+from animate.files import atomic, is_sequence
 from animate.progress import Progress, Quiet
 from animate.request.request import AnimationRequest
 from animate.request.schema import plain
@@ -48,6 +52,7 @@ def run_batch(
     retries: int = RETRIES,
     pictures: bool = True,
     progress: Progress | None = None,
+    log_file: Path | None = None,
 ) -> Iterator[JobRecord]:
     """Make many clips; gives a record of each as soon as it is made, kept or has failed.
 
@@ -60,7 +65,8 @@ def run_batch(
     object) keep their model from job to job; jobs come sorted by model, size and driving video,
     not in the order given. What may pass (memory, a worker's death, the network's file system) is
     tried `retries` times more. A clip with the same inputs and settings as another is made once
-    and copied. `pictures` are for `write_report`.
+    and copied. A clip that another process makes is waited for. `pictures` are for `write_report`.
+    `log_file` gets a line on each event, with its time, after what is in it already.
 
     Raises ManifestError, RequestError or ExecutorError before any work; ExecutorError later only
     when no worker can be started any more.
@@ -69,7 +75,8 @@ def run_batch(
     if retries < 0:
         raise RequestError(f"retries {retries} is below 0")
     engine = make_executor(executor, jobs) if isinstance(executor, str) else executor
-    batch = _Batch(engine, Keys(), overwrite, retries, pictures, progress or Quiet())
+    watch = Watch(progress or Quiet(), workers=engine.workers, log_file=log_file)
+    batch = _Batch(engine, Keys(), overwrite, retries, pictures, watch)
     return batch.run(chosen)
 
 
@@ -79,11 +86,15 @@ class _Item:
 
     job: Job
     request: AnimationRequest
-    key: Key | None
+    key: Fingerprint | None
     plan: Plan
     attempt: int = 1
     not_before: float = 0.0
+    """`time.monotonic` before which the next attempt does not begin."""
     alone: bool = False
+    """Nothing else may run beside it."""
+    waits: int = 0
+    """Times that another process was found to make this clip."""
     began: float = 0.0
 
 
@@ -97,23 +108,24 @@ class _Batch:
         overwrite: bool,
         retries: int,
         pictures: bool,
-        progress: Progress,
+        watch: Watch,
     ) -> None:
         self._executor, self._keys = executor, keys
         self._overwrite, self._retries, self._pictures = overwrite, retries, pictures
         self._running: dict[int, _Item] = {}
         self._again: list[_Item] = []
-        self._made: dict[str, Path] = {}
+        self._clips: dict[str, Path] = {}
+        """Clips that are there, by the digest of their key."""
         self._twins: dict[str, list[_Item]] = {}
         self._bad_starts = 0
-        self._watch = Watch(progress, relay=executor.workers == 1)
+        self._watch = watch
 
     def run(self, jobs: list[Job]) -> Iterator[JobRecord]:
         """Records as they come; closing the iterator ends the workers."""
         waiting = iter(sorted_jobs(jobs))
         with self._watch.batch(len(jobs)):
             try:
-                self._executor.open(start_clips, self._watch.heard)
+                self._executor.open(start_clips, self._watch.receive)
                 for record in self._records(waiting):
                     self._watch.finished(record)
                     yield record
@@ -150,33 +162,41 @@ class _Batch:
         request = replace(job.request, overwrite=True)
         key = self._key(request)
         plan = plan_job(job.record, job.request, key, overwrite=self._overwrite)
-        item = _Item(job=job, request=request, key=key, plan=plan)
-        if not plan.wanted:
-            self._made[plan.kept["key"]] = request.output
-            yield as_kept(plan.kept, self._record(item, "kept"))
-        elif plan.foreign:
-            yield self._failed(job, _foreign(request.output), item)
+        yield from self._follow(_Item(job=job, request=request, key=key, plan=plan))
+
+    def _follow(self, item: _Item) -> Iterator[JobRecord]:
+        """Do what is planned for a job."""
+        key, earlier = item.key, item.plan.earlier
+        if earlier is not None and key is not None:
+            self._clips[key.digest] = item.request.output
+            yield as_kept(earlier, self._record(item, "kept"))
+            for twin in self._twins.pop(key.digest, ()):
+                yield self._copied(twin, earlier)
+        elif item.plan.foreign:
+            yield self._failed(item.job, _foreign(item.request.output), item)
+            if twin_to_make := self._next_twin(item):
+                yield from self._submit(twin_to_make)
         elif key is not None and self._has_twin(key, item):
-            if key.digest in self._made:
+            if key.digest in self._clips:
                 yield self._copied(item)
             else:
                 self._twins.setdefault(key.digest, []).append(item)
         else:
             yield from self._submit(item)
 
-    def _key(self, request: AnimationRequest) -> Key | None:
+    def _key(self, request: AnimationRequest) -> Fingerprint | None:
         """None where the job cannot work: its worker will say why."""
         try:
             return self._keys.of(request)
         except Exception:
             return None
 
-    def _has_twin(self, key: Key, item: _Item) -> bool:
+    def _has_twin(self, key: Fingerprint, item: _Item) -> bool:
         besides = any(getattr(item.request, name) for name in BESIDES)
         if besides or is_sequence(item.request.output):
             return False  # more than one file: made anew
         ahead = (*self._running.values(), *self._again)
-        return key.digest in self._made or any(
+        return key.digest in self._clips or any(
             other.key is not None and other.key.digest == key.digest for other in ahead
         )
 
@@ -185,17 +205,21 @@ class _Batch:
         its twins goes instead."""
         item: _Item | None = first
         while item is not None:
+            job, output = item.job, item.request.output
             try:
-                item.request.output.parent.mkdir(parents=True, exist_ok=True)
+                output.parent.mkdir(parents=True, exist_ok=True)
                 self._record(item, "running").write()
             except Exception as error:
-                yield self._failed(item.job, failure_of(error), item)
+                yield self._failed(job, failure_of(error), item)
                 item = self._next_twin(item)
                 continue
             item.began = time.monotonic()
-            self._running[item.job.number] = item
-            payload = ClipTask(request=item.request, pictures=self._pictures)
-            self._executor.submit(Task(number=item.job.number, payload=payload))
+            self._running[job.number] = item
+            self._watch.started(job.number, job.label, output, item.attempt)
+            payload = ClipTask(
+                request=item.request, digests=self._keys.digests, pictures=self._pictures
+            )
+            self._executor.submit(Task(number=job.number, payload=payload))
             return
 
     def _try_again(self) -> Iterator[JobRecord]:
@@ -204,10 +228,17 @@ class _Batch:
             ready = time.monotonic() >= item.not_before
             if ready and self._has_room() and not (item.alone and self._running):
                 self._again.remove(item)
-                yield from self._submit(item)
+                if item.waits:  # the other process may have made it by now
+                    item.key = item.key or self._key(item.request)
+                    item.plan = plan_job(
+                        item.job.record, item.job.request or item.request, item.key
+                    )
+                    yield from self._follow(item)
+                else:
+                    yield from self._submit(item)
 
     def _pause(self) -> float | None:
-        """How long to wait for outcomes: until a retry's time has come."""
+        """Seconds to wait for outcomes: until a retry's time has come."""
         if not self._again or not self._has_room():
             return None
         pause = max(0.01, min(item.not_before for item in self._again) - time.monotonic())
@@ -224,17 +255,27 @@ class _Batch:
             self._bad_starts = 0
             yield from self._done(item, report, outcome.worker)
             return
+        if failure.kind == "busy":
+            self._wait_for_other(item, failure)
+            return
         self._count_starts(failure)
         if failure.passing and item.attempt <= self._retries:
             self._again.append(self._next_attempt(item, failure))
-            self._watch.retried(item.job.place, failure, item.attempt)
+            self._watch.retried(item.job.label, failure, item.attempt)
             return
         yield self._failed(item.job, failure, item, report, outcome.worker)
         if twin := self._next_twin(item):
             yield from self._submit(twin)
 
+    def _wait_for_other(self, item: _Item, failure: Failure) -> None:
+        """Look again later at a clip that another process makes, as often as it takes."""
+        if not item.waits:
+            self._watch.note(f"{item.job.label}: {failure.message}; waiting for it")
+        pause = min(_LONGEST_PAUSE, 2.0**item.waits)
+        self._again.append(replace(item, waits=item.waits + 1, not_before=time.monotonic() + pause))
+
     def _next_twin(self, item: _Item) -> _Item | None:
-        """One that waited for this clip, to be made itself: this one's place alone may have been
+        """One that waited for this clip, to be made itself: this one's folder alone may have been
         wrong."""
         waiting = self._twins.get(item.key.digest) if item.key else None
         return waiting.pop(0) if waiting else None
@@ -248,8 +289,7 @@ class _Batch:
             )
 
     def _next_attempt(self, item: _Item, failure: Failure) -> _Item:
-        waits = failure.kind in ("io", "busy")
-        pause = min(_LONGEST_PAUSE, 2.0 ** (item.attempt - 1)) if waits else 0.0
+        pause = min(_LONGEST_PAUSE, 2.0 ** (item.attempt - 1)) if failure.kind == "io" else 0.0
         return replace(
             item,
             attempt=item.attempt + 1,
@@ -262,8 +302,7 @@ class _Batch:
         key = item.key or self._key(item.request)
         item = replace(item, key=key)
         record = replace(
-            self._record(item, "done"),
-            **_told(report),
+            _with_report(self._record(item, "done"), report),
             wall_seconds=round(time.monotonic() - item.began, 3),
             worker=worker,
             finished=_now(),
@@ -276,29 +315,30 @@ class _Batch:
         else:
             yield record
         if key is not None:  # the clip is there, even where its record is not
-            self._made[key.digest] = item.request.output
+            self._clips[key.digest] = item.request.output
             for twin in self._twins.pop(key.digest, ()):
-                yield self._copied(twin, record.to_dict())
+                yield self._copied(twin, record)
 
-    def _copied(self, item: _Item, made: Mapping[str, Any] | None = None) -> JobRecord:
-        """A clip that another job with the same key has made already; `made` is its record, by
-        default the one that is kept."""
+    def _copied(self, item: _Item, source_record: JobRecord | None = None) -> JobRecord:
+        """Copy a clip of the same key; `source_record` is its record, by default the file's."""
         assert item.key is not None
-        source = self._made[item.key.digest]
+        source, output = self._clips[item.key.digest], item.request.output
         try:
-            item.request.output.parent.mkdir(parents=True, exist_ok=True)
-            copy_clip(source, item.request.output)
-            made = made or read_record(record_path(source)) or {}
-            known = made if made.get("status") == "done" else {}
+            output.parent.mkdir(parents=True, exist_ok=True)
+            copy_clip(source, output)
+            found = source_record or read_record(record_path(source))
+            record = self._record(item, "done")
+            if found is not None and found.status == "done":
+                record = as_kept(found, record)
             record = replace(
-                as_kept(known, self._record(item, "done")),
+                record,
                 status="done",
                 why=item.plan.why,
                 attempt=1,
                 seconds={},
                 wall_seconds=0.0,
                 finished=_now(),
-                clip=clip_state(item.request.output),
+                clip=clip_state(output),
                 copied_from=str(source),
             )
             record.write()
@@ -314,16 +354,18 @@ class _Batch:
         report: ClipReport | None = None,
         worker: str = "",
     ) -> JobRecord:
-        blank = JobRecord(number=job.number, place=job.place, status="failed", record=job.record)
+        blank = JobRecord(number=job.number, label=job.label, status="failed", record=job.record)
+        record = self._record(item, "failed") if item else blank
         record = replace(
-            self._record(item, "failed") if item else blank,
-            **(_told(report) if report else {}),
-            **_why(failure),
+            _with_report(record, report) if report else record,
+            error_kind=failure.kind,
+            error=failure.message,
+            trace=failure.trace,
             wall_seconds=round(time.monotonic() - item.began, 3) if item and item.began else 0.0,
             worker=worker,
             finished=_now(),
             # An older clip of this job stays, and stays known for the batch's own.
-            clip=clip_state(item.request.output) if item and not item.plan.foreign else {},
+            clip=clip_state(item.request.output) if item and not item.plan.foreign else None,
         )
         try:
             record.write()
@@ -331,24 +373,47 @@ class _Batch:
             self._watch.warn(str(error))
         return record
 
-    def _record(self, item: _Item, status: Any) -> JobRecord:
+    def _record(self, item: _Item, status: Status) -> JobRecord:
         return JobRecord(
             number=item.job.number,
-            place=item.job.place,
+            label=item.job.label,
             status=status,
             record=item.job.record,
             output=item.request.output,
             why=item.plan.why,
             request=plain(item.job.request),
-            key=item.key.digest if item.key else "",
-            key_parts=plain(item.key) if item.key else {},
+            key=item.key,
             attempt=item.attempt,
         )
 
 
-def _told(report: ClipReport) -> dict[str, Any]:
-    names = ("seconds", "peak_host_bytes", "peak_device_bytes", "model", "size", "frames", "fps")
-    return {name: getattr(report, name) for name in (*names, "warnings", "pictures")}
+def copy_clip(source: Path, output: Path) -> None:
+    """Copy a finished clip and its sidecar, which then says of what it is a copy."""
+    with atomic(output) as partial:
+        shutil.copyfile(source, partial)
+    record = ClipRecord.read(sidecar_path(source))
+    copied = replace(
+        record,
+        request={**record.request, "output": str(output)},
+        clip=record.clip and replace(record.clip, name=output.name),
+        copied_from=str(source),
+    )
+    copied.write(sidecar_path(output))
+
+
+def _with_report(record: JobRecord, report: ClipReport) -> JobRecord:
+    return replace(
+        record,
+        seconds=report.seconds,
+        peak_host_bytes=report.peak_host_bytes,
+        peak_device_bytes=report.peak_device_bytes,
+        model=report.model,
+        size=report.size,
+        frames=report.frames,
+        fps=report.fps,
+        warnings=report.warnings,
+        pictures=report.pictures,
+    )
 
 
 def _foreign(output: Path) -> Failure:
@@ -357,10 +422,6 @@ def _foreign(output: Path) -> Failure:
         "another output, or replace it with --overwrite (overwrite=True)"
     )
     return Failure(kind="media", message=message)
-
-
-def _why(failure: Failure) -> dict[str, Any]:
-    return {"error_kind": failure.kind, "error": failure.message, "trace": failure.trace}
 
 
 def _now() -> str:

@@ -1,84 +1,169 @@
-"""How far a batch is, told through the same protocol as a single clip's stages."""
+"""Progress of a batch, through the same protocol as a single clip's stages, and into a log file.
+
+People see a line for each job and, while one takes long, a line on where it is. Programs and farms
+that read one number get the stages within a job instead, where a single worker makes them one after
+another.
+"""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
 
+from animate.batch.clips import StageMessage
 from animate.batch.failures import Failure
 from animate.batch.records import JobRecord
+from animate.errors import MediaError
 from animate.progress import FarmLines, JsonLines, Progress, Stage
+
+_SILENCE_SECONDS = 15.0
+"""Time between two lines on where a job is."""
+
+
+@dataclass(kw_only=True)
+class _Position:
+    """How far a running job is."""
+
+    label: str
+    began: float = field(default_factory=time.monotonic)
+    shown: float = field(default_factory=time.monotonic)
+    stage: str = ""
+    done: int = 0
+    total: int | None = None
+
+    def describe(self) -> str:
+        of = f" {self.done}/{self.total}" if self.total else ""
+        return f"{self.label}: {self.stage}{of}, {time.monotonic() - self.began:.0f} s so far"
 
 
 class Watch:
-    """A stage of jobs; with a single worker, and where programs listen, its stages within."""
+    """A stage of jobs, with remarks on each."""
 
-    def __init__(self, progress: Progress, *, relay: bool) -> None:
+    def __init__(self, progress: Progress, *, workers: int, log_file: Path | None = None) -> None:
+        """Raises MediaError when the log file cannot be written."""
         self._progress = progress
-        # People see a line a job; programs that read one number want it to move within a job.
-        self._relay = relay and isinstance(progress, (FarmLines, JsonLines))
+        self._relays = workers == 1 and isinstance(progress, (FarmLines, JsonLines))
         self._jobs: Stage | None = None
         self._inner = ExitStack()
         self._stage: Stage | None = None
+        self._positions: dict[int, _Position] = {}
+        self._counts: Counter[str] = Counter()
+        self._log: IO[str] | None = None
+        if log_file is not None:
+            try:
+                self._log = open(log_file, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+            except OSError as reason:
+                raise MediaError(
+                    f"the log file {log_file} cannot be written: {reason.strerror}"
+                ) from reason
 
     @contextmanager
     def batch(self, jobs: int) -> Iterator[None]:
         """Around all jobs."""
-        with self._progress.stage("jobs", jobs) as self._jobs, ExitStack() as self._inner:
-            yield
+        self._write(f"{jobs} jobs")
+        try:
+            with self._progress.stage("jobs", jobs) as self._jobs, ExitStack() as self._inner:
+                yield
+        finally:
+            counts = ", ".join(f"{count} {status}" for status, count in self._counts.items())
+            self._write(f"end: {counts or 'nothing was done'}")
+            if self._log is not None:
+                self._log.close()
 
-    def heard(self, number: int, message: Any) -> None:
-        """What a worker tells (see `animate.batch.clips.Relay`)."""
-        if not self._relay:
+    def started(self, number: int, label: str, output: Path, attempt: int) -> None:
+        """A job has gone to a worker."""
+        self._positions[number] = _Position(label=label)
+        self._write(f"{label}: begins {output}, attempt {attempt}")
+
+    def receive(self, number: int, message: Any) -> None:
+        """Take a worker's message (see `animate.batch.clips.Relay`)."""
+        position = self._positions.get(number)
+        if not isinstance(message, StageMessage) or position is None:
             return
-        match message:
-            case ("stage", name, total):
-                self._inner.close()
-                self._stage = self._inner.enter_context(self._progress.stage(name, total))
-            case ("step", steps) if self._stage is not None:
-                self._stage.advance(steps)
-            case ("end", _):
-                self._inner.close()
-                self._stage = None
+        if message.event == "begin":
+            position.stage, position.done, position.total = message.stage, 0, message.steps
+            self._write(f"{position.label}: {message.stage}")
+        elif message.event == "advance":
+            position.done += message.steps or 0
+        if self._relays:
+            self._relay(message)
+        elif time.monotonic() - position.shown >= _SILENCE_SECONDS:
+            position.shown = time.monotonic()
+            self._progress.note(position.describe())
+
+    def _relay(self, message: StageMessage) -> None:
+        if message.event == "begin":
+            self._inner.close()
+            stage = self._progress.stage(message.stage, message.steps)
+            self._stage = self._inner.enter_context(stage)
+        elif message.event == "end":
+            self._close_stage()
+        elif self._stage is not None and message.steps:
+            self._stage.advance(message.steps)
+
+    def _close_stage(self) -> None:
+        self._inner.close()
+        self._stage = None
 
     def finished(self, record: JobRecord) -> None:
         """A job has come to its end."""
-        self._inner.close()  # of a worker that died within a stage
-        self._stage = None
+        self._close_stage()  # of a worker that died within a stage
+        self._positions.pop(record.number, None)
+        self._counts[record.status] += 1
         if self._jobs is not None:
             self._jobs.advance()
-        self._tell(record)
-
-    def retried(self, place: str, failure: Failure, attempt: int) -> None:
-        """A job will be tried again."""
-        self._inner.close()
-        self.warn(f"{place}: {failure.message}; attempt {attempt + 1} follows")
-
-    def warn(self, text: str) -> None:
-        """Something that a person should act on."""
-        self._progress.warn(text)
-
-    def _tell(self, record: JobRecord) -> None:
+        text = describe(record)
+        self._write(text + (f"\n{record.trace}" if record.trace else ""))
         if isinstance(self._progress, JsonLines):
             values = record.to_dict()
             for name in ("schema", "pictures", "request", "key_parts"):
                 del values[name]
             self._progress.event("job", **values)
         elif record.status == "failed":
-            self._progress.warn(f"{record.place} failed ({record.error_kind}): {record.error}")
+            self._progress.warn(text)
         elif record.status == "done":
-            self._progress.note(describe(record))
+            self._progress.note(text)
+
+    def retried(self, label: str, failure: Failure, attempt: int) -> None:
+        """A job will be tried again."""
+        self._close_stage()
+        self.warn(f"{label}: {failure.message}; attempt {attempt + 1} follows")
+
+    def warn(self, text: str) -> None:
+        """A remark that a person should act on."""
+        self._write(f"warning: {text}")
+        self._progress.warn(text)
+
+    def note(self, text: str) -> None:
+        """A remark that a person should see."""
+        self._write(text)
+        self._progress.note(text)
+
+    def _write(self, text: str) -> None:
+        if self._log is not None and not self._log.closed:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            with suppress(OSError):  # a full disk: the clips are what counts
+                self._log.write(f"{now} {text}\n")
 
 
 def describe(record: JobRecord) -> str:
-    """A line on a finished job."""
-    name = record.output.name if record.output else record.place
+    """A line on a job that has ended."""
+    if record.status == "failed":
+        return f"{record.label} failed ({record.error_kind}): {record.error}"
+    name = record.output.name if record.output else record.label
+    if record.status == "kept":
+        return f"{record.label}: {name} is kept, {record.why}"
     if record.copied_from:
-        return f"{record.place}: {name} is a copy, its inputs and settings are another's"
+        return f"{record.label}: {name} is a copy, its inputs and settings are another's"
     tries = f", attempt {record.attempt}" if record.attempt > 1 else ""
     why = "" if record.why == "new" else f" ({record.why})"
     return (
-        f"{record.place}: {name}, {record.frames} frames of {record.size} in "
+        f"{record.label}: {name}, {record.frames} frames of {record.size} in "
         f"{record.wall_seconds:.1f} s{tries}{why}"
     )

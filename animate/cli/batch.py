@@ -126,7 +126,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) -> int:
     """Do the jobs; write the report whatever happens. Returns the exit code."""
-    from animate.batch.registry import make_executor
+    from animate.batch.executor import make_executor
     from animate.batch.report import write_report
     from animate.batch.runner import run_batch
 
@@ -182,7 +182,7 @@ def show_plan(manifest: Manifest, arguments: argparse.Namespace, progress: Progr
             progress.event(
                 "plan",
                 number=each.job.number,
-                place=each.job.place,
+                label=each.job.label,
                 output=str(each.job.request.output) if each.job.request else None,
                 wanted=each.wanted,
                 why=each.why,

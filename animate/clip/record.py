@@ -13,9 +13,11 @@ import platform
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from pathlib import Path
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from animate.errors import MediaError
 from animate.files import is_sequence, sha256, with_own_name, write_text
@@ -275,19 +277,28 @@ def from_plain(kind: Any, value: Any, name: str = "it") -> Any:
     if kind is object or kind is Any:
         return value
     origin, parts = get_origin(kind), get_args(kind)
-    if origin in (types.UnionType,):
+    if origin in (types.UnionType, Union):
         return _from_union(parts, value, name)
+    if origin is Literal and isinstance(value, str) and value in parts:
+        return value
+    if kind is Path and isinstance(value, str) and "\0" not in value:
+        return Path(value)
     if is_dataclass(kind):
         return _from_object(kind, value, name)
     if origin is tuple and isinstance(value, list):
         return tuple(from_plain(parts[0], item, f"an item of {name}") for item in value)
-    if origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
+    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, dict):
         return {key: from_plain(parts[1], item, f"{name} {key}") for key, item in value.items()}
-    if kind is float and type(value) is int:
+    if kind is float and type(value) in (int, float) and isfinite(value):
         return float(value)
-    if origin is None and type(value) is kind:
+    if origin is None and type(value) is kind and kind is not float:
         return value
     raise ValueError(f"{name} is {type(value).__name__}, not {getattr(kind, '__name__', kind)}")
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _from_union(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
@@ -305,7 +316,7 @@ def _from_union(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
 def _from_object(kind: Any, value: Any, name: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{name} is {type(value).__name__}, not an object")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     values = {}
     for item in fields(kind):
         if item.name in value:

@@ -1,6 +1,7 @@
-"""What every executor of jobs keeps to. Derive a test class and say how to make one::
+"""The suites that executors of jobs pass: one for all, one for those with worker processes, one
+for those that send messages. Derive a test class of those that apply and make the executor::
 
-class TestMine(ExecutorContract):
+class TestMine(WorkerProcesses, Messages):
     def make(self, workers: int) -> JobExecutor: ...
 """
 
@@ -15,27 +16,35 @@ from typing import Any
 
 import pytest
 
-from animate.batch.executor import Handler, JobExecutor, Outcome, Task, Tell
+from animate.batch.executor import JobExecutor, Outcome, Send, Task
 from animate.errors import InternalError, MediaError
 
 
-def start(worker: int) -> Handler:
+class Acting:
     """A handler that does what its payload names, and counts its own tasks."""
-    done: list[Any] = []
 
-    def handle(payload: Any, tell: Tell) -> Any:
-        done.append(payload)
-        what, *values = payload
-        return ACTIONS[what](tell, len(done), worker, *values)
+    def __init__(self, worker: int) -> None:
+        self._worker, self._count = worker, 0
+        self.closed = False
 
-    return handle
+    def __call__(self, payload: Any, send: Send) -> Any:
+        self._count += 1
+        action, *values = payload
+        return ACTIONS[action](send, self._count, self._worker, *values)
+
+    def close(self) -> None:
+        self.closed = True
 
 
-def start_badly(worker: int) -> Handler:
+def start(worker: int) -> Acting:
+    return Acting(worker)
+
+
+def start_badly(worker: int) -> Acting:
     raise MediaError("no disk to start from")
 
 
-def _wait_for(tell: Tell, count: int, worker: int, own: str, other: str) -> str:
+def _wait_for(send: Send, count: int, worker: int, own: str, other: str) -> str:
     """Done only when two of these run at the same time."""
     Path(own).touch()
     deadline = time.monotonic() + 60
@@ -46,36 +55,33 @@ def _wait_for(tell: Tell, count: int, worker: int, own: str, other: str) -> str:
     return "met"
 
 
-def _tell_thrice(tell: Tell, count: int, worker: int) -> int:
+def _send_thrice(send: Send, count: int, worker: int) -> int:
     for number in range(3):
-        tell(number)
+        send(number)
     return 3
 
 
-def _fail(tell: Tell, count: int, worker: int, kind: str) -> Any:
+def _fail(send: Send, count: int, worker: int, kind: str) -> Any:
     if kind == "user":
         raise MediaError("dance.mp4 is damaged; export it again")
     raise ZeroDivisionError("oops")
 
 
 ACTIONS: dict[str, Callable[..., Any]] = {
-    "echo": lambda tell, count, worker, value: value,
-    "who": lambda tell, count, worker: (os.getpid(), worker, count),
+    "echo": lambda send, count, worker, value: value,
+    "who": lambda send, count, worker: (os.getpid(), worker, count),
     "fail": _fail,
-    "die": lambda tell, count, worker: os.kill(os.getpid(), signal.SIGKILL),
-    "exit": lambda tell, count, worker: os._exit(7),
-    "sleep": lambda tell, count, worker, seconds: time.sleep(seconds),
+    "die": lambda send, count, worker: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda send, count, worker: os._exit(7),
+    "sleep": lambda send, count, worker, seconds: time.sleep(seconds),
     "meet": _wait_for,
-    "tell": _tell_thrice,
-    "unpicklable": lambda tell, count, worker: lambda: None,
+    "send": _send_thrice,
+    "unpicklable": lambda send, count, worker: lambda: None,
 }
 
 
 class ExecutorContract:
-    """The suite; `own_process` says whether workers are processes that can die by themselves."""
-
-    own_process = True
-    tells = True
+    """The suite for every executor."""
 
     def make(self, workers: int) -> JobExecutor:
         raise NotImplementedError
@@ -87,7 +93,7 @@ class ExecutorContract:
         def build(workers: int = 1, begin: Any = start, heard: Any = None) -> JobExecutor:
             executor = self.make(workers)
             made.append(executor)
-            executor.open(begin, lambda *told: None if heard is None else heard.append(told))
+            executor.open(begin, lambda *message: None if heard is None else heard.append(message))
             return executor
 
         yield build
@@ -112,10 +118,8 @@ class ExecutorContract:
         assert executor.wait(0) is None
         return outcomes
 
-    @pytest.mark.parametrize("workers", [1, 2])
-    def test_every_task_has_one_outcome(self, opened: Any, workers: int) -> None:
-        executor = opened(workers if self.own_process else 1)
-        outcomes = self.do(executor, *(("echo", value) for value in range(9)))
+    def test_every_task_has_one_outcome(self, opened: Any) -> None:
+        outcomes = self.do(opened(), *(("echo", value) for value in range(9)))
         assert {n: o.value for n, o in outcomes.items()} == {n: n for n in range(9)}
         assert all(outcome.worker for outcome in outcomes.values())
 
@@ -148,12 +152,6 @@ class ExecutorContract:
             executor.submit(Task(number=2, payload=("echo", 2)))
         assert executor.wait().value == 1
 
-    def test_messages_come_in_order_and_before_the_outcome(self, opened: Any) -> None:
-        heard: list[tuple[int, Any]] = []
-        self.do(opened(heard=heard), ("tell",), ("echo", 1), ("tell",))
-        if self.tells:
-            assert heard == [(n, m) for n in (0, 2) for m in (0, 1, 2)]
-
     def test_a_worker_that_cannot_start_says_why(self, opened: Any) -> None:
         failure = self.do(opened(begin=start_badly), ("echo", 1))[0].failure
         assert failure is not None
@@ -166,17 +164,30 @@ class ExecutorContract:
         executor.close()
         executor.close()
 
+
+class Messages(ExecutorContract):
+    """The suite for executors whose tasks can send messages."""
+
+    def test_messages_come_in_order_and_before_the_outcome(self, opened: Any) -> None:
+        heard: list[tuple[int, Any]] = []
+        self.do(opened(heard=heard), ("send",), ("echo", 1), ("send",))
+        assert heard == [(n, m) for n in (0, 2) for m in (0, 1, 2)]
+
+
+class WorkerProcesses(ExecutorContract):
+    """The suite for executors whose workers are processes that can die by themselves."""
+
+    def test_two_workers_share_tasks(self, opened: Any) -> None:
+        outcomes = self.do(opened(2), *(("echo", value) for value in range(9)))
+        assert {n: o.value for n, o in outcomes.items()} == {n: n for n in range(9)}
+
     def test_tasks_run_at_the_same_time(self, opened: Any, tmp_path: Path) -> None:
-        if not self.own_process:
-            pytest.skip("one process does one thing at a time")
         a, b = str(tmp_path / "a"), str(tmp_path / "b")
         outcomes = self.do(opened(2), ("meet", a, b), ("meet", b, a))
         assert [outcomes[n].value for n in (0, 1)] == ["met", "met"]
 
     @pytest.mark.parametrize("how", ["die", "exit"])
     def test_a_worker_that_dies_is_replaced(self, opened: Any, how: str) -> None:
-        if not self.own_process:
-            pytest.skip("this process would die")
         outcomes = self.do(opened(), ("who",), (how,), ("who",))
         failure = outcomes[1].failure
         assert failure is not None
@@ -185,8 +196,6 @@ class ExecutorContract:
         assert outcomes[2].value[1:] == (0, 1)
 
     def test_a_value_that_cannot_travel_is_a_fault(self, opened: Any) -> None:
-        if not self.own_process:
-            pytest.skip("nothing travels")
         outcomes = self.do(opened(), ("unpicklable",), ("echo", 1))
         failure = outcomes[0].failure
         assert failure is not None
@@ -194,8 +203,6 @@ class ExecutorContract:
         assert outcomes[1].value == 1
 
     def test_closing_ends_a_worker_in_the_middle_of_a_task(self, opened: Any) -> None:
-        if not self.own_process:
-            pytest.skip("nothing runs but in wait")
         executor = opened()
         pid = self.do(executor, ("who",))[0].value[0]
         executor.submit(Task(number=1, payload=("sleep", 600)))

@@ -51,7 +51,7 @@ class Scripted:
             return None
         task = self._tasks.popleft()
 
-        def handle(payload: ClipTask, tell: Any) -> Any:
+        def handle(payload: ClipTask, send: Any) -> Any:
             self.seen.append(payload.request)
             return self._act(payload.request, len(self.seen))
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from animate import AnimationRequest
-from animate.batch.clips import ClipMaker, ClipReport, ClipTask
-from animate.batch.executor import Task
-from animate.batch.serial import SerialExecutor
+from animate.batch.clips import ClipMaker, ClipReport, ClipTask, StageMessage
+from animate.batch.executor import SerialExecutor, Task
 from tests.scene import write_scene
 from tests.toy import toy_model
 
@@ -29,9 +28,10 @@ def make(maker: ClipMaker, folder: Path, model: Path, **changes: Any) -> ClipRep
     values |= {"output": folder / "clip.mp4", "model": str(model), "overwrite": True}
     values |= {"retarget": "none", "max_frames": 2, "steps": 1, "device": "cpu", **changes}
     task = ClipTask(request=AnimationRequest.from_dict(values))
-    told: list[Any] = []
-    report = maker(task, told.append)
-    assert report.failure is not None or ("end", "denoise") in told
+    messages: list[StageMessage] = []
+    report = maker(task, messages.append)
+    ended = [message.stage for message in messages if message.event == "end"]
+    assert report.failure is not None or "denoise" in ended
     return report
 
 
@@ -46,8 +46,9 @@ def test_a_model_is_loaded_once_and_one_at_a_time(
     assert maker._animator is first
     assert second.seconds["load"] < 0.1
     assert second.model == "toy"
-    assert set(second.pictures) == {"reference", "driving", "pose", "results"}
-    assert len(second.pictures["results"]) == 2
+    pictures = second.pictures
+    assert all((pictures.reference, pictures.driving, pictures.pose))
+    assert len(pictures.results) == 2
     make(maker, tmp_path, models[1])
     assert maker._animator is not first
 
@@ -121,7 +122,8 @@ def test_a_failed_clip_still_has_pictures_of_what_could_be_read(
     report = make(ClipMaker(0), tmp_path, models[0], size="63x64")
     assert report.failure is not None
     assert report.failure.kind == "request"
-    assert set(report.pictures) == {"reference", "driving"}
+    assert all((report.pictures.reference, report.pictures.driving))
+    assert not report.pictures.pose
     report = make(ClipMaker(0), tmp_path, models[0], poses=tmp_path / "gone.npz")
     assert report.failure is not None
     assert report.failure.kind == "missing-file"

@@ -11,28 +11,34 @@ from pathlib import Path
 
 import pytest
 
-from animate.batch.executor import JobExecutor
+from animate.batch.executor import JobExecutor, SerialExecutor
 from animate.batch.local import LocalExecutor
-from animate.batch.serial import SerialExecutor
 from animate.errors import RequestError
 from tests.batch import executor_contract
-from tests.batch.executor_contract import ExecutorContract, start
+from tests.batch.executor_contract import Acting, Messages, WorkerProcesses, start
 
 
-class TestSerial(ExecutorContract):
-    own_process = False
-
+class TestSerial(Messages):
     def make(self, workers: int) -> JobExecutor:
         return SerialExecutor()
 
+    def test_closing_gives_back_what_the_handler_holds(self) -> None:
+        handler = Acting(0)
+        executor = SerialExecutor()
+        executor.open(lambda worker: handler, lambda *message: None)
+        self.do(executor, ("echo", 1))
+        assert not handler.closed
+        executor.close()
+        assert handler.closed
 
-class TestLocal(ExecutorContract):
+
+class TestLocal(WorkerProcesses, Messages):
     def make(self, workers: int) -> JobExecutor:
         return LocalExecutor(workers)
 
     def test_what_a_dying_worker_said_is_kept(self) -> None:
         executor = LocalExecutor(1)
-        executor.open(start, lambda *told: None)
+        executor.open(start, lambda *message: None)
         try:
             failure = self.do(executor, ("die",))[0].failure
         finally:
@@ -42,7 +48,7 @@ class TestLocal(ExecutorContract):
 
     def test_a_task_that_takes_too_long_is_ended(self) -> None:
         executor = LocalExecutor(1, time_limit=1.0)
-        executor.open(start, lambda *told: None)
+        executor.open(start, lambda *message: None)
         try:
             outcomes = self.do(executor, ("sleep", 600), ("echo", 1))
         finally:
@@ -53,7 +59,7 @@ class TestLocal(ExecutorContract):
 
     def test_an_idle_worker_that_was_killed_is_replaced(self) -> None:
         executor = LocalExecutor(1)
-        executor.open(start, lambda *told: None)
+        executor.open(start, lambda *message: None)
         try:
             pid = self.do(executor, ("who",))[0].value[0]
             os.kill(pid, signal.SIGKILL)
@@ -69,7 +75,7 @@ def test_workers_end_with_a_starter_that_was_killed(tmp_path: Path) -> None:
         "from animate.batch.executor import Task\n"
         "from tests.batch.executor_contract import start\n"
         "e = LocalExecutor(1)\n"
-        "e.open(start, lambda *told: None)\n"
+        "e.open(start, lambda *message: None)\n"
         "e.submit(Task(number=0, payload=('who',)))\n"
         "print(e.wait().value[0], flush=True)\n"
         "e.submit(Task(number=1, payload=('sleep', 600)))\n"

@@ -92,7 +92,7 @@ def test_lists_and_patterns_make_a_matrix(tmp_path: Path) -> None:
         "a_x_1.mp4", "a_x_2.mp4", "a_y_1.mp4"
     ]  # fmt: skip
     assert requests[2].poses == tmp_path / "poses/y.npz"
-    assert jobs[7].place == "row 1 (line 1), job 8"
+    assert jobs[7].label == "row 1 (line 1), job 8"
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from animate.batch.executor import JobExecutor
-from animate.batch.registry import make_executor
+from animate.batch.executor import JobExecutor, make_executor
 from animate.errors import ExecutorError, RequestError
 from animate.generate.workers.ray_cluster import connect, disconnect
-from tests.batch.executor_contract import ExecutorContract, start
+from tests.batch.executor_contract import ExecutorContract, WorkerProcesses, start
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'cnx-animate[ray]'"
@@ -26,9 +25,7 @@ def cluster() -> Iterator[None]:
 
 @needs_ray
 @pytest.mark.usefixtures("cluster")
-class TestRay(ExecutorContract):
-    tells = False
-
+class TestRay(WorkerProcesses):
     def make(self, workers: int) -> JobExecutor:
         return make_executor("ray", workers)
 

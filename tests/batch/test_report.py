@@ -18,8 +18,8 @@ import pytest
 
 from animate.batch.manifest import load_manifest
 from animate.batch.pictures import jpeg
-from animate.batch.records import JobRecord, read_record
-from animate.batch.report import write_report
+from animate.batch.records import JobRecord, Pictures
+from animate.batch.report import STAGE_COLOURS, write_report
 from animate.errors import RequestError
 from tests.scene import write_video
 
@@ -46,7 +46,7 @@ def record(folder: Path, number: int, **changes: Any) -> JobRecord:
     output = folder / f"clip{number}.mp4"
     values: dict[str, Any] = {
         "number": number,
-        "place": f"row {number}",
+        "label": f"row {number}",
         "status": "done",
         "record": output.with_suffix(".job.json"),
         "output": output,
@@ -58,12 +58,12 @@ def record(folder: Path, number: int, **changes: Any) -> JobRecord:
         "seconds": {"load": 1.5, "generate and write": 2.25},
         "wall_seconds": 3.75,
         "peak_host_bytes": 2**29,
-        "pictures": {
-            "reference": picture(10),
-            "driving": picture(60),
-            "pose": picture(110),
-            "results": [picture(160), picture(200)],
-        },
+        "pictures": Pictures(
+            reference=picture(10),
+            driving=picture(60),
+            pose=picture(110),
+            results=(picture(160), picture(200)),
+        ),
     }
     return JobRecord(**{**values, **changes})
 
@@ -109,7 +109,7 @@ def test_failures_come_first_and_everything_is_counted(tmp_path: Path) -> None:
 
 def test_what_comes_from_outside_is_text_and_never_markup(tmp_path: Path) -> None:
     evil = "<img src=x onerror=alert(1)>\"'&"
-    one = record(tmp_path, 1, place=evil, warnings=(evil,), worker=evil, model=evil)
+    one = record(tmp_path, 1, label=evil, warnings=(evil,), worker=evil, model=evil)
     one = JobRecord(**{**one.__dict__, "output": tmp_path / f"{evil.replace('/', '')}.mp4"})
     page = Page(write_report([one, failed(tmp_path, 2)], tmp_path))
     assert "<img src=x" not in page.text
@@ -131,6 +131,21 @@ def test_the_page_needs_nothing_but_itself_and_the_clips_beside_it(tmp_path: Pat
             assert PIL.Image.open(io.BytesIO(content)).format == "JPEG"
 
 
+def test_stages_have_colours_by_their_names(tmp_path: Path) -> None:
+    stages = {"load": 1.0, "poses": 2.0, "generate and write": 3.0, "sign": 1.0, "close": 0.001}
+    page = Page(write_report([record(tmp_path, 1, seconds=stages)], tmp_path))
+    bar = re.findall(r'<i class="stage-(\w+)" style="flex:([\d.]+)">', page.text)
+    assert bar == [
+        ("load", "1.0000"),
+        ("poses", "2.0000"),
+        ("denoise", "3.0000"),
+        ("other", "1.0000"),
+    ]
+    for colour in {colour for colour, _ in bar} | set(STAGE_COLOURS.values()):
+        assert page.text.count(f"--{colour}: #") == 2  # light and dark
+    assert '<span class="stage-denoise">generate and write 3.0 s</span>' in page.text
+
+
 def test_a_manifests_report_has_all_its_jobs(tmp_path: Path) -> None:
     rows = [{"reference": "a.png", "driving": f"{n}.mp4"} for n in range(3)]
     path = tmp_path / "jobs.jsonl"
@@ -142,14 +157,6 @@ def test_a_manifests_report_has_all_its_jobs(tmp_path: Path) -> None:
     assert [card["data-state"] for card in page.cards] == ["waiting", "waiting", "done"]
     assert page.cards[2]["data-number"] == "2"
     assert "2 not begun" in page.text
-
-
-def test_a_record_is_read_back_whole(tmp_path: Path) -> None:
-    one = record(tmp_path, 1)
-    one.write()
-    assert read_record(one.record) == json.loads(json.dumps(one.to_dict()))
-    one.record.write_text("{")
-    assert read_record(one.record) is None
 
 
 def test_records_alone_need_a_folder(tmp_path: Path) -> None:

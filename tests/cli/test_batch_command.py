@@ -194,7 +194,7 @@ def test_jobs_go_to_the_cluster_that_a_configuration_names(
         (["--root", "/nowhere"], "outside the allowed --root /nowhere"),
         (["--name", "{x}.mp4"], "{x}"),
         (["--time-limit", "-1"], "time limit -1.0"),
-        (["--steps", "0"], "2 of 2 rows cannot be used"),
+        (["--steps", "0"], "steps 0 is out of range"),
     ],
 )
 def test_slips_end_with_code_2_and_nothing_done(

@@ -289,15 +289,17 @@ class AnimationRequest:
             if getattr(self, name) in (None, ""):
                 raise RequestError(f"{name} is missing: give its path")
         validate(self)
-        # Images have no rate of their own: there, fps is what the stride divides.
-        images = os.path.isdir(self.driving) or is_sequence(self.driving)
-        if self.fps is not None and self.stride != 1 and not images:
-            raise RequestError("stride and fps both set the output's rate; give one of them")
+        if self.fps is not None and self.stride != 1 and not self._drives_by_images():
+            raise RequestError("--stride and --fps both set the output's rate; give one of them")
         start, end = self.start, self.end
         if start is not None and end is not None and type(start) is type(end) and end <= start:
             raise RequestError(f"end {end} is not after start {start}")
         if not re.fullmatch(r"main|left|right|\d{1,9}", self.person):
             raise RequestError(f"person {quoted(self.person)} is not main, left, right or a number")
+
+    def _drives_by_images(self) -> bool:
+        """True for images, which have no rate of their own: fps is what the stride divides."""
+        return is_sequence(self.driving) or os.path.isdir(self.driving)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AnimationRequest:

@@ -176,44 +176,69 @@ def group(kind: Callable[[], Any]) -> Any:
 
 def settings_of(kind: type) -> Mapping[str, Setting]:
     """Every setting of a dataclass and of its groups, by name."""
+    return _layout(kind).settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """What the reader knows of a dataclass; worked out once, as a file may hold 100,000 of them."""
+
+    hints: Mapping[str, Any]
+    """Type of each field."""
+    needed: frozenset[str]
+    """Fields without a default."""
+    groups: Mapping[str, Any]
+    """Dataclasses of settings by the field that holds them."""
+    own: tuple[Setting, ...]
+    """Settings that are not of a group."""
+    settings: Mapping[str, Setting]
+    """All settings, those of groups too."""
+    known: frozenset[str]
+    """Names that plain values may have, but for those of the groups."""
+
+
+def _layout(kind: type) -> _Layout:
     hashable: Any = kind  # mypy takes the hash of a dataclass's objects for that of the class
-    return _settings_of(hashable)
+    return _worked_out(hashable)
 
 
 @cache
-def _settings_of(kind: Any) -> Mapping[str, Setting]:
-    found: dict[str, Setting] = {}
-    hints = _hints(kind)
-    for item in fields(kind):
-        if stated := item.metadata.get(_SETTING):
-            found[item.name] = Setting(
-                name=item.name, group="", hint=hints[item.name], default=item.default, **stated
-            )
-    for name, inner in groups_of(kind).items():
-        for setting in settings_of(inner).values():
-            values = {item.name: getattr(setting, item.name) for item in fields(Setting)}
-            found[setting.name] = Setting(**{**values, "group": name})
-    return types.MappingProxyType(found)
-
-
-def groups_of(kind: type) -> Mapping[str, Any]:
-    """The dataclasses that the groups of a dataclass hold, by field."""
-    hints = _hints(kind)
-    return {
-        item.name: hints[item.name] for item in fields(cast(Any, kind)) if _GROUP in item.metadata
-    }
+def _worked_out(kind: Any) -> _Layout:
+    hints, items = get_type_hints(kind), fields(kind)
+    groups = {item.name: hints[item.name] for item in items if _GROUP in item.metadata}
+    own = tuple(
+        Setting(name=item.name, group="", hint=hints[item.name], default=item.default, **stated)
+        for item in items
+        if (stated := item.metadata.get(_SETTING))
+    )
+    settings = {setting.name: setting for setting in own}
+    for name, inner in groups.items():
+        settings |= {s.name: replace(s, group=name) for s in settings_of(inner).values()}
+    return _Layout(
+        hints=hints,
+        needed=frozenset(
+            item.name
+            for item in items
+            if item.default is MISSING and item.default_factory is MISSING
+        ),
+        groups=groups,
+        own=own,
+        settings=types.MappingProxyType(settings),
+        known=frozenset({item.name for item in items} - groups.keys() | settings.keys()),
+    )
 
 
 def validate(options: Any) -> None:
     """Read and check every setting of a frozen dataclass in place. Raises RequestError."""
-    for name, kind in groups_of(type(options)).items():
+    layout = _layout(type(options))
+    for name, kind in layout.groups.items():
         if not isinstance(getattr(options, name), kind):
             wrong = quoted(getattr(options, name))
             raise RequestError(f"{name} {wrong} is not of the class {kind.__name__}")
-    for setting in settings_of(type(options)).values():
-        if not setting.group:
-            value = setting.read(getattr(options, setting.name))
-            object.__setattr__(options, setting.name, value)
+    for setting in layout.own:
+        value = getattr(options, setting.name)
+        if value is not setting.default:
+            object.__setattr__(options, setting.name, setting.read(value))
 
 
 def build(cls: type[T], values: Any, where: str = "", error: type[UserError] = RequestError) -> T:
@@ -251,8 +276,7 @@ def _flat(kind: Any, values: Any, name: str) -> dict[str, Any]:
         raise RequestError(
             f"{name or 'settings'} must hold names with values, not {quoted(values)}"
         )
-    groups = groups_of(kind)
-    known = {item.name for item in fields(kind)} - {*groups} | {*settings_of(kind)}
+    groups, known = _layout(kind).groups, _layout(kind).known
     found: dict[str, Any] = {}
     unknown = []
     for key, value in values.items():
@@ -266,9 +290,10 @@ def _flat(kind: Any, values: Any, name: str) -> dict[str, Any]:
         else:
             unknown.append(str(key))
             continue
-        if twice := sorted(inner.keys() & found.keys()):
-            raise RequestError(f"{twice[0]} is given twice")
-        found.update(inner)
+        for inner_name, inner_value in inner.items():
+            if inner_name in found:
+                raise RequestError(f"{inner_name} is given twice")
+            found[inner_name] = inner_value
     if unknown:
         raise RequestError(_unknown(unknown, {*known, *groups}, name))
     return found
@@ -283,34 +308,33 @@ def _unknown(names: list[str], known: set[str], name: str) -> str:
 
 def _built(cls: Any, values: Any, name: str) -> Any:
     """A dataclass; `name` is the field that it is for, empty at the top."""
-    values = _flat(cls, values, name)
-    hints, settings, groups = _hints(cls), settings_of(cls), groups_of(cls)
+    return _from_flat(cls, _flat(cls, values, name), name)
+
+
+def _from_flat(cls: Any, values: Mapping[str, Any], name: str) -> Any:
+    layout = _layout(cls)
     within = f"{name}." if name else ""
+    inner: dict[str, dict[str, Any]] = {group: {} for group in layout.groups}
     given: dict[str, Any] = {}
-    for item in fields(cls):
-        if item.name in groups:
-            inner = {n: values[n] for n, setting in settings.items()
-                     if setting.group == item.name and n in values}  # fmt: skip
-            given[item.name] = _built(groups[item.name], inner, "")
-        elif item.name not in values:
-            if item.default is MISSING and item.default_factory is MISSING:
-                raise RequestError(f"the setting {within + item.name!r} is missing")
-        elif item.name in settings:  # which the dataclass itself reads
-            given[item.name] = values[item.name]
-        else:
-            given[item.name] = _read(hints[item.name], values[item.name], within + item.name)
+    for key, value in values.items():
+        setting = layout.settings.get(key)
+        if setting is None:
+            given[key] = _read(layout.hints[key], value, within + key)
+        elif setting.group:
+            inner[setting.group][key] = value
+        else:  # which the dataclass itself reads
+            given[key] = value
+    for field_name in layout.needed - given.keys():
+        raise RequestError(f"the setting {within + field_name!r} is missing")
+    for group_name, group_values in inner.items():
+        if group_values:
+            given[group_name] = _from_flat(layout.groups[group_name], group_values, "")
     try:
         return cls(**given)
     except UserError as reason:
         if not name:
             raise
         raise RequestError(f"{name}: {reason}") from reason
-
-
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    """Types of a dataclass's fields; kept, since thousands of requests are read from one file."""
-    return get_type_hints(kind)
 
 
 def _leaves(hint: Any) -> list[Any]:
@@ -320,29 +344,34 @@ def _leaves(hint: Any) -> list[Any]:
 
 def _read(hint: Any, value: Any, name: str) -> Any:
     """The value of a type from a plain one; `name` is that of the setting."""
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        kinds = [kind for kind in get_args(hint) if kind is not type(None)]  # then a type variable
-        return _word(_words(hint), value, name) if _words(hint) else _read(kinds[0], value, name)
-    if hint is Any:
-        return value
-    if is_dataclass(hint):
-        return value if isinstance(value, cast(type, hint)) else _built(hint, value, name)
-    if hint is Path:
+    words, kind, origin, optional = _analysed(hint)
+    if value is None and optional:
+        return None
+    if words:
+        return _word(words, value, name)
+    if kind in _WORDS:
+        return _scalar(kind, value, name)
+    if kind is Path:
         return read_path(value, name)
-    if hasattr(hint, "parse"):
-        return _parsed(hint.parse, value, name)
+    if hasattr(kind, "parse"):
+        return _parsed(kind.parse, value, name)
+    if is_dataclass(kind):
+        return value if isinstance(value, cast(type, kind)) else _built(kind, value, name)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise RequestError(f"{name} {quoted(value)} is not a list")
-        return tuple(_read(get_args(hint)[0], item, name) for item in value)
-    if origin is Literal:
-        return _word(_words(hint), value, name)
+        return tuple(_read(get_args(kind)[0], item, name) for item in value)
     if origin is not None:
-        return _mapping(get_args(hint)[1], value, name)
-    return _scalar(hint, value, name)
+        return _mapping(get_args(kind)[1], value, name)
+    return value  # of any type
+
+
+@cache
+def _analysed(hint: Any) -> tuple[tuple[str, ...], Any, Any, bool]:
+    """Allowed words, the type without None, its origin, and if None is allowed."""
+    optional = get_origin(hint) in (Union, types.UnionType)  # with None, or a variable for it
+    kind = next(k for k in get_args(hint) if k is not type(None)) if optional else hint
+    return _words(hint), kind, get_origin(kind), optional
 
 
 def _words(hint: Any) -> tuple[str, ...]:

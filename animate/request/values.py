@@ -28,21 +28,21 @@ def read_path(value: Any, name: str = "path") -> Path:
     """A path from text or a path object; `name` is that of the setting. Raises RequestError."""
     if not isinstance(value, str | PurePath):
         raise RequestError(f"{name} {quoted(value)} is not a path")
-    if not str(value):
+    text = str(value)
+    if not text:
         raise RequestError(f"{name} is empty; give a path, or leave it out")
-    check_text(str(value), name)
-    parts = str(value).split("/")
-    if len(os.fsencode(value)) > _LONGEST_PATH or any(
-        len(os.fsencode(part)) > _LONGEST_PART for part in parts
-    ):
-        raise RequestError(f"{name} {quoted(str(value))} is longer than file systems allow")
+    check_text(text, name)
+    if len(text) > _LONGEST_PART // 4:  # a character has four bytes at most
+        parts = [len(os.fsencode(part)) for part in text.split("/")]
+        if max(parts) > _LONGEST_PART or sum(parts) + len(parts) > _LONGEST_PATH:
+            raise RequestError(f"{name} {quoted(text)} is longer than file systems allow")
     return Path(value)
 
 
 def check_text(text: str, name: str) -> None:
     """Raise RequestError for text that no file system and no library takes."""
     try:
-        usable = "\0" not in text and os.fsencode(text) is not None
+        usable = "\0" not in text and (text.isascii() or os.fsencode(text) is not None)
     except UnicodeEncodeError:
         usable = False
     if not usable:

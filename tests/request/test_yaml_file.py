@@ -35,7 +35,8 @@ def read(folder: Path, text: str) -> dict[str, object]:
         ("1:30", "1:30"), ("no", "no"), ("012", "012"), ("0", 0), ("-3", -3), ("1e-4", 1e-4),
         ("2.5", 2.5), ("true", True), ("null", None), ("~", None), ("", None), ("96x144", "96x144"),
         ("[1, 2]", [1, 2]), ('"1"', "1"), ("'true'", "true"), ("2026-11-28", "2026-11-28"),
-        ("!!str 5", "5"), ("!!int 5", 5), ("! 5", "5"), ("-.inf", -math.inf), ("{b: {c: 1}}", {"b": {"c": 1}}),
+        ("!!str 5", "5"), ("!!int 5", 5), ("! 5", "5"), ("-.inf", -math.inf),
+        ("{b: {c: 1}}", {"b": {"c": 1}}),
         ("|\n  x\n  y\n", "x\ny\n"), ("[&x 1, *x]", [1, 1]), ("[]", []),
     ],
 )  # fmt: skip
@@ -129,10 +130,16 @@ def test_a_file_too_large_for_settings_is_refused(
         read(tmp_path, "#" * (2**20 + 1))
 
 
+# PyYAML's own writer folds rare line ends, such as \x85, wrongly.
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_categories=["C", "Z"]) | st.just(" "), max_size=8
+)
+
+
 @given(st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=8)
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | TEXT
     | st.floats(allow_nan=False),
-    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=6), part, max_size=3),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(TEXT, part, max_size=3),
     max_leaves=12,
 ))  # fmt: skip
 def test_what_pyyaml_writes_comes_back(

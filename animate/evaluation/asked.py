@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from animate.clip.record import SCHEMA, sidecar_path
+from animate.clip.record import ClipRecord, sidecar_path
 from animate.driving.placement import Placement
 from animate.driving.poses import (
     clip_poses,
@@ -20,6 +19,7 @@ from animate.driving.poses import (
     reference_pose,
     selection_of,
 )
+from animate.driving.skeletons import is_rendered
 from animate.errors import MediaError, RequestError
 from animate.media import FrameSource, open_video, read_image
 from animate.media.info import Image
@@ -42,7 +42,7 @@ class Record:
     """The part of a clip's record that scoring needs."""
 
     request: AnimationRequest
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     """Values that the clip was really made with."""
     folder: Path
     """Folder of the clip, to which its paths may be relative."""
@@ -62,9 +62,11 @@ class Record:
         if self.request.interpolate:
             raise RequestError("frames were filled in between those of the windows")
         try:
-            schedule, steps = str(self.settings["schedule"]), int(self.settings["steps"])
-            window, overlap = int(self.settings["window"]), int(self.settings["overlap"])
-        except (KeyError, TypeError, ValueError):
+            steps, window, overlap = (
+                int(str(self.settings[name])) for name in ("steps", "window", "overlap")
+            )
+            schedule = str(self.settings["schedule"])
+        except (KeyError, ValueError):
             raise RequestError("the record does not say how its windows lie") from None
         return window_borders(frames, window, overlap, schedule=schedule, steps=steps)
 
@@ -94,23 +96,23 @@ def window_borders(
 
 
 def read_record(clip: Path) -> Record | None:
-    """The record beside a clip; None where there is none. Raises MediaError for a damaged one."""
-    path = sidecar_path(clip)
+    """The record beside a clip; None where there is none.
+
+    Raises MediaError for a damaged one, or one of another clip.
+    """
+    # A folder's record is that of the numbered images in it.
+    path = sidecar_path(clip / "%04d.png" if clip.is_dir() else clip)
     if not path.is_file():
         return None
+    record = ClipRecord.read(path)
+    files = clip / record.clip.name if clip.is_dir() and record.clip is not None else clip
+    if not record.fits(files):
+        raise MediaError(f"the record {path} is of another clip; its windows are not known")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-            raise ValueError("it is no record of this version")
-        request = AnimationRequest.from_dict(values["request"])
-        settings = values.get("settings")
-        return Record(
-            request=request,
-            settings=settings if isinstance(settings, dict) else {},
-            folder=clip.parent,
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, RequestError) as reason:
+        request = AnimationRequest.from_dict(record.request)
+    except (RequestError, TypeError) as reason:
         raise MediaError(f"the record {path} cannot be used: {reason}") from reason
+    return Record(request=request, settings=record.settings, folder=clip.parent)
 
 
 @dataclass(kw_only=True)
@@ -229,6 +231,9 @@ def _take_driving(
     asked.selection_start = float(sampling.start)
     if estimator is None:
         asked.reasons["control"] = "the protocol measures no pose"
+        return
+    if request.poses is not None and is_rendered(request.poses):
+        asked.reasons["control"] = "the clip follows rendered skeletons, whose points are unknown"
         return
     poses = driving_poses(request, source, selection, estimator, progress)
     _take_control(asked, request, poses, placement, size)

@@ -11,8 +11,11 @@ import pytest
 
 from animate import evaluate
 from animate.cli.main import main
+from animate.clip.record import ClipFile
 from animate.errors import MediaError, RequestError, UserError
 from animate.evaluation.scores import ClipScores
+from animate.request.request import AnimationRequest
+from tests.clip.records import some_record
 from tests.evaluation.scenes import blurred, images, noisy, sliding, texture, video
 
 FRAMES = sliding(8)
@@ -120,11 +123,12 @@ def test_a_clip_without_record_or_truth_has_reasons(truth: Path) -> None:
 
 
 def write_record(clip: Path, **settings: object) -> Path:
-    record = clip.with_suffix(".json")
-    request = {"reference": "r.png", "driving": "d.mp4", "output": clip.name}
     values = {"steps": 2, "window": 4, "overlap": 1, "schedule": "static", **settings}
-    record.write_text(json.dumps({"schema": 1, "request": request, "settings": values}))
-    return record
+    request = AnimationRequest(
+        reference=Path("r.png"), driving=Path("d.mp4"), output=Path(clip.name)
+    )
+    record = some_record(request, settings=values, clip=ClipFile.of(clip))
+    return record.write(clip.with_suffix(".json"))
 
 
 def test_seams_are_read_from_the_record(tmp_path: Path) -> None:
@@ -152,6 +156,8 @@ def test_moving_windows_and_damaged_records_are_reasons(tmp_path: Path) -> None:
     assert "one window" in dict(score(clip).left_out)["seams"]
     write_record(clip, window="many")
     assert "does not say" in dict(score(clip).left_out)["seams"]
+    clip.write_bytes(video(tmp_path / "other.mkv", sliding(5)).read_bytes())
+    assert "another clip" in dict(score(clip).left_out)["seams"]
     for text in ("{", "[]", '{"schema": 1}', '{"schema": 99, "request": {}}'):
         record.write_text(text)
         assert str(record) in dict(score(clip).left_out)["seams"]

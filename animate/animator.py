@@ -28,12 +28,17 @@ from pose.estimators.base import Estimator
 
 WorkersKey = tuple[int, str | None, float, int | None]
 
+_calls = threading.RLock()
+"""Held while a clip is made. Networks belong to one animator, but the number of processor threads,
+which decides the last bits of a frame, belongs to the process."""
+
 
 class Animator:
     """A loaded model variant; call it with requests, as many as there are.
 
-    Pose estimators and workers that a request names are opened once and kept. It may be called
-    from any thread: calls queue, since they share the networks.
+    Pose estimators and workers that a request names are opened once and kept. It may be loaded
+    and called from any thread: calls of all animators of a process queue, since they share networks
+    and the number of processor threads. Several cards at once take a process each.
     """
 
     def __init__(self, engine: Engine, reason: str) -> None:
@@ -46,7 +51,6 @@ class Animator:
         self._eight_bit = False
         self._workers: dict[WorkersKey, WindowExecutor] = {}
         self._estimators: dict[tuple[str, Path | None, str], Estimator] = {}
-        self._lock = threading.Lock()
 
     @classmethod
     def from_pretrained(
@@ -97,7 +101,7 @@ class Animator:
         fulfilled, WorkError when its work folder cannot be used; nothing half-written is left
         then. What an earlier run of the same request left in its work folder is not done again.
         """
-        with self._lock, _threads(request.runtime.threads), torch.no_grad():
+        with _calls, _threads(request.runtime.threads), torch.no_grad():
             request = self._in_own_precision(request)
             self._undo_eight_bit(request)
             remembering = Remembering(progress or Quiet())

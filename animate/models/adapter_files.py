@@ -14,18 +14,20 @@ Shapes: r rank, i inputs, o outputs; kernels of convolutions have their extent b
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from animate.errors import ModelError
 from animate.files import check_readable, sha256
-from animate.models.weight_files import read_weights
+from animate.models.weight_files import LARGEST_WEIGHT, fault_of, read_weights
+from animate.request.wording import listed, quoted
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.bin")
@@ -35,13 +37,17 @@ METADATA = "lora_adapter_metadata"
 _DOWN = re.compile(r"(?:\.lora_A|\.lora\.down|\.lora_down|_lora\.down)(?:\.\w+)?\.weight$")
 _UP = re.compile(r"(?:\.lora_B|\.lora\.up|\.lora_up|_lora\.up)(?:\.\w+)?\.weight$")
 _ALPHA = re.compile(r"\.alpha$")
+_KINDS = {"down": _DOWN, "up": _UP, "alpha": _ALPHA}
 _PREFIXES = ("base_model.model.", "unet.")
 _KOHYA = "lora_unet_"
+_PLAIN_NAME = re.compile(r"[\w.-]{1,200}")
+_LONGEST_JSON = 1 << 20
+"""Bytes of a configuration; those of real adapters have some thousand."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What an adapter adds to one layer."""
+    """Factors of the update that an adapter adds to one layer."""
 
     down: Tensor
     """(r,i,...)."""
@@ -51,7 +57,7 @@ class Layer:
     """alpha / r, 1 where nothing is stated."""
 
     def product(self) -> Tensor:
-        """(o,i,...) in float32, what is added at the strength 1."""
+        """(o,i,...) in float32, the update at the strength 1."""
         flat = self.up.float().flatten(1) @ self.down.float().flatten(1)
         return (self.scale * flat).reshape(self.up.shape[0], *self.down.shape[1:])
 
@@ -72,7 +78,9 @@ def adapter_file(path: Path) -> Path:
     for name in WEIGHTS:
         if (path / name).is_file():
             return path / name
-    raise ModelError(f"adapter folder {path} holds none of {', '.join(WEIGHTS)}")
+    raise ModelError(
+        f"adapter folder {path} holds none of {', '.join(WEIGHTS)}; name the file itself"
+    )
 
 
 def read_adapter(path: Path, layers: Collection[str]) -> Adapter:
@@ -83,30 +91,29 @@ def read_adapter(path: Path, layers: Collection[str]) -> Adapter:
     """
     file = adapter_file(path)
     tensors = read_weights(file)
-    sizes = _sizes(file)
+    scales = _read_scales(file)
     known = {name.replace(".", "_"): name for name in layers}
     parts: dict[str, dict[str, Tensor]] = {}
-    strange = []
+    unknown = []
     for key, tensor in tensors.items():
-        kind = next((k for k, p in _KINDS.items() if p.search(key)), None)
+        kind = next((k for k, pattern in _KINDS.items() if pattern.search(key)), None)
         if kind is None:
-            strange.append(key)
+            unknown.append(key)
             continue
-        parts.setdefault(_layer(_KINDS[kind].sub("", key), known), {})[kind] = tensor
+        if kind != "alpha" and (fault := fault_of(tensor)):
+            raise ModelError(f"adapter {file}: {key} {fault}; use another adapter")
+        parts.setdefault(_layer_name(_KINDS[kind].sub("", key), known), {})[kind] = tensor
     half = [name for name, part in parts.items() if not {"down", "up"} <= set(part)]
-    if strange or half:
+    if unknown or half:
         raise ModelError(
-            f"adapter {file} is not a plain LoRA: {_some([*strange, *half])} is not understood "
+            f"adapter {file} is not a plain LoRA: {listed([*unknown, *half])} is not understood "
             "(DoRA, LoHa, LoKr and biases are not supported); save it as a plain LoRA"
         )
-    made = {name: _made(name, part, sizes, file) for name, part in parts.items()}
-    return Adapter(path=path, sha256=sha256(file), layers=made)
+    pairs = {name: _read_layer(name, part, scales, file) for name, part in parts.items()}
+    return Adapter(path=path, sha256=sha256(file), layers=pairs)
 
 
-_KINDS = {"down": _DOWN, "up": _UP, "alpha": _ALPHA}
-
-
-def _layer(name: str, known: Mapping[str, str]) -> str:
+def _layer_name(name: str, known: Mapping[str, str]) -> str:
     """A layer's name in the network, from whatever the file calls it."""
     if name.startswith(_KOHYA):
         flat = name.removeprefix(_KOHYA)
@@ -118,64 +125,105 @@ def _layer(name: str, known: Mapping[str, str]) -> str:
     return f"{name}.0" if name.endswith(".to_out") else name
 
 
-def _made(name: str, part: Mapping[str, Tensor], sizes: _Sizes, file: Path) -> Layer:
+def _read_layer(name: str, part: Mapping[str, Tensor], scales: _Scales, file: Path) -> Layer:
     down, up = part["down"], part["up"]
-    rank = down.shape[0]
-    if down.ndim < 2 or up.ndim < 2 or up.shape[1] != rank or up[0, 0].numel() != 1:
+    fit = down.ndim >= 2 and up.ndim >= 2 and down.numel() and up.numel()
+    if not fit or up.shape[1] != down.shape[0] or up[0, 0].numel() != 1:
         raise ModelError(
             f"adapter {file}: {name} has factors of shapes {tuple(down.shape)} and "
-            f"{tuple(up.shape)}, which do not belong together"
+            f"{tuple(up.shape)}, which do not belong together; use another adapter"
         )
-    alpha = float(part["alpha"]) if "alpha" in part else sizes.alpha(name)
-    scale = 1.0 if alpha is None else alpha / (rank**0.5 if sizes.rooted else rank)
+    rank = down.shape[0]
+    alpha = scales.alpha(name)
+    if "alpha" in part:
+        if part["alpha"].numel() != 1:
+            raise ModelError(
+                f"adapter {file}: the alpha of {name} is {part['alpha'].numel()} numbers, not one; "
+                "use another adapter"
+            )
+        alpha = _alpha(part["alpha"].item(), f"the alpha of {name}", file)
+    scale = 1.0 if alpha is None else alpha / (rank**0.5 if scales.rooted else rank)
     return Layer(down=down, up=up, scale=scale)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Sizes:
-    """What is stated about the scale outside the tensors."""
+class _Scales:
+    """Scales that a file states outside its tensors."""
 
     general: float | None = None
     by_name: Mapping[str, float]
     rooted: bool = False
 
     def alpha(self, layer: str) -> float | None:
-        """peft matches the names of its patterns at the end of a layer's name."""
+        """The alpha of a layer; names stated for some layers match at the end of theirs."""
         for name, value in self.by_name.items():
-            if layer == name or layer.endswith(f".{name}") or re.search(rf"(^|\.){name}$", layer):
+            if layer == name or layer.endswith(f".{name}"):
                 return value
         return self.general
 
 
-def _sizes(file: Path) -> _Sizes:
-    stated: dict[str, Any] = {}
-    config = file.parent / CONFIG
-    if file.name.startswith("adapter_model.") and config.is_file():
-        stated = _json(config.read_text(encoding="utf-8"), config)
-    elif file.suffix == ".safetensors":
-        with safe_open(file, "pt") as opened:
-            kept = (opened.metadata() or {}).get(METADATA)
-        if kept:
-            found = _json(kept, file)
-            stated = {k.removeprefix("unet."): v for k, v in found.items() if k.startswith("unet.")}
+def _read_scales(file: Path) -> _Scales:
+    """The scales in a file's metadata or in the configuration beside it, every value checked."""
+    stated, source = _read_stated(file)
     if stated.get("use_dora"):
         raise ModelError(f"adapter {file} is a DoRA, which is not supported; use a plain LoRA")
-    return _Sizes(
-        general=stated.get("lora_alpha"),
-        by_name=stated.get("alpha_pattern") or {},
+    patterns = stated.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise ModelError(f"{source}: alpha_pattern must hold names with numbers")
+    by_name = {}
+    for name, value in patterns.items():
+        plain = name.removeprefix("^").removesuffix("$")
+        if not _PLAIN_NAME.fullmatch(plain):
+            raise ModelError(
+                f"{source}: alpha_pattern {quoted(name)} is no name of a layer, and patterns are "
+                "not supported; save the adapter with a name for each layer"
+            )
+        by_name[plain] = _alpha(value, f"alpha_pattern {plain}", source)
+    general = stated.get("lora_alpha")
+    return _Scales(
+        general=None if general is None else _alpha(general, "lora_alpha", source),
+        by_name=by_name,
         rooted=bool(stated.get("use_rslora")),
     )
 
 
-def _json(text: str, file: Path) -> dict[str, Any]:
+def _alpha(value: object, name: str, source: Path) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or abs(value) > LARGEST_WEIGHT:  # type: ignore[arg-type]
+        raise ModelError(f"{source}: {name} must be a finite number, not {quoted(value)}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _read_stated(file: Path) -> tuple[dict[str, Any], Path]:
+    """The configuration that belongs to an adapter file, and the file that it stands in."""
+    config = file.parent / CONFIG
+    if file.name.startswith("adapter_model.") and config.is_file():
+        try:
+            data = config.read_bytes()[: _LONGEST_JSON + 1]
+        except OSError as reason:
+            raise ModelError(f"{config} cannot be read: {reason}") from reason
+        return _parse_json(data, config), config
+    if file.suffix != ".safetensors":
+        return {}, file
     try:
-        content = json.loads(text)
-    except ValueError as reason:
-        raise ModelError(f"{file} is not readable JSON ({reason}); copy it again") from reason
+        with safe_open(file, "pt") as opened:
+            text = (opened.metadata() or {}).get(METADATA)
+    except (SafetensorError, OSError, ValueError) as reason:
+        raise ModelError(f"adapter {file} is damaged ({reason}); copy it again") from reason
+    if not text:
+        return {}, file
+    values = _parse_json(text.encode(errors="surrogatepass"), file)
+    return {k.removeprefix("unet."): v for k, v in values.items() if k.startswith("unet.")}, file
+
+
+def _parse_json(data: bytes, file: Path) -> dict[str, Any]:
+    if len(data) > _LONGEST_JSON:
+        raise ModelError(f"the configuration in {file} is longer than 1 MiB; use another adapter")
+    try:
+        content = json.loads(data.decode())
+    except (ValueError, RecursionError) as reason:
+        fault = "nested too deeply" if isinstance(reason, RecursionError) else reason
+        raise ModelError(f"{file} is not readable JSON ({fault}); copy it again") from reason
     if not isinstance(content, dict):
-        raise ModelError(f"{file} must hold names with values")
+        raise ModelError(f"{file} must hold names with values, not {quoted(content)}")
     return content
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
 from safetensors.torch import save_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from animate.errors import ModelError
 from animate.files import atomic_folder, sha256, write_text
@@ -20,6 +22,9 @@ from animate.models.controlnext import ControlNetwork, ControlNeXt
 from animate.models.store import recorded_digest
 from animate.models.variants import COMPONENTS, VARIANT_FILE, ModelVariant
 from animate.models.weight_files import WeightReport, apply_weights, read_weights
+
+Network = TypeVar("Network", bound=nn.Module)
+_building = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,19 +194,15 @@ def _check_present(variant: ModelVariant, fresh: Collection[str]) -> None:
 
 def _empty(name: str, variant: ModelVariant) -> nn.Module:
     """The network without memory for its weights, which come from files anyway."""
-    from accelerate import init_empty_weights
-
-    with init_empty_weights(include_buffers=False):
-        if name == "controlnext":
-            return build_control_network(variant.control_network)
-        config = _read_config(variant, variant.components[name])
-        try:
-            return build_network(name, config)
-        except (TypeError, ValueError, KeyError, RuntimeError, ZeroDivisionError) as reason:
-            raise ModelError(
-                f"{variant.file(variant.components[name].config)} does not describe a {name}: "
-                f"{reason}"
-            ) from reason
+    if name == "controlnext":
+        return without_memory(lambda: build_control_network(variant.control_network))
+    config = _read_config(variant, variant.components[name])
+    try:
+        return without_memory(lambda: build_network(name, config))
+    except (TypeError, ValueError, KeyError, RuntimeError, ZeroDivisionError) as reason:
+        raise ModelError(
+            f"{variant.file(variant.components[name].config)} does not describe a {name}: {reason}"
+        ) from reason
 
 
 CONTROL_NETWORKS: dict[type[ControlNetworkConfig], Callable[[Any], ControlNetwork]] = {
@@ -225,6 +226,35 @@ def build_network(name: str, config: Mapping[str, Any]) -> Any:
 
     kind: Any = UNetSpatioTemporalConditionModel if name == "unet" else AutoencoderKLTemporalDecoder
     return kind.from_config(dict(config))
+
+
+class _MetaParameters(TorchFunctionMode):
+    """New tensors without values have no memory. Others, such as a table of positions, are made as
+    usual: no weight file holds those."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.empty:
+            kwargs = {**(kwargs or {}), "device": "meta"}
+        return func(*args, **(kwargs or {}))
+
+
+def without_memory(build: Callable[[], Network]) -> Network:
+    """The network that `build` makes, without memory for its weights.
+
+    Safe from any thread: one network is made at a time, since the first one imports its library,
+    and nothing of torch is changed (accelerate's `init_empty_weights` changes it for all threads).
+    """
+    with _building, _MetaParameters():
+        network = build()
+    for module in network.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and not parameter.is_meta:
+                module._parameters[name] = nn.Parameter(
+                    parameter.to("meta"), requires_grad=parameter.requires_grad
+                )
+    return network
 
 
 def _read_config(variant: ModelVariant, component: Component) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from animate.errors import ModelError
 from animate.models.adapter_files import Adapter, adapter_file, read_adapter
+from animate.models.weight_files import fault_of
 from animate.request.values import Lora
+from animate.request.wording import listed
 from temporal.precision import float_weight
 
 
@@ -45,17 +47,17 @@ def open_adapters(unet: nn.Module, wanted: Sequence[Lora]) -> tuple[Weighed, ...
     """
     layers = _adaptable(unet)
     opened = []
-    for one in wanted:
-        adapter = read_adapter(one.path, layers)
+    for lora in wanted:
+        adapter = read_adapter(lora.path, layers)
         _check(adapter, layers)
-        opened.append(Weighed(adapter=adapter, weight=one.weight))
+        opened.append(Weighed(adapter=adapter, weight=lora.weight))
     return tuple(opened)
 
 
 def check_adapters(wanted: Sequence[Lora]) -> None:
     """Raises `ModelError` when a file is not there, before anything is loaded."""
-    for one in wanted:
-        adapter_file(Path(one.path))
+    for lora in wanted:
+        adapter_file(Path(lora.path))
 
 
 @contextmanager
@@ -63,11 +65,12 @@ def merged(unet: nn.Module, adapters: Sequence[Weighed]) -> Iterator[None]:
     """Within it the UNet's weights have the adapters added; afterwards they are what they were, bit
     for bit (their memory is needed twice for these layers), also when they were made 8-bit inside.
 
-    Raises `ModelError` for weights that are 8-bit already: what they were is gone.
+    Raises `ModelError` for weights that are 8-bit already, since their former values are gone, and
+    for sums that are no numbers for weights.
     """
     layers = _adaptable(unet)
-    names = sorted({name for one in adapters for name in one.adapter.layers})
-    kept: dict[str, Tensor] = {}
+    names = sorted({name for weighed in adapters for name in weighed.adapter.layers})
+    originals: dict[str, Tensor] = {}
     try:
         for name in names:
             weight = layers[name].weight
@@ -76,20 +79,26 @@ def merged(unet: nn.Module, adapters: Sequence[Weighed]) -> Iterator[None]:
                     "the UNet's weights are 8-bit already, so adapters cannot be added; load the "
                     "model again for this clip"
                 )
-            kept[name] = weight.data
-            weight.data = _sum(weight.data, name, adapters)
+            merged_weight = _sum(weight.data, name, adapters)
+            originals[name] = weight.data
+            weight.data = merged_weight
         yield
     finally:
-        for name, value in kept.items():
+        for name, value in originals.items():
             float_weight(layers[name], value)
 
 
 def _sum(weight: Tensor, name: str, adapters: Sequence[Weighed]) -> Tensor:
     total = weight.float()
-    for one in adapters:
-        layer = one.adapter.layers.get(name)
-        if layer is not None and one.weight != 0:
-            total = total + one.weight * layer.product().to(weight.device)
+    for weighed in adapters:
+        layer = weighed.adapter.layers.get(name)
+        if layer is not None and weighed.weight != 0:
+            total = total + weighed.weight * layer.product().to(weight.device)
+            if fault := fault_of(total):
+                raise ModelError(
+                    f"adapter {weighed.adapter.path} at the weight {weighed.weight:g}: the model's "
+                    f"{name} then {fault}; choose a smaller weight or another adapter"
+                )
     return total.to(weight.dtype)
 
 
@@ -110,10 +119,10 @@ def _check(adapter: Adapter, layers: dict[str, Any]) -> None:
         if have != gives:
             wrong.append(f"{name} is for {_shape(gives)} where the UNet has {_shape(have)}")
     if wrong:
-        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ModelError(
-            f"adapter {adapter.path} was made for another architecture: {'; '.join(wrong[:3])}"
-            f"{more}. Choose the model that it was trained on, or leave --lora out"
+            f"adapter {adapter.path} was made for another architecture: "
+            f"{listed(wrong, separator='; ')}; choose the model that it was trained on, or leave "
+            "--lora out"
         )
 
 

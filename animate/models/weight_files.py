@@ -1,5 +1,8 @@
 """Weight files into networks: tensors only, never code, and no name goes unreported.
 
+Numbers are looked at once, when they enter a network: a weight that is not finite, or far beyond
+what any training leaves, makes a black or a wrong clip and is refused by file and name.
+
 `.safetensors` files, and pickles (`.bin`, `.pt`, `.pth`, `.ckpt`) through torch's restricted
 loader, which refuses everything but tensors and plain containers.
 """
@@ -7,8 +10,10 @@ loader, which refuses everything but tensors and plain containers.
 from __future__ import annotations
 
 import logging
+import math
 import pickle
 import re
+import threading
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -23,20 +28,24 @@ from torch import Tensor, nn
 
 from animate.errors import ModelError
 from animate.files import check_readable
+from animate.request.wording import listed
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-_SHOWN = 3
-"""Names that a message spells out before it only counts."""
+LARGEST_WEIGHT = 65504.0
+"""The largest float16. Trained weights lie orders below it; beyond it a file is damaged or forged,
+and half precision would make it infinite."""
 
-# What torch's restricted loader says of a pickle that names a function or class.
+# Words of torch's restricted loader about a pickle that names a function or class.
 _CODE = re.compile(r"(?:GLOBAL|Unsupported class|reduce for) (\S+)")
 
 _log = logging.getLogger(__name__)
+_warning_filters = threading.Lock()
+"""Python's filters of warnings belong to the process, and are changed by one thread at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightReport:
-    """What became of the names in a weight file."""
+    """Names of a weight file, by what became of them."""
 
     source: str
     """The file."""
@@ -50,9 +59,9 @@ class WeightReport:
         """One line for a person."""
         parts = [f"{len(self.loaded)} tensors"]
         if self.missing:
-            parts.append(f"{len(self.missing)} not in the file ({_some(self.missing)})")
+            parts.append(f"{len(self.missing)} not in the file ({listed(self.missing)})")
         if self.unexpected:
-            parts.append(f"{len(self.unexpected)} unexpected ({_some(self.unexpected)})")
+            parts.append(f"{len(self.unexpected)} unexpected ({listed(self.unexpected)})")
         return f"{self.source}: {', '.join(parts)}"
 
 
@@ -62,29 +71,29 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises `ModelError` when the file is absent, empty, truncated, of another kind, or holds
     anything but named tensors; a pickle with code in it is refused unread.
     """
-    place = check_readable(path, "weight file", ModelError)
-    if place.suffix == ".safetensors":
+    file = check_readable(path, "weight file", ModelError)
+    if file.suffix == ".safetensors":
         try:
-            return load_file(place)
+            return load_file(file)
         except (SafetensorError, OSError, ValueError) as reason:
             raise ModelError(
-                f"weight file {place} is damaged or truncated ({reason}); fetch it again"
+                f"weight file {file} is damaged or truncated ({reason}); fetch it again"
             ) from reason
-    if place.suffix in PICKLES:
-        return _tensors(_read_pickle(place), place)
+    if file.suffix in PICKLES:
+        return _tensors(_read_pickle(file), file)
     raise ModelError(
-        f"weight file {place} is neither .safetensors nor a pickle ({', '.join(PICKLES)})"
+        f"weight file {file} is neither .safetensors nor a pickle ({', '.join(PICKLES)})"
     )
 
 
-def _read_pickle(place: Path) -> Any:
+def _read_pickle(file: Path) -> Any:
     try:
         # The older format, without a zip archive, cannot be mapped into memory.
-        mapped = zipfile.is_zipfile(place)
-        with warnings.catch_warnings():
-            # Of a pickle protocol that torch does not write; what matters is raised or read.
+        mapped = zipfile.is_zipfile(file)
+        with _warning_filters, warnings.catch_warnings():
+            # About a pickle protocol that torch does not write; all that matters raises.
             warnings.simplefilter("ignore", UserWarning)
-            return torch.load(place, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -96,24 +105,24 @@ def _read_pickle(place: Path) -> Any:
         code = _CODE.search(str(reason))
         if code:
             raise ModelError(
-                f"weight file {place} holds more than tensors ({code[1]}) and may run code when it "
+                f"weight file {file} holds more than tensors ({code[1]}) and may run code when it "
                 "is opened, so it was not opened; use a .safetensors file, or save its state dict "
                 "alone with torch.save"
             ) from reason
         raise ModelError(
-            f"weight file {place} is damaged, truncated or no weight file at all; fetch it again"
+            f"weight file {file} is damaged, truncated or no weight file at all; fetch it again"
         ) from reason
 
 
-def _tensors(content: Any, place: Path) -> dict[str, Tensor]:
+def _tensors(content: Any, file: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not content:
-        raise ModelError(f"weight file {place} holds no named tensors but {type(content).__name__}")
+        raise ModelError(f"weight file {file} holds no named tensors but {type(content).__name__}")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ModelError(
-                f"weight file {place} holds {type(value).__name__} under {name!r}; only tensors "
+                f"weight file {file} holds {type(value).__name__} under {name!r}; only tensors "
                 "by name are weights"
             )
     return dict(content)
@@ -129,66 +138,95 @@ def apply_weights(
     Raises `ModelError` for wrong shapes, for missing names unless `partial`, and when no name fits
     at all; then the network is as it was. Unexpected names are logged as a warning.
     """
-    own = network.state_dict()
-    loaded = tuple(name for name in weights if name in own)
+    state = network.state_dict()
+    loaded = tuple(name for name in weights if name in state)
     report = WeightReport(
         source=str(source),
         loaded=loaded,
-        missing=tuple(name for name in own if name not in weights),
-        unexpected=tuple(name for name in weights if name not in own),
+        missing=tuple(name for name in state if name not in weights),
+        unexpected=tuple(name for name in weights if name not in state),
     )
     if not loaded:
         raise ModelError(
-            f"weight file {source} holds none of the {len(own)} tensors of a "
-            f"{type(network).__name__}, but {_some(tuple(weights))}; is it for another network?"
+            f"weight file {source} holds none of the {len(state)} tensors of a "
+            f"{type(network).__name__}, but {listed(tuple(weights))}; is it for another network?"
         )
-    _check_shapes(own, weights, loaded, source)
+    _check_shapes(state, weights, loaded, source)
+    _check_numbers(state, weights, loaded, source)
     if report.missing and not partial:
         raise ModelError(
-            f"weight file {source} lacks {len(report.missing)} of the {len(own)} tensors of a "
-            f"{type(network).__name__} ({_some(report.missing)}); fetch it again, or name the "
+            f"weight file {source} lacks {len(report.missing)} of the {len(state)} tensors of a "
+            f"{type(network).__name__} ({listed(report.missing)}); fetch it again, or name the "
             "complete file before it if it holds only the learned parameters"
         )
     _log.log(logging.WARNING if report.unexpected else logging.INFO, "%s", report.summary())
-    _put(network, own, {name: weights[name] for name in loaded})
+    _put(network, state, {name: weights[name] for name in loaded})
     return report
 
 
 def _check_shapes(
-    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
     names: Sequence[str],
     source: str | Path,
 ) -> None:
-    wrong = [name for name in names if weights[name].shape != own[name].shape]
+    wrong = [name for name in names if weights[name].shape != state[name].shape]
     if wrong:
-        shown = "; ".join(
-            f"{name} is {_shape(weights[name])} where the network has {_shape(own[name])}"
-            for name in wrong[:_SHOWN]
-        )
-        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        sizes = [
+            f"{name} is {_shape(weights[name])} where the network has {_shape(state[name])}"
+            for name in wrong
+        ]
+        faults = listed(sizes, separator="; ")
         raise ModelError(
-            f"weight file {source} does not fit the network's sizes: {shown}{more}; choose the "
-            "model variant that the file was made for"
+            f"weight file {source} does not fit the network's sizes: {faults}; choose the model "
+            "variant that the file was made for"
         )
 
 
-def _put(network: nn.Module, own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+def _check_numbers(
+    state: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    names: Sequence[str],
+    source: str | Path,
+) -> None:
+    for name in names:
+        if state[name].is_floating_point() and (fault := fault_of(weights[name])):
+            raise ModelError(
+                f"weight file {source}: {name} {fault}; fetch the file again, or save it once more "
+                "from the model that it came from"
+            )
+
+
+def fault_of(tensor: Tensor) -> str | None:
+    """The reason why a tensor cannot be weights of a network, as the end of a sentence; None for
+    sound ones."""
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        return f"holds {kind} numbers where floating-point weights are needed"
+    if tensor.numel() == 0:
+        return None
+    # One pass over the numbers, at the speed of memory: NaN passes through, infinity is an end.
+    exact = tensor.float() if tensor.dtype.itemsize == 1 else tensor
+    least, most = (float(value) for value in torch.aminmax(exact))
+    if math.isnan(least) or math.isinf(least) or math.isinf(most):
+        return "holds NaN or infinite numbers"
+    largest = max(-least, most)
+    if largest > LARGEST_WEIGHT:
+        return f"holds numbers up to {largest:.3g}, beyond any trained weight ({LARGEST_WEIGHT:g})"
+    return None
+
+
+def _put(network: nn.Module, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     # `assign` keeps the tensor itself, so it must have the precision that the network declares.
     absent = {
-        name: value.to(own[name].dtype) for name, value in weights.items() if own[name].is_meta
+        name: value.to(state[name].dtype) for name, value in weights.items() if state[name].is_meta
     }
     network.load_state_dict(absent, strict=False, assign=True)
     with torch.no_grad():
         for name, value in weights.items():
             if name not in absent:
-                own[name].copy_(value)
+                state[name].copy_(value)
 
 
 def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a scalar"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from animate.errors import user_mistakes
 from animate.generate.schedules import make_scheduler
-from animate.models.components import build_control_network, build_network
+from animate.models.components import build_control_network, build_network, without_memory
 from animate.models.injection import inject, learned_weight, unconditional_weight
 from animate.models.variants import ModelVariant, load_variant
 from animate.request.values import Guidance
@@ -96,8 +96,7 @@ class _Networks:
 
     @cached_property
     def controlnext(self) -> Any:
-        with _empty():
-            network = build_control_network(self.variant.control_network)
+        network = without_memory(lambda: build_control_network(self.variant.control_network))
         return fill(network, self.salt + "controlnext").eval()
 
     @cached_property
@@ -113,16 +112,8 @@ class _Networks:
         return self._stock("image_encoder", "clip")
 
     def _stock(self, name: str, setting: str) -> Any:
-        with _empty():
-            network = build_network(name, self.settings[setting])
+        network = without_memory(lambda: build_network(name, self.settings[setting]))
         return fill(network, self.salt + setting).eval()
-
-
-def _empty() -> Any:
-    """Networks made within have no weights yet; half of a large one's time goes otherwise."""
-    from accelerate import init_empty_weights
-
-    return init_empty_weights(include_buffers=False)
 
 
 def _check_controlnext(own: Mapping[str, Tensor], networks: _Networks) -> list[Check]:

@@ -244,3 +244,108 @@ def test_files_and_weights_are_parsed(text: Any, expected: tuple[str, float]) ->
 def test_impossible_weights_are_refused(text: Any) -> None:
     with pytest.raises(RequestError, match="FILE:WEIGHT"):
         Lora.parse(text)
+
+
+def write_stated(folder: Path, unet: Any, stated: str, **tensors: torch.Tensor) -> Path:
+    """A diffusers adapter with a metadata text, and tensors of its first layer replaced."""
+    file = folder / "stated.safetensors"
+    layers: dict[str, torch.Tensor] = {}
+    for name, (down, up) in factors(unet).items():
+        layers[f"unet.{name}.lora_A.weight"] = down
+        layers[f"unet.{name}.lora_B.weight"] = up
+    layers |= {f"unet.{LAYERS[0]}.{kind}": value for kind, value in tensors.items()}
+    save_file(layers, file, metadata={"lora_adapter_metadata": stated} if stated else None)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (
+            '{"unet.alpha_pattern": {"(a+)+$": 8}}',
+            r"alpha_pattern '\(a\+\)\+\$' is no name of a layer",
+        ),
+        ('{"unet.alpha_pattern": {"(": 8}}', r"alpha_pattern '\(' is no name"),
+        ('{"unet.alpha_pattern": {"to_q": "8"}}', "alpha_pattern to_q must be a finite number"),
+        ('{"unet.alpha_pattern": ["to_q"]}', "alpha_pattern must hold names with numbers"),
+        ('{"unet.lora_alpha": "16"}', "lora_alpha must be a finite number, not '16'"),
+        ('{"unet.lora_alpha": true}', "lora_alpha must be a finite number, not True"),
+        ('{"unet.lora_alpha": Infinity}', "lora_alpha must be a finite number, not inf"),
+        ('{"unet.lora_alpha": NaN}', "lora_alpha must be a finite number, not nan"),
+        ('{"unet.lora_alpha": 1e300}', "lora_alpha must be a finite number"),
+        ("[" * 100_000, "not readable JSON"),
+        ("[1]", "must hold names with values"),
+        ("{" + "x" * (1 << 21), "longer than 1 MiB"),
+    ],
+)
+def test_metadata_that_is_no_scale_is_refused_by_name_and_value(tmp_path, unet, stated, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        open_adapters(unet, [Lora(write_stated(tmp_path, unet, stated))])
+    assert "stated.safetensors" in str(caught.value)
+
+
+def test_names_of_layers_in_the_metadata_match_literally_at_the_end(tmp_path, unet):
+    stated = json.dumps({"unet.lora_alpha": 2, "unet.alpha_pattern": {"^attn1.to_q": 8, "oXq": 5}})
+    (opened,) = open_adapters(unet, [Lora(write_stated(tmp_path, unet, stated))])
+    assert opened.adapter.layers[LAYERS[0]].scale == 8 / RANK
+    assert opened.adapter.layers[LAYERS[2]].scale == 2 / RANK
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe{\x00}\x00", b"\xe9" * 9, b'{"lora_alpha": 1e999}', b"{" * 99_999]
+)
+def test_a_configuration_in_a_wrong_encoding_or_with_impossible_numbers_is_refused(
+    tmp_path, unet, data
+):
+    write(tmp_path, "peft", unet)
+    (tmp_path / "adapter_config.json").write_bytes(data)
+    with pytest.raises(ModelError, match=r"adapter_config\.json"):
+        open_adapters(unet, [Lora(tmp_path)])
+
+
+def wide(*shape: int) -> torch.Tensor:
+    return torch.full(shape, 1e3)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"lora_A.weight": torch.full((RANK, 32), float("nan"))}, "lora_A.weight holds NaN"),
+        (
+            {"lora_A.weight": torch.full((RANK, 32), 1e30)},
+            r"lora_A.weight holds numbers up to 1e\+30",
+        ),
+        ({"lora_A.weight": torch.ones(RANK, 32, dtype=torch.int8)}, "holds int8 numbers"),
+        ({"alpha": torch.tensor(float("inf"))}, "the alpha of .* must be a finite number"),
+        ({"alpha": torch.ones(3)}, "the alpha of .* is 3 numbers"),
+        (
+            {"lora_A.weight": torch.ones(0, 32), "lora_B.weight": torch.ones(32, 0)},
+            r"shapes \(0, 32\) and \(32, 0\), which do not belong together",
+        ),
+        ({"lora_A.weight": torch.tensor(1.0)}, r"shapes \(\) and"),
+        ({"lora_B.weight": torch.tensor(1.0)}, r"and \(\), which do not"),
+    ],
+)
+def test_factors_that_are_no_numbers_or_do_not_belong_together_are_refused(
+    tmp_path, unet, tensors, message
+):
+    with pytest.raises(ModelError, match=message):
+        open_adapters(unet, [Lora(write_stated(tmp_path, unet, "", **tensors))])
+
+
+def test_an_alpha_may_be_a_whole_number(tmp_path, unet):
+    file = write_stated(tmp_path, unet, "", alpha=torch.tensor(4))
+    (opened,) = open_adapters(unet, [Lora(file)])
+    assert opened.adapter.layers[LAYERS[0]].scale == 2
+
+
+def test_a_sum_beyond_any_weight_is_refused_and_leaves_the_network_as_it_was(tmp_path, unet):
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+    large = {"lora_A.weight": wide(RANK, 32), "lora_B.weight": wide(32, RANK)}
+    adapters = open_adapters(unet, [Lora(write_stated(tmp_path, unet, "", **large))])
+    with (
+        pytest.raises(ModelError, match=r"to_q then holds numbers up to 2e\+06"),
+        merged(unet, adapters),
+    ):
+        pass
+    assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items())

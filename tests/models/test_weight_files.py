@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from animate.errors import ModelError
-from animate.models.weight_files import apply_weights, read_weights
+from animate.models.weight_files import LARGEST_WEIGHT, apply_weights, read_weights
 
 
 def network() -> nn.Module:
@@ -167,3 +167,47 @@ def test_networks_without_memory_take_the_tensors_in_their_own_precision():
     apply_weights(net, {"1.weight": torch.ones(2, 4), "0.bias": torch.zeros(4)}, "b", partial=True)
     assert not net[1].weight.is_meta
     assert bool((net[0].bias == 0).all())
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (float("nan"), "holds NaN or infinite numbers"),
+        (float("-inf"), "holds NaN or infinite numbers"),
+        (1e30, r"holds numbers up to 1e\+30, beyond any trained weight"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("empty", [True, False])
+def test_numbers_that_no_training_leaves_are_refused_by_file_and_tensor(value, fault, dtype, empty):
+    with torch.device("meta" if empty else "cpu"):
+        net = network()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    weights = {name: tensor.to(dtype) for name, tensor in state().items()}
+    weights["1.weight"][1, 3] = value
+    with pytest.raises(ModelError, match=rf"weight file f\.bin: 1\.weight {fault}"):
+        apply_weights(net, weights, "f.bin")
+    if not empty:
+        assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_no_weights(dtype):
+    weights = {name: torch.ones_like(tensor).to(dtype) for name, tensor in state().items()}
+    with pytest.raises(ModelError, match=r"f\.bin: 0\.weight holds \w+ numbers where floating"):
+        apply_weights(network(), weights, "f.bin")
+
+
+def test_half_and_eighth_precision_and_the_largest_float16_are_read():
+    weights = {name: tensor.half() for name, tensor in state().items()}
+    weights["1.weight"][0, 0] = -LARGEST_WEIGHT
+    apply_weights(network(), weights, "f.bin")
+    weights = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in state().items()}
+    net = network()
+    apply_weights(net, weights, "f.bin")
+    assert torch.equal(net[1].weight, weights["1.weight"].float())
+
+
+def test_counters_among_the_weights_may_be_whole_numbers():
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(3))
+    apply_weights(net, net.state_dict(), "f.bin")

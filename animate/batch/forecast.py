@@ -176,7 +176,7 @@ class _Frames:
 
         at = (request.driving, request.fps)
         if at not in self._sources:
-            self._sources[at] = open_video(request.driving, images_fps=request.fps)
+            self._sources[at] = open_video(request.driving, stated_fps=request.fps)
         return len(self._sources[at].sampling(selection_of(request)).frames)
 
 

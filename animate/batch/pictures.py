@@ -48,7 +48,7 @@ def input_pictures(request: AnimationRequest) -> Pictures:
 
 def driving_frame(request: AnimationRequest, number: int) -> np.ndarray:
     """(H,W,3) uint8 RGB: the driving frame of the clip's frame `number`."""
-    source = open_video(request.driving, images_fps=request.fps)
+    source = open_video(request.driving, stated_fps=request.fps)
     frame = source.sampling(selection_of(request)).frames[number]
     return next(iter(source.read(FrameSelection(start=frame, max_frames=1)))).image
 

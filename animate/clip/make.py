@@ -77,11 +77,11 @@ def make_clip(
     clock = Clock()
     parts, variant = loaded.engine.components, loaded.engine.components.variant
     check_request(request)
-    picture = read_image(request.reference)
+    picture = read_image(request.reference, warn=progress.warn)
     settings = settle(request, variant, Size(picture.shape[1], picture.shape[0]))
     check_output(request.output, may_replace(request), codec=request.codec, size=settings.size)
     check_beside(request, may_replace(request), settings.size)
-    source = open_video(request.driving, images_fps=request.fps)
+    source = open_video(request.driving, stated_fps=request.fps)
     frames = len(source.sampling(selection_of(request)).frames)
     find_tempo(request, source, frames)
     memory = plan_memory(loaded.engine, request, settings, frames, progress)

@@ -100,7 +100,7 @@ def _comment(clip: Path) -> str:
             raise MediaError(f"{pictures[0]} cannot be read: {reason}") from reason
     import av
 
-    from animate.media.av_errors import local_url, reason_of
+    from animate.media.containers import local_url, reason_of
 
     check_readable(clip, "clip", MediaError)
     try:

@@ -40,7 +40,7 @@ def extract_file(
     """
     if path.suffix.lower() in IMAGE_SUFFIXES and not is_numbered(path):
         return extract([read_image(path)], estimator, fps=Fraction(1), source=sha256(path))
-    source = open_video(path, images_fps=selection.fps)
+    source = open_video(path, stated_fps=selection.fps)
     for warning in source.warnings:
         progress.warn(warning)
     return extract_poses(source, selection, estimator, progress, source_digest(path))
@@ -97,7 +97,7 @@ def draw_preview(
     poses = PoseSequence.load(poses_file, source=source_digest(video) if video else None)
     pictures = None
     if video:
-        pictures = frames_of_poses(open_video(video, images_fps=poses.fps), poses, poses_file)
+        pictures = frames_of_poses(open_video(video, stated_fps=poses.fps), poses, poses_file)
     if output.suffix.lower() == ".png":
         with progress.stage("preview", None):
             write_png(output, sheet(pictures, poses))

@@ -45,7 +45,7 @@ def open_clip(path: Path, truth: Path | None = None) -> tuple[FrameSource, list[
         return source, list(source.warnings)
     fps = USUAL_FPS if truth is None or is_numbered(truth) else open_video(truth).info.fps
     note = f"{path} states no frame rate: {rate_text(fps)} frames/s are taken"
-    return open_video(path, images_fps=fps), [note]
+    return open_video(path, stated_fps=fps), [note]
 
 
 def frame_count(source: FrameSource, selection: FrameSelection) -> int:
@@ -67,7 +67,7 @@ def beside(
     beginning. Numbered images without a rate have the clip's. Raises MediaError.
     """
     fps = clip.info.fps
-    source = open_video(path, images_fps=fps if is_numbered(path) else None)
+    source = open_video(path, stated_fps=fps if is_numbered(path) else None)
     notes = list(source.warnings)
     if selection is None:
         selection = FrameSelection(fps=None if source.info.fps == fps else fps)

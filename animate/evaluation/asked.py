@@ -220,7 +220,7 @@ def _take_driving(
     estimator: Estimator | None,
     progress: Progress,
 ) -> None:
-    source = open_video(driving, images_fps=request.fps)
+    source = open_video(driving, stated_fps=request.fps)
     asked.notes += source.warnings
     asked.driving = source
     if request.fps == source.info.fps:

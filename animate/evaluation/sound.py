@@ -10,7 +10,7 @@ from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 from animate.errors import MediaError
-from animate.media.av_errors import av_errors, open_input
+from animate.media.containers import av_errors, open_input
 
 _RATE = 8000
 _HOP = 40

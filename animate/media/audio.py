@@ -20,7 +20,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 
 from animate.errors import MediaError
-from animate.media.av_errors import av_errors, open_input
+from animate.media.containers import av_errors, open_input, sound_stream
+from animate.media.scan import splicer
 
 _COPIED = {
     "mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"},
@@ -49,16 +50,20 @@ class AudioSource:
 
     path: Path
     """The file with the sound."""
+    track: int | None = None
+    """Index of its stream in the file; None takes the one that players choose."""
     start: Fraction = Fraction(0)
     """Seconds on the file's own clock that fall on the first picture."""
     duration: Fraction | None = None
     """Seconds of the pictures it goes with, to see whether the sound covers them; None: unknown."""
+    joints: tuple[Fraction, ...] = ()
+    """Seconds that are added to the stamps of each further file joined to the first in it."""
 
 
 class Track(Protocol):
     """Sound on its way into a container, kept in step with the pictures."""
 
-    how: str
+    summary: str
     """"copied" or "re-encoded", the codec, and the reason."""
 
     def advance(self, until: Fraction) -> None:
@@ -77,22 +82,25 @@ def open_track(source: AudioSource, container: OutputContainer, frame: Fraction)
     Raises MediaError if the source has no sound that can be read.
     """
     with av_errors(source.path, "cannot be opened for its sound", "leave the sound out"):
-        given = open_input(source.path)
+        file = open_input(source.path)
     try:
-        stream = _audio_stream(given, source.path)
+        stream = _audio_stream(file, source)
         reason = _why_not_copied(source, stream, container.format.name, frame)
         if reason is None:
-            return _Copied(source, given, stream, container)
-        return _Encoded(source, given, stream, container, reason)
+            return _Copied(source, file, stream, container)
+        return _Encoded(source, file, stream, container, reason)
     except BaseException:
-        given.close()
+        file.close()
         raise
 
 
-def _audio_stream(given: InputContainer, path: Path) -> AudioStream:
-    stream = given.streams.best("audio") if given.streams.audio else None
+def _audio_stream(container: InputContainer, source: AudioSource) -> AudioStream:
+    if source.track is None:
+        stream: object = sound_stream(container)
+    else:
+        stream = container.streams[source.track]
     if not isinstance(stream, AudioStream) or stream.codec_context is None:
-        raise MediaError(f"{path} has no sound that can be read; leave the sound out")
+        raise MediaError(f"{source.path} has no sound that can be read; use --no-audio")
     return stream
 
 
@@ -130,19 +138,24 @@ def _packets(
 ) -> Iterator[tuple[av.Packet, Fraction, Fraction]]:
     """Packets from the first one that sounds after the start; with begin and end in seconds.
 
-    One packet before is given too: decoders blend each packet with the one before it.
+    The one before it is yielded too: decoders blend each packet with the one before it.
     """
     container = stream.container
     assert isinstance(container, InputContainer)
     base = stream.time_base or Fraction(1, av.time_base)
     target = max(Fraction(0), source.start - _SEEK_MARGIN)
-    with suppress(av.error.FFmpegError):
-        container.seek(int(target / base), stream=stream, backward=True)
+    splices = splicer(container, stream.time_base, source.joints)
+    if not source.joints:
+        with suppress(av.error.FFmpegError):
+            container.seek(int(target / base), stream=stream, backward=True)
     before: tuple[av.Packet, Fraction, Fraction] | None = None
     with suppress(av.error.FFmpegError):  # a break: the rest is silence
         for packet in container.demux(stream):
             if packet.size == 0 or packet.pts is None:
                 continue
+            if splices is not None:
+                splices.move(packet)
+            assert packet.pts is not None
             begin = packet.pts * base - source.start
             entry = packet, begin, begin + (packet.duration or 0) * base
             if entry[2] <= 0:
@@ -160,12 +173,12 @@ class _Copied:
     def __init__(
         self,
         source: AudioSource,
-        given: InputContainer,
+        file: InputContainer,
         stream: AudioStream,
         container: OutputContainer,
     ) -> None:
-        self.how = f"copied {stream.codec_context.codec.canonical_name}"
-        self._given, self._container = given, container
+        self.summary = f"copied {stream.codec_context.codec.canonical_name}"
+        self._file, self._container = file, container
         self._out = container.add_stream_from_template(stream)
         base = stream.time_base
         assert base is not None
@@ -188,7 +201,7 @@ class _Copied:
             self._next = next(self._packets, None)
 
     def close(self) -> None:
-        self._given.close()
+        self._file.close()
 
     def _mux(self, packet: av.Packet) -> None:
         assert packet.pts is not None
@@ -205,13 +218,13 @@ class _Encoded:
     def __init__(
         self,
         source: AudioSource,
-        given: InputContainer,
+        file: InputContainer,
         stream: AudioStream,
         container: OutputContainer,
         reason: str,
     ) -> None:
         encoder, form = _ENCODERS.get(container.format.name, _DEFAULT_ENCODER)
-        self._given, self._container = given, container
+        self._file, self._container = file, container
         layout = "mono" if stream.codec_context.channels == 1 else "stereo"
         self._rate = 48_000 if encoder == "libopus" else _usual_rate(stream.codec_context.rate)
         out = container.add_stream(encoder, rate=self._rate, layout=layout)
@@ -221,7 +234,9 @@ class _Encoded:
         if encoder != "pcm_s16le":
             self._out.bit_rate = _BITS_PER_CHANNEL * self._channels
         self._form, self._layout = form, layout
-        self.how = f"re-encoded {stream.codec_context.codec.canonical_name} to {encoder}: {reason}"
+        self.summary = (
+            f"re-encoded {stream.codec_context.codec.canonical_name} to {encoder}: {reason}"
+        )
         self._resampler = av.AudioResampler(format=form, layout=layout, rate=self._rate)
         self._pieces = self._decode(source, stream)
         self._waiting = next(self._pieces, None)
@@ -242,7 +257,7 @@ class _Encoded:
         self._container.mux(self._out.encode(None))
 
     def close(self) -> None:
-        self._given.close()
+        self._file.close()
 
     def _decode(self, source: AudioSource, stream: AudioStream) -> Iterator[tuple[int, np.ndarray]]:
         """(first sample's number from the first picture on, (channels, n) samples)."""

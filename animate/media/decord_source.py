@@ -103,8 +103,10 @@ def _open(info: VideoInfo) -> Any:
 
 
 def _refusal(file: PyAVSource) -> str | None:
-    """Why decord must not read the file, or None."""
+    """The reason why decord must not read the file, or None."""
     info = file.info
+    if not file.plain:
+        return "reads the first stream of pictures only, and no files that are joined in one"
     if info.codec in ("av1", "libdav1d"):
         return "cannot decode AV1"
     if not file.complete:

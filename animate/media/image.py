@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 import PIL.Image
 import PIL.ImageCms
-import PIL.ImageOps
 import PIL.PngImagePlugin
 
 from animate import files
@@ -19,37 +19,98 @@ from animate.errors import MediaError
 from animate.media.info import Image
 from animate.media.pictures import over_white
 
+FORMATS = (
+    *("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM", "TGA", "QOI", "ICO"),
+)
+"""Pillow's names of the formats that are read; none of them starts another program."""
+_KINDS = "PNG, JPEG, WebP, AVIF or TIFF"
 _MOST_PIXELS = 150_000_000
 """Larger pictures are refused: they would need several GiB."""
 _SMALLER = f"make it smaller, {_MOST_PIXELS // 1_000_000} million pixels at most"
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+"""The turn that makes a picture of each EXIF orientation upright."""
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_END_OF_JPEG = b"\xff\xd9"
+_FILLERS = (b"\x55" * 64, b"\xaa" * 64)
+"""Bits that would change the last pixels of a JPEG some of whose data is missing."""
 
 
-def read_image(path: str | os.PathLike[str]) -> Image:
+def read_image(path: str | os.PathLike[str], *, warn: Callable[[str], None] | None = None) -> Image:
     """The image at `path`: (height, width, 3) uint8 RGB.
 
     Turned upright as its EXIF says, colour profiles converted to sRGB, grey, 16-bit, CMYK and
     palette pictures made RGB, transparent ones laid over white, the first picture of an animation.
-    Raises MediaError if the file is missing, damaged or not an image.
+    `warn` is told what a person should know of it. Raises MediaError if the file is missing,
+    damaged or not an image.
     """
-    place = files.check_readable(path, "image", MediaError)
+    file = files.check_readable(path, "image", MediaError)
     try:
         with warnings.catch_warnings():
             # Odd metadata is no reason to stop, and a warning would be an error in strict programs.
             warnings.simplefilter("ignore")
-            with PIL.Image.open(place) as image:
-                _check_size(image, place)
-                image.load()
-                return _upright_rgb(image)
+            return _upright_rgb(_loaded(file, warn), file)
     except MediaError:
         raise
     except PIL.Image.DecompressionBombError:
-        raise MediaError(f"image {place} is too large; {_SMALLER}") from None
+        raise MediaError(f"image {file} is too large; {_SMALLER}") from None
     except PIL.UnidentifiedImageError:
-        raise MediaError(f"{place} is not an image; give a PNG, JPEG, WebP or TIFF file") from None
+        raise MediaError(f"{file} is not an image that is read here; give {_KINDS}") from None
     except Exception as error:  # damaged files raise whatever the decoder stumbles over
         raise MediaError(
-            f"image {place} cannot be read ({error}); it is damaged or cut off, export it again"
+            f"image {file} cannot be read ({error}); it is damaged or cut off, export it again"
         ) from error
+
+
+def _loaded(path: Path, warn: Callable[[str], None] | None) -> PIL.Image.Image:
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and b"avif" not in head:
+        return _loaded_heif(path)
+    try:
+        return _decoded(path, path)
+    except OSError:
+        if head[:2] != b"\xff\xd8":
+            raise
+        data = path.read_bytes().removesuffix(_END_OF_JPEG[:1])
+        image = _decoded(io.BytesIO(data + _END_OF_JPEG), path)
+        if any(
+            image.tobytes() != _decoded(io.BytesIO(data + filler + _END_OF_JPEG), path).tobytes()
+            for filler in _FILLERS
+        ):
+            raise  # pixels are missing, not the end alone
+        if warn is not None:
+            warn(f"image {path} lacks its end, but all of its pixels are there")
+        return image
+
+
+def _decoded(source: Path | io.BytesIO, path: Path) -> PIL.Image.Image:
+    with PIL.Image.open(source, formats=FORMATS) as image:
+        _check_size(image.size, path)
+        image.load()
+        return image
+
+
+def _loaded_heif(path: Path) -> PIL.Image.Image:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise MediaError(
+            f"{path} is a HEIC picture; install the extra cnx-animate[heif] to read it, or export "
+            f"it as {_KINDS}"
+        ) from None
+    picture = pillow_heif.open_heif(path)
+    _check_size(picture.size, path)
+    image: PIL.Image.Image = picture.to_pillow()  # upright by its own transformations
+    return image
 
 
 def write_png(
@@ -76,26 +137,42 @@ def png_bytes(image: Image, *, text: Mapping[str, str] | None = None) -> bytes:
     chunks = PIL.PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         chunks.add_itxt(key, value)
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(image).save(buffer, format="PNG", pnginfo=chunks, compress_level=4)
-    return buffer.getvalue()
+    data = imageio.imwrite(
+        "<bytes>", image, extension=".png", plugin="pillow", pnginfo=chunks, compress_level=4
+    )
+    assert isinstance(data, bytes)
+    return data
 
 
-def _check_size(image: PIL.Image.Image, path: Path) -> None:
-    if image.width * image.height > _MOST_PIXELS:
-        raise MediaError(f"image {path} is too large ({image.width}x{image.height}); {_SMALLER}")
+def _check_size(size: tuple[int, int], path: Path) -> None:
+    width, height = size
+    if width * height > _MOST_PIXELS:
+        raise MediaError(f"image {path} is too large ({width}x{height}); {_SMALLER}")
 
 
-def _upright_rgb(image: PIL.Image.Image) -> Image:
-    image = PIL.ImageOps.exif_transpose(image)
+def _upright_rgb(image: PIL.Image.Image, path: Path) -> Image:
+    if image.mode == "F":
+        raise MediaError(
+            f"image {path} has floating-point pixels, which have no agreed range; save it with 8 "
+            "or 16 bits"
+        )
+    turn = _TURNS.get(_orientation(image))
     if image.mode.startswith("I"):
         image = _eight_bits(image)
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
     image = _in_srgb(image)
+    if turn is not None:
+        image = image.transpose(turn)
     if image.has_transparency_data:
         return over_white(np.asarray(image.convert("RGBA")))
     return np.array(image.convert("RGB"))
+
+
+def _orientation(image: PIL.Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where the tag is missing or cannot be read."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # odd EXIF raises whatever its parser stumbles over
+        return 1
 
 
 def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:
@@ -111,10 +188,10 @@ def _in_srgb(image: PIL.Image.Image) -> PIL.Image.Image:
     if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L"):
         return image
     try:
-        given = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        embedded = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
         target = "RGBA" if image.mode == "RGBA" else "RGB"
         converted = PIL.ImageCms.profileToProfile(
-            image, given, PIL.ImageCms.createProfile("sRGB"), outputMode=target
+            image, embedded, PIL.ImageCms.createProfile("sRGB"), outputMode=target
         )
     except (PIL.ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return image

@@ -173,7 +173,7 @@ def _check_gaps(files: list[Path], place: Path) -> None:
 def _stated_rate(file: Path) -> Fraction | None:
     """The rate in the text of a PNG that was written here."""
     try:
-        with PIL.Image.open(file) as image:
+        with PIL.Image.open(file, formats=("PNG",)) as image:
             text = image.info.get("fps")
         rate = Fraction(text) if isinstance(text, str) and len(text) <= _MOST_TEXT else Fraction(0)
     except (OSError, ValueError, ZeroDivisionError):

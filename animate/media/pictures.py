@@ -23,13 +23,15 @@ _UNSPECIFIED = 2
 _HD_HEIGHT = 720
 """Lines from which an untagged picture is taken to be in BT.709 colours instead of BT.601."""
 _WHITE = 255
+_MOST_STRETCH = 8
+"""Width of a pixel by its height, or the reverse, beyond which a header is taken for wrong."""
 _MOST_PIXELS = 70_000_000
 """A little more than 8192x8192, the most that common formats have; damaged headers claim more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """How stored frames become upright ones; found on the first frame."""
+    """The way from stored frames to upright ones, read from the first frame."""
 
     width: int
     """Pixels across as stored."""
@@ -38,15 +40,15 @@ class Shape:
     pixel_aspect: Fraction
     """Width of a stored pixel by its height."""
     transposed: bool
-    """Whether rows become columns (first)."""
+    """True if rows become columns (first)."""
     flip_x: bool
-    """Whether left and right are then exchanged."""
+    """True if left and right are then exchanged."""
     flip_y: bool
-    """Whether top and bottom are then exchanged."""
+    """True if top and bottom are then exchanged."""
     transfer: str
     """"sdr", "pq" or "hlg"."""
     interlaced: bool
-    """Whether the frames are woven of two fields."""
+    """True if the frames are woven of two fields."""
 
     @property
     def square(self) -> tuple[int, int]:
@@ -70,31 +72,39 @@ class Shape:
 
     @property
     def mirrored(self) -> bool:
-        """Whether left and right are exchanged besides the rotation."""
+        """True if left and right are exchanged besides the rotation."""
         return self.transposed == (self.flip_x == self.flip_y)
 
 
 def shape_of(frame: av.VideoFrame, aspect: Fraction | None, path: object) -> Shape:
     """The shape of a clip by its first decoded frame.
 
-    Raises MediaError for one that is slanted or impossibly large.
+    Raises MediaError for one that is slanted or impossibly large or long.
     """
-    if frame.width * frame.height > _MOST_PIXELS:
+    pixel_aspect = aspect if aspect and aspect > 0 else Fraction(1)
+    if not 1 / _MOST_STRETCH <= pixel_aspect <= _MOST_STRETCH:
         raise MediaError(
-            f"{path} is too large ({frame.width}x{frame.height}); make it smaller, "
-            f"{_MOST_PIXELS // 1_000_000} million pixels at most"
+            f"{path} states pixels that are {float(pixel_aspect):g} times as wide as high; set "
+            "its aspect ratio right, or export it with square pixels"
         )
     transposed, flip_x, flip_y = _orientation(frame, path)
-    return Shape(
+    shape = Shape(
         width=frame.width,
         height=frame.height,
-        pixel_aspect=aspect if aspect and aspect > 0 else Fraction(1),
+        pixel_aspect=pixel_aspect,
         transposed=transposed,
         flip_x=flip_x,
         flip_y=flip_y,
         transfer=_TRANSFER.get(frame.color_trc, "sdr"),
         interlaced=frame.interlaced_frame,
     )
+    width, height = shape.square
+    if max(width * height, frame.width * frame.height) > _MOST_PIXELS:
+        raise MediaError(
+            f"{path} is too large ({width}x{height}); make it smaller, "
+            f"{_MOST_PIXELS // 1_000_000} million pixels at most"
+        )
+    return shape
 
 
 def _orientation(frame: av.VideoFrame, path: object) -> tuple[bool, bool, bool]:
@@ -123,11 +133,18 @@ class PictureMaker:
         self._shape = shape
         # One for all frames: it keeps its tables, which take longer than a small picture.
         self._reformatter = VideoReformatter()
+        self._changed = VideoReformatter()
+        self.resized = False
+        """True once a frame of another size than the first has come; it is letterboxed."""
 
     def __call__(self, frame: av.VideoFrame) -> Image:
         """(height, width, 3) uint8 RGB, upright. Of float precision where tone-mapped."""
         shape = self._shape
-        picture = self._convert(frame, "rgb48le" if shape.transfer != "sdr" else "rgb24")
+        target = "rgb48le" if shape.transfer != "sdr" else "rgb24"
+        if (frame.width, frame.height) == (shape.width, shape.height):
+            picture = self._convert(frame, target, shape.square, self._reformatter)
+        else:
+            picture = self._letterboxed(frame, target)
         if shape.transposed:
             picture = picture.transpose(1, 0, 2)
         if shape.flip_x:
@@ -136,18 +153,38 @@ class PictureMaker:
             picture = picture[::-1]
         return np.ascontiguousarray(picture)
 
-    def _convert(self, frame: av.VideoFrame, target: str) -> Image:
+    def _letterboxed(self, frame: av.VideoFrame, target: str) -> Image:
+        """A frame of another size, as large as it fits in the middle of a black picture."""
+        self.resized = True
         width, height = self._shape.square
+        stretch = self._shape.pixel_aspect
+        scale = min(width / (frame.width * stretch), Fraction(height, frame.height))
+        inner = max(1, int(frame.width * stretch * scale)), max(1, int(frame.height * scale))
+        picture = np.zeros((height, width, 3), np.uint8)
+        left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+        picture[top : top + inner[1], left : left + inner[0]] = self._convert(
+            frame, target, inner, self._changed
+        )
+        return picture
+
+    def _convert(
+        self,
+        frame: av.VideoFrame,
+        target: str,
+        size: tuple[int, int],
+        reformatter: VideoReformatter,
+    ) -> Image:
+        width, height = size
         has_alpha = any(component.is_alpha for component in frame.format.components)
         if has_alpha and target == "rgb24":
             target = "rgba"
-        converted = self._reformatter.reformat(
+        converted = reformatter.reformat(
             frame,
             format=target,
             width=width,
             height=height,
             src_colorspace=_colours(frame),
-            interpolation=Interpolation.BICUBIC if self._scales(frame) else None,
+            interpolation=Interpolation.BICUBIC if (frame.width, frame.height) != size else None,
             threads=1,  # the other cores decode the next frames meanwhile
         )
         array = converted.to_ndarray()
@@ -157,12 +194,9 @@ class PictureMaker:
             return hdr.to_sdr(array, self._shape.transfer)
         return array
 
-    def _scales(self, frame: av.VideoFrame) -> bool:
-        return (frame.width, frame.height) != self._shape.square
-
 
 def _colours(frame: av.VideoFrame) -> int | None:
-    """What to take the frame's colours for; None is what it says itself."""
+    """The matrix of an untagged frame's colours; None leaves it to the tag."""
     if frame.colorspace != _UNSPECIFIED:
         return None
     return Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601

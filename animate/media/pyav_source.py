@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, suppress
-from itertools import pairwise
+from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,33 +15,35 @@ from av.video.stream import VideoStream
 
 from animate.errors import MediaError
 from animate.media.audio import AudioSource
-from animate.media.av_errors import av_errors
+from animate.media.containers import opened, sound_stream
 from animate.media.info import Frame, Image, VideoInfo
 from animate.media.pictures import PictureMaker, Shape, deinterlaced, shape_of
-from animate.media.scan import DAMAGED, Scan, opened, scan
+from animate.media.scan import Scan, Splicer, scan, splicer
 from animate.media.selection import FrameSelection, Sampling, sample
-
-_PACKETS_TO_FIRST_FRAME = 300
 
 
 class PyAVSource:
     """A video read by PyAV; see `animate.media.source.FrameSource`."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Raises MediaError if `path` is missing, damaged or not a video."""
+    def __init__(self, path: str | os.PathLike[str], stated_fps: Fraction | None = None) -> None:
+        """`stated_fps` is the rate of a stream that has none of its own.
+
+        Raises MediaError if `path` is missing, damaged or not a video.
+        """
         self.path = Path(path)
         self.decoded = 0
-        with (
-            opened(path) as (container, stream),
-            av_errors(path, "breaks off while it is read", DAMAGED),
-        ):
-            stream.thread_type = "SLICE"  # frame threads would decode several to give one
-            first = _FirstFrame()
-            self._scan = scan(container, stream, self.path, look=first.feed)
-            picture = first.found(stream, self.path)
+        with opened(path) as container:
+            self._scan, stream, picture = scan(container, self.path, stated_fps)
             self._shape = shape_of(picture, stream.sample_aspect_ratio, self.path)
+            sound = sound_stream(container)
+            self._sound = None if sound is None else sound.index
             self.info = _info(container, stream, self._shape, self._scan, self.path)
-        self.warnings: tuple[str, ...] = _warnings(self._scan, self.info)
+            mute = sound is None and len(container.streams.audio) > 0
+        self.warnings: tuple[str, ...] = _warnings(self._scan, self.info, stated_fps is not None)
+        if mute:
+            self._note(
+                f"{self.path} has sound that no decoder is there for; the clip will be silent"
+            )
 
     def sampling(self, selection: FrameSelection) -> Sampling:
         """See `FrameSource.sampling`."""
@@ -54,37 +56,58 @@ class PyAVSource:
 
     def audio(self, selection: FrameSelection | None = None) -> AudioSource | None:
         """See `FrameSource.audio`."""
-        if not self.info.has_audio:
+        if self._sound is None:
             return None
         sampling = self.sampling(selection or FrameSelection())
         return AudioSource(
-            path=self.path, start=self.info.start + sampling.start, duration=sampling.duration
+            path=self.path,
+            track=self._sound,
+            start=self.info.start + sampling.start,
+            duration=sampling.duration,
+            joints=self._scan.joints,
         )
 
     @property
     def complete(self) -> bool:
-        """Whether all that the file's header promises is there."""
+        """True if the file was not cut off."""
         return self._scan.complete
 
+    @property
+    def plain(self) -> bool:
+        """True if the first stream of pictures is the one that is read, and stamps rise through."""
+        return not self._scan.joints and self._scan.number == 0
+
     def _read(self, sampling: Sampling) -> Iterator[Frame]:
-        wanted = set(sampling.frames)
-        pictures = self._pictures(sampling.frames[0], sampling.frames[-1], wanted)
+        frames = self._with_pictures(sampling.frames)
+        pictures = self._pictures(frames[0], frames[-1], set(frames))
         with closing(pictures):
-            for number, index, image in held(sampling.frames, pictures, self._note_lost):
+            for number, index, image in held(frames, pictures, self._note_lost):
                 yield Frame(image=image, time=sampling.time(number), index=index)
+
+    def _with_pictures(self, frames: tuple[int, ...]) -> tuple[int, ...]:
+        """The frame whose picture each of `frames` shows: an empty one repeats that before it."""
+        slots = np.array(self._scan.slots)
+        if len(slots) in (0, self._scan.timeline.frames):
+            return frames
+        nearest = np.searchsorted(slots, np.array(frames), side="right") - 1
+        return tuple(int(slot) for slot in slots[nearest])
 
     def _pictures(
         self, first: int, last: int, wanted: set[int]
     ) -> Generator[tuple[int, Image], None, None]:
         """(index, picture) of those of the frames `first` to `last` that are in `wanted`."""
         make = PictureMaker(self._shape)
-        passed = made = -1
+        passed = latest = -1
         for index, frame in self._frames(first, last):
             passed = max(passed, index)
-            if index in wanted and index > made:
-                made = index
-                yield index, _made(make, frame, self.path)
-        if passed < last or made < 0:
+            if index in wanted and index > latest:
+                latest = index
+                yield index, _converted(make, frame, self.path)
+                if make.resized:
+                    self._note(
+                        f"{self.path}: the picture changes its size inside; it is letterboxed there"
+                    )
+        if passed < last or latest < 0:
             raise MediaError(
                 f"{self.path} cannot be decoded after frame {max(passed, 0)} of "
                 f"{self._scan.timeline.frames}; export or copy it again, or stop before with an "
@@ -93,7 +116,7 @@ class PyAVSource:
 
     def _frames(self, first: int, last: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decoded frames from `first` (or a little before) to `last`, with their numbers."""
-        if first and self._scan.timed:
+        if first and self._scan.timed and not self._scan.joints:
             numbered = self._numbered(first)
             head = next(numbered, None)
             if head is not None and head[0] <= first:
@@ -103,34 +126,41 @@ class PyAVSource:
         yield from _until(last, self._numbered(0))
 
     def _numbered(self, first: int) -> Generator[tuple[int, av.VideoFrame], None, None]:
-        ticks = self._scan.timeline.ticks
-        with opened(self.path) as (container, stream):
+        ticks, slots = self._scan.timeline.ticks, self._scan.slots
+        with opened(self.path) as container:
+            stream = container.streams[self._scan.stream]
+            assert isinstance(stream, VideoStream)
+            stream.thread_type = "AUTO"
             if first:
                 container.seek(int(ticks[first]), stream=stream, backward=True)
-            frames = _decode(container, stream)
+            frames = _decode(container, stream, splicer(container, stream.time_base))
             if self._shape.interlaced:
                 frames = deinterlaced(frames)
             for count, frame in enumerate(frames):
                 self.decoded += 1
                 if not self._scan.timed:
-                    yield count, frame
+                    yield (slots[min(count, len(slots) - 1)] if slots else count), frame
                 elif frame.pts is not None:
                     index = int(np.searchsorted(ticks, frame.pts))
                     if index < len(ticks) and ticks[index] == frame.pts:
                         yield index, frame
 
     def _note_lost(self, lost: int) -> None:
-        self.warnings += (
+        self._note(
             f"{self.path}: {lost} damaged frame{'s' if lost > 1 else ''} could not be decoded; "
-            "a neighbouring picture stands in",
+            "a neighbouring picture stands in"
         )
 
+    def _note(self, warning: str) -> None:
+        if warning not in self.warnings:
+            self.warnings += (warning,)
 
-def check_reach(selection: FrameSelection, found: Scan, path: Path) -> None:
+
+def check_reach(selection: FrameSelection, scanned: Scan, path: Path) -> None:
     """Raise MediaError if `selection` needs frames that a cut-off file has lost."""
-    if found.complete:
+    if scanned.complete:
         return
-    timeline = found.timeline
+    timeline = scanned.timeline
     end = selection.end
     ends_before = (isinstance(end, int) and end <= timeline.frames) or (
         end is not None and not isinstance(end, int) and end <= timeline.end
@@ -141,8 +171,9 @@ def check_reach(selection: FrameSelection, found: Scan, path: Path) -> None:
         reach = sample(selection, timeline, str(path))
         if len(reach.frames) == selection.max_frames:
             return
+    promise = f"its header promises {scanned.promised}, but " if scanned.promised else ""
     raise MediaError(
-        f"{path} is cut off: its header promises {found.promised}, but only {timeline.frames} "
+        f"{path} is cut off: {promise}only {timeline.frames} "
         f"frames ({float(timeline.end):.3f} s) are there; copy it again, or stop before the break "
         f"with an end of {timeline.frames}f"
     )
@@ -160,17 +191,17 @@ def held(
     """
     arriving = iter(pictures)
     coming = next(arriving, None)
-    shown: Image | None = None
+    current: Image | None = None
     lost: set[int] = set()
     for number, wanted in enumerate(frames):
         while coming is not None and coming[0] < wanted:
-            shown = coming[1]
+            current = coming[1]
             coming = next(arriving, None)
-        if coming is not None and (coming[0] == wanted or shown is None):
+        if coming is not None and (coming[0] == wanted or current is None):
             image = coming[1]
         else:
-            assert shown is not None
-            image = shown
+            assert current is not None
+            image = current
         if coming is None or coming[0] != wanted:
             lost.add(wanted)
         yield number, wanted, image
@@ -178,7 +209,9 @@ def held(
         note_lost(len(lost))
 
 
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+def _decode(
+    container: InputContainer, stream: VideoStream, splices: Splicer | None
+) -> Iterator[av.VideoFrame]:
     """All frames that can be decoded; damaged packets are left out."""
     packets = container.demux(stream)
     while True:
@@ -188,6 +221,8 @@ def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.Video
             return
         except av.error.FFmpegError:
             return  # a break in the file; the caller sees which frames did not come
+        if splices is not None and packet.size:
+            splices.move(packet)
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -197,36 +232,7 @@ def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.Video
             yield frame
 
 
-class _FirstFrame:
-    """Decodes packets that pass by until one gives a picture: files are opened and read once."""
-
-    def __init__(self) -> None:
-        self._picture: av.VideoFrame | None = None
-        self._fed = 0
-
-    def feed(self, packet: av.Packet) -> None:
-        """Decode a video packet unless a picture is there, or too many gave none."""
-        enough = self._picture is not None or self._fed > _PACKETS_TO_FIRST_FRAME
-        # In a damaged file a stream can turn into another kind while it is read.
-        if enough or not isinstance(packet.stream, VideoStream):
-            return
-        self._fed += 1
-        with suppress(av.error.FFmpegError):
-            for frame in packet.decode():
-                assert isinstance(frame, av.VideoFrame)
-                self._picture = self._picture or frame
-
-    def found(self, stream: VideoStream, path: Path) -> av.VideoFrame:
-        """The picture. Raises MediaError if there was none."""
-        if self._picture is None:
-            raise MediaError(
-                f"{path}: no frame of its {stream.codec_context.name} video can be decoded; "
-                "export or copy it again"
-            )
-        return self._picture
-
-
-def _made(make: PictureMaker, frame: av.VideoFrame, path: Path) -> Image:
+def _converted(make: PictureMaker, frame: av.VideoFrame, path: Path) -> Image:
     try:
         return make(frame)
     except (av.error.FFmpegError, ValueError) as error:
@@ -246,17 +252,17 @@ def _until(
 
 
 def _chained(
-    head: tuple[int, av.VideoFrame], rest: Iterator[tuple[int, av.VideoFrame]]
+    head: tuple[int, av.VideoFrame], tail: Iterator[tuple[int, av.VideoFrame]]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     yield head
-    yield from rest
+    yield from tail
 
 
 def _info(
-    container: InputContainer, stream: VideoStream, shape: Shape, found: Scan, path: Path
+    container: InputContainer, stream: VideoStream, shape: Shape, scanned: Scan, path: Path
 ) -> VideoInfo:
     width, height = shape.upright
-    timeline = found.timeline
+    timeline = scanned.timeline
     return VideoInfo(
         path=path,
         width=width,
@@ -264,7 +270,7 @@ def _info(
         fps=timeline.fps,
         frames=timeline.frames,
         duration=timeline.end,
-        has_audio=bool(container.streams.audio),
+        has_audio=sound_stream(container) is not None,
         rotation=shape.rotation,
         mirrored=shape.mirrored,
         pixel_aspect=shape.pixel_aspect,
@@ -274,20 +280,38 @@ def _info(
         container=container.format.name,
         codec=stream.codec_context.name,
         pixel_format=stream.pix_fmt or "",
-        start=found.start,
+        start=scanned.start,
     )
 
 
-def _warnings(found: Scan, info: VideoInfo) -> tuple[str, ...]:
+def _warnings(scanned: Scan, info: VideoInfo, stated: bool) -> tuple[str, ...]:
     notes = []
-    if not found.complete:
-        notes.append(f"{info.path} is cut off after {found.timeline.frames} frames")
-    if not found.timed and info.path.suffix.lower() != ".avi":  # whose rate is a stated fact
-        notes.append(f"{info.path} has no time stamps; {float(info.fps):g} frames/s are assumed")
+    timeline = scanned.timeline
+    if not scanned.complete:
+        notes.append(f"{info.path} is cut off after {timeline.frames} frames")
+    elif scanned.promised:
+        notes.append(
+            f"{info.path}: its header says {scanned.promised}, its frames end at "
+            f"{float(timeline.end):.3f} s"
+        )
+    if scanned.chosen_among > 1:
+        notes.append(
+            f"{info.path} holds {scanned.chosen_among} streams of pictures; number "
+            f"{scanned.number} is taken ({info.width}x{info.height}, {timeline.frames} frames)"
+        )
+    if scanned.joints:
+        notes.append(
+            f"{info.path} is {len(scanned.joints) + 1} files in one, whose time stamps start "
+            "again; they are put one behind the other"
+        )
+    if not scanned.timed and not scanned.slots and not stated:
+        notes.append(
+            f"{info.path} has no time stamps; {float(info.fps):g} frames/s are taken, "
+            "--fps says another"
+        )
     if info.variable_rate:
-        ticks = found.timeline.ticks
-        longest = max((int(b - a) for a, b in pairwise(ticks)), default=0)
-        seconds = float(longest * found.timeline.time_base)
+        longest = int(np.diff(timeline.ticks).max(initial=0))
+        seconds = float(longest * timeline.time_base)
         notes.append(
             f"{info.path} has a variable frame rate (a frame lasts up to {seconds:.3f} s); "
             f"it is sampled by time at {float(info.fps):g} frames/s"

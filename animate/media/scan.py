@@ -1,16 +1,14 @@
-"""Look through a video file once, without decoding it: what is really there.
+"""Look through a video file once, without decoding it: which frames are in it, and when.
 
 Headers lie: cut-off files keep their promised frame count, screen recordings state an average
-rate. Reading the packets costs little and tells when each frame is shown, where the file breaks
-off and whether the decoders' counts may be believed.
+rate, joined files start their stamps again. Reading the packets costs little and tells when each
+frame is shown, where the file breaks off and whether the decoders' counts may be believed.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,85 +18,43 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from animate.errors import MediaError
-from animate.files import check_readable
-from animate.media.av_errors import av_errors, open_input
+from animate.media.containers import DAMAGED, av_errors, breaks_off, picture_streams
 from animate.media.timeline import Timeline, make_timeline
 
-_NOT_VIDEO = ("image2", "tty", "lrc", "hls", "concat", "dash")
 _MOST_REORDERED = 16
 """Frames by which decoders may delay a frame, by the H.264 and H.265 standards."""
+_PACKETS_TO_FIRST_FRAME = 300
+_RESTARTING = ("mpegts", "mpeg")
+"""Formats of broadcasts, whose files are joined byte by byte."""
+_BACKWARD, _FORWARD = Fraction(1, 2), Fraction(10)
+"""Seconds by which the stamps of adjoining packets fall or rise where another file begins."""
+_MOST_EMPTY = 100
+"""Empty chunks for each one with a picture, above which a file is taken for damaged."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scan:
-    """What the packets of a video file say."""
+    """The frames of a video file by its packets."""
 
+    stream: int
+    """Index of the stream of pictures in the container."""
+    number: int
+    """Its number among the streams of pictures."""
     timeline: Timeline
     timed: bool
-    """Whether the file has time stamps; without, frames are counted and cannot be sought."""
+    """True if the file has time stamps; without, frames are counted and cannot be sought."""
     start: Fraction
     """Seconds on the file's clock of the first frame."""
     complete: bool
-    """Whether everything that the header promises is there."""
+    """False for a file that was cut off."""
     promised: str
-    """The promise in words, for a message about a file that is not complete."""
-
-
-@contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container at `path` and its video stream. Raises MediaError if it is not a video."""
-    place = check_readable(path, "video", MediaError)
-    with av_errors(place, "cannot be opened as a video", DAMAGED):
-        container = open_input(place)
-    try:
-        yield container, _video_stream(container, place)
-    finally:
-        container.close()
-
-
-DAMAGED = "it is damaged, cut off or not a video; export or copy it again"
-
-
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
-    name = container.format.name
-    if name in _NOT_VIDEO or name.endswith("_pipe"):
-        raise MediaError(f"{path} is no video (it reads as {name}); give a video file")
-    covers = av.stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & covers and stream.codec_context is not None:
-            stream.thread_type = "AUTO"
-            return stream
-    sound = " (only sound)" if container.streams.audio else ""
-    raise MediaError(f"{path} has no video stream{sound}; give a video file")
-
-
-def scan(
-    container: InputContainer,
-    stream: VideoStream,
-    path: Path,
-    look: Callable[[av.Packet], None] = lambda packet: None,
-) -> Scan:
-    """Read all packets of `container` and put its video stream's frames in order.
-
-    `look` is shown each packet of the video on the way, and the empty one at the end.
-    Raises MediaError if there is no frame, or none whose time can be told.
-    """
-    stamps, found_end = _read_packets(container, stream, path, look)
-    complete, promised = _promise(container, stream, len(stamps), found_end)
-    shown = _shown(stamps if complete else _whole(stamps))
-    if not shown:
-        raise MediaError(f"{path} has no frame in its video stream; export or copy it again")
-    claimed = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-    # AVI has no time stamps; those that the library makes up are wrong for reordered frames.
-    timed = "avi" not in container.format.name and all(stamp.pts is not None for stamp in shown)
-    try:
-        timeline = _timeline(shown, stream, claimed, timed)
-    except ValueError:
-        raise MediaError(
-            f"{path} states neither times nor a rate for its frames; convert it to mp4"
-        ) from None
-    start = int(timeline.ticks[0]) * timeline.time_base if timed else Fraction(0)
-    return Scan(timeline=timeline, timed=timed, start=start, complete=complete, promised=promised)
+    """The header's promise in words, where the file does not keep it."""
+    joints: tuple[Fraction, ...] = ()
+    """Seconds that are added to the stamps of each further file that was joined to the first."""
+    slots: tuple[int, ...] = ()
+    """Numbers of the frames that hold a picture, where others repeat the one before (AVI)."""
+    chosen_among: int = 1
+    """Streams of pictures among which this one was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,54 +66,196 @@ class _Stamp:
     hidden: bool
 
 
-def _read_packets(
-    container: InputContainer,
-    stream: VideoStream,
-    path: Path,
-    look: Callable[[av.Packet], None],
-) -> tuple[list[_Stamp], Fraction]:
-    """Stamps of the video's packets, and the latest end among all streams in seconds."""
-    stamps: list[_Stamp] = []
+@dataclass(kw_only=True)
+class Splicer:
+    """Puts the stamps of joined files one behind the other, in one stream of a container."""
+
+    time_base: Fraction
+    """Seconds of a tick of the stream."""
+    known: tuple[Fraction, ...] | None = None
+    """Seconds to add after each joint where another stream of the file decides it."""
+    offsets: list[int] = field(default_factory=list)
+    """Ticks that were added after each joint so far."""
+    _end: int | None = None
+    _last: int | None = None
+
+    def move(self, packet: av.Packet) -> None:
+        """Change the packet's stamps in place."""
+        if packet.dts is None:
+            return
+        raw = packet.dts
+        if self._last is not None and self._end is not None:
+            jump = (raw - self._last) * self.time_base
+            more = self.known is None or len(self.offsets) < len(self.known)
+            if more and (jump < -_BACKWARD or jump > _FORWARD):
+                self.offsets.append(self._offset(self._end - raw))
+        self._last, self._end = raw, raw + (packet.duration or 0) + self._current
+        packet.dts = raw + self._current
+        if packet.pts is not None:
+            packet.pts += self._current
+
+    @property
+    def _current(self) -> int:
+        return self.offsets[-1] if self.offsets else 0
+
+    def _offset(self, measured: int) -> int:
+        if self.known is None:
+            return measured
+        return round(self.known[len(self.offsets)] / self.time_base)
+
+
+def splicer(
+    container: InputContainer, time_base: Fraction | None, known: tuple[Fraction, ...] | None = None
+) -> Splicer | None:
+    """A splicer for a stream of `container`, or None where stamps do not start again."""
+    if container.format.name not in _RESTARTING or not time_base:
+        return None
+    return Splicer(time_base=time_base, known=known)
+
+
+class _Track:
+    """One stream of pictures as its packets pass by."""
+
+    def __init__(self, stream: VideoStream, splices: Splicer | None) -> None:
+        self.stream = stream
+        self.stamps: list[_Stamp] = []
+        self.picture: av.VideoFrame | None = None
+        self.splices = splices
+        self._fed = 0
+
+    def add(self, packet: av.Packet) -> None:
+        """Note a packet, decoding until a first picture comes."""
+        self._look(packet)
+        if packet.size == 0 or (packet.is_corrupt and self.splices is None):
+            return
+        if self.splices is not None:  # broadcasts count a packet at a joint as corrupt
+            self.splices.move(packet)
+        self.stamps.append(
+            _Stamp(
+                packet.pts,
+                packet.dts,
+                packet.duration or 0,
+                packet.is_keyframe,
+                packet.is_discard,
+            )
+        )
+
+    def _look(self, packet: av.Packet) -> None:
+        enough = self.picture is not None or self._fed > _PACKETS_TO_FIRST_FRAME
+        # In a damaged file a stream can turn into another kind while it is read.
+        if enough or not isinstance(packet.stream, VideoStream):
+            return
+        self._fed += 1
+        with suppress(av.error.FFmpegError):
+            for frame in packet.decode():
+                assert isinstance(frame, av.VideoFrame)
+                self.picture = self.picture or frame
+
+    @property
+    def worth(self) -> tuple[bool, bool, int, int]:
+        """What players choose by: moving at all, the default, many frames, a large picture."""
+        context = self.stream.codec_context
+        usual = bool(self.stream.disposition & av.stream.Disposition.default)
+        moving = len(self.stamps) > 1 and self.picture is not None
+        return moving, usual, len(self.stamps), context.width * context.height
+
+
+def scan(
+    container: InputContainer, path: Path, stated: Fraction | None = None
+) -> tuple[Scan, VideoStream, av.VideoFrame]:
+    """Read all packets of `container`, choose its stream of pictures, and order its frames.
+
+    `stated` is the rate that the user gives to a stream without one. Returns the stream and its
+    first picture too. Raises MediaError if there is no frame, or none whose time can be told.
+    """
+    tracks = {
+        stream.index: _Track(stream, splicer(container, stream.time_base))
+        for stream in picture_streams(container, path)
+    }
+    for track in tracks.values():
+        track.stream.thread_type = "SLICE"  # frame threads would decode several to give one
+    latest = _read_packets(container, tracks, path)
+    best = max(tracks.values(), key=lambda track: track.worth)
+    name = best.stream.codec_context.name
+    if best.picture is None:
+        raise MediaError(
+            f"{path}: no frame of its {name} video can be decoded; export or copy it again"
+        )
+    moving = sum(track.worth[0] for track in tracks.values())
+    return _scanned(container, best, path, latest, stated, moving), best.stream, best.picture
+
+
+def _read_packets(container: InputContainer, tracks: dict[int, _Track], path: Path) -> Fraction:
+    """Show the tracks their packets; the latest end among all streams in seconds."""
     latest = Fraction(0)
     with av_errors(path, "breaks off while it is read", DAMAGED):
         for packet in container.demux():
-            if packet.stream_index == stream.index:
-                look(packet)
-            if packet.size == 0:
-                continue
-            if packet.pts is not None and packet.time_base:
+            if packet.stream_index in tracks:
+                tracks[packet.stream_index].add(packet)
+            if packet.size and packet.pts is not None and packet.time_base:
                 latest = max(latest, (packet.pts + (packet.duration or 0)) * packet.time_base)
-            if packet.stream_index == stream.index and not packet.is_corrupt:
-                stamps.append(
-                    _Stamp(
-                        packet.pts,
-                        packet.dts,
-                        packet.duration or 0,
-                        packet.is_keyframe,
-                        packet.is_discard,
-                    )
-                )
-    return stamps, latest
+    return latest
 
 
-def _whole(stamps: list[_Stamp]) -> list[_Stamp]:
+def _scanned(
+    container: InputContainer,
+    track: _Track,
+    path: Path,
+    latest: Fraction,
+    stated: Fraction | None,
+    moving: int,
+) -> Scan:
+    stream, stamps = track.stream, track.stamps
+    complete, promised = _promise(container, stream, path, latest)
+    shown = _visible(stamps if complete else _unbroken(stamps))
+    if not shown:
+        raise MediaError(f"{path} has no frame in its video stream; export or copy it again")
+    # AVI has no time stamps; those that the library makes up are wrong for reordered frames.
+    avi = "avi" in container.format.name
+    timed = not avi and all(stamp.pts is not None for stamp in shown)
+    slots: tuple[int, ...] = ()
+    try:
+        if timed:
+            timeline = _timed(shown, stream)
+        elif avi:
+            timeline, slots = _chunked(shown, stream)
+        else:
+            timeline = _counted(len(shown), stream, stated)
+    except ValueError as error:
+        raise MediaError(f"{path} {error}; convert it to mp4 with an even frame rate") from None
+    joints = track.splices.offsets if track.splices is not None else []
+    return Scan(
+        stream=stream.index,
+        number=container.streams.video.index(stream),
+        timeline=timeline,
+        timed=timed,
+        start=int(timeline.ticks[0]) * timeline.time_base if timed else Fraction(0),
+        complete=complete,
+        promised=promised,
+        joints=tuple(offset * (stream.time_base or Fraction(1)) for offset in joints),
+        slots=slots,
+        chosen_among=max(1, moving),
+    )
+
+
+def _unbroken(stamps: list[_Stamp]) -> list[_Stamp]:
     """Those of a file that breaks off which surely can be shown without holes.
 
     The last packet may be half there, and of frames that are stored out of order the break may
     have taken some that are shown before others which are left. A frame cannot be shown later
     than it is decoded, so all that are to be shown up to the last decoding time are there.
     """
-    kept = stamps[:-1]
-    times = [stamp.pts for stamp in kept if stamp.pts is not None]
-    if times == sorted(times) or not kept:
-        return kept
-    last = kept[-1].dts
+    whole_packets = stamps[:-1]
+    times = [stamp.pts for stamp in whole_packets if stamp.pts is not None]
+    if times == sorted(times) or not whole_packets:
+        return whole_packets
+    last = whole_packets[-1].dts
     if last is None:
-        return kept[:-_MOST_REORDERED]
-    return [stamp for stamp in kept if stamp.pts is not None and stamp.pts <= last]
+        return whole_packets[:-_MOST_REORDERED]
+    return [stamp for stamp in whole_packets if stamp.pts is not None and stamp.pts <= last]
 
 
-def _shown(stamps: list[_Stamp]) -> list[_Stamp]:
+def _visible(stamps: list[_Stamp]) -> list[_Stamp]:
     """Those that a decoder which starts at the first key frame can show."""
     first = next((number for number, stamp in enumerate(stamps) if stamp.key), None)
     if first is None:
@@ -170,34 +268,58 @@ def _shown(stamps: list[_Stamp]) -> list[_Stamp]:
     ]
 
 
-def _timeline(
-    shown: list[_Stamp],
-    stream: VideoStream,
-    claimed: tuple[Fraction | None, ...],
-    timed: bool,
-) -> Timeline:
-    if timed and stream.time_base:
-        ticks = np.unique(np.array([stamp.pts for stamp in shown], np.int64))
-        last = max(shown, key=lambda stamp: stamp.pts or 0)
-        return make_timeline(ticks, stream.time_base, claimed, last.duration)
-    rate = next((rate for rate in claimed if rate), None)
-    if rate is None:
-        raise ValueError("neither stamps nor a rate")
-    return make_timeline(np.arange(len(shown), dtype=np.int64), 1 / rate, (rate,))
+def _timed(shown: list[_Stamp], stream: VideoStream) -> Timeline:
+    """The timeline of frames with stamps. Raises ValueError for a rate that cannot be."""
+    if not stream.time_base:
+        raise ValueError("states no clock for its frames")
+    ticks = np.unique(np.array([stamp.pts for stamp in shown], np.int64))
+    last = max(shown, key=lambda stamp: stamp.pts or 0)
+    claimed = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+    return make_timeline(ticks, stream.time_base, claimed, last.duration)
+
+
+def _chunked(shown: list[_Stamp], stream: VideoStream) -> tuple[Timeline, tuple[int, ...]]:
+    """An AVI's even timeline, and the frames of it that hold a picture of their own.
+
+    A chunk's number is its time; empty ones do not arrive, and repeat the frame before them.
+    """
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate:
+        raise ValueError("states no rate for its frames")
+    numbers = [stamp.dts for stamp in shown]
+    if any(number is None for number in numbers) or len(set(numbers)) < len(numbers):
+        slots = list(range(len(shown)))
+    else:
+        first = min(number for number in numbers if number is not None)
+        slots = sorted(number - first for number in numbers if number is not None)
+    if slots[-1] > _MOST_EMPTY * len(slots):
+        raise ValueError(f"holds {len(slots)} frames where {slots[-1]} are counted")
+    ticks = np.arange(slots[-1] + 1, dtype=np.int64)
+    return make_timeline(ticks, 1 / rate, (rate,)), tuple(slots)
+
+
+def _counted(frames: int, stream: VideoStream, stated: Fraction | None) -> Timeline:
+    """The even timeline of a raw stream: at the stated rate, or that of its own headers."""
+    headers = stream.codec_context.framerate
+    rate = stated or headers or stream.guessed_rate or stream.average_rate
+    if not rate:
+        raise ValueError("states neither times nor a rate for its frames")
+    return make_timeline(np.arange(frames, dtype=np.int64), 1 / rate, (rate,))
 
 
 def _promise(
-    container: InputContainer, stream: VideoStream, found: int, found_end: Fraction
+    container: InputContainer, stream: VideoStream, path: Path, latest: Fraction
 ) -> tuple[bool, str]:
-    """Whether the header's promise is kept, and the promise in words."""
-    if "mp4" in container.format.name and stream.frames > found:
-        return False, f"{stream.frames} frames"
-    promised = Fraction(0)
+    """False for a file that was cut off; and the header's promise in words if it is not kept."""
+    cut = breaks_off(path, stream)
+    if "mp4" in container.format.name:
+        return not cut, f"{stream.frames} frames" if cut else ""
+    stated = Fraction(0)
     if "matroska" in container.format.name:
-        promised = Fraction(container.duration or 0, av.time_base)
+        stated = Fraction(container.duration or 0, av.time_base)
     if "avi" in container.format.name and stream.average_rate:
-        promised = stream.frames / stream.average_rate
+        stated = stream.frames / stream.average_rate
     slack = 2 / stream.average_rate if stream.average_rate else Fraction(1, 10)
-    if promised > found_end + slack:
-        return False, f"{float(promised):.3f} s"
-    return True, ""
+    missing = stated > latest + slack
+    words = f"{float(stated):.3f} s" if cut or missing else ""
+    return not cut, words

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
 
-from animate.errors import RequestError
+from animate.errors import MediaError, RequestError
+from animate.files import check_readable
+from animate.media.animated import AnimatedSource, is_animated_webp
 from animate.media.info import Frame, VideoInfo
 from animate.media.numbered import NumberedSource, is_numbered
 from animate.media.selection import FrameSelection, Sampling
@@ -26,7 +28,7 @@ class FrameSource(Protocol):
 
     info: VideoInfo
     warnings: tuple[str, ...]
-    """What the user should know of the file, one sentence each; grows while frames are read."""
+    """Remarks for the user on the file, a clause each; they grow while frames are read."""
     decoded: int
     """Frames decoded so far, those that were not wanted included."""
 
@@ -47,24 +49,28 @@ class FrameSource(Protocol):
 
 
 def open_video(
-    path: str | os.PathLike[str], backend: str = "pyav", *, images_fps: Fraction | None = None
+    path: str | os.PathLike[str], backend: str = "pyav", *, stated_fps: Fraction | None = None
 ) -> FrameSource:
     """The video at `path`, looked through once (see `animate.media.scan`) but not decoded.
 
-    A folder or a name like frames_%04d.png means numbered images, shown at `images_fps` (see
-    `animate.media.numbered`); videos have a rate of their own. "pyav" reads every video; "decord"
-    is quick at scattered frames and refuses what it gets wrong.
+    A folder or a name like frames_%04d.png means numbered images. `stated_fps` is their rate, and
+    that of a raw stream without one; other videos have a rate of their own. "pyav" reads every
+    video; "decord" is quick at scattered frames and refuses what it gets wrong.
     Raises MediaError if the file is missing, damaged or no video, or if decord is asked for and
     not installed or not able to read the file rightly.
     """
     if backend not in BACKENDS:
         raise RequestError(f"unknown video backend {backend!r}; choose {' or '.join(BACKENDS)}")
     if is_numbered(path):
-        return NumberedSource(path, images_fps)
+        return NumberedSource(path, stated_fps)
+    if is_animated_webp(check_readable(path, "video", MediaError)):
+        if backend == "decord":
+            raise MediaError(f'{path}: decord cannot decode WebP; use the "pyav" backend for it')
+        return AnimatedSource(path)
     if backend == "pyav":
         from animate.media.pyav_source import PyAVSource
 
-        return PyAVSource(path)
+        return PyAVSource(path, stated_fps)
     from animate.media.decord_source import DecordSource
 
     return DecordSource(path)

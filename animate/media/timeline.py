@@ -9,9 +9,13 @@ import numpy as np
 
 _STANDARD = tuple(
     rate
-    for whole in (24, 30, 48, 60, 120)
-    for rate in (Fraction(whole), Fraction(whole * 1000, 1001))
-) + tuple(Fraction(whole) for whole in (10, 12, 15, 25, 50, 100))
+    for number in (24, 30, 48, 60, 120)
+    for rate in (Fraction(number), Fraction(number * 1000, 1001))
+) + tuple(Fraction(number) for number in (10, 12, 15, 25, 50, 100))
+_SLOWEST = Fraction(1, 60)
+"""Frames per second below which pictures are no motion."""
+_FINE = 5
+"""Ticks of a frame from which on one tick of rounding leaves its rate recognisable."""
 _LOOSE = Fraction(3, 4)
 """Spread of the frames about an even grid, in frames, up to which counting them is right."""
 
@@ -27,13 +31,13 @@ class Timeline:
     fps: Fraction
     """Frames per second; of uneven frames, the rate of the typical one."""
     regular: bool
-    """Whether the frames lie evenly, so that counting them equals timing them."""
+    """True if the frames lie evenly, so that counting them equals timing them."""
     end: Fraction
     """Seconds from the first frame to the end of the last."""
 
     @property
     def frames(self) -> int:
-        """How many frames there are."""
+        """The number of frames."""
         return len(self.ticks)
 
     def time(self, index: int) -> Fraction:
@@ -60,17 +64,22 @@ def make_timeline(
 
     `claimed` are the rates that the file states, best first; they only count where they agree
     with the stamps. `last_ticks` is how long the last frame is shown, if the file says so.
-    Raises ValueError if neither stamps nor claims give a rate.
+    Raises ValueError, in words that go on from the file's name, if there is no rate of motion.
     """
     rates = tuple(rate for rate in claimed if rate and 0 < rate <= 1000)
     fps, regular = _find_rate(ticks, time_base, rates, last_ticks)
+    if fps < _SLOWEST:
+        raise ValueError(f"shows a frame every {float(1 / fps):.0f} s, which is no motion")
     if regular:
         return Timeline(
             ticks=ticks, time_base=time_base, fps=fps, regular=True, end=len(ticks) / fps
         )
     last = last_ticks * time_base if last_ticks else 1 / fps
-    span = int(ticks[-1] - ticks[0]) * time_base
-    return Timeline(ticks=ticks, time_base=time_base, fps=fps, regular=False, end=span + last)
+    end = int(ticks[-1] - ticks[0]) * time_base + last
+    nearest = round(end * fps) / fps
+    if abs(nearest - end) <= 2 * time_base:  # stamps are rounded to ticks
+        end = nearest
+    return Timeline(ticks=ticks, time_base=time_base, fps=fps, regular=False, end=end)
 
 
 def _find_rate(
@@ -78,18 +87,28 @@ def _find_rate(
 ) -> tuple[Fraction, bool]:
     if len(ticks) == 1:
         if not claimed and not last_ticks:
-            raise ValueError("a single frame without a duration has no rate")
+            raise ValueError("holds a single frame without a duration")
         return (claimed[0] if claimed else 1 / (last_ticks * time_base)), True  # type: ignore[operator]
     mean = (len(ticks) - 1) / (int(ticks[-1] - ticks[0]) * time_base)
     for rate in (*claimed, *_STANDARD):
         if _spread(ticks, time_base, rate) <= Fraction(1) + Fraction(1, 1000):
             return rate, True
     for rate in (*claimed, mean.limit_denominator(1001), mean):
-        if _spread(ticks, time_base, rate) * time_base * rate < _LOOSE:
+        if rate and _spread(ticks, time_base, rate) * time_base * rate < _LOOSE:
             return rate, True
-    typical = 1 / (int(np.median(np.diff(ticks))) * time_base)
-    near = min(_STANDARD, key=lambda rate: abs(rate - typical))
-    return (near if abs(near - typical) < typical / 100 else typical.limit_denominator(1001)), False
+    return _typical_rate(int(np.median(np.diff(ticks))), time_base, claimed), False
+
+
+def _typical_rate(gap: int, time_base: Fraction, claimed: tuple[Fraction, ...]) -> Fraction:
+    """The stated or usual rate whose frame lasts `gap` ticks, as exactly as a tick can say."""
+    typical = 1 / (gap * time_base)
+    slack = max(1 if gap >= _FINE else 0, gap / 100)
+    for rates in (claimed, _STANDARD):
+        misfits = {rate: abs(1 / (rate * time_base) - gap) for rate in rates}
+        near = min(misfits, key=lambda rate: misfits[rate], default=None)
+        if near is not None and misfits[near] < slack:
+            return near
+    return typical.limit_denominator(1001) or typical
 
 
 def _spread(ticks: np.ndarray, time_base: Fraction, rate: Fraction) -> float:

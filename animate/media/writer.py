@@ -26,8 +26,8 @@ from av.video.stream import VideoStream
 from animate.errors import InternalError, MediaError, RequestError
 from animate.files import atomic, check_output
 from animate.media.audio import AudioSource, Track, open_track
-from animate.media.av_errors import local_url, reason_of
 from animate.media.codecs import FORMATS, VideoCodec, default_codec, find_codec
+from animate.media.containers import local_url, reason_of
 from animate.media.info import Image
 
 SILENT = ("gif", "webp")
@@ -138,7 +138,7 @@ class ClipWriter:
             if self._audio is not None:
                 self._track = open_track(self._audio, container, 1 / self.fps)
                 stack.callback(self._track.close)
-                self.sound = self._track.how
+                self.sound = self._track.summary
             with _quiet_encoders():
                 container.start_encoding()
             self._encode = _encoder(container, stream, self.codec, self._size)

@@ -35,7 +35,7 @@ def opened(path: Path, backend: str) -> FrameSource:
         folder.mkdir()
         for frame in video.read():
             write_png(folder / f"{frame.index + 8}.png", frame.image)  # 9 comes before 10
-    return open_video(folder, images_fps=video.info.fps)
+    return open_video(folder, stated_fps=video.info.fps)
 
 
 def numbers(source: FrameSource, **selection: object) -> list[int]:

@@ -173,3 +173,77 @@ def test_writing_png(tmp_path: Path, picture: np.ndarray) -> None:
     assert np.array_equal(read_image(tmp_path / "grey.png")[..., 1], picture[..., 0])
     with pytest.raises(MediaError, match="cannot be written"):
         write_png(tmp_path / "no" / "a.png", picture)
+
+
+def test_one_odd_exif_value_does_not_refuse_a_photo(tmp_path: Path, picture: np.ndarray) -> None:
+    """The orientation is read and the pixels turned; the tags are not written again."""
+    turned = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    odd = struct.pack("<HHIi", 0x9204, 9, 1, -1)  # exposure bias, stored as no fraction
+    tags = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + turned + odd + bytes(4)
+    stored = PIL.Image.fromarray(np.ascontiguousarray(np.rot90(picture, 1)))
+    stored.save(tmp_path / "a.jpg", quality=95, exif=tags)
+    read = read_image(tmp_path / "a.jpg")
+    assert read.shape == picture.shape
+    assert np.abs(read.astype(int) - picture).mean() < 6
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_end_is_read_and_one_without_pixels_is_not(
+    tmp_path: Path, picture: np.ndarray, progressive: bool
+) -> None:
+    whole = tmp_path / "whole.jpg"
+    PIL.Image.fromarray(picture).save(whole, quality=95, progressive=progressive)
+    data = whole.read_bytes()
+    expected = read_image(whole)
+    for missing in (1, 2):
+        (tmp_path / "short.jpg").write_bytes(data[:-missing])
+        told: list[str] = []
+        assert np.array_equal(read_image(tmp_path / "short.jpg", warn=told.append), expected)
+        assert told == [
+            f"image {tmp_path / 'short.jpg'} lacks its end, but all of its pixels are there"
+        ]
+    for missing in (12, 100, len(data) // 2):
+        (tmp_path / "short.jpg").write_bytes(data[:-missing])
+        with pytest.raises(MediaError, match="damaged or cut off"):
+            read_image(tmp_path / "short.jpg")
+
+
+def test_heic_is_read_with_its_extra_and_named_without(
+    tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    import pillow_heif
+
+    path = tmp_path / "photo.heic"
+    pillow_heif.from_bytes("RGB", (60, 40), picture.tobytes()).save(path, quality=95)
+    assert np.abs(read_image(path).astype(int) - picture).mean() < 8
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(MediaError, match=r"is a HEIC picture; install the extra .*\[heif\]"):
+        read_image(path)
+
+
+def test_avif_is_read(tmp_path: Path, picture: np.ndarray) -> None:
+    PIL.Image.fromarray(picture).save(tmp_path / "a.avif", quality=95)
+    assert np.abs(read_image(tmp_path / "a.avif").astype(int) - picture).mean() < 8
+
+
+def test_floating_point_pixels_get_one_message(tmp_path: Path) -> None:
+    PIL.Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(MediaError) as caught:
+        read_image(tmp_path / "float.tiff")
+    assert "save it with 8 or 16 bits" in str(caught.value)
+    assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.eps", "a.png"])
+def test_no_picture_starts_a_program(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import subprocess
+
+    monkeypatch.setattr(subprocess, "Popen", None)  # whoever calls it fails loudly
+    monkeypatch.setattr(subprocess, "check_call", None)
+    (tmp_path / name).write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    with pytest.raises(MediaError, match="is not an image that is read here; give PNG"):
+        read_image(tmp_path / name)

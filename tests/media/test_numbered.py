@@ -25,7 +25,7 @@ def series(folder: Path, numbers: range | list[int], name: str = "f_{:04d}.png")
 @pytest.mark.parametrize("pattern", ["f_%04d.png", "f_####.png", ""])
 def test_a_pattern_or_a_folder_names_them(tmp_path: Path, pattern: str) -> None:
     series(tmp_path / "in", range(9, 13))
-    source = open_video(tmp_path / "in" / pattern, images_fps=Fraction(24))
+    source = open_video(tmp_path / "in" / pattern, stated_fps=Fraction(24))
     assert [read_number(frame.image) for frame in source.read()] == [9, 10, 11, 12]
     assert (source.info.fps, source.info.frames) == (24, 4)
     assert source.audio() is None
@@ -36,7 +36,7 @@ def test_a_pattern_takes_its_own_series_out_of_a_full_folder(tmp_path: Path) -> 
     series(tmp_path, range(3), "a{:d}.png")
     series(tmp_path, range(5, 9), "b{:d}.png")
     (tmp_path / "notes.txt").write_text("x")
-    source = open_video(tmp_path / "b%d.png", images_fps=Fraction(10))
+    source = open_video(tmp_path / "b%d.png", stated_fps=Fraction(10))
     assert [read_number(frame.image) for frame in source.read(FrameSelection(stride=2))] == [5, 7]
 
 
@@ -54,7 +54,7 @@ def test_sequences_written_here_state_their_rate(tmp_path: Path) -> None:
     source = open_video(path)
     assert source.info.fps == Fraction(30000, 1001)
     assert source.warnings == ()
-    assert open_video(path, images_fps=Fraction(8)).info.fps == 8
+    assert open_video(path, stated_fps=Fraction(8)).info.fps == 8
 
 
 def test_a_nonsense_rate_in_a_file_is_not_believed(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_nonsense_rate_in_a_file_is_not_believed(tmp_path: Path) -> None:
 def test_other_kinds_of_images(tmp_path: Path) -> None:
     for number in range(3):
         PIL.Image.fromarray(number_picture(number)).save(tmp_path / f"{number}.jpg", quality=95)
-    source = open_video(tmp_path / "%d.jpg", images_fps=Fraction(5))
+    source = open_video(tmp_path / "%d.jpg", stated_fps=Fraction(5))
     assert [read_number(frame.image) for frame in source.read()] == [0, 1, 2]
 
 

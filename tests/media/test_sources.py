@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -198,6 +199,36 @@ def test_files_that_are_no_video(tmp_path: Path, sounding: Path, plain: Path, ba
             open_video(tmp_path / name, backend)
         assert str(tmp_path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_lists_that_name_pipes_are_not_followed(tmp_path: Path, plain: Path, backend: str) -> None:
+    os.mkfifo(tmp_path / "pipe.ts")
+    pipe = tmp_path / "pipe.ts"
+    hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{pipe}\n#EXT-X-ENDLIST\n"
+    lists = {
+        "list.m3u8": hls,
+        "list.mp4": hls,
+        "list.ffconcat": f"ffconcat version 1.0\nfile '{pipe}'\n",
+        "list.mkv": f"ffconcat version 1.0\nfile '{plain}'\n",
+        "list.mpd": f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{pipe}</BaseURL></MPD>',
+        "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(MediaError, match=f"{name} .*(no video|not a video)"):
+            open_video(tmp_path / name, backend)
+
+
+def test_only_files_with_a_size_are_opened(tmp_path: Path, backend: str) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "link.mp4").symlink_to("/proc/self/mounts")  # states no size, as kmsg does
+    for path, words in (
+        (tmp_path / "pipe.mp4", "not a regular file"),
+        (Path("/dev/zero"), "not a regular file"),
+        (tmp_path / "link.mp4", "is empty"),
+    ):
+        with pytest.raises(MediaError, match=words):
+            open_video(path, backend)
 
 
 def test_strange_file_names(plain: Path, tmp_path: Path, backend: str) -> None:

@@ -1,0 +1,182 @@
+"""Files opened by the video library: known formats, no other file, and whether one breaks off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from animate.errors import MediaError
+from animate.files import check_readable
+
+DAMAGED = "it is damaged, cut off or not a video; export or copy it again"
+_DEMUXERS = (
+    *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "ogg", "asf", "mxf"),
+    *("gif", "apng", "yuv4mpegpipe", "ivf", "nut", "rm", "dv", "gxf", "wtv", "mjpeg"),
+    *("h264", "hevc", "vvc", "m4v", "av1", "obu", "h261", "h263", "vc1", "dirac", "cavsvideo"),
+    *("mp3", "wav", "flac", "aac", "aiff"),  # to say that there is only sound in them
+)
+"""Formats that hold pictures or sound themselves; playlists and lists of files are not opened."""
+_OPEN_SECONDS = 60.0
+_EBML_SEGMENT, _EBML_CLUSTER = 0x18538067, 0x1F43B675
+_LARGEST_MASTERS = (_EBML_SEGMENT, _EBML_CLUSTER)
+
+
+@contextmanager
+def av_errors(path: str | os.PathLike[str], doing: str, hint: str) -> Iterator[None]:
+    """Raise MediaError "`path` `doing`: reason; `hint`" for an error of the video library."""
+    try:
+        yield
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaError(f"{path} {doing}: {reason_of(error)}; {hint}") from error
+
+
+def reason_of(error: BaseException) -> str:
+    """The library's words for an error, without its numbers and path."""
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def local_url(path: str | os.PathLike[str]) -> str:
+    """`path` so that the library takes it for a local file, whatever characters it has."""
+    return "file:" + os.path.abspath(os.fspath(path))
+
+
+def open_input(path: str | os.PathLike[str]) -> InputContainer:
+    """The container at `path`; errors of the video library pass through.
+
+    The format must be a known one before anything else is read: playlists would open what they
+    name, pipes and addresses included. Words in other alphabets than UTF-8 do no harm.
+    """
+    return av.open(
+        local_url(path),
+        container_options={
+            "protocol_whitelist": "file",
+            "format_whitelist": ",".join(_DEMUXERS),
+        },
+        metadata_errors="replace",
+        timeout=(_OPEN_SECONDS, None),
+    )
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
+    """The container at `path`, closed at the exit. Raises MediaError if it is not a video."""
+    file = check_readable(path, "video", MediaError)
+    try:
+        with av_errors(file, "cannot be opened as a video", DAMAGED):
+            container = _opened_known(file)
+    except UnicodeError as error:
+        raise MediaError(f"{file} cannot be opened as a video: {error}; {DAMAGED}") from error
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def _opened_known(path: Path) -> InputContainer:
+    try:
+        return open_input(path)
+    except av.error.ArgumentError as error:  # a format that is not on the list
+        raise MediaError(
+            f"{path} is no video; give a video file such as MP4, MKV, MOV or WebM"
+        ) from error
+
+
+def picture_streams(container: InputContainer, path: Path) -> tuple[VideoStream, ...]:
+    """Streams of moving pictures that can be decoded, covers left out.
+
+    Raises MediaError if there is none.
+    """
+    covers = av.stream.Disposition.attached_pic
+    streams = tuple(
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & covers and stream.codec_context is not None
+    )
+    if not streams:
+        sound = " (only sound)" if container.streams.audio else ""
+        raise MediaError(f"{path} has no video stream{sound}; give a video file")
+    return streams
+
+
+def sound_stream(container: InputContainer) -> AudioStream | None:
+    """The sound that players choose among those that can be decoded; None if there is none."""
+    readable = [
+        stream
+        for stream in container.streams.audio
+        if stream.codec_context is not None and stream.codec_context.sample_rate
+    ]
+    usual = av.stream.Disposition.default
+    return next((stream for stream in readable if stream.disposition & usual), None) or next(
+        iter(readable), None
+    )
+
+
+def breaks_off(path: Path, stream: VideoStream) -> bool:
+    """True for a file that ends inside one of its elements; only its structure is read."""
+    name = stream.container.format.name
+    size = path.stat().st_size
+    if "mp4" in name:
+        return any(entry.pos + entry.size > size for entry in stream.index_entries)
+    with open(path, "rb") as file:
+        if "matroska" in name:
+            return _ebml_breaks_off(file, size)
+        if "avi" in name:
+            return _riff_breaks_off(file, size)
+    return False
+
+
+def _riff_breaks_off(file: BinaryIO, size: int) -> bool:
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        head = file.read(8)
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] != b"RIFF" or length == 0:  # a recorder that was stopped states none
+            return False
+        position += 8 + length + length % 2
+    return position > size + 1
+
+
+def _ebml_breaks_off(file: BinaryIO, size: int) -> bool:
+    """Walk the elements; those of unknown size (live recordings) are entered."""
+    position = 0
+    while position < size:
+        file.seek(position)
+        identity, id_bytes = _ebml_number(file, marked=True)
+        length, length_bytes = _ebml_number(file, marked=False)
+        if not id_bytes or not length_bytes:
+            return True
+        position += id_bytes + length_bytes
+        if length < 0:
+            if identity not in _LARGEST_MASTERS:
+                return False  # no structure that is understood; nothing can be said
+            continue
+        position += length
+    return position > size
+
+
+def _ebml_number(file: BinaryIO, *, marked: bool) -> tuple[int, int]:
+    """(value, bytes) of a variable-length number; the value -1 for "unknown", 0 bytes at the end.
+
+    `marked` leaves the length marker in, as identifiers are written.
+    """
+    first = file.read(1)
+    if not first or first[0] == 0:
+        return 0, 0
+    count = 9 - first[0].bit_length()
+    data = first + file.read(count - 1)
+    if len(data) < count:
+        return 0, 0
+    value = int.from_bytes(data, "big")
+    if marked:
+        return value, count
+    bits = (1 << 7 * count) - 1
+    return (-1 if value & bits == bits else value & bits), count

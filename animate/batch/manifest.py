@@ -7,6 +7,7 @@ are relative to the output folder and stay in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from animate.batch.paths import (
-    BESIDES,
     USUAL_NAME,
     check_inside,
     check_template,
@@ -32,8 +32,16 @@ from animate.clip.record import sidecar_path
 from animate.clip.work_folder import OFF
 from animate.errors import ManifestError, RequestError
 from animate.request.request import AnimationRequest
-from animate.request.schema import flat
+from animate.request.schema import NONE, flat, settings_of
+from animate.request.wording import listed
 
+_BESIDES = {
+    setting.name
+    for setting in settings_of(AnimationRequest).values()
+    if setting.role == "output" and setting.holds_paths and setting.name != "output"
+}
+"""Settings of files that are written beside a clip; in a manifest, below the output folder."""
+_MOST_OF_A_ROW = 100_000
 _LISTED = 20
 """Rows with mistakes that a message names."""
 _MANY = ("reference", "driving", "seed")
@@ -131,13 +139,10 @@ def load_manifest(
 def _refuse(wrong: list[Job], count: int, path: Path | str) -> None:
     if not wrong:
         return
-    lines = [f"  {job.label}: {job.mistake}" for job in wrong[:_LISTED]]
-    if len(wrong) > _LISTED:
-        lines.append(f"  and {len(wrong) - _LISTED} more")
+    lines = listed([f"  {job.label}: {job.mistake}" for job in wrong], _LISTED, "\n")
     raise ManifestError(
         f"{path}: {len(wrong)} of {count} rows cannot be used, and nothing was done:\n"
-        + "\n".join(lines)
-        + "\nCorrect them, or do the others with --keep-going"
+        f"{lines}\nCorrect them, or do the others with --keep-going"
     )
 
 
@@ -184,24 +189,27 @@ class _Reader:
         return Job(number=number, label=label, record=record, lost=lost, request=request)
 
     def _request(self, number: int, values: dict[str, Any]) -> AnimationRequest:
+        settings_of(AnimationRequest)["model"].read(values.get("model"))
         named = template_values(number, values)
         output = output_path(
             values.pop("output", None) or fill_template(self.name, named), self.output_dir
         )
         settings = with_absolute_paths(values, self.folder)
-        check_inside(settings, self.roots)
-        for name in BESIDES:
-            if settings.get(name):
+        for name in _BESIDES & settings.keys():
+            if settings[name]:
                 settings[name] = output_path(fill_template(settings[name], named), self.output_dir)
-        if (work := settings.get("work")) and str(work) != "none":
-            settings["work"] = Path(work) / work_name(output, self.output_dir)
-        return AnimationRequest.from_dict({**settings, "output": output})
+        request = AnimationRequest.from_dict({**settings, "output": output})
+        check_inside(request, self.roots)
+        if (work := request.runtime.work) in (None, NONE):
+            return request
+        own = work / work_name(output, self.output_dir)
+        return replace(request, runtime=replace(request.runtime, work=own))
 
     def _claim(self, request: AnimationRequest, label: str) -> None:
         """Note a clip's files. Raises RequestError where another row has one of them."""
         output = request.output
         files = {output: "output", sidecar_path(output): "record", record_path(output): "record"}
-        files |= {file: "file" for name in BESIDES if (file := getattr(request, name))}
+        files |= dict.fromkeys(request.besides().values(), "file")
         for file, role in files.items():
             if other := self.owners.get(file):
                 of = "" if file == output else f" {file.name} of output"
@@ -214,9 +222,8 @@ class _Reader:
     def _without_input_as_output(self, job: Job) -> Job:
         """The job, or one with a mistake where it would read what another writes."""
         request = job.request
-        inputs = (request.reference, request.driving, request.poses) if request else ()
-        for file in inputs:
-            if file is not None and (owner := self.owners.get(file)):
+        for _, file in request.paths("input", "place") if request else ():
+            if owner := self.owners.get(file):
                 lost = lost_record(self.output_dir, job.number)
                 mistake = f"input {file} is also what {owner} would write"
                 return replace(job, record=lost, lost=None, request=None, mistake=mistake)
@@ -230,6 +237,8 @@ def expand(values: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
     name `{driving}`. Raises RequestError for an empty list and a pattern that fits nothing.
     """
     choices = [[(name, value) for value in _choices(name, values, folder)] for name in _MANY]
+    if (count := math.prod(map(len, choices))) > _MOST_OF_A_ROW:
+        raise RequestError(f"the lists of this row make {count:,} clips; write several rows")
     for combination in product(*choices):
         row = {**values, **{name: value for name, value in combination if value is not None}}
         if isinstance(poses := row.get("poses"), str) and "{" in poses:
@@ -243,6 +252,7 @@ def _choices(name: str, values: Mapping[str, Any], folder: Path) -> list[Any]:
         raise RequestError(f"{name} is an empty list; give at least one")
     choices: list[Any] = []
     for item in value if isinstance(value, list) else [value]:
+        settings_of(AnimationRequest)[name].read(item)
         if name == "seed" or not isinstance(item, str) or not has_magic(item):
             choices.append(item)
             continue

@@ -6,20 +6,19 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from animate.clip.record import sidecar_path
 from animate.clip.work_folder import SUFFIX as WORK_SUFFIX
 from animate.errors import RequestError
-from animate.request.values import Lora
-from animate.request.wording import nearest
+from animate.request.request import AnimationRequest
+from animate.request.schema import plain_with_paths
+from animate.request.values import read_path
+from animate.request.wording import nearest, quoted
 
 USUAL_NAME = "{reference}_{driving}.mp4"
 NAME_FIELDS = ("row", "reference", "driving", "seed", "model")
-BESIDES = ("side_by_side", "contact_sheet")
-"""Files that are written besides a clip; in a manifest, relative to the output folder."""
-FILES = ("reference", "driving", "poses", "estimator_folder", "cache", "work")
 RECORD_SUFFIX = ".job.json"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _INSIDE = re.compile(r"(\w+)(?::(0?\d{1,2}))?")
@@ -38,13 +37,17 @@ def fill_template(template: str, values: Mapping[str, object]) -> str:
 
     Only names are replaced: nothing of a value can be reached through it. Raises RequestError.
     """
+    if not isinstance(template, str | PurePath):
+        raise RequestError(f"{quoted(template)} is not the name of a file")
 
     def replaced(match: re.Match[str]) -> str:
         inside = _INSIDE.fullmatch(match[1])
         if not inside or inside[1] not in values:
             known = ", ".join(f"{{{name}}}" for name in values)
             hint = nearest(match[1], list(values))
-            raise RequestError(f"name {template!r} has {match[0]}{hint} It may have {known}")
+            raise RequestError(
+                f"name {quoted(template)} has {quoted(match[0])}{hint} It may have {known}"
+            )
         width = inside[2] or "0"
         return str(values[inside[1]]).rjust(int(width), "0" if width.startswith("0") else " ")
 
@@ -93,67 +96,25 @@ def work_name(output: Path, output_dir: Path) -> str:
 
 
 def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The same settings with their files below `folder` where they are relative.
-
-    A model is a folder where it has a slash in it, and a name otherwise.
-    """
-    settings = dict(values)
-    for name in FILES:
-        value = settings.get(name)
-        if name in ("cache", "work") and str(value) == "none":
-            continue
-        if isinstance(value, list):
-            settings[name] = [_absolute(item, folder) for item in value]
-        elif value is not None:
-            settings[name] = _absolute(value, folder)
-    if pair := signing_files(settings.get("sign")):
-        settings["sign"] = ":".join(str(_absolute(file, folder)) for file in pair)
-    if settings.get("lora"):
-        adapters = Lora.parse_all(settings["lora"])
-        settings["lora"] = [Lora(folder / each.path, each.weight) for each in adapters]
-    model = settings.get("model")
-    if isinstance(model, (str, Path)) and ("/" in str(model) or isinstance(model, Path)):
-        settings["model"] = str(_absolute(model, folder))
-    return settings
-
-
-def signing_files(sign: Any) -> tuple[str, ...]:
-    """Certificate chain and key of CERT:KEY; empty for anything else."""
-    chain, _, key = sign.rpartition(":") if isinstance(sign, str) else ("", "", "")
-    return (chain, key) if chain and key else ()
-
-
-def _absolute(path: Any, folder: Path) -> Any:
-    if not isinstance(path, (str, Path)):
-        return path  # of a wrong type: the request will say so
-    if "\0" in str(path):
-        raise RequestError(f"path {str(path)!r} has a zero byte in it")
+    """The same settings with what they read or use below `folder` where it is relative."""
     # Not resolved: a link's own name is what people know a file by.
-    return str(folder / path) if str(path) else path
+    return plain_with_paths(AnimationRequest, values, lambda path: folder / path, "input", "place")
 
 
-def check_inside(values: Mapping[str, Any], roots: Sequence[Path]) -> None:
-    """Raise RequestError for a file of `values` outside all of the resolved `roots`."""
-    if not roots:
-        return
-    named = [(name, values.get(name)) for name in (*FILES, "model")]
-    named += [("lora", adapter.path) for adapter in values.get("lora") or ()]
-    named += [("sign", file) for file in signing_files(values.get("sign"))]
-    for name, value in named:
-        if value is None or not Path(str(value)).is_absolute():
-            continue
-        real = Path(str(value)).resolve()
+def check_inside(request: AnimationRequest, roots: Sequence[Path]) -> None:
+    """Raise RequestError for a file that a request reads or uses outside all of the resolved
+    `roots`."""
+    for name, path in request.paths("input", "place") if roots else ():
+        real = path.resolve()
         if not any(real.is_relative_to(root) for root in roots):
-            link = f", which is really {real}" if real != Path(str(value)) else ""
+            link = f", which is really {real}" if real != path else ""
             allowed = ", ".join(map(str, roots))
-            raise RequestError(f"{name} {value}{link} lies outside the allowed --root {allowed}")
+            raise RequestError(f"{name} {path}{link} lies outside the allowed --root {allowed}")
 
 
 def output_path(output: Any, folder: Path) -> Path:
     """The path of a manifest's output. Raises RequestError when that is outside `folder`."""
-    if not isinstance(output, (str, Path)):
-        raise RequestError(f"output {output!r} is not a path")
-    path = folder / output
+    path = folder / read_path(output, "output")
     if not path.resolve().is_relative_to(folder.resolve()) or path.resolve() == folder.resolve():
         raise RequestError(
             f"output {output} lies outside the output folder {folder}; give a path within it"

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from animate.batch.failures import Kind
-from animate.batch.paths import BESIDES
 from animate.clip.fingerprint import Fingerprint
 from animate.clip.record import from_plain
 from animate.errors import MediaError
@@ -250,7 +249,7 @@ def plan_job(
         return again(why="its record is of another version")
     if earlier.key.digest != key.digest:
         return again(why=f"changed: {key.changes(plain(earlier.key))}")
-    for name in BESIDES:
-        if (file := getattr(request, name)) and not file.exists():
+    for name, file in request.besides().items():
+        if not file.exists():
             return again(why=f"its {name.replace('_', ' ')} is gone")
     return Plan(wanted=False, why=KEPT, earlier=earlier)

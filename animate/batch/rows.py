@@ -17,7 +17,7 @@ from typing import Any
 from animate.errors import ManifestError, RequestError
 from animate.request.request import AnimationRequest
 from animate.request.schema import Setting, flat, settings_of
-from animate.request.wording import nearest
+from animate.request.wording import nearest, quoted
 from animate.request.yaml_file import read_yaml
 
 _LONGEST_LINE = 1_000_000
@@ -107,11 +107,12 @@ def _object(content: bytes) -> Mapping[Any, Any]:
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} is given twice")
-    return dict(pairs)
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"{quoted(name)} is given twice")
+        values[name] = value
+    return values
 
 
 def _no_constant(text: str) -> Any:
@@ -179,13 +180,16 @@ def _yaml(path: Path) -> Sheet:
             "if wanted"
         )
     rows, defaults = content.get("rows") or [], content.get("defaults") or {}
+    name = content.get("name")
     if not isinstance(rows, list) or not isinstance(defaults, dict):
         raise ManifestError(f"manifest {path}: rows must be a list, and defaults names with values")
+    if not isinstance(name, str | None):
+        raise ManifestError(f"manifest {path}: name {quoted(name)} is not text")
     try:
         settings = flat(AnimationRequest, defaults)
     except RequestError as mistake:
         raise ManifestError(f"manifest {path}, defaults: {mistake}") from None
-    return Sheet(rows=_listed(rows), defaults=settings, name=content.get("name"))
+    return Sheet(rows=_listed(rows), defaults=settings, name=name)
 
 
 def _listed(rows: list[Any]) -> Iterator[Row]:

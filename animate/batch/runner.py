@@ -19,7 +19,7 @@ from animate.batch.executor import JobExecutor, Outcome, Task, make_executor
 from animate.batch.failures import Failure, failure_of
 from animate.batch.keys import Keys
 from animate.batch.manifest import Job, Manifest, jobs_of, sorted_jobs
-from animate.batch.paths import BESIDES, record_path
+from animate.batch.paths import record_path
 from animate.batch.records import (
     JobRecord,
     Plan,
@@ -192,8 +192,7 @@ class _Batch:
             return None
 
     def _has_twin(self, key: Fingerprint, item: _Item) -> bool:
-        besides = any(getattr(item.request, name) for name in BESIDES)
-        if besides or is_sequence(item.request.output):
+        if item.request.besides() or is_sequence(item.request.output):
             return False  # more than one file: made anew
         ahead = (*self._running.values(), *self._again)
         return key.digest in self._clips or any(

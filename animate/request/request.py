@@ -326,6 +326,10 @@ class AnimationRequest:
         """Every path that the settings of these roles name, with the setting's name."""
         return ((setting.name, path) for setting, path in paths_of(self, *roles))
 
+    def besides(self) -> dict[str, Path]:
+        """The files that are written beside the clip, by the name of their setting."""
+        return {name: path for name, path in self.paths("output") if name != "output"}
+
     def with_paths(self, change: Callable[[Path], Path]) -> AnimationRequest:
         """The same request with every path in it changed, such as by `Path.absolute`."""
         return with_paths(self, change)

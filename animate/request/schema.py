@@ -106,6 +106,11 @@ class Setting:
         return "--" + self.name.replace("_", "-")
 
     @property
+    def holds_paths(self) -> bool:
+        """True for paths, and for values with paths among their parts."""
+        return any(kind is Path or hasattr(kind, "with_paths") for kind in self.kinds)
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """The allowed words; empty where other values are allowed."""
         return _words(self.hint)
@@ -473,12 +478,15 @@ def plain_with_paths(
 
     A value that is not what its setting takes stays as it is: `build` names its fault.
     """
+    settings = settings_of(kind)
     changed = dict(values)
-    for name, setting in settings_of(kind).items():
-        if setting.role in roles and changed.get(name) is not None:
-            several = isinstance(changed[name], list) and not isinstance(setting.default, tuple)
-            items = changed[name] if several else [changed[name]]
-            items = [_plain_changed(setting, item, change) for item in items]
+    for name, value in values.items():
+        setting = settings[name]
+        if setting.role in roles and value is not None:
+            several = isinstance(value, list) and not isinstance(setting.default, tuple)
+            items = [
+                _plain_changed(setting, item, change) for item in (value if several else [value])
+            ]
             changed[name] = items if several else items[0]
     return changed
 

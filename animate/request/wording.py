@@ -24,7 +24,8 @@ def nearest(name: str, known: Collection[str]) -> str:
 def listed(items: Sequence[object], most: int = 3, separator: str = ", ") -> str:
     """The first items and, where there are others, `and N more`."""
     text = separator.join(str(item) for item in items[:most])
-    return text + (f" and {len(items) - most} more" if len(items) > most else "")
+    before = "\n  " if "\n" in separator else " "
+    return text + (f"{before}and {len(items) - most} more" if len(items) > most else "")
 
 
 def clock_text(seconds: float) -> str:

@@ -304,3 +304,42 @@ def test_certificates_are_files_as_others(tmp_path: Path) -> None:
 def test_templates_reach_nothing_but_their_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(RequestError, match="name"):
         load(write(tmp_path, {"reference": "a.png", "driving": "b.mp4"}), name=name)
+
+
+HOSTILE = {
+    "an object for a path": '{"reference": {"a": 1}, "driving": "b.mp4"}',
+    "a list of lists": '{"reference": [["a"]], "driving": "b.mp4"}',
+    "a zero byte": '{"reference": "a\\u0000.png", "driving": "b.mp4"}',
+    "a zero byte in a pattern": '{"reference": "a\\u0000/*.png", "driving": "b.mp4"}',
+    "half a character": '{"reference": "a.png", "driving": "b\\ud800.mp4"}',
+    "an object for the poses": '{"reference": "a.png", "driving": "b.mp4", "poses": {}}',
+    "a list for the model": '{"reference": "a.png", "driving": "b.mp4", "model": ["tiny"]}',
+    "an object beside the clip": json.dumps({**ROW, "side_by_side": {"a": 1}}),
+    "a seed beyond 64 bits": json.dumps({**ROW, "seed": 2**64}),
+    "deep brackets": '{"reference": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    "many names": "{" + ", ".join(f'"k{n}": 1' for n in range(60_000)) + "}",
+    "a doubled name": "{" + ", ".join(f'"k{n}": 1' for n in range(60_000)) + ', "k59999": 1}',
+    "a long name": '{"reference": "' + "a" * 500 + '.png", "driving": "b.mp4"}',
+    "many combinations": json.dumps({**ROW, "driving": ["b.mp4"] * 1000, "seed": [1] * 1000}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_row_is_one_mistake_of_its_number(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    path.write_text(f"{json.dumps(ROW)}\n{line}\n")
+    begun = time.perf_counter()
+    first, second = load_manifest(path, tmp_path / "out", keep_going=True).jobs
+    assert time.perf_counter() - begun < 20
+    assert first.request is not None
+    assert second.mistake
+    assert second.label.startswith("row 2")
+    assert len(second.mistake) < 1000
+
+
+@pytest.mark.parametrize("name", ["[a]", "{a: b}", "3"])
+def test_the_template_of_names_is_text(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.yaml"
+    path.write_text(f"name: {name}\nrows: [{{reference: a.png, driving: b.mp4}}]")
+    with pytest.raises(ManifestError, match="is not text"):
+        load_manifest(path, tmp_path / "out")

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from animate.animator import Animator
+from animate.driving.limb_warp import LimbWarp
 from animate.driving.poses import (
     clip_poses,
     driving_poses,
@@ -90,10 +91,13 @@ def evaluate(request: AnimationRequest) -> dict[str, Any]:
     poses = clip_poses(driving, known, placement, request).sequence
     skeletons = DrawnSkeletons(poses, settings.size, variant.pose_style)
     still = placement.picture(picture)
-    frames = list(generate(engine, settings, still, ControlFrames(skeletons), Quiet()))
+    points = placement.points(known.points[0])
+    control, picture_of = ControlFrames(skeletons), None
+    if variant.image_latents == "warped":
+        picture_of = LimbWarp(still, points[0], known.scores[0, 0]).follow(poses)
+    frames = list(generate(engine, settings, still, control, Quiet(), picture_of=picture_of))
     drawn = [skeletons.picture(number) for number in range(len(frames))]
     canvas = (settings.size.width, settings.size.height)
-    points = placement.points(known.points[0])
     own = draw(points, known.scores[0], canvas, canvas, variant.pose_style)
     unit = body_unit([own, *drawn])
     decoded = through_autoencoder(engine, np.repeat(still[None], len(frames), 0))

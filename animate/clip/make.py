@@ -101,6 +101,7 @@ def make_clip(
                 source,
                 size=settings.size,
                 style=variant.pose_style,
+                image_latents=variant.image_latents,
                 inputs=fingerprint.inputs,
                 estimator=lambda: loaded.estimator(request),
                 progress=progress,
@@ -114,7 +115,15 @@ def make_clip(
 
         engine = engine_for(loaded, request, memory, progress)
         control = ControlFrames(motion.skeletons)
-        generated = generate(engine, settings, motion.picture, control, progress, work.keeper)
+        generated = generate(
+            engine,
+            settings,
+            motion.picture,
+            control,
+            progress,
+            work.keeper,
+            picture_of=motion.picture_of,
+        )
         finish = Finish(
             request=request,
             picture=motion.picture,

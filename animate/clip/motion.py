@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from animate.clip.record import PosesRecord
+from animate.driving.limb_warp import LimbWarp
 from animate.driving.placement import Placement
 from animate.driving.poses import (
     ClipPoses,
@@ -22,14 +23,20 @@ from animate.driving.skeletons import DrawnSkeletons, Skeletons, is_rendered, ta
 from animate.finish.chain import needs_reference_pose
 from animate.media.info import Image
 from animate.media.source import FrameSource
+from animate.models.config import ImageLatents
 from animate.progress import Progress
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
 from pose.draw import draw
+from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.sequence import PoseSequence
 
 RENDERED = "rendered skeletons, as they are"
+_UNWARPED = (
+    "this model is made for a reference that is brought to each frame's pose, which cannot be done "
+    "here ({}); expect softer pictures"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +53,8 @@ class Motion:
     """Numbers of generated frames that begin a new shot."""
     record: PosesRecord | str
     warnings: tuple[str, ...] = ()
+    picture_of: Callable[[int], Image] | None = None
+    """The reference brought to the pose of a frame; None: the reference as it is, for all."""
 
     def remark(self, retarget: str) -> str:
         """A remark on how well driver and reference fit; empty where nobody was compared."""
@@ -61,6 +70,7 @@ def find_motion(
     *,
     size: Size,
     style: str,
+    image_latents: ImageLatents = "reference",
     inputs: Mapping[str, str],
     estimator: Callable[[], Estimator],
     progress: Progress,
@@ -69,11 +79,13 @@ def find_motion(
 
     size: of the clip
     style: of the skeletons, the one that the control network was trained on
+    image_latents: of the model variant; "warped" needs the reference's person wherever it is seen
     inputs: digests of the input files by the name of their setting
     estimator: opens the pose estimator that the request names
     Raises PoseError when nobody is seen, MediaError for damaged files.
     """
-    reference = _reference(request, picture, inputs["reference"], estimator)
+    warped = image_latents == "warped"
+    reference = _reference(request, picture, inputs["reference"], estimator, wanted=warped)
     placement = reference_placement(reference, size, request.fit)
     skeleton = _reference_skeleton(request, reference, placement, style)
     selection = selection_of(request)
@@ -85,17 +97,22 @@ def find_motion(
             reference=skeleton,
             cuts=frozenset(),
             record=RENDERED,
+            warnings=(_UNWARPED.format("the skeletons came rendered"),) if warped else (),
         )
     estimating = estimator() if request.poses is None else None
     driving = driving_poses(request, source, selection, estimating, progress, inputs["driving"])
     poses = clip_poses(driving, reference, placement, request)
+    laid = placement.picture(picture)
+    picture_of = _warped(laid, reference, placement, poses.sequence) if warped else None
+    unwarped = warped and picture_of is None
     return Motion(
-        picture=placement.picture(picture),
+        picture=laid,
         skeletons=DrawnSkeletons(poses.sequence, placement.canvas, style),
         reference=skeleton,
         cuts=frozenset(poses.sequence.cuts),
         record=_record(poses),
-        warnings=poses.warnings,
+        warnings=(*poses.warnings, *([_UNWARPED.format("nobody is seen in it")] * unwarped)),
+        picture_of=picture_of,
     )
 
 
@@ -113,13 +130,36 @@ def _record(poses: ClipPoses) -> PosesRecord:
 
 
 def _reference(
-    request: AnimationRequest, picture: Image, digest: str, estimator: Callable[[], Estimator]
+    request: AnimationRequest,
+    picture: Image,
+    digest: str,
+    estimator: Callable[[], Estimator],
+    wanted: bool,
 ) -> PoseSequence:
-    """The reference's person on its picture; nobody where that is not needed."""
-    fitted = request.retarget != "none" and not comes_rendered(request)
-    if not fitted and not needs_reference_pose(request):
+    """The reference's person on its picture; nobody where that is not needed.
+
+    wanted: take the person where there is one, needed or not
+    """
+    drawn = not comes_rendered(request)
+    needed = (request.retarget != "none" and drawn) or needs_reference_pose(request)
+    if not needed and not (wanted and drawn):
         return nobody(picture)
-    return reference_pose(picture, request, estimator(), digest)
+    try:
+        return reference_pose(picture, request, estimator(), digest)
+    except PoseError:
+        if needed:
+            raise
+        return nobody(picture)
+
+
+def _warped(
+    picture: Image, reference: PoseSequence, placement: Placement, poses: PoseSequence
+) -> Callable[[int], Image] | None:
+    """The picture, which lies on the clip's canvas, brought to each frame's pose."""
+    if reference.people == 0:
+        return None
+    points = placement.points(reference.points[0, 0])
+    return LimbWarp(picture, points, reference.scores[0, 0]).follow(poses)
 
 
 def _reference_skeleton(

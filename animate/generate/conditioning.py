@@ -16,19 +16,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FramePictures = Callable[[int], np.ndarray]
+"""The picture (H,W,3) uint8 that a frame of the clip has in place of the reference."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """Conditions of one clip, the same at every frame and step.
+    """Conditions of one clip, the same at every step.
 
     embedding: (1,1,D) image embedding, the single token of every cross-attention
     latents: (1,C,H,W) the encoded image, not multiplied by the VAE's scaling factor
     micro: (1,3) frame rate, motion bucket, noise augmentation
+    frame_latents: (F,C,H,W) float16 on the host, in place of `latents` for each frame; None: all
+        frames have `latents`
     """
 
     embedding: Tensor
     latents: Tensor
     micro: Tensor
+    frame_latents: Tensor | None = None
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Conditioning:
         """The same elsewhere; nothing is copied where it is there already."""
@@ -36,6 +42,7 @@ class Conditioning:
             embedding=self.embedding.to(device, dtype),
             latents=self.latents.to(device, dtype),
             micro=self.micro.to(device, dtype),
+            frame_latents=self.frame_latents,
         )
 
     def unconditional(self) -> Conditioning:
@@ -72,8 +79,7 @@ def encode_reference(
     device: where both networks compute
     placed: brings a network there for as long as it is in use; they are used one after the other
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
-    pixels = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+    pixels = _pixels(image, device)
     fps, motion_bucket, augmentation = micro_conditions
     noisy = pixels + augmentation * noise.to(device, torch.float32)
     with placed(image_encoder):
@@ -85,6 +91,37 @@ def encode_reference(
         latents=latents,
         micro=torch.tensor([[fps, motion_bucket, augmentation]], device=device),
     )
+
+
+@torch.no_grad()
+def encode_frames(
+    picture_of: FramePictures,
+    frames: int,
+    *,
+    vae: Any,
+    noise: Tensor,
+    augmentation: float,
+    device: torch.device | str = "cpu",
+    on_frame: Callable[[], None] | None = None,
+) -> Tensor:
+    """Latents (F,C,h,w), float16 on the host, of the picture that each frame has for its reference.
+
+    noise: (1,3,H,W) standard normal, the same for every frame; see `encode_reference`
+    Frames are encoded one at a time, so their latents do not depend on the length of the clip.
+    """
+    latents = []
+    for frame in range(frames):
+        noisy = _pixels(picture_of(frame), device) + augmentation * noise.to(device, torch.float32)
+        latents.append(encode_image(noisy, vae).to("cpu", torch.float16))
+        if on_frame is not None:
+            on_frame()
+    return torch.cat(latents)
+
+
+def _pixels(image: np.ndarray, device: torch.device | str) -> Tensor:
+    """(1,3,H,W) in [-1,1] of a picture (H,W,3) uint8."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    return pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def embed_image(

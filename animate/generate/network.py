@@ -66,7 +66,7 @@ class GuidedUNet:
         if control is not None:
             self._set_control(control, halves)
         sample = sample_WSCHW.to(self.unet.dtype).repeat(len(halves), 1, 1, 1, 1)
-        image = inputs.latents[:, None].expand(-1, slots, -1, -1, -1)
+        image = self._image_latents(inputs, halves, call, slots)
         try:
             return self.unet(
                 torch.cat([sample, image], dim=2),
@@ -77,6 +77,18 @@ class GuidedUNet:
             )[0]
         finally:
             self.port.control = self.port.weights = None
+
+    def _image_latents(
+        self, inputs: Conditioning, halves: tuple[int, ...], call: Call, slots: int
+    ) -> Tensor:
+        """(N,S,C,H,W): the reference's for all frames, or those of the frame whose pose a slot has;
+        nothing on the unconditional half."""
+        latents = self._halves[_KNOWN].frame_latents
+        if latents is None:
+            return inputs.latents[:, None].expand(-1, slots, -1, -1, -1)
+        known = torch.stack([latents[list(window.control)] for window in call.windows])
+        known = known.to(inputs.latents.device, inputs.latents.dtype)
+        return torch.cat([known if half == _KNOWN else torch.zeros_like(known) for half in halves])
 
     def _conditions(self, halves: tuple[int, ...], windows: int) -> Conditioning:
         """One row for each of the UNet's: always the same tensors, so that what was computed from

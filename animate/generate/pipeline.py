@@ -16,7 +16,12 @@ from torch import Tensor
 
 from animate.driving.skeletons import ControlFrames
 from animate.generate.clip_state import ClipState
-from animate.generate.conditioning import Conditioning, encode_reference
+from animate.generate.conditioning import (
+    Conditioning,
+    FramePictures,
+    encode_frames,
+    encode_reference,
+)
 from animate.generate.denoise import Predict, denoise
 from animate.generate.feature_cache import cached_features
 from animate.generate.guidance import step_scales
@@ -87,16 +92,22 @@ def generate(
     control: ControlFrames,
     progress: Progress,
     keeper: Keeper | None = None,
+    picture_of: FramePictures | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Frames (H,W,3) uint8 RGB of the clip, as they are decoded.
 
     `picture` (H,W,3) uint8 RGB has the clip's size. What `keeper` has of an earlier run is not
     done again; it changes nothing else. Memory holds the clip's latents twice, on the host, what
-    the solver remembers of them, and one window.
+    the solver remembers of them, and one window. `picture_of` gives each frame its own picture in
+    place of the reference's, for variants whose image latents are warped; their latents are held
+    on the host in half precision.
     """
     keeper = keeper or KeepsNothing()
     _send_home(engine)
     conditioning = encode(engine, settings, picture, progress)
+    if picture_of is not None:
+        latents = encode_warped(engine, settings, picture_of, len(control), progress)
+        conditioning = replace(conditioning, frame_latents=latents)
     engine, latents = sample_within_memory(
         engine, settings, conditioning, control, progress, keeper
     )
@@ -123,6 +134,31 @@ def encode(
         )
         stage.advance()
     return conditioning
+
+
+def encode_warped(
+    engine: Engine,
+    settings: ClipSettings,
+    picture_of: FramePictures,
+    frames: int,
+    progress: Progress,
+) -> Tensor:
+    """Image latents (F,C,h,w) of the picture that each frame has, as `Conditioning` holds them."""
+    vae, variant = engine.components.vae, engine.components.variant
+    shape = (3, settings.size.height, settings.size.width)
+    with (
+        progress.stage("warp", frames) as stage,
+        offloaded(vae, engine.device, engine.offload),
+    ):
+        return encode_frames(
+            picture_of,
+            frames,
+            vae=vae,
+            noise=frame_noise([_REFERENCE_FRAME], shape, settings.seed),
+            augmentation=variant.micro_conditions.noise_augmentation,
+            device=engine.device,
+            on_frame=stage.advance,
+        )
 
 
 def sample_within_memory(

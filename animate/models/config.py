@@ -17,6 +17,7 @@ HookPoint = Literal["stem", "stem-after", "down", "mid-input", "mid-output"]
 Gate = Literal["none", "raw", "sigmoid"]
 Halves = Literal["conditional", "both"]
 Pool = Literal["before", "after", "none"]
+ImageLatents = Literal["reference", "warped"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from animate.models.config import (
     Component,
     ControlNetworkConfig,
     ControlNeXtConfig,
+    ImageLatents,
     Injection,
     MicroConditions,
     Source,
@@ -62,6 +63,9 @@ class ModelVariant:
     """Sizes of the control network, in the section named after its kind; there is one."""
     pose_style: str = "published"
     """Style (of `pose.draw`) of the control frames that the control network was trained on."""
+    image_latents: ImageLatents = "reference"
+    """Picture that a frame's image latents are made of: the "reference" as it is, or its person
+    "warped" limb by limb to the frame's pose (`animate.driving.limb_warp`)."""
     channels_per_group: int | None = None
     """Fewest channels that one group of a group normalisation of UNet and VAE has; None keeps
     diffusers' 32 groups. With few channels those would be instance normalisation, which loses

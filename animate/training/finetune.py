@@ -163,7 +163,8 @@ class FineTuner(Loop):
     def _read(self, seed: list[int]) -> SampleBatch:
         rng = np.random.default_rng([*seed, 1])
         clips = [self.samples.sample(self.config.frames, rng) for _ in range(self.config.batch)]
-        return collate(clips, self.parts.variant.pose_style)
+        variant = self.parts.variant
+        return collate(clips, variant.pose_style, warp=variant.image_latents == "warped")
 
     def losses(self, batch: SampleBatch, rng: Generator) -> Tensor:
         """See `Loop`."""
@@ -177,8 +178,11 @@ class FineTuner(Loop):
             clean = clean.unflatten(0, frames.shape[:2])
             draws = objective.draw(recipe, tuple(clean.shape), tuple(reference.shape), rng)
             draws = draws.to(device)
-            noisy = reference + told.noise_augmentation * draws.reference_noise
-            reference_latents = self._encode(noisy)
+            pictures = reference[:, None]
+            if batch.warped is not None:
+                pictures = pixels(batch.warped).to(device)
+            noisy = pictures + told.noise_augmentation * draws.reference_noise[:, None]
+            image_latents = self._encode(noisy.flatten(0, 1)).unflatten(0, noisy.shape[:2])
         assert self.port is not None, "losses are computed within a session"
         self.port.weight = learned_weight(variant.injection, self.parts.controlnext)
         size = (clean.shape[-2], clean.shape[-1])
@@ -187,7 +191,7 @@ class FineTuner(Loop):
             self.port,
             clean_BFCHW=clean,
             reference_B3HW=reference,
-            reference_latents_BCHW=reference_latents,
+            image_latents_BFCHW=image_latents,
             control_BF3HW=control,
             weights_BFCHW=part_weights(config.objective, control, batch.points, batch.scores, size),
             draws=draws,

@@ -163,7 +163,7 @@ def predict(
     scaled_BFCHW: Tensor,
     timestep_B: Tensor,
     reference_B3HW: Tensor,
-    reference_latents_BCHW: Tensor,
+    image_latents_BFCHW: Tensor,
     control_BF3HW: Tensor,
     keep_B: Tensor,
     micro: tuple[float, float, float],
@@ -173,15 +173,16 @@ def predict(
     """The UNet's prediction (B,F,C,h,w) as inference calls it; `keep` 0 drops the reference.
 
     networks: `unet`, `controlnext` and `image_encoder` by name
+    image_latents: unscaled, as the UNet takes them; F may be 1
     """
     frames = scaled_BFCHW.shape[1]
     embedding = embed_image(
         reference_B3HW, networks["image_encoder"], feature_mean, feature_std
     ) * keep_B.view(-1, 1, 1)
-    image = reference_latents_BCHW * keep_B.view(-1, 1, 1, 1)
+    image = image_latents_BFCHW * keep_B.view(-1, 1, 1, 1, 1)
     port.control = networks["controlnext"](control_BF3HW, timestep_B)
     return networks["unet"](
-        torch.cat([scaled_BFCHW, image[:, None].expand(-1, frames, -1, -1, -1)], dim=2),
+        torch.cat([scaled_BFCHW, image.expand(-1, frames, -1, -1, -1)], dim=2),
         timestep_B,
         encoder_hidden_states=embedding,
         added_time_ids=torch.tensor([micro], device=keep_B.device).expand(len(keep_B), -1),
@@ -195,7 +196,7 @@ def clip_losses(
     *,
     clean_BFCHW: Tensor,
     reference_B3HW: Tensor,
-    reference_latents_BCHW: Tensor,
+    image_latents_BFCHW: Tensor,
     control_BF3HW: Tensor,
     weights_BFCHW: Tensor,
     draws: Draws,
@@ -207,7 +208,7 @@ def clip_losses(
     """Losses (B,) of clips whose noise levels and noise were drawn: what every run minimises.
 
     clean: latents as inference steps them (times the autoencoder's scaling factor)
-    reference_latents: of the reference with its noise, unscaled, as the UNet takes them
+    image_latents: of the reference with its noise (F = 1), or of what each frame has in its place
     weights: of positions and perhaps latents (C may be 1), with the mean 1
     half: compute the networks in bfloat16 (autocast)
     """
@@ -220,7 +221,7 @@ def clip_losses(
             scaled_BFCHW=constants.input * noisy,
             timestep_B=constants.timestep,
             reference_B3HW=reference_B3HW,
-            reference_latents_BCHW=reference_latents_BCHW,
+            image_latents_BFCHW=image_latents_BFCHW,
             control_BF3HW=control_BF3HW,
             keep_B=draws.keep,
             micro=micro,

@@ -15,6 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from animate.driving.limb_warp import LimbWarp
 from pose import layout
 from pose.draw import draw
 
@@ -31,8 +32,12 @@ class Sample:
     """(F,134,2) x, y in pixels of the frames."""
     scores: NDArray[np.float32]
     """(F,134)."""
+    reference_points: NDArray[np.float32]
+    """(134,2) x, y in pixels of the reference."""
+    reference_scores: NDArray[np.float32]
+    """(134,)."""
     name: str
-    """What it is, in words."""
+    """Video and frames, in words."""
 
 
 class Samples(Protocol):
@@ -63,10 +68,13 @@ class SampleBatch:
     scores: NDArray[np.float32]
     """(B,F,134)."""
     names: tuple[str, ...]
+    warped: NDArray[np.uint8] | None = None
+    """(B,F,h,w,3): the reference brought to each frame's pose; None: the reference is taken."""
 
 
-def collate(samples: Sequence[Sample], style: str) -> SampleBatch:
-    """A batch of clips of one size; skeletons are drawn as inference draws them."""
+def collate(samples: Sequence[Sample], style: str, *, warp: bool = False) -> SampleBatch:
+    """A batch of clips of one size; skeletons are drawn, and references brought to poses if the
+    model `warp`s them, as inference does it."""
     height, width = samples[0].reference.shape[:2]
     return SampleBatch(
         reference=np.stack([one.reference for one in samples]),
@@ -77,7 +85,15 @@ def collate(samples: Sequence[Sample], style: str) -> SampleBatch:
         points=np.stack([one.points for one in samples]),
         scores=np.stack([one.scores for one in samples]),
         names=tuple(one.name for one in samples),
+        warped=np.stack([warped_reference(one) for one in samples]) if warp else None,
     )
+
+
+def warped_reference(sample: Sample) -> NDArray[np.uint8]:
+    """(F,h,w,3): the reference of a clip brought to the pose of each frame."""
+    limbs = LimbWarp(sample.reference, sample.reference_points, sample.reference_scores)
+    poses = zip(sample.points, sample.scores, strict=True)
+    return np.stack([limbs(points, scores) for points, scores in poses])
 
 
 def pixels(images: NDArray[np.uint8]) -> Tensor:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from animate.driving.limb_warp import LimbWarp
 from animate.driving.skeletons import ControlFrames, DrawnSkeletons
 from animate.evaluation import measures as metrics
 from animate.files import atomic
@@ -37,7 +38,15 @@ def validate(
     """
     sampling: dict[str, Any] = {} if steps is None else {"steps": steps}
     clips = [
-        animate_poses(engine, one.reference, one.points, one.scores, **sampling) for one in samples
+        animate_poses(
+            engine,
+            sample.reference,
+            sample.points,
+            sample.scores,
+            (sample.reference_points, sample.reference_scores),
+            **sampling,
+        )
+        for sample in samples
     ]
     place = folder / FOLDER / f"{step:06d}.png"
     place.parent.mkdir(exist_ok=True)
@@ -75,9 +84,14 @@ def animate_poses(
     reference: Picture,
     points: NDArray[np.float32],
     scores: NDArray[np.float32],
+    known: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
     **sampling: Any,
 ) -> Picture:
-    """The clip (F,h,w,3) of a reference (h,w,3) in poses that lie on pictures of its size."""
+    """The clip (F,h,w,3) of a reference (h,w,3) in poses that lie on pictures of its size.
+
+    known: points (134,2) and scores (134,) of the reference's person, for models whose image
+        latents are warped; None leaves the reference as it is
+    """
     variant = engine.components.variant
     height, width = reference.shape[:2]
     size = Size(width, height)
@@ -90,8 +104,14 @@ def animate_poses(
         sampling=SamplingOptions(**sampling),
     )
     settings = settle(request, variant, size)
-    skeletons = DrawnSkeletons(poses_of(points, scores, size), size, variant.pose_style)
-    frames = generate(engine, settings, reference, ControlFrames(skeletons), Quiet())
+    poses = poses_of(points, scores, size)
+    skeletons = DrawnSkeletons(poses, size, variant.pose_style)
+    picture_of = None
+    if known is not None and variant.image_latents == "warped":
+        picture_of = LimbWarp(reference, *known).follow(poses)
+    frames = generate(
+        engine, settings, reference, ControlFrames(skeletons), Quiet(), picture_of=picture_of
+    )
     return np.stack(list(frames))
 
 

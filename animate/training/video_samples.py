@@ -159,6 +159,8 @@ def cut(
         frames=np.stack(images),
         points=crop.points(video.poses.points[wanted, 0], size),
         scores=video.poses.scores[wanted, 0].copy(),
+        reference_points=crop.points(video.poses.points[reference, 0], size),
+        reference_scores=video.poses.scores[reference, 0].copy(),
         name=f"{video.name}, frames {start} to {wanted[-1]}, reference {reference}",
     )
 
@@ -166,11 +168,17 @@ def cut(
 def mirror(sample: Sample) -> Sample:
     """The clip in a mirror; left and right of its poses change places."""
     images = np.concatenate([sample.reference[None], sample.frames])
-    turned, points, scores = mirrored(images, sample.points, sample.scores)
+    turned, points, scores = mirrored(
+        images,
+        np.concatenate([sample.reference_points[None], sample.points]),
+        np.concatenate([sample.reference_scores[None], sample.scores]),
+    )
     return Sample(
         reference=turned[0],
         frames=turned[1:],
-        points=points,
-        scores=scores,
+        points=points[1:],
+        scores=scores[1:],
+        reference_points=points[0],
+        reference_scores=scores[0],
         name=f"{sample.name}, mirrored",
     )

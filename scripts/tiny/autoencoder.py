@@ -116,6 +116,29 @@ def write_encoder(vae: Any, basis: PatchBasis) -> None:
     _write_output(encoder, vae.quant_conv, latents)
 
 
+def read_basis(vae: Any) -> PatchBasis:
+    """The basis that `write_encoder` wrote, read from the encoder's weights.
+
+    Raises `TrainingError` when the encoder is not of that kind.
+    """
+    encoder = vae.encoder
+    if len(encoder.down_blocks) != 3 or vae.config.in_channels != 3:
+        raise TrainingError("the autoencoder's encoder is no patch basis; train it by a recipe")
+    latents = vae.config.latent_channels
+    gather = encoder.down_blocks[1].downsamplers[0].conv
+    kernel = torch.zeros(latents, 3, PATCH, PATCH)
+    for colour in range(3):
+        for y in range(2):
+            for x in range(2):
+                channel = 4 * colour + 2 * y + x
+                kernel[:, colour, y::2, x::2] = gather.weight.detach()[:latents, channel, :2, :2]
+    scaled = kernel.flatten(1).T
+    gain = scaled.norm(dim=0)
+    components = scaled / gain
+    mean = components @ (-gather.bias.detach()[:latents] / gain)
+    return PatchBasis(components=components, mean=mean, gain=gain)
+
+
 def _clear(layer: nn.Module) -> None:
     for parameter in layer.parameters():
         parameter.zero_()
@@ -134,9 +157,9 @@ def _write_patches(encoder: Any, basis: PatchBasis) -> None:
     for colour in range(3):
         for y in range(2):
             for x in range(2):
-                place = 4 * colour + 2 * y + x
-                first.weight[place, colour, y, x] = 1
-                second.weight[:latents, place, :2, :2] = kernel[:, colour, y::2, x::2]
+                channel = 4 * colour + 2 * y + x
+                first.weight[channel, colour, y, x] = 1
+                second.weight[:latents, channel, :2, :2] = kernel[:, colour, y::2, x::2]
     second.bias[:latents] = -(basis.mean @ scaled)
     for block in encoder.down_blocks[:2]:
         for resnet in block.resnets:

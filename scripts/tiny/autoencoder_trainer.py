@@ -45,7 +45,7 @@ def open_sets(config: TrainingConfig, recipes: Sequence[Any]) -> list[Clips]:
 def train_autoencoder(config: TrainingConfig, progress: Progress | None = None) -> Any:
     """The trained autoencoder (evaluation mode, float32), taken up from its checkpoint if any."""
     torch.set_num_threads(config.threads)
-    recipe = config.autoencoder
+    recipe = own_recipe(config)
     place = config.folder / STATE
     torch.manual_seed(config.seed)
     vae = make_autoencoder(recipe.latents, _three(recipe.blocks), recipe.layers)
@@ -66,6 +66,12 @@ def train_autoencoder(config: TrainingConfig, progress: Progress | None = None) 
     return vae.eval()
 
 
+def own_recipe(config: TrainingConfig) -> AutoencoderRecipe:
+    """The recipe's own autoencoder."""
+    assert config.autoencoder is not None, "the recipe starts from a model's autoencoder"
+    return config.autoencoder
+
+
 def _three(blocks: tuple[int, ...]) -> tuple[int, int, int]:
     first, second, third = blocks
     return first, second, third
@@ -75,7 +81,7 @@ def _train_decoder(
     config: TrainingConfig, vae: Any, basis: PatchBasis, sets: list[Clips],
     state: dict[str, Any], progress: Progress,
 ) -> None:  # fmt: skip
-    recipe = config.autoencoder
+    recipe = own_recipe(config)
     steps = sum(recipe.cycles)
     channels_last(vae)
     parameters = trained_parameters(vae)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from animate.driving.limb_warp import LimbWarp
 from animate.errors import TrainingError
 from animate.training.samples import draw_control, mirrored
 from pose import layout
@@ -156,8 +157,10 @@ class Batch:
     """(B,F,h,w,3)."""
     control: NDArray[np.uint8]
     """(B,F,h,w,3) drawn skeletons."""
+    warped: NDArray[np.uint8] | None = None
+    """(B,F,h,w,3): the reference brought to each frame's pose; None: the reference is taken."""
     names: tuple[str, ...] = ()
-    """What each clip is, in words."""
+    """Characters and sizes, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +211,16 @@ def as_estimated(
     return points, scores.astype(np.float32)
 
 
+Estimated = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Points (F,134,2) and scores (F,134)."""
+
+
+def warp(reference: NDArray[np.uint8], known: Estimated, poses: Estimated) -> NDArray[np.uint8]:
+    """(F,h,w,3): the reference (h,w,3), whose one pose is known, brought to poses."""
+    limbs = LimbWarp(reference, known[0][0], known[1][0])
+    return np.stack([limbs(*pose) for pose in zip(*poses, strict=True)])
+
+
 def sample_batch(
     sets: Sequence[Clips],
     *,
@@ -216,12 +229,18 @@ def sample_batch(
     style: str,
     noise: PoseNoise,
     rng: Generator,
+    unwarped: float | None = None,
 ) -> Batch:
-    """A batch from one of the sets, chosen by its number of clips; mirrored half the time."""
+    """A batch from one of the sets, chosen by its number of clips; mirrored half the time.
+
+    unwarped: share of clips whose reference stays as it is in all frames; None: of all, and
+        `warped` is None
+    """
     counts = np.array([len(one) for one in sets], float)
     chosen = sets[int(rng.choice(len(sets), p=counts / counts.sum()))]
     size = chosen.set.size
     references, targets, controls, names = [], [], [], []
+    warped: list[NDArray[np.uint8]] = []
     for _ in range(clips):
         index = int(rng.integers(len(chosen)))
         start = int(rng.integers(chosen.set.frames - frames + 1))
@@ -229,6 +248,12 @@ def sample_batch(
         if rng.uniform() < 0.5:
             images, points, scores = mirrored(images, points, scores)
         seen, sure = as_estimated(points[1:], scores[1:], min(size), noise, rng)
+        if unwarped is not None:
+            known = as_estimated(points[:1], scores[:1], min(size), noise, rng)
+            still = rng.uniform() < unwarped
+            warped.append(
+                np.repeat(images[:1], frames, 0) if still else warp(images[0], known, (seen, sure))
+            )
         references.append(images[0])
         targets.append(images[1:])
         controls.append(draw_control(seen, sure, size, style))
@@ -237,5 +262,6 @@ def sample_batch(
         reference=np.stack(references),
         frames=np.stack(targets),
         control=np.stack(controls),
+        warped=None if unwarped is None else np.stack(warped),
         names=tuple(names),
     )

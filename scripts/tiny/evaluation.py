@@ -6,6 +6,7 @@ pose. Stated beside it: repeating the reference, and the truth through the autoe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ class Scores:
         return {name: round(float(value), 4) for name, value in asdict(self).items()}
 
 
-def held_out(count: int, frames: int, sizes: list[Size]) -> list[Take]:
+def held_out(count: int, frames: int, sizes: Sequence[Size]) -> list[Take]:
     """Clips of unseen characters, their sizes in turn."""
     return [render_clip(HELD_OUT + i, frames, sizes[i % len(sizes)]) for i in range(count)]
 
@@ -104,7 +105,8 @@ def retrieved(frames: Picture, truth: Picture, others: Picture) -> NDArray[np.bo
 def animate_take(engine: Engine, take: Take, **sampling: Any) -> Picture:
     """The model's clip (F,h,w,3) for a take's reference and poses; `sampling` as in
     `SamplingOptions`, the variant's defaults where nothing is said."""
-    return animate_poses(engine, take.reference, take.points, take.scores, **sampling)
+    known = (take.reference_points, take.reference_scores)
+    return animate_poses(engine, take.reference, take.points, take.scores, known, **sampling)
 
 
 @torch.no_grad()

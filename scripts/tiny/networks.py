@@ -63,10 +63,12 @@ def make_image_encoder(recipe: NetworkRecipe) -> Any:
 def make_networks(config: TrainingConfig) -> nn.ModuleDict:
     """`unet`, `controlnext` and `image_encoder`, initialised from the recipe's seed."""
     torch.manual_seed(config.seed)
-    recipe = config.networks
+    recipe, autoencoder = config.networks, config.autoencoder
+    assert recipe is not None, "the recipe starts from a model's networks"
+    assert autoencoder is not None, "the recipe starts from a model's autoencoder"
     return nn.ModuleDict(
         {
-            "unet": make_unet(recipe, config.autoencoder.latents),
+            "unet": make_unet(recipe, autoencoder.latents),
             "controlnext": ControlNeXt(recipe.controlnext),
             "image_encoder": make_image_encoder(recipe),
         }

@@ -6,12 +6,13 @@ checkpoint remembers the recipe's digest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from animate.errors import TrainingError
-from animate.models.config import ControlNeXtConfig
+from animate.models.config import ControlNeXtConfig, ImageLatents
 from animate.request.schema import build, plain
 from animate.request.yaml_file import read_yaml
 from animate.training.checkpoints import digest_of
@@ -108,6 +109,8 @@ class Stage:
     """Learning rate at its end; between them a cosine."""
     sigma_mean: float | None = None
     """The objective's `sigma_mean` in this stage; None: unchanged."""
+    sigma: float | None = None
+    """One noise level for the whole stage, such as the one that is sampled from; None: drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +124,16 @@ class TrainingConfig:
     """Where checkpoints, logs and rendered clips go; no part of what is made."""
     pose_style: str = "small"
     """Style (of `pose.draw`) of the control frames."""
-    autoencoder: AutoencoderRecipe
-    networks: NetworkRecipe
+    image_latents: ImageLatents
+    """The variant's (`ModelVariant.image_latents`)."""
+    unwarped: float = 0.13
+    """Chance that a clip of a warped recipe is trained with the reference as it is, since poses
+    of a reference are not always known."""
+    start_from: str | None = None
+    """Variant or model folder whose networks and autoencoder the run starts from; none: from
+    nothing, by the next two."""
+    autoencoder: AutoencoderRecipe | None = None
+    networks: NetworkRecipe | None = None
     objective: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
     pose_noise: PoseNoiseRecipe = field(default_factory=PoseNoiseRecipe)
     stages: tuple[Stage, ...]
@@ -130,8 +141,6 @@ class TrainingConfig:
     """Denoising steps that the exported model takes by default."""
     sampling_overlap: int = 3
     """Frames that its windows share by default."""
-    start_from: Path | None = None
-    """Model folder whose weights the run starts from; none: from nothing."""
     warm_up: int = 100
     """Steps over which the learning rate rises from 0."""
     weight_decay: float = 0.01
@@ -141,6 +150,10 @@ class TrainingConfig:
     """Share that the moving average of the weights keeps at a step."""
     checkpoint_every: int = 100
     """Steps between two checkpoints."""
+    validate_every: int = 0
+    """Steps between two looks at held-out characters; 0: none."""
+    validate_clips: int = 12
+    """Held-out characters of a look, 8 frames of each."""
     threads: int = 1
     """Threads that one process computes with; more processes are faster than more threads."""
     precision: str = "bfloat16"
@@ -153,6 +166,13 @@ class TrainingConfig:
             raise TrainingError(f"precision {self.precision!r} is not bfloat16 or float32")
         if not 0 <= self.ema < 1:
             raise TrainingError(f"ema must lie in [0,1), not {self.ema}")
+        if not 0 <= self.unwarped <= 1:
+            raise TrainingError(f"unwarped must lie in [0,1], not {self.unwarped}")
+        parts = [self.autoencoder, self.networks]
+        if [part is None for part in parts] != [self.start_from is not None] * 2:
+            raise TrainingError(
+                "a recipe has either start_from, or autoencoder and networks of its own"
+            )
         for stage in self.stages:
             if min(stage.steps, stage.batch, stage.frames) < 1 or stage.frames > 8:
                 raise TrainingError("a stage needs steps and a batch, and 1 to 8 frames")
@@ -162,11 +182,13 @@ class TrainingConfig:
         """Steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
-    def digest(self) -> str:
-        """SHA-256 of what decides the weights: everything but folder, threads and intervals."""
-        free = {"folder", "threads", "checkpoint_every", "summary"}
-        free |= {"sampling_steps", "sampling_overlap"}
-        return digest_of({name: value for name, value in plain(self).items() if name not in free})
+    def digest(self, start: Mapping[str, str]) -> str:
+        """SHA-256 of what decides the weights: everything but folder, threads and intervals, with
+        the digests of the weights that the run starts from."""
+        free = {"folder", "threads", "checkpoint_every", "summary", "start_from"}
+        free |= {"sampling_steps", "sampling_overlap", "validate_every", "validate_clips"}
+        values = {name: value for name, value in plain(self).items() if name not in free}
+        return digest_of({**values, "start": dict(start)})
 
     def autoencoder_digest(self) -> str:
         """SHA-256 of what decides the autoencoder, which the networks' recipe does not change."""

@@ -1,4 +1,4 @@
-"""Train a small model from nothing on procedural characters: what the bundled model's recipe runs.
+"""Train a small model on procedural characters: what the bundled model's recipes run.
 
 The loop is `animate.training.loop`; here stands what a recipe of stages trains, and on what.
 """
@@ -13,27 +13,23 @@ from pathlib import Path
 
 import torch
 from numpy.random import Generator
-from torch import Tensor, nn
+from torch import Tensor
 
-from animate.models.config import Injection
+from animate.generate.pipeline import Engine
 from animate.models.injection import ControlPort, inject
 from animate.progress import Progress, Quiet
 from animate.training import objective
-from animate.training.loop import STATE, Loop, LoopOptions, make_accelerator
-from animate.training.objective import clip_losses
+from animate.training.loop import Loop, LoopOptions, make_accelerator
+from animate.training.objective import ObjectiveRecipe, clip_losses
+from animate.training.samples import pixels
 from animate.training.speed import channels_last, fast_on_cpu
-from scripts.tiny.autoencoder import PatchBasis
-from scripts.tiny.autoencoder_trainer import (
-    fitted_encoder,
-    open_sets,
-    pixels,
-    train_autoencoder,
-)
+from scripts.tiny.autoencoder_trainer import open_sets
+from scripts.tiny.characters import Take
 from scripts.tiny.data import Batch, Clips, PoseNoise, sample_batch
-from scripts.tiny.networks import FEATURE_MEAN, FEATURE_STD, make_networks
-from scripts.tiny.recipe import ObjectiveRecipe, Stage, TrainingConfig
+from scripts.tiny.recipe import Stage, TrainingConfig
+from scripts.tiny.start import Start, open_start
 
-__all__ = ["STATE", "Trainer", "start_from", "train"]
+HELD_OUT_FRAMES = 8
 
 
 def train(config: TrainingConfig, progress: Progress | None = None) -> Path:
@@ -45,37 +41,38 @@ def train(config: TrainingConfig, progress: Progress | None = None) -> Path:
     torch.set_num_threads(config.threads)
     config.folder.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(config.folder)
-    with accelerator.main_process_first():
-        train_autoencoder(config, progress)
-    Trainer(config, fitted_encoder(config).to(accelerator.device)).run(progress)
+    with accelerator.main_process_first():  # the others find its autoencoder and clips
+        start = open_start(config, progress)
+    Trainer(config, start).run(progress)
     return config.folder
 
 
 class Trainer(Loop):
-    """A run from nothing: all of UNet, control network and image encoder, stage by stage."""
+    """A run on procedural characters: UNet, control network and image encoder, stage by stage."""
 
-    def __init__(self, config: TrainingConfig, encoder: PatchBasis) -> None:
-        self.config, self.encoder = config, encoder
+    def __init__(self, config: TrainingConfig, start: Start) -> None:
+        self.config, self.start = config, start
         accelerator = make_accelerator(config.folder)
-        networks = make_networks(config)
-        if config.start_from is not None:
-            start_from(networks, config.start_from)
+        networks = start.networks
         channels_last(networks)
         networks.to(accelerator.device)
+        self.encoder = start.encoder.to(accelerator.device)
         self.noise = PoseNoise(**vars(config.pose_noise))
         self._sets: list[Clips] = []
         self._opened: Stage | None = None
+        self._held_out: list[Take] = []
         self.port: ControlPort | None = None
         super().__init__(
             LoopOptions(
                 folder=config.folder,
-                digest=config.digest(),
+                digest=config.digest(start.digests),
                 seed=config.seed,
                 steps=config.steps,
                 clip_norm=config.clip_norm,
                 ema=config.ema,
                 weight_decay=config.weight_decay,
                 checkpoint_every=config.checkpoint_every,
+                validate_every=config.validate_every,
             ),
             accelerator,
             networks,
@@ -89,12 +86,7 @@ class Trainer(Loop):
         with ExitStack() as stack:
             if self.accelerator.device.type == "cpu":
                 stack.enter_context(fast_on_cpu(unet))
-            self.port = stack.enter_context(
-                inject(
-                    unet,
-                    Injection(hook_point="down", weight=self.config.networks.control_weight),
-                )
-            )
+            self.port = stack.enter_context(inject(unet, self.start.variant.injection))
             yield
 
     def _stage(self) -> tuple[Stage, float]:
@@ -108,8 +100,8 @@ class Trainer(Loop):
 
     def rate(self) -> float:
         """Learning rate: the warm-up's share of a cosine between the stage's two rates."""
-        stage, place = self._stage()
-        fall = 0.5 * (1 + math.cos(math.pi * place))
+        stage, progress = self._stage()
+        fall = 0.5 * (1 + math.cos(math.pi * progress))
         rate = stage.final_rate + (stage.rate - stage.final_rate) * fall
         return rate * min((self.step + 1) / max(self.config.warm_up, 1), 1)
 
@@ -119,15 +111,18 @@ class Trainer(Loop):
         if stage is not self._opened:
             with self.accelerator.main_process_first():
                 self._opened, self._sets = stage, open_sets(self.config, stage.sets)
+        warped = self.config.image_latents == "warped"
         return sample_batch(
             self._sets, clips=stage.batch, frames=stage.frames, style=self.config.pose_style,
-            noise=self.noise, rng=rng,
+            noise=self.noise, rng=rng, unwarped=self.config.unwarped if warped else None,
         )  # fmt: skip
 
     def _objective(self) -> ObjectiveRecipe:
         """The objective, with what the stage changes in it."""
         stage, _ = self._stage()
         recipe = self.config.objective
+        if stage.sigma is not None:
+            return replace(recipe, sigma_mean=math.log(stage.sigma), sigma_deviation=0.0)
         if stage.sigma_mean is None:
             return recipe
         return replace(recipe, sigma_mean=stage.sigma_mean)
@@ -142,8 +137,11 @@ class Trainer(Loop):
             clean = self.encoder.encode(frames.flatten(0, 1)).unflatten(0, (clips, count))
             draws = objective.draw(recipe, tuple(clean.shape), tuple(reference.shape), rng)
             draws = draws.to(device)
-            blurred = reference + recipe.reference_noise * draws.reference_noise
-            reference_latents = self.encoder.encode(blurred)
+            pictures = reference[:, None]
+            if batch.warped is not None:
+                pictures = pixels(batch.warped).to(device)
+            noisy = pictures + recipe.reference_noise * draws.reference_noise[:, None]
+            image_latents = self.encoder.encode(noisy.flatten(0, 1)).unflatten(0, noisy.shape[:2])
         weights = objective.near_skeleton(control, clean.shape[-2:], recipe.near_weight)
         assert self.port is not None, "losses are computed within a session"
         return clip_losses(
@@ -151,14 +149,14 @@ class Trainer(Loop):
             self.port,
             clean_BFCHW=clean,
             reference_B3HW=reference,
-            reference_latents_BCHW=reference_latents,
+            image_latents_BFCHW=image_latents,
             control_BF3HW=control,
             weights_BFCHW=weights * self.encoder.pixel_weights(recipe.pixel_weight),
             draws=draws,
             micro=(recipe.fps, recipe.motion_bucket, recipe.reference_noise),
             half=self.config.precision == "bfloat16",
-            feature_mean=FEATURE_MEAN,
-            feature_std=FEATURE_STD,
+            feature_mean=self.start.variant.feature_mean,
+            feature_std=self.start.variant.feature_std,
         )
 
     def trained(self) -> dict[str, Tensor]:
@@ -169,12 +167,26 @@ class Trainer(Loop):
         """See `Loop`."""
         self.networks.load_state_dict(state)  # type: ignore[arg-type]
 
+    def validate(self, progress: Progress) -> None:
+        """See `Loop`: held-out characters, in windows of the stage's length."""
+        from scripts.tiny import evaluation
 
-def start_from(networks: nn.ModuleDict, folder: Path) -> None:
-    """Give the networks the weights of a model folder. Raises `ModelError` where they differ."""
-    from animate.models.components import load_components
-    from animate.models.variants import load_variant
-
-    loaded = load_components(load_variant(str(folder)))
-    for name, network in networks.items():
-        network.load_state_dict(getattr(loaded, name).state_dict())
+        variant = self.start.variant
+        if not self._held_out:
+            count = self.config.validate_clips
+            self._held_out = evaluation.held_out(count, HELD_OUT_FRAMES, variant.sizes)
+        self.step -= 1  # the stage that has come this far
+        window = self._stage()[0].frames
+        self.step += 1
+        with self.averaged():
+            engine = Engine(components=self.start.components(), device=self.accelerator.device)
+            scores = evaluation.mean_scores(
+                [
+                    evaluation.score(evaluation.animate_take(engine, take, window=window), take)
+                    for take in self._held_out
+                ]
+            )
+        numbers = {**scores.as_row(), "window": float(window)}
+        self.log.values(self.step, numbers)
+        words = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+        progress.note(f"held out {self.step}: {words}")

@@ -12,7 +12,12 @@ from diffusers import AutoencoderKLTemporalDecoder
 from diffusers.pipelines.stable_video_diffusion import pipeline_stable_video_diffusion as stock
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from animate.generate.conditioning import encode_reference, resize_antialiased, upcast
+from animate.generate.conditioning import (
+    encode_frames,
+    encode_reference,
+    resize_antialiased,
+    upcast,
+)
 from tests.temporal.networks import randomise
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 32, 3), dtype=np.uint8)
@@ -115,3 +120,20 @@ def test_a_half_precision_vae_is_upcast_only_where_it_must(vae):
     half.register_to_config(force_upcast=False)
     with upcast(half):
         assert half.dtype == torch.float16
+
+
+def test_frames_are_encoded_as_references_are_each_alone(vae, image_encoder) -> None:
+    pictures = [IMAGE, 255 - IMAGE, IMAGE[::-1]]
+    counted: list[int] = []
+    latents = encode_frames(
+        lambda frame: pictures[frame], 3, vae=vae, noise=NOISE, augmentation=0.02,
+        on_frame=lambda: counted.append(1),
+    )  # fmt: skip
+    assert latents.dtype == torch.float16
+    assert len(counted) == 3
+    for frame, picture in enumerate(pictures):
+        alone = encode_reference(
+            picture, image_encoder=image_encoder, vae=vae, feature_mean=MEAN, feature_std=STD,
+            micro_conditions=(6, 128, 0.02), noise=NOISE,
+        )  # fmt: skip
+        assert torch.equal(latents[frame : frame + 1], alone.latents.half())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -29,9 +31,10 @@ def call(windows: int = 1, scale: torch.Tensor | None = SCALE) -> Call:
     return Call(step=0, timestep=torch.tensor(0.7), scale=scale, windows=WINDOWS[:windows])
 
 
-def by_hand(unet, port, known, control, weight):
+def by_hand(unet, port, known, control, weight, image=None):
     """One half of one window, plainly."""
-    image = known.latents[:, None].expand(-1, SLOTS, -1, -1, -1)
+    if image is None:
+        image = known.latents[:, None].expand(-1, SLOTS, -1, -1, -1)
     port.control, port.weights = control, [weight]
     result = unet(
         torch.cat([SAMPLE[:1], image], dim=2),
@@ -58,6 +61,27 @@ def test_halves_are_guided_with_control_by_their_weights(
         blank = by_hand(unet, port, conditioning.unconditional(), FEATURES[0], unconditional)
         known = by_hand(unet, port, conditioning, FEATURES[0], 0.8)
     torch.testing.assert_close(ours, guide(blank, known, SCALE), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("together", [True, False])
+def test_each_slot_has_the_image_latents_of_the_frame_whose_pose_it_has(
+    unet, conditioning, together
+):
+    """And the unconditional half has none."""
+    latents = draw(8, 4, 10, 6, seed=3).half()
+    own = replace(conditioning, frame_latents=latents)
+    window = replace(WINDOWS[1], control=WINDOWS[1].frames[::-1])
+    with inject(unet, Injection(hook_point="down", weight=0.8)) as port:
+        ours = GuidedUNet(unet, port, own, together=together)(
+            SAMPLE[:1], FEATURES[:1], replace(call(), windows=(window,))
+        )
+        blank = by_hand(unet, port, conditioning.unconditional(), FEATURES[0], 0.0)
+        image = latents[list(window.control)].float()[None]
+        known = by_hand(unet, port, conditioning, FEATURES[0], 0.8, image)
+        plain = by_hand(unet, port, conditioning, FEATURES[0], 0.8)
+    torch.testing.assert_close(ours, guide(blank, known, SCALE), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(known, plain, atol=1e-2)
 
 
 @torch.no_grad()

@@ -51,6 +51,7 @@ class Scene:
         executor: WindowExecutor | None,
         control: ControlFrames | None = None,
         parts: Components | None = None,
+        frame_latents: Tensor | None = None,
         **changes: Any,
     ) -> Tensor:
         """Latents (F,C,h,w) of the clip, by these workers or undivided."""
@@ -59,6 +60,7 @@ class Scene:
         )
         settings = self.settings(**changes)
         reference = encode(engine, settings, picture(SIZE), Quiet())
+        reference = replace(reference, frame_latents=frame_latents)
         control = control or self.control
         return sample(engine, settings, reference, control, Quiet(), KeepsNothing())
 
@@ -94,6 +96,14 @@ def a_clip_of_one_window(executor: WindowExecutor, scene: Scene) -> None:
 def rendered_skeletons_travel(executor: WindowExecutor, scene: Scene) -> None:
     control = ControlFrames(_Pictures(len(scene.control)))
     assert torch.equal(scene.latents(executor, control), scene.latents(None, control))
+
+
+def image_latents_of_frames_travel(executor: WindowExecutor, scene: Scene) -> None:
+    generator = torch.Generator().manual_seed(7)
+    latents = torch.randn(len(scene.control), 8, 16, 16, generator=generator).half()
+    own = scene.latents(executor, frame_latents=latents)
+    assert torch.equal(own, scene.latents(None, frame_latents=latents))
+    assert not torch.equal(own, scene.latents(None))
 
 
 def other_networks_are_noticed(executor: WindowExecutor, scene: Scene) -> None:
@@ -151,6 +161,7 @@ CHECKS: tuple[Callable[[WindowExecutor, Scene], None], ...] = (
     every_schedule_solver_and_guidance,
     a_clip_of_one_window,
     rendered_skeletons_travel,
+    image_latents_of_frames_travel,
     every_window_is_counted_once,
     history_is_refused,
     it_says_who_computes,

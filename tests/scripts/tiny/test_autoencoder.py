@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers import AutoencoderKLTemporalDecoder
 
 from animate.errors import TrainingError
-from scripts.tiny.autoencoder import fit_basis, make_autoencoder, write_encoder
+from scripts.tiny.autoencoder import fit_basis, make_autoencoder, read_basis, write_encoder
 
 
 def pictures(seed: int = 0) -> torch.Tensor:
@@ -65,3 +66,14 @@ def test_pixel_weights_count_latents_as_pixels_do() -> None:
         torch.testing.assert_close(pixels, ratio * latents, rtol=1e-4, atol=1e-7)
     assert torch.equal(basis.pixel_weights(0.0), torch.ones(8, 1, 1))
     assert basis.pixel_weights(0.5).mean().item() == pytest.approx(1)
+
+
+def test_the_basis_is_read_back_from_the_encoder() -> None:
+    vae = make_autoencoder(12, (32, 32, 64))
+    basis = fit_basis(pictures(), 12)
+    write_encoder(vae, basis)
+    read = read_basis(vae)
+    torch.testing.assert_close(read.encode(pictures(1)), basis.encode(pictures(1)))
+    torch.testing.assert_close(read.gain, basis.gain)
+    with pytest.raises(TrainingError, match="no patch basis"):
+        read_basis(AutoencoderKLTemporalDecoder())

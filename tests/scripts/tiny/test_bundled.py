@@ -18,8 +18,8 @@ from animate.progress import Quiet
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
 from scripts.tiny import evaluation
-from scripts.tiny.export import describe
 from scripts.tiny.recipe import load_config
+from scripts.tiny.start import describe
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from animate.driving.limb_warp import LimbWarp
 from animate.errors import TrainingError
 from pose import layout
 from scripts.tiny.data import (
+    Batch,
     Clips,
     ClipSet,
     PoseNoise,
@@ -19,6 +21,7 @@ from scripts.tiny.data import (
     render_set,
     render_shard,
     sample_batch,
+    warp,
 )
 
 SET = ClipSet(size=(32, 48), clips=3, frames=2)
@@ -107,3 +110,29 @@ def test_control_frames_are_those_of_inference() -> None:
     scores = np.ones((1, layout.POINTS), np.float32)
     drawn = draw_control(points, scores, (64, 64), "small")
     np.testing.assert_array_equal(drawn[0], draw(points, scores, (64, 64), style="small"))
+
+
+def test_warped_batches_hold_what_inference_warps_and_some_references_as_they_are(
+    cache: Path,
+) -> None:
+    def batch(unwarped: float | None) -> Batch:
+        nothing = PoseNoise(no_face=0, no_hand=0, no_joint=0, jitter=0, dimmed=0)
+        return sample_batch(
+            [Clips(cache, SET)], clips=3, frames=2, style="small", noise=nothing,
+            rng=np.random.default_rng(4), unwarped=unwarped,
+        )  # fmt: skip
+
+    assert batch(None).warped is None
+    np.testing.assert_array_equal(batch(1.0).warped[:, 1], batch(1.0).reference)
+    warped = batch(0.0)
+    assert warped.warped.shape == warped.frames.shape
+    nearer = [
+        np.abs(pictures.astype(int) - warped.frames).mean()
+        for pictures in (warped.warped, warped.reference[:, None])
+    ]
+    assert nearer[0] < nearer[1]
+    images, points, scores = Clips(cache, SET).take(0, 0, 2)
+    made = warp(images[0], (points[:1], scores[:1]), (points[1:], scores[1:]))
+    np.testing.assert_array_equal(
+        made[1], LimbWarp(images[0], points[0], scores[0])(points[2], scores[2])
+    )

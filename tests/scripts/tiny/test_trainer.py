@@ -12,16 +12,16 @@ import yaml
 
 from animate.errors import TrainingError
 from animate.generate.pipeline import Engine
-from animate.models.build import dump
 from animate.models.components import load_components
 from animate.models.config import ControlNeXtConfig
 from animate.models.variants import load_variant
 from animate.progress import Quiet
+from animate.request.schema import plain
+from animate.training.curves import read_lines
 from animate.training.speed import fast_on_cpu
 from scripts.tiny import evaluation
-from scripts.tiny.autoencoder_trainer import fitted_encoder
 from scripts.tiny.characters import render_clip
-from scripts.tiny.export import averaged_networks, export
+from scripts.tiny.export import averaged, export
 from scripts.tiny.networks import make_networks
 from scripts.tiny.recipe import (
     AutoencoderRecipe,
@@ -31,6 +31,7 @@ from scripts.tiny.recipe import (
     TrainingConfig,
     load_config,
 )
+from scripts.tiny.start import open_start
 from scripts.tiny.train import main as command
 from scripts.tiny.trainer import Trainer, train
 
@@ -47,6 +48,7 @@ def recipe(folder: Path) -> TrainingConfig:
         name="toy",
         summary="for tests",
         folder=folder,
+        image_latents="reference",
         autoencoder=AutoencoderRecipe(
             latents=4, sets=SETS, basis_images=8, cycles=(2,), batch=1, crop=32
         ),
@@ -61,6 +63,23 @@ def recipe(folder: Path) -> TrainingConfig:
         warm_up=2,
         checkpoint_every=1,
     )  # fmt: skip
+
+
+def warped_recipe(model: Path, folder: Path) -> TrainingConfig:
+    """From a model's weights, with warped image latents: single frames, then windows."""
+    stage = Stage(sets=SETS, steps=2, batch=2, frames=1, rate=1e-3, final_rate=1e-4, sigma=80.0)
+    return TrainingConfig(
+        name="toy-warped",
+        summary="for tests",
+        folder=folder,
+        image_latents="warped",
+        start_from=str(model),
+        stages=(stage, replace(stage, batch=1, frames=3)),
+        warm_up=2,
+        checkpoint_every=1,
+        validate_every=2,
+        validate_clips=2,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +117,14 @@ def _train_until(config: TrainingConfig, step: int) -> None:
             if self.step == step:
                 raise Killed
 
-    from scripts.tiny.autoencoder_trainer import train_autoencoder
-
-    train_autoencoder(config)
     with pytest.raises(Killed):
-        Killing(config, fitted_encoder(config)).run(Quiet())
+        Killing(config, open_start(config)).run(Quiet())
 
 
 def test_the_shared_loop_computes_what_a_plain_one_does(trained: TrainingConfig) -> None:
     """To the bit: one optimiser, its clipping and the average, written down once more."""
     config = replace(trained, folder=trained.folder.parent / "plain")
-    own = Trainer(config, fitted_encoder(trained))
+    own = Trainer(config, open_start(trained))
     optimiser = torch.optim.AdamW(
         own.parameters, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True
     )
@@ -133,25 +149,26 @@ def test_the_shared_loop_computes_what_a_plain_one_does(trained: TrainingConfig)
 
 def test_another_recipe_does_not_take_up_the_checkpoint(trained: TrainingConfig) -> None:
     with pytest.raises(TrainingError, match="another recipe"):
-        Trainer(replace(trained, ema=0.5), fitted_encoder(trained))
+        Trainer(replace(trained, ema=0.5), open_start(trained))
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(trained: TrainingConfig) -> None:
     config = replace(trained, folder=trained.folder.parent / "broken")
     config.folder.mkdir()
-    encoder = fitted_encoder(trained)
-    trainer = Trainer(config, replace(encoder, mean=encoder.mean * torch.nan))
+    start = open_start(trained)
+    broken = replace(start.encoder, mean=start.encoder.mean * torch.nan)
+    trainer = Trainer(config, replace(start, encoder=broken))
     with pytest.raises(TrainingError, match="step 0 is nan"):
         trainer.run(Quiet())
 
 
 def test_the_average_lags_behind_the_weights(trained: TrainingConfig) -> None:
     state = torch.load(trained.folder / "networks.pt", weights_only=True)
-    averaged = averaged_networks(trained).state_dict()
+    means = averaged(trained).networks.state_dict()
     name = "unet.conv_in.weight"
     start = make_networks(trained).state_dict()[name]
     moved = (state["networks"][name] - start).norm()
-    assert 0 < (averaged[name] - start).norm() < moved
+    assert 0 < (means[name] - start).norm() < moved
 
 
 def test_the_exported_folder_animates(trained: TrainingConfig, tmp_path: Path) -> None:
@@ -159,9 +176,9 @@ def test_the_exported_folder_animates(trained: TrainingConfig, tmp_path: Path) -
     assert variant.sizes == ((32, 48),)
     loaded = load_variant(str(tmp_path / "model"))
     engine = Engine(components=load_components(loaded), device=torch.device("cpu"))
-    averaged = averaged_networks(trained)["unet"].conv_in.weight
+    expected = averaged(trained).networks["unet"].conv_in.weight
     torch.testing.assert_close(
-        engine.components.unet.conv_in.weight, averaged.half().float(), rtol=0, atol=0
+        engine.components.unet.conv_in.weight, expected.half().float(), rtol=0, atol=0
     )
     take = render_clip(evaluation.HELD_OUT, 10, (32, 48))
     clip = evaluation.animate_take(engine, take, steps=2)
@@ -174,10 +191,61 @@ def test_the_exported_folder_animates(trained: TrainingConfig, tmp_path: Path) -
 
 def test_training_starts_from_a_model_folder(trained: TrainingConfig, tmp_path: Path) -> None:
     export(trained, tmp_path / "model")
-    config = replace(trained, folder=tmp_path / "next", start_from=tmp_path / "model")
-    weights = Trainer(config, fitted_encoder(trained)).networks["unet"].conv_in.weight
-    expected = averaged_networks(trained)["unet"].conv_in.weight.half().float()
+    config = warped_recipe(tmp_path / "model", tmp_path / "next")
+    weights = Trainer(config, open_start(config)).networks["unet"].conv_in.weight
+    expected = averaged(trained).networks["unet"].conv_in.weight.half().float()
     torch.testing.assert_close(weights, expected, rtol=0, atol=0)
+
+
+def test_a_warped_run_starts_from_a_model_resumes_to_the_bit_and_animates(
+    trained: TrainingConfig, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    export(trained, model)
+    whole = warped_recipe(model, tmp_path / "whole")
+    train(whole)
+    stopped = replace(whole, folder=tmp_path / "stopped")
+    for stop in (1, 3, 4):
+        _train_until(stopped, stop)
+    first, second = (
+        torch.load(config.folder / "networks.pt", weights_only=True) for config in (whole, stopped)
+    )
+    for name, value in first["networks"].items():
+        assert torch.equal(value, second["networks"][name]), name
+    rows = read_lines(whole.folder / "validation.jsonl")
+    assert [(row["step"], row["window"]) for row in rows] == [(2, 1), (4, 3)]
+    variant = export(whole, tmp_path / "warped")
+    assert variant.image_latents == "warped"
+    assert variant.sizes == ((32, 48),)
+    loaded = load_components(load_variant(str(tmp_path / "warped")))
+    base = load_components(load_variant(str(model)))
+    assert torch.equal(loaded.vae.decoder.conv_in.weight, base.vae.decoder.conv_in.weight)
+    take = render_clip(evaluation.HELD_OUT, 10, (32, 48))
+    clip = evaluation.animate_take(Engine(components=loaded, device=torch.device("cpu")), take)
+    assert clip.shape == take.frames.shape
+
+
+def test_runs_of_other_kinds_are_refused(trained: TrainingConfig, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    export(trained, model)
+    config = warped_recipe(model, tmp_path / "run")
+    Trainer(config, open_start(config)).save()
+    with pytest.raises(TrainingError, match="another recipe"):
+        averaged(replace(config, image_latents="reference"))
+    export(replace(trained, seed=trained.seed), tmp_path / "same")
+    assert averaged(replace(config, start_from=str(tmp_path / "same"))).variant.name == "toy-warped"
+    with pytest.raises(TrainingError, match="another recipe"):  # other weights under it
+        averaged(replace(config, start_from="tiny"))
+    with pytest.raises(TrainingError, match="either start_from, or autoencoder and networks"):
+        replace(trained, start_from=str(model))
+
+
+def test_a_recipe_of_the_old_kind_is_refused_by_name(tmp_path: Path) -> None:
+    text = Path("scripts/tiny/tiny.yaml").read_text().replace("image_latents: reference\n", "")
+    path = tmp_path / "old.yaml"
+    path.write_text(text)
+    with pytest.raises(TrainingError, match=r"old\.yaml.*image_latents"):
+        load_config(path)
 
 
 def test_the_fast_ways_give_the_same_numbers(trained: TrainingConfig) -> None:
@@ -195,8 +263,9 @@ def test_the_fast_ways_give_the_same_numbers(trained: TrainingConfig) -> None:
         assert torch.equal(unet(sample, **call).sample, stock)
 
 
-def test_the_shipped_recipe_is_read() -> None:
-    config = load_config("scripts/tiny/tiny.yaml")
+@pytest.mark.parametrize("name", ["tiny", "warped"])
+def test_the_shipped_recipes_are_read(name: str) -> None:
+    config = load_config(f"scripts/tiny/{name}.yaml")
     assert config.steps == sum(stage.steps for stage in config.stages)
     assert min(min(one.size) for one in config.stages[-1].sets) >= 96
 
@@ -216,11 +285,11 @@ def test_the_command_exports_what_was_learned_and_names_mistakes(
     trained: TrainingConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump({**dump(trained), "folder": str(trained.folder)}))
+    path.write_text(yaml.safe_dump({**plain(trained), "folder": str(trained.folder)}))
     model = tmp_path / "model"
     assert command([str(path), "--export-only", "--export", str(model), "--quiet"]) == 0
     written = load_components(load_variant(str(model))).unet.conv_in.weight
-    assert torch.equal(written, averaged_networks(trained)["unet"].conv_in.weight.half().float())
+    assert torch.equal(written, averaged(trained).networks["unet"].conv_in.weight.half().float())
     assert command([str(path), "--export-only", "--export", str(model), "--quiet"]) == 2
     assert "exists already" in capsys.readouterr().err
     assert command([str(tmp_path / "no.yaml")]) == 2

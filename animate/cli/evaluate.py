@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
         reference=arguments.reference,
         driving=arguments.driving,
         protocol=arguments.protocol or ["clean"],
+        report=arguments.report,
         progress=progress,
     )
     if arguments.json is not None:
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--truth", "the true clip, or a folder with one for each clip", "VIDEO|FOLDER"),
         ("--reference", "the image whose person the clip shows", "IMAGE"),
         ("--driving", "the video or pose file that the clip follows", "VIDEO|POSES"),
+        ("--report", "write a page with players, curves and worst frames here", "FILE.html"),
         ("--json", "write all figures and curves here", "FILE"),
     ):
         parser.add_argument(flag, type=Path, metavar=metavar, help=text)
@@ -87,15 +89,17 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     for name in ("truth", "reference", "driving"):
         if (path := getattr(arguments, name)) is not None:
             inputs.add(path.resolve())
-    if (path := arguments.json) is not None:
+    for path, what in ((arguments.json, "JSON file"), (arguments.report, "report")):
+        if path is None:
+            continue
         if path.resolve() in inputs:
             raise RequestError(f"{path} is an input or its record; name another file to write")
-        check_output(path, overwrite=True, what="JSON file", error=RequestError)
+        check_output(path, overwrite=True, what=what, error=RequestError)
 
 
 def table(evaluation: Evaluation) -> list[str]:
     """Lines of a table: a measure a row, a clip a column, better values marked with *."""
-    from animate.evaluation.scores import best_of
+    from animate.evaluation.scores import best_of, verdict
 
     clips = [clip for clip in evaluation.clips if not clip.error]
     means = evaluation.means()
@@ -113,6 +117,7 @@ def table(evaluation: Evaluation) -> list[str]:
         ]
         lines.append(f"{_row_name(mean):<58}" + "".join(f"{cell:>{width}}" for cell in cells))
     lines += [f"{_row_name(s):<58}{s.value:>{width - 1}.4g}" for s in evaluation.pooled]
+    lines += verdict(evaluation)
     for clip in columns:
         lines += [f"{clip.clip.name}: {note}" for note in clip.notes]
         reasons: dict[str, list[str]] = {}

@@ -21,7 +21,7 @@ from animate.driving.poses import (
 )
 from animate.driving.skeletons import is_rendered
 from animate.errors import MediaError, RequestError
-from animate.media import FrameSource, open_video, read_image
+from animate.media import FrameSelection, FrameSource, open_video, read_image
 from animate.media.info import Image
 from animate.media.numbered import is_numbered
 from animate.progress import Progress
@@ -130,6 +130,8 @@ class Asked:
     picture_pose: PoseSequence | None = None
     """The person of `picture`."""
     driving: FrameSource | None = None
+    driving_selection: FrameSelection | None = None
+    """Its frames at the times of the clip's."""
     selection_duration: float | None = None
     """Seconds of the driving video that were asked for."""
     selection_start: float = 0.0
@@ -227,6 +229,7 @@ def _take_driving(
         request = replace(request, fps=None)
     selection = selection_of(request)
     sampling = source.sampling(selection)
+    asked.driving_selection = selection
     asked.selection_duration = float(sampling.duration)
     asked.selection_start = float(sampling.start)
     if estimator is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 
 from animate.errors import UserError
 from animate.evaluation.alignment import Companion, beside, frame_count, open_clip
@@ -21,8 +23,16 @@ from animate.evaluation.meters import (
     Step,
     picture_measures,
 )
+from animate.evaluation.page import write_page
 from animate.evaluation.pairs import Pair, PathLike, pair_clips
 from animate.evaluation.pose_error import clip_poses_again, on_clip, pose_scores
+from animate.evaluation.previews import (
+    ClipPreview,
+    Panes,
+    PreviewWriter,
+    jpeg,
+    worst_frames,
+)
 from animate.evaluation.protocols import GROUPS, Protocol, with_neighbours
 from animate.evaluation.scores import MEASURES, ClipScores, Evaluation, Score
 from animate.evaluation.sound import audio_offset
@@ -38,6 +48,8 @@ from pose.estimators.base import Estimator
 from pose.sequence import PoseSequence
 from temporal.errors import TemporalError
 
+_MOST_PREVIEWS = 8
+"""Clips whose players are in a report."""
 _NEED_POSES = ("pose_error", "identity", "background")
 
 
@@ -48,6 +60,7 @@ def evaluate(
     reference: PathLike | None = None,
     driving: PathLike | None = None,
     protocol: str | Sequence[str] = "clean",
+    report: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score clips: files, numbered images, or folders of clips that are paired by name.
@@ -59,6 +72,7 @@ def evaluate(
         reference: the image whose person the clips show, or a folder of images likewise.
         driving: the video or pose file that the clips follow, or a folder likewise.
         protocol: name of a protocol, or of several; see `animate.evaluation.protocols`.
+        report: an HTML file to write: players, curves, worst frames, a table.
 
     A clip that cannot be read among several has its reason in `error`. Raises MediaError,
     RequestError or PoseError where an argument cannot be used.
@@ -67,7 +81,7 @@ def evaluate(
     protocols = with_neighbours(names)
     pairs = pair_clips(clips, truth=truth, reference=reference, driving=driving)
     progress = progress or Quiet()
-    scorer = Scorer(protocols, progress)
+    scorer = Scorer(protocols, progress, previews=_MOST_PREVIEWS if report is not None else 0)
     scored = []
     for pair in pairs:
         try:
@@ -79,7 +93,15 @@ def evaluate(
             scored.append(ClipScores(clip=pair.clip, error=str(reason)))
     if all(clip.error for clip in scored):
         raise UserError(f"none of {len(scored)} clips could be scored; first: {scored[0].error}")
-    return Evaluation(clips=tuple(scored), protocols=tuple(p.name for p in protocols))
+    evaluation = Evaluation(clips=tuple(scored), protocols=tuple(p.name for p in protocols))
+    if report is not None:
+        write_page(evaluation, scorer.previews, Path(report), _title(evaluation))
+    return evaluation
+
+
+def _title(evaluation: Evaluation) -> str:
+    clips = evaluation.clips
+    return clips[0].clip.name if len(clips) == 1 else f"{len(clips)} clips compared"
 
 
 @dataclass(kw_only=True)
@@ -107,6 +129,22 @@ class _Clip:
         """The clip's own size."""
         return Size(*self.source.info.size)
 
+    @property
+    def panes(self) -> tuple[str, ...]:
+        """Pictures that the report shows beside each other."""
+        names = ["clip"]
+        if self.truth is not None:
+            names += ["truth"]
+        if self.asked.driving is not None:
+            names += ["driving"]
+        return (*names, "difference") if self.truth is not None else tuple(names)
+
+    def driving_frames(self) -> Iterator[Image]:
+        """The driving video's pictures at the times of the clip's, while there are any."""
+        if self.asked.driving is None:
+            return iter(())
+        return (f.image for f in self.asked.driving.read(self.asked.driving_selection))
+
     def frames(self) -> Iterator[Image]:
         """The clip's pictures, anew."""
         return (frame.image for frame in self.source.read(self.selection))
@@ -115,7 +153,12 @@ class _Clip:
 class Scorer:
     """Scores clips one by one by the same protocols; networks are opened once."""
 
-    def __init__(self, protocols: Sequence[Protocol], progress: Progress) -> None:
+    def __init__(
+        self, protocols: Sequence[Protocol], progress: Progress, previews: int = 0
+    ) -> None:
+        """Make pictures for the report of the first `previews` clips."""
+        self.previews: dict[Path, ClipPreview] = {}
+        self._most_previews = previews
         self._protocols = protocols
         self._progress = progress
         self._estimator: Estimator | None = None
@@ -135,9 +178,15 @@ class Scorer:
         self._ask(clip)
         self._estimate_poses(clip)
         meters = self._meters(clip)
-        cuts = self._measure(clip, meters)
-        for meter in meters:
-            clip.scores += meter.scores()
+        with ExitStack() as stack:
+            preview = None
+            if len(self.previews) < self._most_previews:
+                preview = stack.enter_context(PreviewWriter(clip.panes, source.info.fps))
+            cuts = self._measure(clip, meters, preview)
+            for meter in meters:
+                clip.scores += meter.scores()
+            if preview is not None:
+                self.previews[pair.clip] = _preview(clip, preview)
         self._compare_times(clip)
         self._say_what_is_missing(clip)
         order = list(MEASURES)
@@ -201,10 +250,7 @@ class Scorer:
         control = clip.asked.control
         if control is None and clip.truth is not None:
             count = min(clip.count, clip.truth.frames)
-            pictures = (
-                picture for picture, _ in zip(clip.truth.read(), range(count), strict=False)
-            )
-            poses = self._poses_of(clip, pictures, count)
+            poses = self._poses_of(clip, islice(clip.truth.read(), count), count)
             if poses.people:
                 control = poses.person(0)
                 clip.notes.append("poses are compared with those of the truth")
@@ -275,12 +321,16 @@ class Scorer:
             return []
         return [IdentityMeter(self._embed, reference, clip.shown)]
 
-    def _measure(self, clip: _Clip, meters: Sequence[Meter]) -> tuple[int, ...]:
+    def _measure(
+        self, clip: _Clip, meters: Sequence[Meter], preview: PreviewWriter | None
+    ) -> tuple[int, ...]:
         """Pass all frames through the meters once; returns the cuts."""
         cuts, before = [], None
-        with ExitStack() as stack:
-            stage = stack.enter_context(self._progress.stage("frames", clip.count))
+        driving = clip.driving_frames() if preview is not None else iter(())
+        with self._progress.stage("frames", clip.count) as stage:
             for index, (frame, truth, starts) in enumerate(_with_shots(clip)):
+                if preview is not None:
+                    preview.add(Panes(clip=frame, truth=truth, driving=next(driving, None)))
                 if starts and index:
                     cuts.append(index)
                 step = Step(
@@ -319,6 +369,22 @@ class Scorer:
                 clip.left_out.pop(measure, None)
             else:
                 clip.left_out.setdefault(measure, _reason(measure, clip))
+
+
+def _preview(clip: _Clip, writer: PreviewWriter) -> ClipPreview:
+    """The finished player, and pictures of the worst frames, for which the clip is read again."""
+    wanted = worst_frames(clip.scores, 1)
+    truth = iter(()) if clip.truth is None else clip.truth.read()
+    driving = clip.driving_frames()
+    worst = []
+    last = max(wanted, default=-1)
+    for index, frame in enumerate(islice(clip.frames(), last + 1)):
+        panes = Panes(clip=frame, truth=next(truth, None), driving=next(driving, None))
+        if index in wanted:
+            worst.append((index, ", ".join(wanted[index]), jpeg(panes, writer.panes)))
+    return ClipPreview(
+        panes=writer.panes, video=writer.video(), frames=writer.frames, worst=tuple(worst)
+    )
 
 
 def _reason(measure: str, clip: _Clip) -> str:

@@ -315,7 +315,9 @@ class Conversion:
 
 def difference(original: Path, model: onnx.ModelProto, keep: Sequence[int]) -> float:
     """The largest difference of the outputs on one random picture, as a part of their range."""
-    import onnxruntime
+    from pose.estimators.sessions import runtime
+
+    onnxruntime = runtime()
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(original), num_threads=1)
@@ -338,7 +340,9 @@ def difference(original: Path, model: onnx.ModelProto, keep: Sequence[int]) -> f
 
 def same_bits(model: onnx.ModelProto, committed: Path) -> bool:
     """Whether both give the same bits for one random picture."""
-    import onnxruntime
+    from pose.estimators.sessions import runtime
+
+    onnxruntime = runtime()
 
     outputs = []
     for source in (model.SerializeToString(), str(committed)):

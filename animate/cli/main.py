@@ -60,6 +60,7 @@ def _run(name: str, arguments: list[str]) -> tuple[int, str]:
     """Exit code of a command, and what is to be said of its failure."""
     debug = "--debug" in arguments
     _let_threads_sleep()
+    _silence_telemetry()
     if not debug:
         _hush_libraries()
     try:
@@ -110,6 +111,12 @@ def _let_threads_sleep() -> None:
     cores that makes a small model tens of times slower; asleep they cost next to nothing. Read by
     the library when torch loads it, which is later than this."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _silence_telemetry() -> None:
+    """Keep libraries from reporting their use, unless the user decided; read at their import."""
+    for name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
+        os.environ.setdefault(name, "1")
 
 
 def _hush_libraries() -> None:

@@ -6,6 +6,7 @@ shared with other programs: they are the hub library's own cache.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,7 @@ def _fetched(file: ModelFile, *, again: bool) -> Path:
     if file.source is None:
         state = "damaged" if again else "missing"
         raise ModelError(f"{file} is {state} and comes from no repository; copy the folder again")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the library is imported
     import huggingface_hub
 
     try:

@@ -16,7 +16,7 @@ import numpy as np
 
 from pose.errors import PoseError
 from pose.estimators.base import Frame, Points, Scores, as_rgb, nobody
-from pose.estimators.sessions import file_digest, settings_digest
+from pose.estimators.sessions import file_digest, runtime, settings_digest
 from pose.layout import BODY, POINTS, SEEN
 
 _MODULES = ("controlnet_aux", "mmcv", "mmdet", "mmpose")
@@ -48,6 +48,7 @@ class ControlNetAux:
         pose = _checkpoint(options.pose, "pose")
         self.digest = settings_digest(file_digest(detector), file_digest(pose), options.device)
         try:
+            runtime()  # which the library may import
             library = importlib.import_module("controlnet_aux.dwpose")
             whole = library.DWposeDetector(
                 det_ckpt=str(detector), pose_ckpt=str(pose), device=options.device

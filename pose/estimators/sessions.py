@@ -11,11 +11,11 @@ caller's own.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pose.errors import PoseError
@@ -24,6 +24,18 @@ Device = Literal["cpu", "cuda"]
 
 _PROVIDERS: dict[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _THREADS = 1
+
+
+def runtime() -> Any:
+    """The onnxruntime module, its telemetry off unless the user decided.
+
+    It reads the switch when it is imported: left on, it writes a device id and a database of
+    events into the user's cache.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 class Network:
@@ -35,6 +47,7 @@ class Network:
     def __init__(self, path: Path, *, device: Device = "cpu") -> None:
         """Open `path`; PoseError where it is no network or `device` is not there."""
         self.path = path
+        ort = runtime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = _THREADS
         options.inter_op_num_threads = 1
@@ -71,7 +84,7 @@ def provider_name(device: str) -> str:
     if device not in get_args(Device):
         raise PoseError(f"unknown device {device!r} for pose networks; choose cpu or cuda")
     provider = _PROVIDERS[device]
-    available = ort.get_available_providers()
+    available = runtime().get_available_providers()
     if provider not in available:
         raise PoseError(
             f"pose networks were to run on {device}, but this onnxruntime has only "

@@ -7,7 +7,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from safetensors import safe_open
 
@@ -16,6 +15,7 @@ from pose.errors import PoseError
 from pose.estimators import dwpose as module
 from pose.estimators import dwpose_processing as processing
 from pose.estimators import load_estimator
+from pose.estimators.sessions import runtime
 from tests.pose.estimators import stand_ins
 
 VECTORS = Path(__file__).parents[2] / "data" / "parity" / "pose.safetensors"
@@ -160,7 +160,7 @@ def test_a_device_that_is_not_there_is_an_error(dwpose, dwpose_files):
     detector, pose = dwpose_files
     with pytest.raises(PoseError, match="choose cpu or cuda"):
         load_estimator("dwpose", detector=detector, pose=pose, verify=False, device="tpu")
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+    if "CUDAExecutionProvider" in runtime().get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(PoseError, match="onnxruntime-gpu"):
         load_estimator("dwpose", detector=detector, pose=pose, verify=False, device="cuda")

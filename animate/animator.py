@@ -17,12 +17,14 @@ from animate.device import choose_device, choose_dtype, precision_of
 from animate.driving.estimators import estimator_options
 from animate.generate.memory import check_precision
 from animate.generate.pipeline import Engine
+from animate.generate.settings import settle
 from animate.generate.workers.choose import ray_workers
 from animate.generate.workers.protocol import WindowExecutor
 from animate.models.components import load_components
 from animate.models.variants import Resolution, resolve
 from animate.progress import Progress, Quiet, Remembering
 from animate.request.request import AnimationRequest, AnimationResult, Precision, RuntimeOptions
+from animate.request.values import Size
 from pose.estimators import load_estimator
 from pose.estimators.base import Estimator
 
@@ -51,6 +53,8 @@ class Animator:
         self._eight_bit = False
         self._workers: dict[WorkersKey, WindowExecutor] = {}
         self._estimators: dict[tuple[str, Path | None, str], Estimator] = {}
+        self._checked: AnimationRequest | None = None
+        """The request that `for_request` has checked, so that it is not checked twice."""
 
     @classmethod
     def from_pretrained(
@@ -75,8 +79,11 @@ class Animator:
         """
         check_request(request)
         resolution = resolve(request.model)
+        settle(request, resolution.variant, Size(*resolution.variant.sizes[0]))
         (progress or Quiet()).note(f"model: {resolution.variant.name} ({resolution.reason})")
-        return cls._load(resolution, request.runtime.device, request.runtime.precision)
+        animator = cls._load(resolution, request.runtime.device, request.runtime.precision)
+        animator._checked = request
+        return animator
 
     @classmethod
     def _load(cls, resolution: Resolution, device: str, precision: Precision) -> Animator:
@@ -102,10 +109,17 @@ class Animator:
         then. What an earlier run of the same request left in its work folder is not done again.
         """
         with _calls, _threads(request.runtime.threads), torch.no_grad():
+            checked, self._checked = request is self._checked, None
             request = self._in_own_precision(request)
             self._undo_eight_bit(request)
-            remembering = Remembering(progress or Quiet())
-            return make_clip(self, request, remembering, digests or FileDigests(), on_skeletons)
+            return make_clip(
+                self,
+                request,
+                Remembering(progress or Quiet()),
+                digests or FileDigests(),
+                on_skeletons,
+                checked=checked,
+            )
 
     def estimator(self, request: AnimationRequest) -> Estimator:
         """The pose estimator that a request names: opened once, kept for the next."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from animate.batch.failures import Kind
 from animate.clip.fingerprint import Fingerprint
-from animate.clip.record import from_plain
+from animate.clip.typed_json import from_plain
 from animate.errors import MediaError
 from animate.files import is_sequence, sha256, write_text
 from animate.media.sequences import sequence_files

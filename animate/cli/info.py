@@ -47,17 +47,19 @@ def provenance_of(clip: Path) -> dict[str, Any]:
     from importlib.util import find_spec
 
     from animate.clip.provenance import read_credentials, read_short_copy
-    from animate.clip.record import ClipRecord, sidecar_path
+    from animate.clip.record import ClipRecord, find_record
 
     copy = read_short_copy(clip)
-    beside = sidecar_path(clip)
-    record = ClipRecord.read(beside) if beside.is_file() else None
+    beside = find_record(clip)
+    record = ClipRecord.read(beside) if beside is not None else None
     can_check = find_spec("c2pa") is not None
     signature = read_credentials(clip) if can_check else None
     return {
         "copy": copy.values() if copy else None,
         "record": str(beside) if record else None,
-        "same_run": bool(copy and record and copy.digest == record.digest),
+        "same_run": bool(
+            copy and record and copy.digest == record.digest and record.fits(clip, verify=True)
+        ),
         "credentials": asdict(signature) if signature else None,
         "credentials_checked": can_check,
     }

@@ -10,9 +10,10 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from animate.clip.record import is_of_another, record_paths
 from animate.errors import BusyError, MediaError
 from animate.files import FRAME_NUMBER, claim_name, is_sequence
 
@@ -41,6 +42,26 @@ def claimed(path: Path, what: str = "output") -> Iterator[None]:
             if is_at(descriptor, lock):
                 lock.unlink()
         os.close(descriptor)
+
+
+@contextmanager
+def claimed_record(clip: Path) -> Iterator[Path]:
+    """Hold the claim on the record of a clip, and yield its path.
+
+    That is the other one of `record_paths` where the usual one is, or is about to be, the record
+    of another clip. Raises as `claimed`.
+    """
+    usual, other = record_paths(clip)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(claimed(usual, "record"))
+            path = other if is_of_another(usual, clip) else usual
+        except BusyError:  # by the run of another clip: this one's is claimed by us
+            path = other
+        if path == other:
+            stack.close()
+            stack.enter_context(claimed(other, "record"))
+        yield path
 
 
 def is_at(descriptor: int, path: Path) -> bool:

@@ -7,27 +7,34 @@ beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import torch
 
+from animate.clip.claim import claimed, claimed_record
 from animate.clip.clock import Clock, peak_host_bytes
 from animate.clip.fingerprint import FileDigests, Fingerprint, picture_settings
 from animate.clip.motion import find_motion
-from animate.clip.preflight import check_beside, check_request
-from animate.clip.provenance import ShortCopy, sign_clip
+from animate.clip.preflight import (
+    check_compilable,
+    check_offload,
+    check_outputs,
+    check_request,
+    check_settled,
+)
+from animate.clip.provenance import ShortCopy
 from animate.clip.record import (
     AdapterRecord,
-    ClipFile,
     ClipRecord,
     Conditions,
     ModelRecord,
-    sidecar_path,
     versions,
 )
-from animate.clip.work import may_replace, working
+from animate.clip.work import working
 from animate.clip.write import Written, write_clip
 from animate.device import peak_device_bytes, precision_of
 from animate.driving.poses import selection_of
@@ -37,7 +44,7 @@ from animate.generate.memory import plan_clip_memory, wants_plan
 from animate.generate.pipeline import Engine, generate
 from animate.generate.settings import ClipSettings, cautions, settle
 from animate.generate.workers.protocol import WindowExecutor
-from animate.media import check_output, open_video, read_image
+from animate.media import open_video, read_image
 from animate.models.adapter_files import adapter_file
 from animate.models.lora import Weighed, merged, open_adapters
 from animate.models.variants import lookup_name
@@ -56,6 +63,8 @@ class Loaded(Protocol):
     """What is loaded, and kept from one clip to the next."""
 
     engine: Engine
+    executor: WindowExecutor | None
+    """Workers of clips whose request names none; None: this process."""
     reason: str
     """Reason for which this model variant was taken."""
 
@@ -72,17 +81,23 @@ def make_clip(
     progress: Remembering,
     digests: FileDigests,
     on_skeletons: OnSkeletons | None = None,
+    *,
+    checked: bool = False,
 ) -> AnimationResult:
-    """Make the clip of a request and its record. Raises as `Animator.__call__`."""
+    """Make the clip of a request and its record. Raises as `Animator.__call__`.
+
+    checked: True if `check_request` has passed it just now
+    """
     clock = Clock()
     parts, variant = loaded.engine.components, loaded.engine.components.variant
-    check_request(request)
+    if not checked:
+        check_request(request)
     picture = read_image(request.reference, warn=progress.warn)
     settings = settle(request, variant, Size(picture.shape[1], picture.shape[0]))
-    check_output(request.output, may_replace(request), codec=request.codec, size=settings.size)
-    check_beside(request, may_replace(request), settings.size)
     source = open_video(request.driving, stated_fps=request.fps)
     frames = len(source.sampling(selection_of(request)).frames)
+    shared = request.runtime.workers is not None or loaded.executor is not None
+    check_settled(request, settings, frames, shared=shared)
     find_tempo(request, source, frames)
     memory = plan_memory(loaded.engine, request, settings, frames, progress)
     adapters = open_adapters(parts.unet, request.lora)
@@ -90,10 +105,11 @@ def make_clip(
     fingerprint = fingerprint_of(request, settings, loaded.engine, adapters, digests)
     conditions = conditions_of(request, loaded.engine)
     with (
+        claimed_outputs(request) as record_path,
         working(request, fingerprint.digest, lookup_name(variant), conditions, progress) as work,
         merged(parts.unet, adapters),
     ):
-        check_output(request.output, work.replaces, codec=request.codec)
+        check_outputs(request, work.replaces)
         with clock("poses"):
             motion = find_motion(
                 work.request,
@@ -139,9 +155,6 @@ def make_clip(
             written = write_clip(
                 work, finish, source, generated, ahead=settings.decode_chunk, copy=copy
             )
-        credentials = None
-        if request.runtime.sign is not None:
-            credentials = sign_clip(request.output, request.runtime.sign, copy)
         record = ClipRecord(
             request=plain(request),
             settings=plain(settings),
@@ -151,7 +164,7 @@ def make_clip(
             inputs=fingerprint.inputs,
             poses=motion.record,
             output=written.record(),
-            clip=ClipFile.of(request.output),
+            clip=written.file,
             device=conditions.device,
             precision=precision_of(parts.unet),
             threads=torch.get_num_threads(),
@@ -161,11 +174,23 @@ def make_clip(
             peak_device_bytes=peak_device_bytes(engine.device),
             versions=conditions.versions,
             resumed=work.resumed,
-            credentials=credentials,
+            credentials=written.credentials,
             warnings=tuple(progress.warnings),
         )
-        record.write(sidecar_path(request.output))
-    return result_of(record, request, settings, written)
+        record.write(record_path)
+    return result_of(record, record_path, request, settings, written)
+
+
+@contextmanager
+def claimed_outputs(request: AnimationRequest) -> Iterator[Path]:
+    """Hold every file that the run writes; yields the path of the record. Raises as `claimed`."""
+    with ExitStack() as stack:
+        stack.enter_context(claimed(request.output))
+        if request.side_by_side is not None:
+            stack.enter_context(claimed(request.side_by_side, "side by side"))
+        if request.contact_sheet is not None:
+            stack.enter_context(claimed(request.contact_sheet, "contact sheet"))
+        yield stack.enter_context(claimed_record(request.output))
 
 
 def plan_memory(
@@ -177,8 +202,9 @@ def plan_memory(
 ) -> MemoryPlan | None:
     """A memory plan where one was asked for, or where memory is the device's.
 
-    Raises TemporalError when nothing fits.
+    Raises TemporalError when nothing fits, RequestError for a plan that cannot be followed.
     """
+    check_offload(request, engine.device)
     if not wants_plan(request.runtime) and engine.device.type != "cuda":
         return None
     plan = plan_clip_memory(
@@ -189,6 +215,7 @@ def plan_memory(
         device=engine.device,
         components=engine.components,
     )
+    check_compilable(request, plan.offload)
     for line in plan.lines():
         progress.note(f"  {line}")
     return plan
@@ -257,12 +284,16 @@ def model_record(loaded: Loaded, adapters: tuple[Weighed, ...]) -> ModelRecord:
 
 
 def result_of(
-    record: ClipRecord, request: AnimationRequest, settings: ClipSettings, written: Written
+    record: ClipRecord,
+    record_path: Path,
+    request: AnimationRequest,
+    settings: ClipSettings,
+    written: Written,
 ) -> AnimationResult:
     """What the caller is told of a finished clip."""
     return AnimationResult(
         output=request.output,
-        sidecar=sidecar_path(request.output),
+        sidecar=record_path,
         frames=written.frames,
         fps=written.fps,
         size=settings.size,

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from animate.clip.record import Conditions, from_plain
+from animate.clip.record import Conditions
+from animate.clip.typed_json import from_plain
 from animate.errors import WorkError
 from animate.request.schema import plain
 

@@ -1,16 +1,24 @@
-"""What can be known of a request before any work: what is wrong with it, and its inputs."""
+"""Everything that can be refused is refused here: before a frame is read or a file hashed.
+
+`check_request` looks at the settings first, then at names and states of files, and opens them last.
+`check_settled` follows when the model has filled in what was left open and the length is known.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from animate import files
-from animate.clip.provenance import check_signing
-from animate.clip.record import sidecar_path
+from animate.clip.provenance import check_signable, check_signing
+from animate.clip.record import is_of_another, record_paths, sidecar_path
 from animate.clip.work import may_replace
 from animate.errors import MediaError, RequestError
-from animate.files import check_readable, is_sequence
+from animate.files import check_readable, is_sequence, probe_folder
 from animate.finish.montage import check_sheet_name
+from animate.generate.settings import ClipSettings, plan_clip
 from animate.media import check_driving, check_output
 from animate.media.numbered import image_files, is_numbered
 from animate.media.sequences import sequence_files
@@ -18,90 +26,202 @@ from animate.models.lora import check_adapters
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
 
+_INPUTS = {
+    "reference": "the reference image",
+    "driving": "the driving video",
+    "poses": "the pose file",
+    "lora": "an adapter",
+    "sign": "a file that signs",
+}
+"""Words for the settings that name files which are read."""
+
 
 def check_request(request: AnimationRequest) -> None:
-    """Everything that can be known to be wrong before any work.
+    """Refuse everything that can be known to be wrong before any work.
 
     Raises MediaError, ModelError or RequestError.
     """
+    check_options(request)
     check_names(request)
+    replaces = may_replace(request)
+    check_outputs(request, replaces)
+    check_apart(request)
+    check_inputs(request)
+    for path in _one_a_folder(_written(request)):
+        probe_folder(path, error=MediaError)
+
+
+def check_options(request: AnimationRequest) -> None:
+    """Raise RequestError for settings that contradict each other, whatever the model."""
+    for message in _contradictions(request):
+        raise RequestError(message)
+    if request.contact_sheet is not None:
+        check_sheet_name(request.contact_sheet)
+    if request.runtime.sign is not None:
+        check_signable(request.output)
+
+
+def _contradictions(request: AnimationRequest) -> Iterator[str]:
+    sampling, runtime = request.sampling, request.runtime
+    if sampling.keep_features > 1:
+        if runtime.compile:
+            yield "--compile does not go with --keep-features; leave out one of them"
+        if runtime.workers is not None:
+            yield features_of_workers(sampling.keep_features)
+        if sampling.schedule == "shifting":
+            yield features_of_schedule("shifting")
+    if runtime.compile and runtime.offload == "stream":
+        yield _COMPILE_STREAM
+    if runtime.device == "cpu" and runtime.offload not in (None, "none"):
+        yield (
+            f"offload {runtime.offload} keeps weights on the host, where a CPU computes anyway; "
+            "that saves nothing; leave it out"
+        )
+    if request.interpolate and request.stride == 1 and request.fps is None:
+        yield (
+            "interpolate fills in what a stride or a lower fps leaves out; nothing is left out "
+            "here: give --stride or --fps, or leave it out"
+        )
+
+
+_COMPILE_STREAM = (
+    "--compile does not go with weights that are streamed block by block; leave it out, or allow "
+    "more --memory"
+)
+
+
+def features_of_workers(every: int) -> str:
+    """The message that refuses kept features of windows that workers compute."""
+    return (
+        f"keep_features {every} needs each window's own history, which workers do not keep; leave "
+        "out --keep-features or --workers"
+    )
+
+
+def features_of_schedule(schedule: str) -> str:
+    """The message that refuses kept features of windows that move at every step."""
+    return (
+        f"features are kept by window, but those of the {schedule} schedule move at every step; "
+        "use the static or the anchored schedule"
+    )
+
+
+def check_settled(
+    request: AnimationRequest, settings: ClipSettings, frames: int, *, shared: bool
+) -> None:
+    """Refuse settings of a clip of `frames` frames that its model's defaults contradict.
+
+    shared: True if workers compute its windows
+    Raises MediaError for a size that a file cannot have, RequestError for settings that do not go
+    together, TemporalError for windows that cannot be.
+    """
+    check_output(request.output, True, codec=request.codec, size=settings.size, probe=False)
+    if request.side_by_side is not None:
+        wide = Size(3 * settings.size.width, settings.size.height)
+        check_output(request.side_by_side, True, size=wide, probe=False)
+    plan = plan_clip(settings, frames=frames, steps=settings.steps)
+    if settings.keep_features > 1 and shared:
+        raise RequestError(features_of_workers(settings.keep_features))
+    if settings.keep_features > 1 and len(plan.cycle) > 1:
+        raise RequestError(features_of_schedule(plan.schedule))
+
+
+def check_compilable(request: AnimationRequest, offload: str) -> None:
+    """Raise RequestError where a memory plan streams weights through a UNet that is compiled."""
+    if request.runtime.compile and offload == "stream":
+        raise RequestError(_COMPILE_STREAM)
+
+
+def check_offload(request: AnimationRequest, device: torch.device) -> None:
+    """Raise RequestError where weights would be kept on the host that computes."""
+    if device.type == "cpu" and request.runtime.offload not in (None, "none"):
+        raise RequestError(
+            f"offload {request.runtime.offload} keeps weights on the host, where a CPU computes "
+            "anyway; that saves nothing; leave it out"
+        )
+
+
+def check_names(request: AnimationRequest) -> None:
+    """Raise MediaError for a file name that the record, which is UTF-8, cannot hold."""
+    for _, path in request.paths("input", "output"):
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            readable = str(path).encode(errors="replace").decode()
+            raise MediaError(f"the name {readable} is not UTF-8; rename the file") from None
+
+
+def check_outputs(request: AnimationRequest, replaces: bool) -> None:
+    """Refuse files that cannot be written, by their names and what is there; nothing is opened.
+
+    replaces: True if what is there may be replaced
+    """
+    check_output(request.output, replaces, codec=request.codec, probe=False)
+    if request.side_by_side is not None:
+        check_output(request.side_by_side, replaces, probe=False)
+    for what, path in (("contact sheet", request.contact_sheet), ("record", _record(request))):
+        if path is not None:
+            files.check_output(path, overwrite=replaces, what=what, error=MediaError, probe=False)
+    written = _written(request)
+    if len({path.resolve() for path in written.values()}) < len(written):
+        names = " and ".join(name for name in written if name != "record")
+        raise RequestError(f"{names} name the same file; give each its own")
+
+
+def check_apart(request: AnimationRequest) -> None:
+    """Raise RequestError where a file that is written, or thrown away, is one of those read."""
+    read = {
+        path.resolve(): _INPUTS[name]
+        for name, path in request.paths("input", "place")
+        if name in _INPUTS
+    }
+    if is_numbered(request.driving):
+        read |= {image.resolve(): "a driving image" for image in image_files(request.driving)}
+    for what, path in _written(request).items():
+        for written in _touched(path):
+            if written in read:
+                raise RequestError(
+                    f"{what} {path} would overwrite {read[written]}; choose another name for it"
+                )
+
+
+def check_inputs(request: AnimationRequest) -> None:
+    """Refuse files that cannot be read; each is opened, and no more than its head is read."""
     check_readable(request.reference, "reference image", MediaError)
     check_driving(request.driving)
     if request.poses is not None and not request.poses.is_dir():
         check_readable(request.poses, "pose file", MediaError)
     check_adapters(request.lora)
-    check_apart(request)
-    replaces = may_replace(request)
-    check_output(request.output, replaces, codec=request.codec)
-    check_beside(request, replaces)
     if request.runtime.sign is not None:
         check_signing(request.runtime.sign, request.output)
-    record = sidecar_path(request.output)
-    files.check_output(record, overwrite=replaces, what="record", error=MediaError)
 
 
-def check_beside(request: AnimationRequest, overwrite: bool, size: Size | None = None) -> None:
-    """Everything that can be wrong with the files beside the clip, before any work.
-
-    Raises MediaError or RequestError.
-    """
-    names = {"output": request.output}
-    if request.side_by_side is not None:
-        wide = (3 * size.width, size.height) if size else None
-        check_output(request.side_by_side, overwrite, size=wide)
-        names["side by side"] = request.side_by_side
-    if request.contact_sheet is not None:
-        check_sheet_name(request.contact_sheet)
-        files.check_output(
-            request.contact_sheet, overwrite=overwrite, what="contact sheet", error=MediaError
-        )
-        names["contact sheet"] = request.contact_sheet
-    places = {path.resolve() for path in names.values()}
-    if len(places) < len(names):
-        raise RequestError(f"{' and '.join(names)} name the same file; give each its own")
+def _record(request: AnimationRequest) -> Path:
+    """The path that the record will have, unless another run takes it in between."""
+    usual, other = record_paths(request.output)
+    return other if usual.is_file() and is_of_another(usual, request.output) else usual
 
 
-def check_names(request: AnimationRequest) -> None:
-    """Raise MediaError for a file name that the record, which is UTF-8, cannot hold."""
-    paths = (request.output, request.reference, request.driving, request.poses)
-    for path in filter(None, (*paths, request.side_by_side, request.contact_sheet)):
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            shown = str(path).encode(errors="replace").decode()
-            raise MediaError(f"the name {shown} is not UTF-8; rename the file") from None
-
-
-def check_apart(request: AnimationRequest) -> None:
-    """Raise RequestError where a file that is written, or thrown away, is one of those read."""
-    inputs = [
-        ("the reference image", request.reference),
-        ("the driving video", request.driving),
-        *((("the pose file", request.poses),) if request.poses is not None else ()),
-        *((f"the adapter {one.path.name}", one.path) for one in request.lora),
-    ]
-    if is_numbered(request.driving):
-        inputs += [("a driving image", image) for image in image_files(request.driving)]
-    read = {path.resolve(): name for name, path in inputs}
-    written = {
+def _written(request: AnimationRequest) -> dict[str, Path]:
+    paths = {
         "output": request.output,
         "record": sidecar_path(request.output),
         "side by side": request.side_by_side,
         "contact sheet": request.contact_sheet,
     }
-    for what, path in written.items():
-        for place in _places(path):
-            if place in read:
-                raise RequestError(
-                    f"{what} {path} would overwrite {read[place]}; choose another name for it"
-                )
+    return {what: path for what, path in paths.items() if path is not None}
 
 
-def _places(path: Path | None) -> list[Path]:
-    """Where files are written; of numbered images also their folder, and older ones, which go."""
-    if path is None:
-        return []
-    place = path.resolve()
+def _touched(path: Path) -> list[Path]:
+    """Files that are written; of numbered images also their folder, and older ones, which go."""
     if not is_sequence(path):
-        return [place]
-    return [place, place.parent, *(older.resolve() for older in sequence_files(path))]
+        return [path.resolve()]
+    older = (file.resolve() for file in sequence_files(path))
+    return [path.resolve(), path.resolve().parent, *older]
+
+
+def _one_a_folder(written: dict[str, Path]) -> list[Path]:
+    """Of the files in each folder the first; a folder of numbered images may not be there yet."""
+    paths = [path.parent if is_sequence(path) and not path.parent.exists() else path
+             for path in written.values()]  # fmt: skip
+    return list({path.parent.resolve(): path for path in reversed(paths)}.values())

@@ -9,6 +9,8 @@ whatever changes the file afterwards breaks them.
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,9 +19,10 @@ from typing import Any, Self
 
 import animate
 from animate.clip.fingerprint import Fingerprint
-from animate.clip.record import Credentials, ModelRecord, from_plain
+from animate.clip.record import Credentials, ModelRecord
+from animate.clip.typed_json import from_plain
 from animate.errors import ExecutorError, MediaError, RequestError
-from animate.files import atomic, check_readable, is_sequence
+from animate.files import check_readable, is_sequence
 from animate.request.values import Signing
 
 SIGNED_FORMATS = {
@@ -111,38 +114,43 @@ def _comment(clip: Path) -> str:
     return metadata.get("comment", "")
 
 
+def check_signable(output: Path) -> None:
+    """Raise RequestError for a clip whose kind cannot hold credentials."""
+    if is_sequence(output) or output.suffix.lower() not in SIGNED_FORMATS:
+        raise RequestError(
+            f"{output} cannot hold Content Credentials; clips that can: {', '.join(SIGNED_FORMATS)}"
+        )
+
+
 def check_signing(sign: Signing, output: Path) -> None:
     """Everything that can be known to be wrong with `--sign` before any work.
 
     Raises RequestError for a clip that cannot hold credentials, MediaError for files that are not
     there, ExecutorError where the extra is missing.
     """
-    if is_sequence(output) or output.suffix.lower() not in SIGNED_FORMATS:
-        raise RequestError(
-            f"{output} cannot hold Content Credentials; clips that can: {', '.join(SIGNED_FORMATS)}"
-        )
+    check_signable(output)
     _signer(sign)
 
 
-def sign_clip(clip: Path, sign: Signing, copy: ShortCopy) -> Credentials:
-    """Put signed Content Credentials into a finished clip; the last change to it.
+def sign_clip(clip: Path, sign: Signing, copy: ShortCopy, name: str = "") -> Credentials:
+    """Put signed Content Credentials into a clip that is not at its name yet; its last change.
 
-    Returns what the record says of it. Raises MediaError when it cannot be done; the clip is then
-    as it was.
+    `name` is the one that it will have, where `clip` is a partial file. Returns the credentials for
+    the record. Raises MediaError when it cannot be done; the file is of no use then.
     """
-    c2pa, signer = _c2pa(), _signer(sign)
-    kind = SIGNED_FORMATS[clip.suffix.lower()]
-    builder = c2pa.Builder(json.dumps(_manifest(clip, kind, copy)))
+    c2pa, signer, name = _c2pa(), _signer(sign), name or clip.name
+    kind = SIGNED_FORMATS[Path(name).suffix.lower()]
+    builder = c2pa.Builder(json.dumps(_manifest(name, kind, copy)))
     try:
-        with (
-            atomic(clip) as partial,
-            open(clip, "rb") as source,
-            open(partial, "w+b") as target,
-        ):
-            builder.sign(signer, kind, source, target)
+        with tempfile.TemporaryFile(dir=clip.parent) as signed, open(clip, "r+b") as file:
+            builder.sign(signer, kind, file, signed)
+            signed.seek(0)
+            file.seek(0)
+            shutil.copyfileobj(signed, file)
+            file.truncate()
     except (c2pa.C2paError, OSError) as reason:
-        raise MediaError(f"{clip} could not be signed: {reason}") from reason
-    signature = read_credentials(clip)
+        raise MediaError(f"{name} could not be signed: {reason}") from reason
+    signature = read_credentials(clip, name)
     assert signature is not None
     return Credentials(signer=signature.signer, state=signature.state)
 
@@ -159,13 +167,13 @@ class Signature:
     """The short copy that was signed."""
 
 
-def read_credentials(clip: Path) -> Signature | None:
-    """The Content Credentials of a clip; None if it has none.
+def read_credentials(clip: Path, name: str = "") -> Signature | None:
+    """The Content Credentials of a clip; None if it has none. `name` says its kind otherwise.
 
     Raises ExecutorError where the extra is missing, MediaError when they cannot be read.
     """
     c2pa = _c2pa()
-    kind = SIGNED_FORMATS.get(clip.suffix.lower())
+    kind = SIGNED_FORMATS.get(Path(name or clip.name).suffix.lower())
     if kind is None:
         return None
     try:
@@ -187,7 +195,7 @@ def read_credentials(clip: Path) -> Signature | None:
     )
 
 
-def _manifest(clip: Path, kind: str, copy: ShortCopy) -> dict[str, Any]:
+def _manifest(name: str, kind: str, copy: ShortCopy) -> dict[str, Any]:
     maker = {"name": _MAKER, "version": animate.__version__}
     created = {
         "action": "c2pa.created",
@@ -196,7 +204,7 @@ def _manifest(clip: Path, kind: str, copy: ShortCopy) -> dict[str, Any]:
     }
     return {
         "claim_generator_info": [maker],
-        "title": clip.name,
+        "title": name,
         "format": kind,
         "assertions": [
             {"label": "c2pa.actions", "data": {"actions": [created]}},

@@ -7,20 +7,18 @@ whose record fits it (`ClipRecord.fits`) is complete.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import platform
-import types
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Self
 
+from animate.clip.typed_json import from_plain, read_json
 from animate.errors import MediaError
-from animate.files import is_sequence, sha256, with_own_name, write_text
+from animate.files import FRAME_NUMBER, is_sequence, sha256, with_own_name, write_text
 from animate.media.sequences import sequence_files
 from animate.request.schema import plain
 
@@ -28,8 +26,6 @@ SCHEMA = 2
 READABLE = (1, 2)
 """Schemas that are read; records of 1 do not name the clip's file."""
 RECORDED_PACKAGES = ("cnx-animate", "torch", "diffusers", "transformers", "onnxruntime", "av")
-_LARGEST = 16 << 20
-"""Bytes of a record that is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +42,13 @@ class ClipFile:
     """Digest of the file; of numbered images, over their names and digests in order."""
 
     @classmethod
-    def of(cls, clip: Path, paths: Iterable[Path] | None = None) -> Self:
-        """Read and hash a clip; `paths` are its files where they are not at their names yet.
-
-        Raises OSError.
-        """
-        paths = sorted(paths if paths is not None else clip_files(clip))
-        size = sum(path.stat().st_size for path in paths)
+    def of(cls, clip: Path, digests: Mapping[str, str], size: int) -> Self:
+        """The clip whose files have these names, digests, and size together."""
         if is_sequence(clip):
-            digest = digest_of_names({path.name: sha256(path) for path in paths})
+            digest = digest_of_names(digests)
         else:
-            digest = sha256(paths[0])
-        return cls(name=clip.name, files=len(paths), bytes=size, sha256=digest)
+            (digest,) = digests.values()
+        return cls(name=clip.name, files=len(digests), bytes=size, sha256=digest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,9 +172,9 @@ class ClipRecord:
         Raises MediaError for a file that is missing, damaged, or of another schema.
         """
         try:
-            values = _json(path)
-        except (OSError, ValueError, RecursionError) as reason:
-            words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+            values = read_json(path)
+        except (OSError, ValueError) as reason:
+            words = getattr(reason, "strerror", None) or str(reason)
             raise MediaError(f"the record {path} is damaged: {words.lower()}") from reason
         schema = values.get("schema") if isinstance(values, dict) else None
         if isinstance(schema, int) and schema not in READABLE:
@@ -217,7 +208,10 @@ class ClipRecord:
             size = sum(path.stat().st_size for path in paths)
             if (len(paths), size) != (self.clip.files, self.clip.bytes):
                 return False
-            return not verify or ClipFile.of(clip, paths).sha256 == self.clip.sha256
+            if not verify:
+                return True
+            digests = {path.name: sha256(path) for path in paths}
+            return ClipFile.of(clip, digests, size).sha256 == self.clip.sha256
         except OSError:
             return False
 
@@ -231,8 +225,6 @@ def clip_files(clip: Path) -> list[Path]:
 
 def digest_of_names(digests: Mapping[str, str]) -> str:
     """SHA-256 over file names and the digests of their contents, in the order of the names."""
-    import hashlib
-
     total = hashlib.sha256()
     for name in sorted(digests):
         total.update(f"{name}\0{digests[name]}\n".encode(errors="surrogateescape"))
@@ -248,6 +240,48 @@ def sidecar_path(clip: Path) -> Path:
     return clip.with_suffix(".json")
 
 
+def record_paths(clip: Path) -> tuple[Path, Path]:
+    """The paths that the record of `clip` may have: the usual one, and `clip.mp4.json` for where
+    that one is the record of another clip, such as `clip.gif`."""
+    usual = sidecar_path(clip)
+    name = f"{usual.stem}.{clip.name}" if is_sequence(clip) else clip.name
+    return usual, usual.with_name(f"{name}.json")
+
+
+def find_record(clip: Path) -> Path | None:
+    """The path of the record of `clip`; None where there is none.
+
+    A usual one that cannot be read counts: reading it says what is wrong.
+    """
+    usual, other = record_paths(clip)
+    if other.is_file() and _pattern(_clip_of(other)) == _pattern(clip.name):
+        return other
+    return usual if usual.is_file() and not is_of_another(usual, clip) else None
+
+
+def is_of_another(record: Path, clip: Path) -> bool:
+    """True if a record is that of another clip than `clip`, which is still there."""
+    name = _clip_of(record)
+    if name is None or _pattern(name) == _pattern(clip.name):
+        return False
+    folder = record.with_suffix("") if is_sequence(name) else record.parent
+    return bool(clip_files(folder / name))
+
+
+def _clip_of(record: Path) -> str | None:
+    """Name of the clip that a record names; None where that cannot be read."""
+    try:
+        read = ClipRecord.read(record)
+    except MediaError:
+        return None
+    return Path(str(read.request.get("output", ""))).name if read.clip is None else read.clip.name
+
+
+def _pattern(name: str | None) -> str | None:
+    """The name with one sign for the number in it, however that is written."""
+    return None if name is None else FRAME_NUMBER.sub("#", name)
+
+
 def versions(packages: Iterable[str] = RECORDED_PACKAGES) -> dict[str, str]:
     """Versions of the packages that decide a clip's pixels."""
     numbers = {"python": platform.python_version(), "platform": platform.platform()}
@@ -257,70 +291,3 @@ def versions(packages: Iterable[str] = RECORDED_PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:  # run from a checkout that was never installed
             numbers[package] = "not installed"
     return numbers
-
-
-def _json(path: Path) -> Any:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
-        data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"it is larger than {_LARGEST >> 20} MiB")
-    return json.loads(data)
-
-
-def from_plain(kind: Any, value: Any, name: str = "it") -> Any:
-    """A value of type `kind` from plain JSON values: dataclasses, mappings, tuples, unions.
-
-    Names that a dataclass does not have are left out: a later version may have added them.
-    Raises ValueError naming the first value that is missing or of another type.
-    """
-    if kind is object or kind is Any:
-        return value
-    origin, parts = get_origin(kind), get_args(kind)
-    if origin in (types.UnionType, Union):
-        return _from_union(parts, value, name)
-    if origin is Literal and isinstance(value, str) and value in parts:
-        return value
-    if kind is Path and isinstance(value, str) and "\0" not in value:
-        return Path(value)
-    if is_dataclass(kind):
-        return _from_object(kind, value, name)
-    if origin is tuple and isinstance(value, list):
-        return tuple(from_plain(parts[0], item, f"an item of {name}") for item in value)
-    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, dict):
-        return {key: from_plain(parts[1], item, f"{name} {key}") for key, item in value.items()}
-    if kind is float and type(value) in (int, float) and isfinite(value):
-        return float(value)
-    if origin is None and type(value) is kind and kind is not float:
-        return value
-    raise ValueError(f"{name} is {type(value).__name__}, not {getattr(kind, '__name__', kind)}")
-
-
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _from_union(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    choices = [kind for kind in kinds if kind is not type(None)]
-    for kind in choices[:-1]:
-        try:
-            return from_plain(kind, value, name)
-        except ValueError:
-            continue
-    return from_plain(choices[-1], value, name)
-
-
-def _from_object(kind: Any, value: Any, name: str) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} is {type(value).__name__}, not an object")
-    hints = _hints(kind)
-    values = {}
-    for item in fields(kind):
-        if item.name in value:
-            values[item.name] = from_plain(hints[item.name], value[item.name], item.name)
-        elif item.default is MISSING and item.default_factory is MISSING:
-            raise ValueError(f"{item.name} is missing")
-    return kind(**values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,14 +39,14 @@ class Work:
 
     @property
     def replaces(self) -> bool:
-        """Whether a clip at the output's name may be replaced: it was asked for, or is our own."""
-        own = self.folder is not None and closes(self.folder.path, self.request.output)
-        return self.request.overwrite or own
+        """True if a clip at the output's name may be replaced: that was asked for, or is ours."""
+        ours = self.folder is not None and closes(self.folder.path, self.request.output)
+        return self.request.overwrite or ours
 
-    def close_soon(self) -> None:
-        """The clip is about to appear at its name."""
+    def close_soon(self, digests: Mapping[str, str]) -> None:
+        """Note that the clip, whose files have these digests, is about to appear at its name."""
         if self.folder is not None:
-            self.folder.close_soon(self.request.output)
+            self.folder.close_soon(self.request.output, digests)
 
     @property
     def resumed(self) -> Resumed | None:

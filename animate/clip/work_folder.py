@@ -9,7 +9,8 @@
       latents-SSSSSS-WWWWWW     the clip before step S with W windows of it done (`records`)
       frames-NNNNNN             decoded frames from frame N on (`records`)
       poses/                    estimated poses, where no cache keeps them
-      closing                   every frame is written: a clip at the output's name is this run's
+      closing                   every frame is written: the clip's name and digests, by which it is
+                                known at its name as this run's
 
 A folder is a work folder only by its marker, which is there from the moment that the folder is.
 Nothing is written through a link in it, and only regular files of the names above are removed.
@@ -18,7 +19,7 @@ Nothing is written through a link in it, and only regular files of the names abo
 from __future__ import annotations
 
 import errno
-import fcntl
+import json
 import os
 import re
 import shutil
@@ -29,7 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from animate import files
+from animate.clip.claim import is_at, sign_lock, try_flock
 from animate.clip.marker import MARKER, Begun, Marker, read_begun, read_marker
+from animate.clip.record import clip_files
 from animate.errors import BusyError, WorkError
 
 SUFFIX = ".work"
@@ -116,9 +119,10 @@ class WorkFolder:
         """Whether anything is kept that took time to make."""
         return any(True for pattern in (STATES, FRAMES) for _ in self.path.glob(pattern))
 
-    def close_soon(self, output: Path) -> None:
-        """Note that the clip is about to appear at its name."""
-        files.write_bytes(self.path / CLOSING, _real_name(output), follow=False)
+    def close_soon(self, output: Path, digests: Mapping[str, str]) -> None:
+        """Note that a clip, whose files have these digests by name, is about to appear."""
+        closing = {"output": os.path.realpath(output), "files": dict(digests)}
+        files.write_bytes(self.path / CLOSING, json.dumps(closing).encode(), follow=False)
 
     def leave(self, *, done: bool, keep: bool = False) -> bool:
         """Unlock; remove it unless it is to be kept, or the work is not done and is worth it.
@@ -232,19 +236,20 @@ def _remove_contents(path: Path, keep: tuple[str, ...] = ()) -> None:
 
 
 def closes(path: Path, output: Path) -> bool:
-    """Whether a clip at `output` is that of the run whose work is in a folder, though the run has
-    not ended."""
+    """True if the clip at `output` is that of the run whose work is in a folder, though the run has
+    not ended: the files there, one at least, are those that it was about to put there."""
+    present = clip_files(output)
+    if not present or not (path / CLOSING).is_file():
+        return False
     try:
         descriptor = os.open(path / CLOSING, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
-            return file.read() == _real_name(output)
-    except (OSError, ValueError):
+            closing = json.loads(file.read())
+        if closing["output"] != os.path.realpath(output):
+            return False
+        return all(closing["files"].get(file.name) == files.sha256(file) for file in present)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False
-
-
-def _real_name(path: Path) -> bytes:
-    """One name for one file, without links and ``..``; file names need not be UTF-8."""
-    return os.fsencode(os.path.realpath(path))
 
 
 def try_lock(path: Path, *, make: bool = False) -> int | None:
@@ -254,14 +259,10 @@ def try_lock(path: Path, *, make: bool = False) -> int | None:
     """
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_CREAT if make else 0)
     descriptor = os.open(path / LOCK, flags, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as reason:
-        if reason.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            os.close(descriptor)
-            return None
-        # A file system without locks: two runs at once cannot be told there.
-    return descriptor
+    if try_flock(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _locked(path: Path, marker: Marker) -> tuple[int, bool]:
@@ -284,9 +285,8 @@ def _locked(path: Path, marker: Marker) -> tuple[int, bool]:
                 f"another run (process {_holder(path)}) is working on this clip in {path}; wait "
                 "for it or stop it, or name another folder with --work"
             )
-        if _is_at(descriptor, path / LOCK):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        if is_at(descriptor, path / LOCK):
+            sign_lock(descriptor)
             return descriptor, new
         os.close(descriptor)
 
@@ -327,14 +327,6 @@ def _make(path: Path, marker: Marker) -> bool:
             raise
         return False
     return True
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(there, os.fstat(descriptor))
 
 
 def _holder(path: Path) -> str:

@@ -10,10 +10,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from animate.clip.behind import Behind
-from animate.clip.provenance import ShortCopy
-from animate.clip.record import OutputRecord
+from animate.clip.provenance import ShortCopy, sign_clip
+from animate.clip.record import ClipFile, Credentials, OutputRecord
 from animate.clip.work import Work
 from animate.driving.poses import selection_of
+from animate.files import sha256
 from animate.finish.chain import Finish
 from animate.finish.montage import ContactSheet, side_by_side
 from animate.media import FrameSource, open_writer, takes_sound
@@ -76,6 +77,8 @@ class Written:
     """Digest of the RGB bytes of all frames in order, before compression."""
     beside: tuple[Path, ...]
     """Files beside the clip: side by side, contact sheet."""
+    file: ClipFile
+    credentials: Credentials | None
 
     def record(self) -> OutputRecord:
         """The same for the clip's record."""
@@ -99,13 +102,15 @@ def write_clip(
     ahead: int,
     copy: ShortCopy,
 ) -> Written:
-    """Write frames as they come, while later ones are made; the clip appears when all are there.
+    """Write frames as they come, while later ones are made; the clip appears when all are there,
+    signed where that is asked for, and known to the work folder by its digest.
 
     At most `ahead` frames wait to be written. `copy` goes into the container.
     """
     request = work.request
     audio = source.audio(selection_of(request)) if request.audio else None
     digest = hashlib.sha256()
+    seal = Seal(work, copy)
     with (
         beside(finish, audio, work.replaces) as take_beside,
         open_writer(
@@ -117,6 +122,7 @@ def write_clip(
             audio=audio if takes_sound(request.output) else None,
             metadata=copy.metadata(),
             overwrite=work.replaces,
+            before_rename=seal,
         ) as writer,
     ):
 
@@ -128,7 +134,7 @@ def write_clip(
         with closing(generated), Behind(take, depth=ahead, name="writer") as queue:
             for frame in finish(generated):
                 queue.put(frame)
-        work.close_soon()
+    assert seal.file is not None
     return Written(
         frames=writer.frames,
         fps=finish.fps,
@@ -136,4 +142,28 @@ def write_clip(
         sound=writer.sound,
         frames_sha256=digest.hexdigest(),
         beside=tuple(path for path in (request.side_by_side, request.contact_sheet) if path),
+        file=seal.file,
+        credentials=seal.credentials,
     )
+
+
+class Seal:
+    """The last touch to a finished clip before it appears: signed, hashed, noted in its work."""
+
+    def __init__(self, work: Work, copy: ShortCopy) -> None:
+        self.file: ClipFile | None = None
+        self.credentials: Credentials | None = None
+        self._work, self._copy = work, copy
+
+    def __call__(self, partial: Path) -> None:
+        """Seal the partial file, or the folder of numbered images."""
+        request = self._work.request
+        if request.runtime.sign is not None:
+            sign, output = request.runtime.sign, request.output
+            self.credentials = sign_clip(partial, sign, self._copy, name=output.name)
+        paths = sorted(partial.iterdir()) if partial.is_dir() else [partial]
+        names = [path.name if partial.is_dir() else request.output.name for path in paths]
+        digests = {name: sha256(path) for name, path in zip(names, paths, strict=True)}
+        size = sum(path.stat().st_size for path in paths)
+        self.file = ClipFile.of(request.output, digests, size)
+        self._work.close_soon(digests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -22,6 +23,12 @@ from tests.clip.records import CONDITIONS
 def begun(digest: str = "d", **settings: Any) -> Begun:
     request = {"reference": "/a.png", "sampling": {"seed": 1, **settings}, "runtime": {}}
     return Begun(digest=digest, request=request, conditions=CONDITIONS)
+
+
+def written(clip: Path) -> tuple[Path, dict[str, str]]:
+    """A clip at its name, and the digests of its files."""
+    clip.write_bytes(b"clip")
+    return clip, {clip.name: hashlib.sha256(b"clip").hexdigest()}
 
 
 def with_work(path: Path) -> None:
@@ -74,7 +81,7 @@ def test_work_is_found_again(tmp_path: Path) -> None:
 
 def test_it_stays_where_asked(tmp_path: Path) -> None:
     folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
-    folder.close_soon(tmp_path / "clip.mp4")
+    folder.close_soon(*written(tmp_path / "clip.mp4"))
     assert folder.leave(done=True, keep=True)
     assert is_work_folder(tmp_path / "w")
     again = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
@@ -86,7 +93,7 @@ def test_it_stays_where_asked(tmp_path: Path) -> None:
 
 def test_a_run_that_closes_is_known_by_its_clip(tmp_path: Path) -> None:
     folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
-    folder.close_soon(tmp_path / "clip.mp4")
+    folder.close_soon(*written(tmp_path / "clip.mp4"))
     assert closes(folder.path, tmp_path / "clip.mp4")
     assert not closes(folder.path, tmp_path / "another.mp4")  # of a run with the same settings
     folder.leave(done=True)
@@ -95,7 +102,7 @@ def test_a_run_that_closes_is_known_by_its_clip(tmp_path: Path) -> None:
 def test_a_clip_whose_name_is_not_utf8_is_known(tmp_path: Path) -> None:
     folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     clip, other = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.mp4", b"caf\xe8.mp4"))
-    folder.close_soon(clip)
+    folder.close_soon(*written(clip))
     assert closes(folder.path, clip)
     assert not closes(folder.path, other)
     folder.leave(done=True)
@@ -105,7 +112,7 @@ def test_a_clip_is_known_by_any_path_to_it(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     folder = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
-    folder.close_soon(tmp_path / "link" / "clip.mp4")
+    folder.close_soon(*written(tmp_path / "link" / "clip.mp4"))
     for path in ("real/clip.mp4", "link/clip.mp4", "w/../real/clip.mp4"):
         assert closes(folder.path, tmp_path / path)
     folder.leave(done=True)
@@ -158,7 +165,7 @@ def test_the_work_of_other_settings_is_never_mixed_in(tmp_path: Path) -> None:
 def test_other_settings_may_follow_where_nothing_was_kept(tmp_path: Path) -> None:
     first = WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
     (tmp_path / "w" / "poses").mkdir()
-    first.close_soon(tmp_path / "clip.mp4")
+    first.close_soon(*written(tmp_path / "clip.mp4"))
     first.leave(done=False)
     second = WorkFolder.open(tmp_path / "w", "/c.mp4", begun("other", seed=2))
     assert not second.resumed
@@ -248,7 +255,7 @@ def test_a_link_planted_during_the_run_is_replaced(tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_bytes(b"mine")
     (tmp_path / "w" / "closing").symlink_to(target)
-    folder.close_soon(tmp_path / "clip.mp4")
+    folder.close_soon(*written(tmp_path / "clip.mp4"))
     assert target.read_bytes() == b"mine"
     folder.leave(done=True)
     assert target.read_bytes() == b"mine"

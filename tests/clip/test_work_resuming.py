@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import torch
 
-from animate import AnimationRequest, AnimationResult, Animator
+from animate import AnimationRequest, AnimationResult, Animator, files
 from animate.cli.main import main
 from animate.clip import keeper
 from animate.clip.marker import read_begun
 from animate.clip.record import ClipRecord
 from animate.clip.work_folder import WorkFolder
-from animate.errors import MediaError, WorkError
+from animate.errors import BusyError, MediaError, WorkError
 from animate.files import hidden_name
 from animate.progress import Quiet
 from tests.scene import write_scene
@@ -236,6 +236,66 @@ def test_killed_between_the_clip_and_its_record_it_is_finished_without_asking_to
     assert digest_of(scene) == expected
     with pytest.raises(MediaError, match="exists already"):
         run(animator, scene)
+
+
+def test_a_foreign_file_at_the_name_stays_after_a_kill_at_the_last_rename(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("animate.files._rename", killed_for(scene["output"], killed))
+        with pytest.raises(KeyboardInterrupt):
+            run(animator, scene)
+    scene["output"].write_bytes(b"mine")
+    with pytest.raises(MediaError, match="exists already"):
+        run(animator, scene)
+    assert main(["resume", str(scene["output"].parent / ".clip.mp4.work")]) == 2
+    assert scene["output"].read_bytes() == b"mine"
+
+
+def test_a_foreign_file_that_comes_during_the_run_stays(
+    animator: Animator, scene: dict[str, Any]
+) -> None:
+    class Meanwhile(Listener):
+        def advance(self, steps: int = 1) -> None:
+            scene["output"].write_bytes(b"mine")
+
+    with pytest.raises(MediaError, match="file exists"):
+        run(animator, scene, Meanwhile())
+    assert scene["output"].read_bytes() == b"mine"
+
+
+def killed_for(path: Path, killed: Any) -> Any:
+    """A rename that does not come to its end for one file."""
+    real = files._rename
+
+    def rename(partial: Path, target: Path, replace: bool) -> None:
+        if target == path:
+            killed()
+        real(partial, target, replace)
+
+    return rename
+
+
+@pytest.mark.parametrize("work", [None, "none"])
+def test_a_second_run_of_one_output_is_refused_whatever_its_work_folder(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path, work: str | None
+) -> None:
+    other = Animator(animator.engine, "a test")
+    messages: list[str] = []
+
+    class Beside(Listener):
+        def advance(self, steps: int = 1) -> None:
+            if not messages:
+                with pytest.raises(BusyError) as refusal:
+                    run(other, {**scene, "work": work or tmp_path / "elsewhere"})
+                messages.append(str(refusal.value))
+
+    run(animator, scene, Beside())
+    assert f"another run (process {os.getpid()}) is writing output" in messages[0]
+    digest_of(scene)
 
 
 def test_kept_work_is_left_and_serves_another_output(

@@ -1,0 +1,145 @@
+"""What cannot be is refused once, and before anything is read."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from animate import AnimationRequest, Animator
+from animate.clip import fingerprint, preflight
+from animate.errors import MediaError, RequestError
+from temporal.errors import TemporalError
+from tests.scene import write_scene
+from tests.toy import toy_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "toy"
+    toy_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def animator(model: Path) -> Animator:
+    return Animator.from_pretrained(model, device="cpu")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> dict[str, Any]:
+    return {**write_scene(tmp_path), "output": tmp_path / "clip.mp4", "retarget": "none"}
+
+
+CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"compile": True, "keep_features": 2}, "--compile does not go with --keep-features"),
+    ({"workers": 2, "keep_features": 2}, "leave out --keep-features or --workers"),
+    ({"keep_features": 2, "schedule": "shifting"}, "use the static or the anchored schedule"),
+    ({"compile": True, "offload": "stream"}, "--compile does not go with weights"),
+    ({"device": "cpu", "offload": "model"}, "that saves nothing; leave it out"),
+    ({"interpolate": True}, "give --stride or --fps"),
+    ({"sign": "chain.pem:key.pem", "output": "clip.mkv"}, "cannot hold Content Credentials"),
+    ({"contact_sheet": "sheet.jpg"}, r"must be named \.png"),
+    ({"codec": "png"}, "makes numbered images"),
+    ({"codec": "prores"}, "prores"),
+    ({"output": "clip.xyz"}, "no known suffix"),
+    ({"output": "no/clip.mp4"}, "mkdir -p"),
+    ({"output": "driving.mp4", "overwrite": True}, "would overwrite the driving video"),
+    ({"side_by_side": "clip.mp4"}, "name the same file"),
+    ({"contact_sheet": "reference.png", "overwrite": True}, "overwrite the reference image"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), CONTRADICTIONS)
+def test_what_contradicts_is_refused_with_no_file_opened(
+    scene: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    folder = scene["output"].parent
+    for name in ("output", "side_by_side", "contact_sheet"):
+        if name in changes:
+            changes = {**changes, name: folder / changes[name]}
+    request = AnimationRequest.from_dict({**scene, **changes})
+
+    def opened(path: Any, *rest: Any, **more: Any) -> Any:
+        raise AssertionError(f"{path} was opened")
+
+    for module, name in ((os, "open"), (io, "open")):
+        monkeypatch.setattr(module, name, opened)
+    monkeypatch.setattr("builtins.open", opened)
+    with pytest.raises((RequestError, MediaError), match=message):
+        preflight.check_request(request)
+
+
+SETTLED: list[tuple[dict[str, Any], str]] = [
+    ({"schedule": "anchored", "overlap": 3}, "the largest overlap for it .* is 2"),
+    ({"overlap": 7}, "overlap 7 is not below"),
+    ({"size": "63x64"}, "nearest is 64x64"),
+    ({"memory": 1000}, "nearest budget"),
+    ({"offload": "model"}, "that saves nothing"),
+    ({"fps": 60, "interpolate": True}, "nothing is left out"),
+    ({"precision": "float16"}, "precision float16 cannot be had"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), SETTLED)
+def test_what_the_model_cannot_do_is_refused_before_a_file_is_hashed(
+    animator: Animator,
+    scene: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    monkeypatch.setattr(fingerprint, "sha256", None)
+    monkeypatch.setattr("animate.clip.make.find_motion", None)
+    before = sorted(scene["output"].parent.iterdir())
+    with pytest.raises((RequestError, TemporalError), match=message):
+        animator(AnimationRequest.from_dict({**scene, **changes}))
+    assert sorted(scene["output"].parent.iterdir()) == before
+
+
+def test_a_run_checks_once_reads_each_input_once_and_probes_the_output_once(
+    model: Path, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    probed: list[str] = []
+    real_sha256, real_probe = fingerprint.sha256, preflight.probe_folder
+
+    def counted(path: Any) -> str:
+        hashed.append(Path(path).name)
+        return real_sha256(path)
+
+    def probing(path: Path, **more: Any) -> None:
+        probed.append(path.name)
+        real_probe(path, **more)
+
+    for module in ("animate.clip.fingerprint", "animate.driving.poses", "animate.media.numbered"):
+        monkeypatch.setattr(f"{module}.sha256", counted)
+    monkeypatch.setattr(preflight, "probe_folder", probing)
+    request = AnimationRequest.from_dict({**scene, "model": model, "max_frames": 2})
+    Animator.for_request(request)(request)
+    assert sorted(hashed) == ["driving.mp4", "poses.npz", "reference.png"]
+    assert probed == ["clip.mp4"]
+
+
+def test_the_driving_video_is_hashed_once_for_many_clips(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    real = fingerprint.sha256
+
+    def counted(path: Any) -> str:
+        hashed.append(Path(path).name)
+        return real(path)
+
+    monkeypatch.setattr(fingerprint, "sha256", counted)
+    digests = fingerprint.FileDigests()
+    for number in range(2):
+        values = {**scene, "output": scene["output"].with_name(f"{number}.mp4"), "max_frames": 1}
+        animator(AnimationRequest.from_dict(values), digests=digests)
+    assert hashed.count("driving.mp4") == 1

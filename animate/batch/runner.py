@@ -30,8 +30,9 @@ from animate.batch.records import (
     read_record,
 )
 from animate.batch.watch import Watch
+from animate.clip.claim import claimed, claimed_record
 from animate.clip.fingerprint import Fingerprint
-from animate.clip.record import ClipRecord, sidecar_path
+from animate.clip.record import ClipRecord, find_record, sidecar_path
 from animate.errors import ExecutorError, RequestError
 from animate.files import atomic, is_sequence
 from animate.progress import Progress, Quiet
@@ -388,16 +389,17 @@ class _Batch:
 
 def copy_clip(source: Path, output: Path) -> None:
     """Copy a finished clip and its sidecar, which then says of what it is a copy."""
-    with atomic(output) as partial:
-        shutil.copyfile(source, partial)
-    record = ClipRecord.read(sidecar_path(source))
+    record = ClipRecord.read(find_record(source) or sidecar_path(source))
     copied = replace(
         record,
         request={**record.request, "output": str(output)},
         clip=record.clip and replace(record.clip, name=output.name),
         copied_from=str(source),
     )
-    copied.write(sidecar_path(output))
+    with claimed(output), claimed_record(output) as path:
+        with atomic(output) as partial:
+            shutil.copyfile(source, partial)
+        copied.write(path)
 
 
 def _with_report(record: JobRecord, report: ClipReport) -> JobRecord:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from animate.batch.records import JobRecord
 
 SOME_FAILED = 3
-"""Exit code when some jobs failed: the others are done, and the report says which and why."""
+"""Exit code when some jobs failed: the others are done, and the report says which and why. Of a
+dry run: some would fail."""
 
 _OWN = ("reference", "driving", "output", "overwrite")
 
@@ -81,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="make what is missing or changed (the default)"
     )
     again.add_argument("--overwrite", action="store_true", help="make every clip again")
-    group.add_argument("--dry-run", action="store_true", help="show the plan, do nothing")
+    group.add_argument(
+        "--dry-run", action="store_true", help="show the plan, do nothing; exit code as a run's"
+    )
     group.add_argument("--rows", metavar="A-BxN", help="only these jobs, such as 1-200x10 or 7")
     group.add_argument(
         "--root",
@@ -104,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         "--time-limit", type=float, metavar="SECONDS", help="end a job that takes longer"
+    )
+    group.add_argument(
+        "--log-file",
+        type=Path,
+        metavar="FILE",
+        help="add a line on each event to this file, with its time",
     )
     group.add_argument(
         "--no-report", dest="report", action="store_false", help="no report.html and report.json"
@@ -143,6 +152,7 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
         retries=arguments.retries,
         pictures=arguments.report,
         progress=progress,
+        log_file=arguments.log_file,
     )
     counts: Counter[str] = Counter()
     try:
@@ -173,12 +183,15 @@ def _conclude(counts: Counter[str], report: Path | None, progress: Progress) -> 
 
 
 def show_plan(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) -> int:
-    """Print what would be done and what it would take. Returns the exit code."""
+    """Print the jobs that would be done and what they take. Returns the exit code that the run
+    would have, so far as it can be known."""
     from animate.batch.forecast import PlannedMemory, forecast, lines
 
-    found, pace = forecast(manifest.jobs, overwrite=arguments.overwrite, memory_of=PlannedMemory())
+    forecasts, pace = forecast(
+        manifest.jobs, overwrite=arguments.overwrite, memory_of=PlannedMemory()
+    )
     if isinstance(progress, JsonLines):
-        for each in found:
+        for each in forecasts:
             progress.event(
                 "plan",
                 number=each.job.number,
@@ -193,7 +206,7 @@ def show_plan(manifest: Manifest, arguments: argparse.Namespace, progress: Progr
                 memory=each.memory,
             )
         progress.event("basis", time=pace.basis())
-        return 0
-    for line in lines(found, pace, arguments.jobs):
-        print(line)
-    return 0
+    else:
+        for line in lines(forecasts, pace, arguments.jobs):
+            print(line)
+    return SOME_FAILED if any(each.problem for each in forecasts) else 0

@@ -127,7 +127,7 @@ class RuntimeOptions:
     precision: Precision = option("auto", "arithmetic of the networks", role="runtime")
     memory: Converted[int | None, int | str | None] = option(
         None,
-        "memory to stay within, such as 8GiB",
+        "memory that networks and frames stay within, such as 8GiB (the process itself not in it)",
         parse=parse_bytes,
         metavar="SIZE",
         role="runtime",

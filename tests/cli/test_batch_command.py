@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,42 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(
 
     assert batch(manifest, "--rows", "1", "--executor", "serial") == 0
     add(manifest, output="odd.mp4", size="63x64")
-    assert batch(manifest, "--dry-run", "--json-progress", quiet=False) == 0
+    assert batch(manifest, "--dry-run", "--json-progress", quiet=False) == 3
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     plans = [line for line in lines if line["event"] == "plan"]
     assert [plan["wanted"] for plan in plans] == [False, True, True]
     assert "63x64" in plans[2]["problem"]
     assert plans[1]["seconds"] > 0
     assert "1 of toy" in lines[-1]["time"]
+
+
+def test_a_worker_needs_at_least_the_memory_of_the_process_itself(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--rows", "1", "--executor", "local", "--json-progress")
+    assert batch(manifest, "--dry-run", *given, quiet=False) == 0
+    [plan, _] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert batch(manifest, *given, quiet=False) == 0
+    record = json.loads((manifest.parent / "out" / "clip1.job.json").read_text())
+    # The process that plans is the tests' own, which has loaded more than a worker does.
+    assert plan["memory"] > 0.6 * record["peak_host_bytes"]
+
+
+def test_events_are_added_to_a_log_file(manifest: Path) -> None:
+    add(manifest, output="lost.mp4", driving="gone.mp4")
+    log = manifest.parent / "batch.log"
+    log.write_text("of an earlier run\n")
+    assert batch(manifest, "--executor", "serial", "--log-file", str(log)) == 3
+    first, *lines = log.read_text().splitlines()
+    assert first == "of an earlier run"
+    stamps, texts = zip(*(line.split(" ", 1) for line in lines), strict=True)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", stamp) for stamp in stamps)
+    assert texts[0] == "3 jobs"
+    assert "row 1 (line 1): denoise" in texts
+    assert any(text.startswith("row 3 (line 3) failed (missing-file)") for text in texts)
+    assert texts[-1] == "end: 2 done, 1 failed"
+    folder = manifest.parent
+    assert batch(manifest, "--log-file", str(folder)) == 2
 
 
 def test_the_same_seeds_through_workers_and_alone_give_the_same_frames(
@@ -207,9 +237,9 @@ def test_slips_end_with_code_2_and_nothing_done(
     assert not (manifest.parent / "out").exists()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
 def test_an_executor_that_is_not_installed_names_its_extra(
-    manifest: Path, capsys: pytest.CaptureFixture[str]
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
     assert batch(manifest, "--executor", "ray") == 2
     assert "[ray]" in capsys.readouterr().err

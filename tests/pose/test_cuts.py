@@ -11,10 +11,12 @@ import pytest
 
 from pose.cuts import CutOptions, find_cuts, mark_cuts
 from pose.errors import PoseError
+from tests.collecting import collected_if
 from tests.pose import figure
 
 ROOT = Path(__file__).parents[2]
 VIDEOS = [folder / "shared" / "media" / "driving.mp4" for folder in (ROOT, ROOT.parent)]
+VIDEO = next((path for path in VIDEOS if path.is_file()), None)
 SIZE = (320, 240)
 
 
@@ -110,13 +112,11 @@ def test_the_options_decide():
             CutOptions(**wrong)
 
 
+@collected_if(VIDEO is not None)
 def test_a_real_dance_has_no_cut_and_a_closer_view_of_it_is_one():
-    video = next((path for path in VIDEOS if path.is_file()), None)
-    if video is None:
-        pytest.skip("shared/media/driving.mp4 is not beside this checkout")
     import av
 
-    with av.open(str(video)) as container:
+    with av.open(str(VIDEO)) as container:
         frames = [
             cv2.resize(frame.to_ndarray(format="rgb24"), (288, 512))
             for frame in itertools.islice(container.decode(video=0), 0, 133, 2)

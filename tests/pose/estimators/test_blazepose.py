@@ -13,11 +13,13 @@ from pose.errors import PoseError
 from pose.estimators import load_estimator
 from pose.estimators.blazepose.estimator import BlazePose, BlazePoseOptions
 from pose.estimators.blazepose.whole_body import face_points
+from tests.collecting import collected_if
 from tests.pose import figure
 
 ROOT = Path(__file__).parents[3]
 ORACLE = ROOT / "tests" / "data" / "blazepose" / "oracle.npz"
 VIDEOS = [folder / "shared" / "media" / "driving.mp4" for folder in (ROOT, ROOT.parent)]
+VIDEO = next((path for path in VIDEOS if path.is_file()), None)
 
 
 def look(estimator, picture):
@@ -176,16 +178,14 @@ def test_the_face_mesh_becomes_68_points():
     assert face[67, 0] == 87
 
 
+@collected_if(VIDEO is not None)
 def test_the_reference_runtime_agrees():
     """Medians over a real video against the family's own runtime, each frame on its own."""
-    video = next((path for path in VIDEOS if path.is_file()), None)
-    if video is None:
-        pytest.skip("shared/media/driving.mp4 is not beside this checkout")
     import av
 
     oracle = np.load(ORACLE)
     wanted = oracle["frames"].tolist()
-    with av.open(str(video)) as container:
+    with av.open(str(VIDEO)) as container:
         frames = {
             index: frame.to_ndarray(format="rgb24")
             for index, frame in enumerate(container.decode(video=0))

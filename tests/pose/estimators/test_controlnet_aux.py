@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 
@@ -13,9 +12,8 @@ from pose.errors import PoseError
 from pose.estimators import load_estimator
 
 
-def test_without_the_library_the_extra_is_named():
-    if importlib.util.find_spec("mmpose") is not None:
-        pytest.skip("mmpose is installed")
+def test_without_the_library_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mmpose", None)
     with pytest.raises(PoseError, match=r"mmpose.*cnx-animate\[controlnet-aux\]"):
         load_estimator("controlnet-aux")
 

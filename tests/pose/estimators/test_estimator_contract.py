@@ -14,6 +14,7 @@ from tests.pose import figure
 
 PICTURE = figure.scene((432, 640), (216, 40, 560, 0.4))
 PICTURE[:6, :6] = 255  # the stand-in networks look for white
+PARALLEL = ("blazepose", "dwpose")
 BLANK = np.full((160, 240, 3), 70, np.uint8)
 
 
@@ -60,9 +61,12 @@ def test_the_same_frame_gives_the_same_points_after_a_reset(estimator):
         assert np.array_equal(one, other)
 
 
+def test_those_that_take_several_frames_at_a_time(estimator):
+    assert isinstance(estimator, ParallelEstimator) == (estimator.name in PARALLEL)
+
+
+@pytest.mark.parametrize("estimator", PARALLEL, indirect=True)
 def test_a_fork_has_its_own_memory(estimator):
-    if not isinstance(estimator, ParallelEstimator):
-        pytest.skip(f"{estimator.name} takes one frame at a time")
     assert estimator.stretch >= 1
     estimator.reset()
     alone = [estimator(PICTURE) for _ in range(2)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from animate.cli.arguments import add_shown, make_parser, parse, shown
 from animate.errors import ModelError
+from animate.models.config import Source
 from animate.models.store import ModelFile
-from animate.models.variants import list_variants, load_variant, resolve
+from animate.models.variants import ModelVariant, list_variants, load_variant, resolve
 from animate.progress import Progress
+from animate.request.wording import listed
 
 POSE_NETWORKS = "dwpose"
 
@@ -50,16 +52,28 @@ def show_list() -> int:
     return 0
 
 
-def files_of(name: str) -> tuple[tuple[ModelFile, ...], str]:
-    """The files behind a name, and the licences that apply to them."""
+def files_of(name: str) -> tuple[tuple[ModelFile, ...], tuple[str, ...]]:
+    """The files behind a name, and a line for each licence: the files that it covers."""
     if name == POSE_NETWORKS:
         from animate.driving.estimators import dwpose_files
         from pose.estimators.dwpose import LICENCE_NOTE
 
-        return dwpose_files(), LICENCE_NOTE
+        return dwpose_files(), (LICENCE_NOTE,)
     variant = load_variant(name)
-    licences = {variant.licence, *(source.licence for source in variant.sources.values())}
-    return tuple(variant.files()), "; ".join(sorted(licences))
+    return tuple(variant.files()), tuple(_licence_lines(variant))
+
+
+def _licence_lines(variant: ModelVariant) -> Iterator[str]:
+    by_origin: dict[str, list[ModelFile]] = {}
+    for file in variant.files():
+        by_origin.setdefault(file.source.repository if file.source else "", []).append(file)
+    for files in by_origin.values():
+        source, paths = files[0].source, [file.path for file in files]
+        owner: Source | ModelVariant = source or variant
+        origin = source.repository if source else f"the folder of {variant.name}"
+        link = f" ({owner.licence_url})" if owner.licence_url else ""
+        gate = "; it must be accepted there" if source and source.gated else ""
+        yield f"licence {owner.licence}{link}{gate}: {listed(paths)} of {origin}"
 
 
 def fetch(name: str, progress: Progress) -> int:
@@ -67,10 +81,9 @@ def fetch(name: str, progress: Progress) -> int:
     from animate.models.hub import fetch_files
 
     files, licences = files_of(name)
-    progress.note(f"{name}: licences {licences}")
-    paths = fetch_files(
-        files, lambda file, number, total: progress.note(f"{number}/{total} {file}")
-    )
+    for line in licences:
+        progress.note(f"{name}: {line}")
+    paths = fetch_files(files, progress)
     progress.note(f"{name}: {len(paths)} files are here, digests as stated")
     return 0
 

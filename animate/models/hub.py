@@ -1,28 +1,31 @@
-"""Fetch a variant's files from the model hub, and check what is on this machine.
+"""Fetch a variant's files from the model hub, and check the files on this machine.
 
-Only what is asked for by name is fetched. Downloads resume, appear whole or not at all, and are
-shared with other programs: they are the hub library's own cache.
+Only files that were asked for by name are fetched. Downloads resume, appear whole or not at all,
+and are shared with other programs: they lie in the hub library's own cache.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from animate.errors import ModelError
 from animate.files import sha256
-from animate.models.store import ModelFile, cached_digest
+from animate.models.download import RemoteFile, check_room, describe, download, size_text, sweep
+from animate.models.store import ModelFile, hub_digest, matches_hub
 from animate.models.variants import ModelVariant
+from animate.progress import Progress, Quiet, Stage
 
 State = Literal["ok", "missing", "damaged", "unpinned"]
+_UNIT = 1 << 20
+"""Bytes of a step of the progress bar."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileState:
-    """What `verify` found of one file."""
+    """State of one file of a variant."""
 
     file: ModelFile
     state: State
@@ -33,31 +36,73 @@ class FileState:
     """SHA-256 of the file as it is now."""
 
 
-def fetch(
-    variant: ModelVariant, on_file: Callable[[ModelFile, int, int], None] | None = None
-) -> tuple[Path, ...]:
-    """Bring all files of `variant` onto this machine; returns where they are.
+def fetch(variant: ModelVariant, progress: Progress | None = None) -> tuple[Path, ...]:
+    """Bring all files of `variant` onto this machine; returns their paths.
 
-    Files that are here are read and, when their digest is wrong, fetched again. `on_file(file,
-    number, total)` is called before each. Raises `ModelError` when a repository is gated, absent or
-    out of reach, and when a file that was fetched has another digest than is stated for it.
+    Files that are here are read and, when their digest is wrong, fetched again. Every repository is
+    asked, and the room on the disk looked at, before the first byte comes. Raises `ModelError` when
+    a repository is gated, absent or out of reach, and for a file that is not the one stated.
     """
-    return fetch_files(variant.files(), on_file)
+    return fetch_files(variant.files(), progress)
 
 
-def fetch_files(
-    files: Iterable[ModelFile], on_file: Callable[[ModelFile, int, int], None] | None = None
-) -> tuple[Path, ...]:
+def fetch_files(files: Iterable[ModelFile], progress: Progress | None = None) -> tuple[Path, ...]:
     """`fetch` for any files."""
-    wanted = tuple(files)
-    paths = []
-    for number, file in enumerate(wanted, start=1):
-        if on_file is not None:
-            on_file(file, number, len(wanted))
-        known = _verified(file)
-        here = known.path if known.state in ("ok", "unpinned") else None
-        paths.append(here or _fetched(file, again=known.state == "damaged"))
-    return tuple(paths)
+    progress = progress or Quiet()
+    states = [_state_of(file) for file in files]
+    wanted = [state for state in states if state.state in ("missing", "damaged")]
+    remotes = {str(state.file): _described(state) for state in wanted}
+    needed = check_room(list(remotes.values()))
+    if remotes:
+        progress.note(f"{len(remotes)} files to fetch, {size_text(needed)}")
+    paths = {str(state.file): state.path for state in states if state.path is not None}
+    whole = sum(remote.size for remote in remotes.values())
+    with progress.stage("fetching (MiB)", -(-whole // _UNIT)) as stage:
+        count = _Count(stage)
+        for name, remote in remotes.items():
+            progress.note(f"{name} ({size_text(remote.size)})")
+            paths[name] = path = download(remote, count)
+            if remote.file.digest is not None and len(remote.digest) != 64:
+                _check_stated(remote.file, sha256(path), "it will not be used")
+    sweep(list(remotes.values()))
+    return tuple(paths[str(state.file)] for state in states)
+
+
+class _Count:
+    """Advances a stage by whole units of the bytes that came."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._bytes, self._units = stage, 0, 0
+
+    def __call__(self, count: int) -> None:
+        self._bytes += count
+        units = -(-self._bytes // _UNIT) - self._units
+        if units > 0:
+            self._units += units
+            self._stage.advance(units)
+
+
+def _described(state: FileState) -> RemoteFile:
+    """The hub's word on a file. Raises `ModelError` when it is not the file that is stated."""
+    file = state.file
+    if file.source is None:
+        raise ModelError(
+            f"{file} is {state.state} and comes from no repository; copy the folder again"
+        )
+    remote = describe(file)
+    if len(remote.digest) == 64:
+        _check_stated(file, remote.digest, "nothing was fetched")
+    return remote
+
+
+def _check_stated(file: ModelFile, digest: str, outcome: str) -> None:
+    """Raises `ModelError` for a SHA-256 other than the variant's."""
+    if file.digest not in (None, digest):
+        raise ModelError(
+            f"{file} has been changed on the hub: its digest is {digest[:12]}..., and the variant "
+            f"states {str(file.digest)[:12]}...; {outcome}: use a newer version of this program, "
+            "or correct the variant if you trust the file"
+        )
 
 
 def verify(variant: ModelVariant) -> tuple[FileState, ...]:
@@ -67,69 +112,18 @@ def verify(variant: ModelVariant) -> tuple[FileState, ...]:
 
 def verify_files(files: Iterable[ModelFile]) -> tuple[FileState, ...]:
     """`verify` for any files."""
-    return tuple(_verified(file) for file in files)
+    return tuple(_state_of(file) for file in files)
 
 
-def _verified(file: ModelFile) -> FileState:
+def _state_of(file: ModelFile) -> FileState:
     path = file.locate()
     if path is None:
         return FileState(file=file, state="missing")
-    digest = sha256(path)
-    stated = file.digest or cached_digest(path)
-    state: State = "unpinned" if stated is None else "ok" if stated == digest else "damaged"
+    digest, of_hub = sha256(path), hub_digest(path)
+    state: State = "unpinned"
+    if file.digest is not None:
+        state = "ok" if file.digest == digest else "damaged"
+    elif of_hub is not None:
+        sound = of_hub == digest if len(of_hub) == 64 else matches_hub(path, of_hub)
+        state = "ok" if sound else "damaged"
     return FileState(file=file, state=state, path=path, digest=digest)
-
-
-def _fetched(file: ModelFile, *, again: bool) -> Path:
-    if file.source is None:
-        state = "damaged" if again else "missing"
-        raise ModelError(f"{file} is {state} and comes from no repository; copy the folder again")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the library is imported
-    import huggingface_hub
-
-    try:
-        path = Path(
-            huggingface_hub.hf_hub_download(
-                file.source.repository,
-                file.path,
-                revision=file.source.revision,
-                force_download=again,
-            )
-        )
-    except Exception as reason:
-        raise _explained(file, reason) from reason
-    if file.digest is not None and sha256(path) != file.digest:
-        raise ModelError(
-            f"{file} was fetched but its digest is not the {file.digest[:12]}... that is stated "
-            f"for it: it was changed or damaged and will not be used; remove {path} to try again"
-        )
-    return path
-
-
-def _explained(file: ModelFile, reason: Exception) -> ModelError:
-    """The hub library's many errors in words that say what to do."""
-    from huggingface_hub import errors
-
-    assert file.source is not None
-    repository, revision = file.source.repository, file.source.revision
-    page = f"https://huggingface.co/{repository}"
-    if isinstance(reason, errors.GatedRepoError | errors.RepositoryNotFoundError):
-        return ModelError(
-            f"{repository} may not be read: accept its licence ({file.source.licence}) at {page} "
-            "with your account, make a token there, and set HF_TOKEN to it (or run `hf auth "
-            "login`)"
-        )
-    if isinstance(reason, errors.RevisionNotFoundError):
-        return ModelError(f"{repository} has no revision {revision}; correct the variant")
-    # LocalEntryNotFoundError is an EntryNotFoundError too, but means that there is no network.
-    if isinstance(reason, errors.EntryNotFoundError) and not isinstance(
-        reason, errors.LocalEntryNotFoundError
-    ):
-        return ModelError(f"{repository} at {revision} has no file {file.path}")
-    words = str(reason).strip().splitlines()
-    said = words[0][:200] if words else type(reason).__name__
-    return ModelError(
-        f"{file} could not be fetched ({said}). Is this machine online, HF_HUB_OFFLINE not set and "
-        "the disk not full? Otherwise run the same command on a machine that is online and copy "
-        "its cache folder (HF_HOME, usually ~/.cache/huggingface) here"
-    )

@@ -1,17 +1,25 @@
-"""Where a variant's files lie: its own folder, or the model hub's cache on this machine.
+"""Files of a variant on this machine: in its own folder, or in the model hub's cache.
 
-The cache is the hub library's own (`HF_HOME` moves it), so what another program fetched is found
-and nothing is stored twice. Nothing here uses the network.
+The cache is the hub library's own (`HF_HOME` moves it), so files that another program fetched are
+used and nothing is stored twice. Nothing here uses the network.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from animate.files import sha256
 from animate.models.config import Source
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,21 +32,18 @@ class ModelFile:
     """The repository; None for a file of the variant's own folder."""
     folder: Path | None = None
     """The variant's own folder; None when the variant has none."""
-
     digest: str | None = None
     """SHA-256 where the variant states it."""
 
     def locate(self) -> Path | None:
         """The file on this machine, or None when it is not here."""
         if self.source is None:
-            place = (self.folder or Path()) / self.path
-            return place if place.is_file() else None
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(
+            path = (self.folder or Path()) / self.path
+            return path if path.is_file() else None
+        cached = hub_library().try_to_load_from_cache(
             self.source.repository, self.path, revision=self.source.revision
         )
-        return Path(found) if isinstance(found, str) and Path(found).is_file() else None
+        return Path(cached) if isinstance(cached, str) and Path(cached).is_file() else None
 
     def __str__(self) -> str:
         if self.source is None:
@@ -46,19 +51,92 @@ class ModelFile:
         return f"{self.source.repository}/{self.path}"
 
 
-def cached_digest(path: Path) -> str | None:
-    """The SHA-256 that the hub stated for a large file when it was fetched, or None.
+def hub_library() -> Any:
+    """The hub library, without its telemetry unless the user decided otherwise."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when it is imported
+    import huggingface_hub
+    import huggingface_hub.constants
 
-    The hub's cache stores such files under their digest.
+    return huggingface_hub
+
+
+def cache_root() -> Path:
+    """The hub library's cache folder."""
+    return Path(hub_library().constants.HF_HUB_CACHE).expanduser()
+
+
+def repository_folder(source: Source) -> Path:
+    """The folder that the hub library's cache has for a repository."""
+    return cache_root() / f"models--{source.repository.replace('/', '--')}"
+
+
+def hub_digest(path: Path) -> str | None:
+    """The digest that the hub stated for a file when it was fetched, or None.
+
+    The cache stores a file under its digest (SHA-256, or git's SHA-1 for small ones), and links to
+    it: `models--OWNER--NAME/snapshots/COMMIT/FILE` -> `models--OWNER--NAME/blobs/DIGEST`, which may
+    be a link itself, to a store that repositories share. Only this very layout is trusted: a name
+    anywhere else proves nothing.
     """
-    target = path.resolve()
-    named = target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name)
-    return target.name if named else None
+    try:
+        root, folder = cache_root().resolve(), path.parent.resolve()
+        blob = Path(os.path.normpath(folder / os.readlink(path)))
+        blobs = blob.parent.resolve()
+        inside = blob.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # no link, or links in a circle
+        return None
+    repository = blobs.parent
+    if (
+        blobs.name != "blobs"
+        or blobs != blob.parent
+        or repository.parent != root
+        or not folder.is_relative_to(repository / "snapshots")
+        or not inside
+    ):
+        return None
+    return blob.name if is_digest(blob.name) else None
+
+
+def is_digest(text: str) -> bool:
+    """True for a digest of the kinds that the hub states."""
+    return bool(_SHA256.fullmatch(text) or _GIT_SHA1.fullmatch(text))
+
+
+def matches_hub(path: Path, digest: str) -> bool:
+    """True where a file, read now, has the digest that the hub states."""
+    return hub_sum(path, digest).hexdigest() == digest
+
+
+def hub_sum(path: Path | None, digest: str, size: int | None = None) -> hashlib._Hash:
+    """A running sum of the hub's kind that `digest` has, over the file's bytes so far.
+
+    size: bytes that the file has once it is complete; None: those that it has now
+    """
+    if _SHA256.fullmatch(digest):
+        running = hashlib.sha256()
+    else:
+        length = size if size is not None or path is None else path.stat().st_size
+        running = hashlib.sha1(f"blob {length}\0".encode(), usedforsecurity=False)
+    if path is not None:
+        with path.open("rb") as file:
+            while piece := file.read(_CHUNK_BYTES):
+                running.update(piece)
+    return running
 
 
 def recorded_digest(path: Path) -> str:
     """SHA-256 of a file, without reading it where the hub's cache has it in the file's name.
 
-    It was checked when the file was fetched; `verify` reads the file again.
+    It was checked when the file was fetched; `verify` reads the file again. Other files are read
+    once in a process, unless they change.
     """
-    return cached_digest(path) or sha256(path)
+    stated = hub_digest(path)
+    if stated is not None and _SHA256.fullmatch(stated):
+        return stated
+    state = path.stat()
+    return _digest_once(str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=1024)
+def _digest_once(path: str, size: int, changed: int, inode: int) -> str:
+    return sha256(path)

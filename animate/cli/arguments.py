@@ -1,42 +1,105 @@
-"""Command-line arguments from the dataclasses that hold the options.
+"""Command-line arguments from the dataclasses that hold the settings.
 
 Every option's name, help text, choices and bounds come from its field; the parser adds nothing
-but dashes. What was not given is absent from the result, so that a file's value can stand.
+but dashes. What is not given is absent from the result, so that a file's value can stand.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_origin
+from typing import Any, NoReturn, TypeVar, get_origin
 
 from animate.errors import RequestError
 from animate.progress import KINDS, Progress, choose_progress
 from animate.request.schema import Setting, build, flat, settings_of
+from animate.request.wording import nearest, quoted
 from animate.request.yaml_file import read_yaml
 
 T = TypeVar("T")
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in this program's words and knows the nearest option.
+
+    Its faults are RequestErrors. Options that were added as unusual are shown by `--help-all`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **{**options, "allow_abbrev": False})
+        self.unusual: list[tuple[argparse.Action, str]] = []
+        """Options that the help leaves out, with their texts."""
+        self._arguments: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it, for subcommands too, but for arguments that nobody knows."""
+        self._arguments = [str(argument) for argument in args or ()]
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self._refuse(unknown[0])
+        return parsed, unknown
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
+
+    def _refuse(self, argument: str) -> NoReturn:
+        if not argument.startswith("-"):
+            raise RequestError(
+                f"argument {quoted(argument)} is one too many; see {self.prog} --help"
+            )
+        flag = argument.partition("=")[0]
+        hint = nearest(flag, self._flags()).replace("'", "")
+        help_flag = "--help-all" if self.unusual else "--help"
+        raise RequestError(f"unknown option {flag}{hint or f'; see {self.prog} {help_flag}'}")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise argparse's message as a RequestError."""
+        text = message.removeprefix("argument ")
+        if match := re.fullmatch(r"(.+): invalid choice: '(.*)' \(choose from (.+)\)", text, re.S):
+            name, value, words = match[1], match[2], re.findall(r"[\w-]+", match[3])
+            name = "action" if "|" in name else name
+            text = f"{name} {quoted(value)} is not one of {', '.join(words)}{nearest(value, words)}"
+        elif match := re.fullmatch(r"the following arguments are required: (.+)", text, re.S):
+            for argument in self._arguments:  # a misspelt option may be the one that is missing
+                if argument.startswith("--") and argument.partition("=")[0] not in self._flags():
+                    self._refuse(argument)
+            text = f"missing: {match[1]}; see {self.prog} --help"
+        elif match := re.fullmatch(r"(.+): expected (?:one|at least one) argument", text, re.S):
+            text = f"{match[1]} needs a value"
+        elif match := re.fullmatch(r"(.+): invalid \w+ value: '(.*)'", text, re.S):
+            text = f"{match[1]} {quoted(match[2])} is not a number"
+        raise RequestError(text)
+
+
+class _HelpAll(argparse.Action):
+    """Show the help with all options."""
+
+    def __call__(self, parser: Any, *rest: Any, **named: Any) -> None:
+        for action, text in parser.unusual:
+            action.help = text
+        parser.print_help()
+        parser.exit()
+
+
 def make_parser(
     command: str, description: str, example: str = "", usage: str | None = None
-) -> argparse.ArgumentParser:
+) -> Parser:
     """A parser for `cnx COMMAND`; `parse` adds the options that every command has."""
-    return argparse.ArgumentParser(
-        prog=f"cnx {command}",
+    return Parser(
+        prog=f"cnx {command}".rstrip(),
         usage=usage,
         description=description,
         epilog=example and f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command, with `quiet`, `progress`, `json_progress` and `debug`.
 
-    Raises RequestError where two of them exclude each other.
+    Raises RequestError for what the parser does not know or take, and where two exclude each other.
     """
     add_shown(parser, default=False)
     parser.set_defaults(progress="auto")
@@ -46,21 +109,21 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
         "--json-progress": arguments.json_progress,
         f"--progress {arguments.progress}": arguments.progress != "auto",
     }
-    given = [flag for flag, is_given in chosen.items() if is_given]
-    if len(given) > 1:
-        raise RequestError(f"{' and '.join(given)} exclude each other; give one of them")
+    flags = [flag for flag, is_chosen in chosen.items() if is_chosen]
+    if len(flags) > 1:
+        raise RequestError(f"{' and '.join(flags)} exclude each other; give one of them")
     return arguments
 
 
 def shown(arguments: argparse.Namespace) -> Progress:
-    """How the progress of a command is shown, from its arguments."""
+    """The display of a command's progress, as its arguments ask for it."""
     return choose_progress(
         quiet=arguments.quiet, as_json=arguments.json_progress, kind=arguments.progress
     )
 
 
 def add_shown(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
-    """The options that every command has; also after an action, where the default is the
+    """Add the options that every command has; also after an action, where the default is the
     command's own."""
     group = parser.add_argument_group("what is shown")
     group.add_argument(
@@ -77,38 +140,46 @@ def add_shown(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS)
         group.add_argument(flag, action="store_true", default=default, help=text)
 
 
-def add_options(
-    parser: argparse.ArgumentParser,
-    options: type,
-    title: str,
-    *,
-    required: Sequence[str] = (),
-    skip: Sequence[str] = (),
-) -> None:
-    """Add every documented field of a dataclass of options, except those in `skip`."""
+def add_options(parser: Parser, options: type, title: str, *, skip: Sequence[str] = ()) -> None:
+    """Add every setting of a dataclass, except those in `skip`; the help shows the usual ones."""
     group = parser.add_argument_group(title)
     for setting in settings_of(options).values():
-        if not setting.group and setting.name not in skip:
-            add_option(group, setting, required=setting.name in required)
+        if setting.group or setting.name in skip:
+            continue
+        action = add_option(group, setting)
+        if not setting.usual:
+            parser.unusual.append((action, str(action.help)))
+            action.help = argparse.SUPPRESS
 
 
-def add_option(parser: Any, setting: Setting, *, required: bool = False) -> None:
-    """Add one setting to a parser or a group of one."""
-    text, default = setting.help, setting.default
-    common = {"dest": setting.name, "default": argparse.SUPPRESS}
-    if setting.hint is bool:
-        action: Any = argparse.BooleanOptionalAction if default else "store_true"
-        parser.add_argument(setting.flag, action=action, help=text, **common)
-        return
-    several = {"action": "extend"} if get_origin(setting.hint) is tuple else {}
-    if default not in (None, ()):
-        text += f" (default: {default})"
+def add_help_all(parser: Parser) -> None:
+    """Add `--help-all`, which shows the unusual options too."""
     parser.add_argument(
+        "--help-all", action=_HelpAll, nargs=0, help="show this help with all options, and exit"
+    )
+
+
+def add_option(
+    parser: Any, setting: Setting, *, help: str = "", default: Any = argparse.SUPPRESS
+) -> argparse.Action:
+    """Add one setting to a parser or a group of one.
+
+    help: text in place of the setting's own
+    default: value in the result where the option is not given; else it is absent there
+    """
+    text = help or setting.help
+    common = {"dest": setting.name, "default": default}
+    if setting.hint is bool:
+        action: Any = argparse.BooleanOptionalAction if setting.default else "store_true"
+        return parser.add_argument(setting.flag, action=action, help=text, **common)
+    several = {"action": "extend"} if get_origin(setting.hint) is tuple else {}
+    if setting.default not in (None, ()):
+        text += f" (default: {setting.default})"
+    return parser.add_argument(
         setting.flag,
-        type=_reader(setting),
+        type=reader(setting.flag, setting.name, setting.read_text),
         metavar=setting.metavar or _placeholder(setting),
-        required=required,
-        help=text,
+        help=text.replace("%", "%%"),
         **common,
         **several,
     )
@@ -118,45 +189,77 @@ def _placeholder(setting: Setting) -> str:
     if setting.choices:
         return f"{{{','.join(setting.choices)}}}"
     kinds = {int: "N", float: "X", bool: "true|false"}
-    return next((kinds[leaf] for leaf in setting.kinds if leaf in kinds), "NAME")
+    return next((kinds[kind] for kind in setting.kinds if kind in kinds), "NAME")
 
 
-def _reader(setting: Setting) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
+def reader(flag: str, name: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A reader of an option's text, whose faults name the option as it is typed.
+
+    name: what the reader's own messages begin with
+    """
+
+    def from_text(text: str) -> Any:
         try:
-            return setting.read_text(text)
+            return read(text)
         except RequestError as reason:
-            raise argparse.ArgumentTypeError(str(reason)) from None
+            fault = str(reason)
+            typed = f"{flag}{fault[len(name) :]}" if fault.startswith(f"{name} ") else ""
+            raise RequestError(typed or f"{flag}: {fault}") from None
 
-    return read
+    return from_text
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """`--config FILE.yaml`, given once or several times; the command line has the last word."""
+    """Add `--config NAME|FILE`, given once or several times; other options have the last word."""
     parser.add_argument(
         "--config",
-        type=Path,
         action="append",
         default=[],
-        metavar="FILE",
-        help="YAML file of settings by the same names; later files and options win",
+        metavar="NAME|FILE",
+        help=f"settings by the same names: a preset ({', '.join(preset_names())}) or a YAML file; "
+        "later ones and options win",
+    )
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that are shipped."""
+    return sorted(path.stem for path in _presets().glob("*.yaml"))
+
+
+def _presets() -> Path:
+    from animate.models.variants import configs_folder
+
+    return configs_folder() / "presets"
+
+
+def config_path(name: str) -> Path:
+    """The file that `--config` names: a preset, or a file. Raises RequestError for neither."""
+    presets = preset_names()
+    if name in presets:
+        return _presets() / f"{name}.yaml"
+    if "/" in name or "." in name:
+        return Path(name)
+    raise RequestError(
+        f"--config {quoted(name)} is neither a preset nor a file{nearest(name, presets)} "
+        f"(presets: {', '.join(presets)}; or the path of a YAML file)"
     )
 
 
 def read_options(options: type[T], arguments: argparse.Namespace) -> T:
-    """Build `options` from the files named by --config, then what the command line gave."""
+    """Build `options` from what --config names, then what the command line gave."""
     values = read_config(options, arguments.config)
     names = settings_of(options)
     values.update({name: value for name, value in vars(arguments).items() if name in names})
     return build(options, values)
 
 
-def read_config(options: type, paths: Sequence[Path]) -> dict[str, Any]:
-    """The settings of files named by --config, by their flat names; later files win.
+def read_config(options: type, names: Sequence[str]) -> dict[str, Any]:
+    """The settings that --config names, by their flat names; later files win.
 
     Raises RequestError naming the file for unknown names.
     """
     values: dict[str, Any] = {}
-    for path in paths:
+    for name in names:
+        path = config_path(name)
         values.update(flat(options, read_yaml(path), where=str(path)))
     return values

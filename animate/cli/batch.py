@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from animate.cli.arguments import (
+    Parser,
     add_config,
+    add_help_all,
     add_options,
     make_parser,
     parse,
@@ -34,7 +36,7 @@ _OWN = ("reference", "driving", "output", "overwrite")
 
 def main(argv: list[str]) -> int:
     """Parse, check the whole manifest, make the clips, report. Returns the exit code."""
-    arguments = parse(_parser(), argv)
+    arguments = parse(parser(), argv)
     from animate.batch.manifest import load_manifest
     from animate.batch.ranges import format_ranges, parse_ranges
 
@@ -57,8 +59,9 @@ def main(argv: list[str]) -> int:
     return make(manifest, arguments, progress)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "batch",
         "Make the clips of a manifest: those that are missing, and those whose inputs or settings\n"
         "have changed. A row is what `cnx run` takes; settings given here count for all rows.\n"
@@ -66,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
         "cnx batch jobs.jsonl --output-dir clips --jobs 2",
         "cnx batch MANIFEST --output-dir DIR [options]",
     )
-    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help=".jsonl, .csv or .yaml")
-    group = parser.add_argument_group("the batch")
+    command.add_argument("manifest", type=Path, metavar="MANIFEST", help=".jsonl, .csv or .yaml")
+    group = command.add_argument_group("the batch")
     group.add_argument(
         "--output-dir", type=Path, required=True, metavar="DIR", help="where clips and report go"
     )
@@ -117,11 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--no-report", dest="report", action="store_false", help="no report.html and report.json"
     )
-    add_options(parser, AnimationRequest, "settings for all rows", skip=_OWN)
-    add_options(parser, SamplingOptions, "sampling, for all rows")
-    add_options(parser, RuntimeOptions, "where and how it runs, for all rows")
-    add_config(parser)
-    return parser
+    add_options(command, AnimationRequest, "settings for all rows", skip=_OWN)
+    add_options(command, SamplingOptions, "sampling, for all rows")
+    add_options(command, RuntimeOptions, "where and how it runs, for all rows")
+    add_config(command)
+    add_help_all(command)
+    return command
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:

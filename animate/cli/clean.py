@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, shown
 from animate.errors import RequestError
 
 if TYPE_CHECKING:
     from animate.clip.leftovers import Leftover
 
 
-def main(argv: list[str]) -> int:
-    """Parse, list, ask, remove. Returns the exit code; errors pass through."""
-    parser = make_parser(
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "clean",
         "Throw away unfinished work and half-written files of runs that were killed, after listing "
         "them. What a run still works on stays, and so does every file that this program has not "
@@ -24,14 +24,19 @@ def main(argv: list[str]) -> int:
         "cnx clean clips --dry-run",
         "cnx clean [FOLDER] [options]",
     )
-    parser.add_argument(
+    command.add_argument(
         "folder", nargs="?", type=Path, default=Path(), metavar="FOLDER",
         help="a work folder, or the folder to look in (default: the current one)",
     )  # fmt: skip
-    parser.add_argument("--recursive", action="store_true", help="look in all folders below too")
-    parser.add_argument("--dry-run", action="store_true", help="only list what would go")
-    parser.add_argument("--yes", action="store_true", help="remove without asking")
-    arguments = parse(parser, argv)
+    command.add_argument("--recursive", action="store_true", help="look in all folders below too")
+    command.add_argument("--dry-run", action="store_true", help="only list what would go")
+    command.add_argument("--yes", action="store_true", help="remove without asking")
+    return command
+
+
+def main(argv: list[str]) -> int:
+    """Parse, list, ask, remove. Returns the exit code; errors pass through."""
+    arguments = parse(parser(), argv)
 
     from animate.clip.leftovers import leftovers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, shown
 from animate.progress import JsonLines
 
 if TYPE_CHECKING:
@@ -19,16 +19,21 @@ HEADS = {
 }
 
 
-def main(argv: list[str]) -> int:
-    """Try what needs trying and print a table; returns the exit code."""
-    parser = make_parser(
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "encoders",
         "List the ways to compress a clip (--codec NAME of cnx run): what they go into, their\n"
         "scale of quality, and whether they work here. Hardware encoders are tried on a few\n"
         "frames; a * marks what a file takes unless --codec says another.",
         "cnx encoders",
     )
-    arguments = parse(parser, argv)
+    return command
+
+
+def main(argv: list[str]) -> int:
+    """Try what needs trying and print a table; returns the exit code."""
+    arguments = parse(parser(), argv)
     progress = shown(arguments)
 
     from animate.media.codecs import other_hardware

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, shown
 from animate.errors import RequestError
 from animate.files import check_output
 from animate.progress import JsonLines
@@ -20,8 +20,7 @@ _MOST_COLUMNS = 4
 
 def main(argv: list[str]) -> int:
     """Parse, score, print; returns the exit code. Errors pass through."""
-    parser = _parser()
-    arguments = parse(parser, argv)
+    arguments = parse(parser(), argv)
     _check_outputs(arguments)
     progress = shown(arguments)
 
@@ -45,8 +44,9 @@ def main(argv: list[str]) -> int:
     return 3 if any(clip.error for clip in evaluation.clips) else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = make_parser(
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "evaluate",
         "How good clips are. Against a true video: PSNR, SSIM and the like. Against what was\n"
         "asked for: pose, identity, background, duration. By themselves: seams, flicker, drift,\n"
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "cnx evaluate a.mp4 b.mp4 --reference me.png --driving dance.mp4 --report scores.html",
         "cnx evaluate CLIP... [options]",
     )
-    parser.add_argument(
+    command.add_argument(
         "clips",
         nargs="+",
         type=Path,
@@ -70,14 +70,14 @@ def _parser() -> argparse.ArgumentParser:
         ("--report", "write a page with players, curves and worst frames here", "FILE.html"),
         ("--json", "write all figures and curves here", "FILE"),
     ):
-        parser.add_argument(flag, type=Path, metavar=metavar, help=text)
-    parser.add_argument(
+        command.add_argument(flag, type=Path, metavar=metavar, help=text)
+    command.add_argument(
         "--protocol",
         action="append",
         metavar="NAME",
         help="clean (default), quick, disco-tiktok or a YAML file; may be given several times",
     )
-    return parser
+    return command
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from animate.cli.arguments import make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, shown
 from animate.errors import MediaError
 from animate.progress import JsonLines
 
 
-def main(argv: list[str]) -> int:
-    """Parse, read, print. Returns the exit code; errors pass through."""
-    parser = make_parser(
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "info",
         "Where a clip comes from: what its file says, whether the record beside it is of the same\n"
         "run, and Content Credentials checked against the file. Exit code 2 for a clip that says\n"
@@ -22,9 +22,14 @@ def main(argv: list[str]) -> int:
         "cnx info clip.mp4",
         "cnx info CLIP [options]",
     )
-    parser.add_argument("clip", type=Path, metavar="CLIP", help="a clip, or NAME/%%04d.png")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parse(parser, argv)
+    command.add_argument("clip", type=Path, metavar="CLIP", help="a clip, or NAME/%%04d.png")
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    return command
+
+
+def main(argv: list[str]) -> int:
+    """Parse, read, print. Returns the exit code; errors pass through."""
+    arguments = parse(parser(), argv)
     progress, found = shown(arguments), provenance_of(arguments.clip)
     if isinstance(progress, JsonLines):
         progress.event("info", **found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from itertools import pairwise
 from traceback import print_exception
@@ -28,6 +29,7 @@ COMMANDS = {
     "models": "list, fetch and verify model variants",
     "encoders": "list the ways to compress a clip on this machine",
     "plan": "show what fits in an amount of memory",
+    "completion": "print a script by which a shell completes commands and options",
     "train": "train a control network or a whole small model",
 }
 
@@ -45,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        from animate.request.wording import nearest
+        from animate.request.wording import nearest, quoted
 
-        return _complain(f"unknown command {name!r}{nearest(name, list(COMMANDS))} See cnx --help")
+        hint = nearest(name, COMMANDS) or "; see cnx --help"
+        return _complain(f"unknown command {quoted(name)}{hint}")
     with raised_on_sigterm():
         code, complaint = _run(name, rest)
     if complaint:
@@ -91,7 +94,9 @@ def _notes(error: BaseException) -> str:
 
 
 def _complain(message: str, code: int = 2) -> int:
-    print(f"cnx: {message}", file=sys.stderr)
+    if sys.stderr is not None:
+        with suppress(OSError):  # a full disk behind it must not hide the exit code
+            print(f"cnx: {message}", file=sys.stderr)
     return code
 
 
@@ -130,7 +135,7 @@ def _hush_libraries() -> None:
 
 
 def _help() -> str:
-    lines = [f"  {name:<8} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
     return "\n".join(
         (
             "usage: cnx COMMAND [options]",

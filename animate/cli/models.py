@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from animate.cli.arguments import add_shown, make_parser, parse, shown
+from animate.cli.arguments import Parser, add_shown, make_parser, parse, shown
 from animate.errors import ModelError
 from animate.models.config import Source
 from animate.models.store import ModelFile
@@ -15,12 +15,12 @@ from animate.request.wording import listed
 POSE_NETWORKS = "dwpose"
 
 
-def main(argv: list[str]) -> int:
-    """Parse and run one of the three; returns the exit code."""
-    parser = make_parser(
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "models", "List, fetch and verify model variants.", "cnx models fetch svd-v2"
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|fetch|verify")
+    actions = command.add_subparsers(dest="action", required=True, metavar="list|fetch|verify")
     actions.add_parser("list", help="variants, whether they are here, and their licences")
     for action, text in (
         ("fetch", "download the files of a variant, or of the dwpose estimator"),
@@ -29,7 +29,12 @@ def main(argv: list[str]) -> int:
         sub = actions.add_parser(action, help=text, allow_abbrev=False)
         sub.add_argument("name", metavar="NAME", help=f"a variant, a folder, or {POSE_NETWORKS}")
         add_shown(sub)
-    arguments = parse(parser, argv)
+    return command
+
+
+def main(argv: list[str]) -> int:
+    """Parse and run one of the three; returns the exit code."""
+    arguments = parse(parser(), argv)
     if arguments.action == "list":
         return show_list()
     progress = shown(arguments)

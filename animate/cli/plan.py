@@ -6,42 +6,44 @@ import argparse
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import make_parser, parse, shown
+from animate.cli.arguments import Parser, add_option, make_parser, parse, shown
 from animate.errors import RequestError
 from animate.progress import JsonLines
 from animate.request.request import AnimationRequest
-from animate.request.schema import plain
+from animate.request.schema import plain, settings_of
 from animate.request.values import Size
 
 if TYPE_CHECKING:
     from animate.generate.settings import ClipSettings
     from temporal.memory_plan import MemoryPlan
 
+_SETTINGS = (
+    "model", "size", "memory", "window", "guidance", "decode_chunk", "precision", "offload",
+)  # fmt: skip
+"""Settings of a clip that decide its memory."""
 
-def main(argv: list[str]) -> int:
-    """Parse, plan, print; returns the exit code. Needs neither weights nor the device."""
-    parser = make_parser(
+
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "plan",
         "How a clip would be made within an amount of memory, with the predicted peak by stage.\n"
         "`cnx run --memory` does what this shows. Weights need not be here.",
         "cnx plan --model svd-v2 --size 576x1024 --window 24 --memory 8GiB",
     )
-    for flag, text, written in (
-        ("--model", "model variant or folder (default: auto)", "NAME|FOLDER"),
-        ("--size", "size of the clip (default: the model's)", "WxH"),
-        ("--memory", "bytes that may be used, such as 8GiB (default: what is free)", "SIZE"),
-    ):
-        parser.add_argument(flag, metavar=written, help=text)
-    parser.add_argument("--window", type=int, metavar="N", help="frames denoised together")
-    parser.add_argument("--frames", type=int, default=240, metavar="N", help="frames of the clip")
-    parser.add_argument("--guidance", metavar="MIN[:MAX]", help="guidance scale")
-    parser.add_argument("--decode-chunk", type=int, metavar="N", help="frames decoded together")
-    parser.add_argument("--precision", default="auto", help="auto, float32, float16, ...")
-    parser.add_argument("--offload", help="of a GPU: none, model or stream (default: as needed)")
-    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="kind of device")
-    arguments = parse(parser, argv)
+    settings = settings_of(AnimationRequest)
+    for name in _SETTINGS:
+        add_option(command, settings[name])
+    command.add_argument("--frames", type=int, default=240, metavar="N", help="frames of the clip")
+    command.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="kind of device")
+    return command
+
+
+def main(argv: list[str]) -> int:
+    """Parse, plan, print; returns the exit code. Needs neither weights nor the device."""
+    arguments = parse(parser(), argv)
     if arguments.frames < 1:
-        raise RequestError(f"frames {arguments.frames} is not at least 1")
+        raise RequestError(f"--frames {arguments.frames} is out of range: at least 1")
 
     import torch
 
@@ -50,13 +52,12 @@ def main(argv: list[str]) -> int:
     from animate.generate.settings import settle
     from animate.models.variants import resolve
 
-    names = ("size", "memory", "window", "guidance", "decode_chunk", "precision", "offload")
-    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    given = {name: value for name, value in vars(arguments).items() if name in _SETTINGS}
     request = AnimationRequest.from_dict({"reference": "-", "driving": "-", "output": "-", **given})
-    variant = resolve(arguments.model or "auto").variant
+    variant = resolve(request.model).variant
     settings = settle(request, variant, Size(*variant.sizes[0]))
     device = torch.device(arguments.device)
-    if arguments.memory is None:
+    if request.runtime.memory is None:
         choose_device(arguments.device)  # what is free is asked of the device itself
     plan = plan_clip_memory(
         variant, settings, request.runtime, frames=arguments.frames, device=device

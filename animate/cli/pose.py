@@ -5,78 +5,94 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from animate.cli.arguments import add_shown, make_parser, parse, shown
-from animate.errors import MediaError, RequestError
+from animate.cli.arguments import (
+    Parser,
+    add_option,
+    add_shown,
+    make_parser,
+    parse,
+    reader,
+    shown,
+)
+from animate.errors import MediaError
 from animate.files import check_output, check_readable
 from animate.progress import Progress
-from animate.request.request import Retarget
-from animate.request.values import Size, parse_rate, parse_time
+from animate.request.request import AnimationRequest
+from animate.request.schema import settings_of
+from animate.request.values import Size
 
+SETTINGS = settings_of(AnimationRequest)
+_SELECTION = ("stride", "start", "end", "max_frames", "fps")
+_ESTIMATOR = ("estimator", "estimator_folder", "estimator_device")
 FORMATS = ("npz", "openpose", "openpose-coco18", "comfyui", "coco-wholebody")
 
 
-def main(argv: list[str]) -> int:
-    """Parse and run one of the four; returns the exit code."""
-    parser = make_parser(
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "pose",
         "Extract poses from a video, look at them, fit them to a picture, convert them.",
         "cnx pose extract dance.mp4 -o dance.npz",
     )
-    actions = parser.add_subparsers(
-        dest="action", required=True, metavar="extract|preview|retarget|convert"
-    )
-    run: dict[str, Callable[[argparse.Namespace, Progress], None]] = {
-        "extract": _add_extract(actions),
-        "preview": _add_preview(actions),
-        "retarget": _add_retarget(actions),
-        "convert": _add_convert(actions),
-    }
-    arguments = parse(parser, argv)
-    progress = shown(arguments)
-    run[arguments.action](arguments, progress)
+    actions = command.add_subparsers(dest="action", required=True, metavar="|".join(ACTIONS))
+    _add_extract(actions)
+    _add_preview(actions)
+    _add_retarget(actions)
+    _add_convert(actions)
+    return command
+
+
+def main(argv: list[str]) -> int:
+    """Parse and run one of the four; returns the exit code."""
+    arguments = parse(parser(), argv)
+    ACTIONS[arguments.action](arguments, shown(arguments))
     return 0
 
 
-def _add_extract(actions: Any) -> Callable[[argparse.Namespace, Progress], None]:
+def _add_extract(actions: Any) -> None:
     sub = _sub(actions, "extract", "estimate the poses of everybody in a video or picture")
     sub.add_argument(
         "video", type=Path, metavar="VIDEO", help="or a picture, or numbered images (f_%%04d.png)"
     )
     _add_output(sub, "pose file to write (.npz)")
-    _add_selection(sub)
-    _add_estimator(sub)
-    return extract
+    _add_settings(sub, *_SELECTION, *_ESTIMATOR)
 
 
-def _add_preview(actions: Any) -> Callable[[argparse.Namespace, Progress], None]:
+def _add_preview(actions: Any) -> None:
     sub = _sub(actions, "preview", "poses as a contact sheet (.png) or as a video")
     sub.add_argument("poses", type=Path, metavar="POSES")
     _add_output(sub, "sheet.png, or a video such as overlay.mp4")
     sub.add_argument("--video", type=Path, help="the video they are of, shown below the skeletons")
-    return preview
 
 
-def _add_retarget(actions: Any) -> Callable[[argparse.Namespace, Progress], None]:
+def _add_retarget(actions: Any) -> None:
     sub = _sub(actions, "retarget", "lay poses onto the person of a picture")
     sub.add_argument("poses", type=Path, metavar="POSES")
     _add_output(sub, "pose file to write (.npz); animate it with --retarget none")
     sub.add_argument("--reference", type=Path, required=True, metavar="IMAGE")
-    sub.add_argument("--retarget", choices=get_args(Retarget), default="robust", help="mode")
-    sub.add_argument("--person", default="main", help="main, left, right or a number")
-    _add_estimator(sub)
-    return retarget
+    _add_settings(sub, "retarget", "person", *_ESTIMATOR)
 
 
-def _add_convert(actions: Any) -> Callable[[argparse.Namespace, Progress], None]:
+def _add_convert(actions: Any) -> None:
     sub = _sub(actions, "convert", "read or write OpenPose, ComfyUI and COCO-WholeBody files")
     sub.add_argument("poses", type=Path, metavar="POSES", help="file, or folder of OpenPose frames")
     _add_output(sub, "what to write")
     sub.add_argument("--to", choices=FORMATS, required=True, help="format to write")
-    sub.add_argument("--canvas", type=_value(Size.parse), metavar="WxH", help="if not in the file")
-    sub.add_argument("--fps", type=_value(parse_rate), metavar="RATE", help="if not in the file")
-    return convert
+    sub.add_argument(
+        "--canvas",
+        type=reader("--canvas", "size", Size.parse),
+        metavar="WxH",
+        help="size of the picture, if it is not in the file",
+    )
+    add_option(sub, SETTINGS["fps"], help="frame rate, if it is not in the file", default=None)
+
+
+def _add_settings(sub: argparse.ArgumentParser, *names: str) -> None:
+    """Add settings of a clip, as `cnx run` has them."""
+    for name in names:
+        add_option(sub, SETTINGS[name], default=SETTINGS[name].default)
 
 
 def _sub(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -90,30 +106,6 @@ def _sub(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 def _add_output(sub: argparse.ArgumentParser, text: str) -> None:
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=text)
-
-
-def _add_selection(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--stride", type=int, default=1, metavar="N", help="every N-th frame")
-    sub.add_argument("--start", type=_value(parse_time), metavar="TIME", help="1.5, 0:01.5, 36f")
-    sub.add_argument("--end", type=_value(parse_time), metavar="TIME", help="exclusive")
-    sub.add_argument("--max-frames", type=int, metavar="N", help="frames at most")
-    sub.add_argument("--fps", type=_value(parse_rate), metavar="RATE", help="resample to this rate")
-
-
-def _add_estimator(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--estimator", default="blazepose", help="blazepose, dwpose, controlnet-aux")
-    sub.add_argument("--estimator-folder", type=Path, metavar="FOLDER", help="with its files")
-    sub.add_argument("--estimator-device", choices=("cpu", "cuda"), default="cpu")
-
-
-def _value(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return parse(text)
-        except RequestError as reason:
-            raise argparse.ArgumentTypeError(str(reason)) from None
-
-    return read
 
 
 def extract(arguments: argparse.Namespace, progress: Progress) -> None:
@@ -202,3 +194,11 @@ def _check(arguments: argparse.Namespace, *inputs: Path | None) -> None:
         elif path is not None:
             check_readable(path, error=MediaError)
     check_output(arguments.output, overwrite=arguments.overwrite, error=MediaError)
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace, Progress], None]] = {
+    "extract": extract,
+    "preview": preview,
+    "retarget": retarget,
+    "convert": convert,
+}

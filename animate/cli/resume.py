@@ -5,23 +5,28 @@ from __future__ import annotations
 from contextlib import chdir, nullcontext
 from pathlib import Path
 
-from animate.cli.arguments import make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, shown
 from animate.cli.run import make_clip
 
 
-def main(argv: list[str]) -> int:
-    """Parse, go on, report. Returns the exit code; errors pass through."""
-    parser = make_parser(
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "resume",
         "Go on with a run that was stopped or killed: the frames are those of a run that was not. "
         "The same `cnx run` once more does it as well.",
         "cnx resume .clip.mp4.work",
         "cnx resume FOLDER [options]",
     )
-    parser.add_argument(
+    command.add_argument(
         "folder", type=Path, metavar="FOLDER", help="work folder, or the clip that it is for"
     )
-    arguments = parse(parser, argv)
+    return command
+
+
+def main(argv: list[str]) -> int:
+    """Parse, go on, report. Returns the exit code; errors pass through."""
+    arguments = parse(parser(), argv)
     progress = shown(arguments)
 
     from animate.clip.work import find_request

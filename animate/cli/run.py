@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from animate.cli.arguments import add_config, add_options, make_parser, parse, read_options, shown
+from animate.cli.arguments import (
+    Parser,
+    add_config,
+    add_help_all,
+    add_options,
+    make_parser,
+    parse,
+    read_options,
+    shown,
+)
 from animate.errors import RequestError
 from animate.progress import JsonLines, Progress
 from animate.request.request import (
@@ -13,19 +22,25 @@ from animate.request.request import (
 )
 
 
-def main(argv: list[str]) -> int:
-    """Parse, animate, report. Returns the exit code; errors pass through."""
-    parser = make_parser(
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "run",
         "The person in an image moves as the person in a video does.",
         "cnx run --reference me.png --driving dance.mp4 --output clip.mp4",
         "cnx run --reference IMAGE --driving VIDEO --output CLIP [options]",
     )
-    add_options(parser, AnimationRequest, "the clip")
-    add_options(parser, SamplingOptions, "sampling (what is not given, the model decides)")
-    add_options(parser, RuntimeOptions, "where and how it runs")
-    add_config(parser)
-    arguments = parse(parser, argv)
+    add_options(command, AnimationRequest, "the clip")
+    add_options(command, SamplingOptions, "sampling (what is not given, the model decides)")
+    add_options(command, RuntimeOptions, "where and how it runs")
+    add_config(command)
+    add_help_all(command)
+    return command
+
+
+def main(argv: list[str]) -> int:
+    """Parse, animate, report. Returns the exit code; errors pass through."""
+    arguments = parse(parser(), argv)
     request = read_options(AnimationRequest, arguments)
     return make_clip(request, shown(arguments))
 

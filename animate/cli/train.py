@@ -7,18 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, shown
 from animate.progress import Progress
 
 if TYPE_CHECKING:
     from animate.training.finetune_config import FineTuneConfig
 
 
-def main(argv: list[str]) -> int:
-    """Parse and run a recipe, or one of the actions; returns the exit code."""
-    if argv and argv[0] in ACTIONS:
-        return ACTIONS[argv[0]](argv[1:])
-    parser = make_parser(
+def parser() -> Parser:
+    """The arguments of the command."""
+    command = make_parser(
         "train",
         "Fine-tune a base model on your videos, by a recipe.\n"
         "Interrupted at any moment, the same command goes on from the last checkpoint.\n"
@@ -29,11 +27,18 @@ def main(argv: list[str]) -> int:
         "cnx train configs/train/my-videos.yaml --export my-model",
         "cnx train CONFIG.yaml [options]\n       cnx train export|delta|apply ...",
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the recipe")
-    parser.add_argument("--folder", type=Path, help="checkpoints and data, not the recipe's")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="then write a model folder")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
-    arguments = parse(parser, argv)
+    command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the recipe")
+    command.add_argument("--folder", type=Path, help="checkpoints and data, not the recipe's")
+    command.add_argument("--export", type=Path, metavar="FOLDER", help="then write a model folder")
+    command.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
+    return command
+
+
+def main(argv: list[str]) -> int:
+    """Parse and run a recipe, or one of the actions; returns the exit code."""
+    if argv and argv[0] in ACTIONS:
+        return ACTIONS[argv[0]](argv[1:])
+    arguments = parse(parser(), argv)
     progress = shown(arguments)
 
     from animate.training.finetune import fine_tune

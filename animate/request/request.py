@@ -80,17 +80,24 @@ class SamplingOptions(Generic[Open]):
     """
 
     seed: int = option(
-        0, "seed of the noise; with the frame's number it decides", least=0, most=2**64 - 1
+        0,
+        "seed of the noise; with the frame's number it decides",
+        least=0,
+        most=2**64 - 1,
+        usual=True,
     )
-    steps: int | Open = option(None, "denoising steps", least=1, most=1000)
-    window: int | Open = option(None, "frames denoised together", least=1, most=1024)
-    overlap: int | Open = option(None, "frames that neighbouring windows share", least=0)
+    steps: int | Open = option(None, "denoising steps", least=1, most=1000, usual=True)
+    window: int | Open = option(None, "frames denoised together", least=1, most=1024, usual=True)
+    overlap: int | Open = option(
+        None, "frames that neighbouring windows share", least=0, usual=True
+    )
     schedule: Schedule | Open = option(None, "how windows lie over the clip")
     fusing: Fusing | Open = option(None, "weights of a window's frames where windows overlap")
     guidance: Converted[Guidance | Open, GuidanceText] = option(
         None,
         "guidance scale, or its values at a window's first and last frame",
         metavar="MIN[:MAX]",
+        usual=True,
     )
     control_weight: float | Open = option(
         None, "weight of the control features", least=0.0, most=10.0
@@ -123,7 +130,9 @@ class RuntimeOptions:
     """Where and how it runs. What is made changes by rounding alone, but for 8-bit weights, named
     pose networks, and frames that too little memory does not let be decoded together."""
 
-    device: str = option("auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", role="runtime")
+    device: str = option(
+        "auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", role="runtime", usual=True
+    )
     precision: Precision = option("auto", "arithmetic of the networks", role="runtime")
     memory: Converted[int | None, int | str | None] = option(
         None,
@@ -131,6 +140,7 @@ class RuntimeOptions:
         parse=parse_bytes,
         metavar="SIZE",
         role="runtime",
+        usual=True,
     )
     offload: Offload | None = option(
         None, "keep weights on the host until a GPU needs them", role="runtime"
@@ -215,16 +225,28 @@ class AnimationRequest:
     """
 
     reference: Converted[Path, Path | str] = option(
-        None, "still image of the person to animate", metavar="IMAGE", role="input"
+        None, "still image of the person to animate", metavar="IMAGE", role="input", usual=True
     )
     driving: Converted[Path, Path | str] = option(
-        None, "video, or numbered images, whose motion is taken", metavar="VIDEO", role="input"
+        None,
+        "video, or numbered images, whose motion is taken",
+        metavar="VIDEO",
+        role="input",
+        usual=True,
     )
     output: Converted[Path, Path | str] = option(
-        None, "clip to write; its suffix decides the kind", metavar="CLIP", role="output"
+        None,
+        "clip to write; its suffix decides the kind",
+        metavar="CLIP",
+        role="output",
+        usual=True,
     )
     model: Converted[ModelName, Path | str] = option(
-        ModelName("auto"), "model variant or folder", metavar="NAME|FOLDER", role="input"
+        ModelName("auto"),
+        "model variant or folder",
+        metavar="NAME|FOLDER",
+        role="input",
+        usual=True,
     )
     lora: Converted[tuple[Lora, ...], LoraText | Sequence[LoraText]] = option(
         (),
@@ -233,38 +255,61 @@ class AnimationRequest:
         metavar="FILE[:WEIGHT]",
         role="input",
     )
-    size: Converted[Size | None, SizeText] = option(None, "size of the clip", metavar="WxH")
+    size: Converted[Size | None, SizeText] = option(
+        None, "size of the clip", metavar="WxH", usual=True
+    )
     fit: Fit = option("crop", "how a reference of another shape is brought to that size")
-    stride: int = option(1, "take every N-th frame of the driving video", least=1, metavar="N")
+    stride: int = option(
+        1, "take every N-th frame of the driving video", least=1, metavar="N", usual=True
+    )
     start: Converted[Fraction | FrameNumber | None, TimeText] = option(
-        None, "where to begin: seconds, h:m:s, or frames as 36f", parse=parse_time, metavar="TIME"
+        None,
+        "where to begin: seconds, h:m:s, or frames as 36f",
+        parse=parse_time,
+        metavar="TIME",
+        usual=True,
     )
     end: Converted[Fraction | FrameNumber | None, TimeText] = option(
-        None, "where to stop, exclusive", parse=parse_time, metavar="TIME"
+        None, "where to stop, exclusive", parse=parse_time, metavar="TIME", usual=True
     )
-    max_frames: int | None = option(None, "frames of the clip at most", least=1, metavar="N")
+    max_frames: int | None = option(
+        None, "frames of the clip at most", least=1, metavar="N", usual=True
+    )
     fps: Converted[Fraction | None, Fraction | float | str | None] = option(
         None,
         "resample the driving video to this rate; of images, their rate",
         parse=parse_rate,
         metavar="RATE",
+        usual=True,
     )
     poses: Converted[Path | None, Path | str | None] = option(
-        None, "pose file, or rendered skeletons (video, folder)", metavar="FILE", role="input"
+        None,
+        "pose file, or rendered skeletons (video, folder)",
+        metavar="FILE",
+        role="input",
+        usual=True,
     )
-    estimator: EstimatorName = option("blazepose", "pose estimator")
-    person: str = option("main", "whom to follow: main, left, right or a number", metavar="WHO")
-    retarget: Retarget = option("robust", "how driving poses are fitted to the reference")
+    estimator: EstimatorName = option("blazepose", "pose estimator", usual=True)
+    person: str = option(
+        "main", "whom to follow: main, left, right or a number", metavar="WHO", usual=True
+    )
+    retarget: Retarget = option(
+        "robust", "how driving poses are fitted to the reference", usual=True
+    )
     smooth: bool = option(True, "smooth the driving poses and fill short gaps")
     audio: bool = option(True, "copy the driving video's sound", role="output")
     interpolate: bool = option(
-        False, "fill in what a stride or lower fps left out, by optical flow: the video's own rate"
+        False,
+        "fill in what a stride or lower fps left out, by optical flow: the video's own rate",
+        usual=True,
     )
     lock_background: bool = option(
-        False, "put the reference's own background back behind the moving person"
+        False, "put the reference's own background back behind the moving person", usual=True
     )
     anchor_colour: bool = option(
-        False, "hold the colours of person and background to the reference's, over the whole clip"
+        False,
+        "hold the colours of person and background to the reference's, over the whole clip",
+        usual=True,
     )
     side_by_side: Converted[Path | None, Path | str | None] = option(
         None, "also write reference, pose and result in one video", metavar="CLIP", role="output"
@@ -280,7 +325,7 @@ class AnimationRequest:
     quality: int | None = option(
         None, "quality in the codec's own scale", least=0, most=100, role="output"
     )
-    overwrite: bool = option(False, "replace an existing clip", role="runtime")
+    overwrite: bool = option(False, "replace an existing clip", role="runtime", usual=True)
     sampling: SamplingOptions = group(SamplingOptions)
     runtime: RuntimeOptions = group(RuntimeOptions)
 

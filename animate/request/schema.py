@@ -99,6 +99,8 @@ class Setting:
     most: float | None
     metavar: str | None
     """Placeholder of the value in the command's help."""
+    usual: bool
+    """True for what the command's short help shows."""
 
     @property
     def flag(self) -> str:
@@ -168,10 +170,13 @@ def option(
     least: float | None = None,
     most: float | None = None,
     metavar: str | None = None,
+    usual: bool = False,
 ) -> Any:
     """A field that is a setting; see `Setting` for what it states."""
     stated = {"help": help, "role": role, "parse": parse, "least": least, "most": most}
-    return field(default=default, metadata={_SETTING: {**stated, "metavar": metavar}})
+    return field(
+        default=default, metadata={_SETTING: {**stated, "metavar": metavar, "usual": usual}}
+    )
 
 
 def group(kind: Callable[[], Any]) -> Any:

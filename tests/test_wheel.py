@@ -29,7 +29,8 @@ def test_the_wheel_holds_weights_configurations_and_types(wheel: Path) -> None:
     tiny = ROOT / "animate" / "models" / "tiny"
     files = [path for path in tiny.rglob("*") if path.is_file()]
     files += (ROOT / "pose" / "networks").glob("*.onnx")
-    files += (ROOT / "animate" / "evaluation" / "networks").glob("*.onnx")
+    files += (ROOT / "animate" / "evaluation" / "networks").iterdir()
+    files += (ROOT / "animate" / "evaluation").glob("*.html")
     assert any(path.suffix == ".safetensors" for path in files)
     missing = {path.relative_to(ROOT).as_posix() for path in files} - names
     assert not missing

@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
         reference=arguments.reference,
         driving=arguments.driving,
         protocol=arguments.protocol or ["clean"],
+        weights=arguments.weights,
         report=arguments.report,
         progress=progress,
     )
@@ -67,6 +68,7 @@ def parser() -> Parser:
         ("--truth", "the true clip, or a folder with one for each clip", "VIDEO|FOLDER"),
         ("--reference", "the image whose person the clip shows", "IMAGE"),
         ("--driving", "the video or pose file that the clip follows", "VIDEO|POSES"),
+        ("--weights", "folder with the networks of LPIPS, FID, FID-VID and FVD", "FOLDER"),
         ("--report", "write a page with players, curves and worst frames here", "FILE.html"),
         ("--json", "write all figures and curves here", "FILE"),
     ):

@@ -11,6 +11,8 @@ from pathlib import Path
 from animate.errors import UserError
 from animate.evaluation.alignment import Companion, beside, frame_count, open_clip
 from animate.evaluation.asked import Asked, Record, ask, read_record
+from animate.evaluation.extractors import FILES, FeatureMeter, Networks, frechet_scores
+from animate.evaluation.frechet import Statistics
 from animate.evaluation.identity import FaceEmbedder
 from animate.evaluation.measures import MS_SSIM_SHORTEST
 from animate.evaluation.meters import (
@@ -36,6 +38,7 @@ from animate.evaluation.previews import (
 from animate.evaluation.protocols import GROUPS, Protocol, with_neighbours
 from animate.evaluation.scores import MEASURES, ClipScores, Evaluation, Score
 from animate.evaluation.sound import audio_offset
+from animate.evaluation.vmaf import MISSING, VmafMeter, ffmpeg_with_vmaf
 from animate.media import FrameSelection, FrameSource
 from animate.media.info import Image
 from animate.progress import Progress, Quiet
@@ -60,6 +63,7 @@ def evaluate(
     reference: PathLike | None = None,
     driving: PathLike | None = None,
     protocol: str | Sequence[str] = "clean",
+    weights: PathLike | None = None,
     report: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -72,6 +76,8 @@ def evaluate(
         reference: the image whose person the clips show, or a folder of images likewise.
         driving: the video or pose file that the clips follow, or a folder likewise.
         protocol: name of a protocol, or of several; see `animate.evaluation.protocols`.
+        weights: folder with the networks of LPIPS, FID, FID-VID and FVD, which no package
+            carries; see `animate.evaluation.extractors`. Without them these are left out.
         report: an HTML file to write: players, curves, worst frames, a table.
 
     A clip that cannot be read among several has its reason in `error`. Raises MediaError,
@@ -81,7 +87,12 @@ def evaluate(
     protocols = with_neighbours(names)
     pairs = pair_clips(clips, truth=truth, reference=reference, driving=driving)
     progress = progress or Quiet()
-    scorer = Scorer(protocols, progress, previews=_MOST_PREVIEWS if report is not None else 0)
+    scorer = Scorer(
+        protocols,
+        progress,
+        networks=Networks(None if weights is None else Path(weights)),
+        previews=_MOST_PREVIEWS if report is not None else 0,
+    )
     scored = []
     for pair in pairs:
         try:
@@ -93,7 +104,11 @@ def evaluate(
             scored.append(ClipScores(clip=pair.clip, error=str(reason)))
     if all(clip.error for clip in scored):
         raise UserError(f"none of {len(scored)} clips could be scored; first: {scored[0].error}")
-    evaluation = Evaluation(clips=tuple(scored), protocols=tuple(p.name for p in protocols))
+    evaluation = Evaluation(
+        clips=tuple(scored),
+        protocols=tuple(p.name for p in protocols),
+        pooled=scorer.pooled() if len(scored) > 1 else (),
+    )
     if report is not None:
         write_page(evaluation, scorer.previews, Path(report), _title(evaluation))
     return evaluation
@@ -154,11 +169,18 @@ class Scorer:
     """Scores clips one by one by the same protocols; networks are opened once."""
 
     def __init__(
-        self, protocols: Sequence[Protocol], progress: Progress, previews: int = 0
+        self,
+        protocols: Sequence[Protocol],
+        progress: Progress,
+        *,
+        networks: Networks,
+        previews: int = 0,
     ) -> None:
         """Make pictures for the report of the first `previews` clips."""
         self.previews: dict[Path, ClipPreview] = {}
         self._most_previews = previews
+        self._networks = networks
+        self._pools: dict[tuple[str, str], tuple[Statistics, Statistics]] = {}
         self._protocols = protocols
         self._progress = progress
         self._estimator: Estimator | None = None
@@ -177,14 +199,16 @@ class Scorer:
         self._open_truth(clip)
         self._ask(clip)
         self._estimate_poses(clip)
-        meters = self._meters(clip)
         with ExitStack() as stack:
+            meters = self._meters(clip, stack)
             preview = None
             if len(self.previews) < self._most_previews:
                 preview = stack.enter_context(PreviewWriter(clip.panes, source.info.fps))
             cuts = self._measure(clip, meters, preview)
             for meter in meters:
                 clip.scores += meter.scores()
+                if isinstance(meter, FeatureMeter):
+                    self._pool(meter)
             if preview is not None:
                 self.previews[pair.clip] = _preview(clip, preview)
         self._compare_times(clip)
@@ -272,10 +296,25 @@ class Scorer:
             progress=self._progress,
         )
 
-    def _meters(self, clip: _Clip) -> list[Meter]:
+    def pooled(self) -> tuple[Score, ...]:
+        """Fréchet distances over the features of all clips so far."""
+        return tuple(
+            score
+            for (measure, protocol), (clips, truths) in self._pools.items()
+            for score in frechet_scores(measure, protocol, clips, truths)
+        )
+
+    def _pool(self, meter: FeatureMeter) -> None:
+        key = (meter.measure, meter.protocol.name)
+        clips, truths = self._pools.setdefault(key, (Statistics(), Statistics()))
+        clips.merge(meter.clip)
+        truths.merge(meter.truth)
+
+    def _meters(self, clip: _Clip, stack: ExitStack) -> list[Meter]:
         meters: list[Meter] = []
         if (truth := clip.truth) is not None:
-            meters += [self._picture_meter(clip, p, truth) for p in self._protocols]
+            for protocol in self._protocols:
+                meters += self._truth_meters(clip, protocol, truth, stack)
         meters.append(
             MotionMeter(
                 clip.borders,
@@ -291,12 +330,21 @@ class Scorer:
             meters += self._identity_meter(clip)
         return meters
 
-    def _picture_meter(self, clip: _Clip, protocol: Protocol, truth: Companion) -> PictureMeter:
+    def _truth_meters(
+        self, clip: _Clip, protocol: Protocol, truth: Companion, stack: ExitStack
+    ) -> list[Meter]:
         size = truth.size if protocol.size == "truth" else protocol.size
         measures, small = picture_measures(protocol, size, MS_SSIM_SHORTEST)
         for name in small:
             clip.left_out[name] = f"pictures of {size} are below {MS_SSIM_SHORTEST} pixels"
-        return PictureMeter(protocol, size, measures)
+        meters: list[Meter] = [PictureMeter(protocol, size, measures)]
+        meters += self._networks.meters(protocol, size)
+        program = ffmpeg_with_vmaf() if protocol.wants("vmaf") else None
+        if program is not None:
+            vmaf = VmafMeter(program, protocol, size, str(clip.source.info.fps))
+            stack.callback(vmaf.close)
+            meters.append(vmaf)
+        return meters
 
     def _background_meter(self, clip: _Clip) -> list[Meter]:
         asked = clip.asked
@@ -368,7 +416,13 @@ class Scorer:
             if not self._wants(measure) or measure in scored:
                 clip.left_out.pop(measure, None)
             else:
-                clip.left_out.setdefault(measure, _reason(measure, clip))
+                reason = clip.truth and self._network_is_missing(measure)
+                clip.left_out.setdefault(measure, reason or _reason(measure, clip))
+
+    def _network_is_missing(self, measure: str) -> str:
+        if measure == "vmaf":
+            return "" if ffmpeg_with_vmaf() is not None else MISSING
+        return self._networks.missing(measure) if measure in FILES else ""
 
 
 def _preview(clip: _Clip, writer: PreviewWriter) -> ClipPreview:
@@ -390,7 +444,9 @@ def _preview(clip: _Clip, writer: PreviewWriter) -> ClipPreview:
 def _reason(measure: str, clip: _Clip) -> str:
     reasons = clip.asked.reasons
     if MEASURES[measure].against == "truth":
-        return "no truth was named" if clip.truth is None else "too few frames"
+        if clip.truth is None:
+            return "no truth was named"
+        return "too few frames, or one video alone where the protocol takes one value of each"
     if measure in GROUPS["pose"]:
         return reasons.get("control") or "the parts asked for are not seen on the clip"
     if measure in GROUPS["identity"]:

@@ -1,0 +1,302 @@
+"""Networks of measures that no package carries: files that the user names.
+
+| measure | file in the folder | network |
+| --- | --- | --- |
+| LPIPS | `vgg16-397923af.pth` | torchvision's VGG-16 (state dict) |
+| FID | `inception-2015-12-05.pt` | Inception v3 of the published FID (TorchScript) |
+| FVD | `i3d_torchscript.pt` | I3D, Kinetics-400 (TorchScript) |
+| FID-VID | `resnet-50-kinetics.pt` | 3-D ResNet-50, Kinetics (TorchScript) |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from animate.errors import ModelError
+from animate.evaluation.frechet import Statistics, frechet_distance
+from animate.evaluation.meters import Step
+from animate.evaluation.protocols import Protocol
+from animate.evaluation.scores import Score, mean_score
+from animate.files import sha256
+from animate.media.info import Image
+from animate.request.values import Size
+
+HEADS = Path(__file__).parent / "networks" / "lpips_vgg.safetensors"
+"""LPIPS's own weights on VGG features (version 0.1), 1,472 numbers."""
+_SHIFT = (-0.030, -0.088, -0.188)
+_SCALE = (0.458, 0.448, 0.450)
+"""LPIPS's normalisation of pictures in [-1,1]."""
+_VGG = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+"""Channels and convolutions of VGG-16's five stages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFile:
+    """A file that a measure needs."""
+
+    measure: str
+    name: str
+    features: int
+    """Values that it gives for a picture or clip; 0 for VGG."""
+    digest: str = ""
+    """Beginning of the file's SHA-256, where its publisher states it."""
+
+
+FILES = {
+    entry.measure: entry
+    for entry in (
+        NetworkFile(measure="lpips", name="vgg16-397923af.pth", features=0, digest="397923af"),
+        NetworkFile(measure="fid", name="inception-2015-12-05.pt", features=2048),
+        NetworkFile(measure="fvd", name="i3d_torchscript.pt", features=400),
+        NetworkFile(measure="fid_vid", name="resnet-50-kinetics.pt", features=2048),
+    )
+}
+_VIDEO_SIDES = {"fvd": 224, "fid_vid": 112}
+"""Pixels of both sides of a video network's pictures."""
+
+
+def network_path(folder: Path | None, measure: str) -> Path | None:
+    """The file of a measure's network, if the folder has it.
+
+    Raises ModelError where the file is of another network, by its publisher's digest.
+    """
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise ModelError(f"the folder of metric weights {folder} does not exist; check the path")
+    entry = FILES[measure]
+    path = folder / entry.name
+    if not path.is_file():
+        return None
+    if entry.digest and not sha256(path).startswith(entry.digest):
+        raise ModelError(
+            f"{path} is another network, or damaged: its SHA-256 does not begin with "
+            f"{entry.digest}; fetch it again from its publisher"
+        )
+    return path
+
+
+class Lpips(nn.Module):
+    """LPIPS 0.1 on VGG-16 (Zhang et al. 2018)."""
+
+    def __init__(self, path: Path) -> None:
+        """Read a VGG-16 state dict. Raises ModelError for another network's file."""
+        super().__init__()
+        from safetensors.torch import load_file
+
+        self.stages = _vgg_stages()
+        _load_vgg(self.stages, path)
+        self.heads = [head.double() for _, head in sorted(load_file(HEADS).items())]
+        self.requires_grad_(False)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """(N,) distances of pictures (N,3,h,w), normally in [-1,1]."""
+        shift, scale = (torch.tensor(v).view(1, 3, 1, 1) for v in (_SHIFT, _SCALE))
+        one, two = (first - shift) / scale, (second - shift) / scale
+        total = torch.zeros(len(one), dtype=torch.float64)
+        for stage, head in zip(self.stages, self.heads, strict=True):
+            one, two = stage(one), stage(two)
+            away = (_unit(one) - _unit(two)).double() ** 2
+            total += (away * head.view(1, -1, 1, 1)).sum(1).mean((1, 2))
+        return total
+
+
+def _vgg_stages() -> nn.ModuleList:
+    stages, channels = nn.ModuleList(), 3
+    for number, (width, convolutions) in enumerate(_VGG):
+        layers: list[nn.Module] = [nn.MaxPool2d(2)] if number else []
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+        stages.append(nn.Sequential(*layers))
+    return stages
+
+
+def _load_vgg(stages: nn.ModuleList, path: Path) -> None:
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        weights = {k: v for k, v in weights.items() if k.startswith("features.")}
+    except Exception as reason:  # damaged files raise whatever the reader stumbles over
+        raise ModelError(f"{path} cannot be read as weights: {reason}") from reason
+    convolutions = [layer for layer in stages.modules() if isinstance(layer, nn.Conv2d)]
+    expected = [p for layer in convolutions for p in (layer.weight, layer.bias)]
+    tensors = list(weights.values())
+    shapes = [tuple(p.shape) for p in expected if p is not None]
+    if [tuple(t.shape) for t in tensors] != shapes:
+        raise ModelError(f"{path} is another network: its convolutions are not VGG-16's")
+    for parameter, tensor in zip(expected, tensors, strict=True):
+        assert parameter is not None
+        parameter.data = tensor.float()
+
+
+def _unit(features: Tensor) -> Tensor:
+    return features / (features.pow(2).sum(1, keepdim=True).sqrt() + 1e-10)
+
+
+class LpipsMeter:
+    """LPIPS against the truth, by a protocol."""
+
+    def __init__(self, network: Lpips, protocol: Protocol, size: Size) -> None:
+        self._network, self._protocol, self._size = network, protocol, size
+        self._curve: list[float] = []
+
+    def add(self, step: Step) -> None:
+        """See `Meter`."""
+        if step.truth is None:
+            return
+        low, high = self._protocol.lpips_range
+        pictures = [
+            _tensor(self._protocol.resized(picture, self._size)) * (high - low) + low
+            for picture in (step.frame, step.truth)
+        ]
+        with torch.no_grad():
+            self._curve.append(float(self._network(*pictures)))
+
+    def scores(self) -> list[Score]:
+        """See `Meter`."""
+        score = mean_score("lpips", self._curve, self._protocol.name)
+        return [] if score is None else [score]
+
+
+def _tensor(picture: Image) -> Tensor:
+    """(1,3,h,w) float32 in [0,1]."""
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
+
+
+Extractor = Callable[[Sequence[Image]], NDArray[np.floating]]
+"""Features (N,D) of pictures, or (1,D) of the pictures of one clip."""
+
+
+class ScriptedExtractor:
+    """A TorchScript network that gives features of pictures or clips."""
+
+    def __init__(self, path: Path, entry: NetworkFile) -> None:
+        """Raises ModelError for a file that is no TorchScript network."""
+        self._path, self._entry = path, entry
+        try:
+            self._network: Any = torch.jit.load(str(path), map_location="cpu").eval()
+        except Exception as reason:  # damaged files raise whatever the reader stumbles over
+            raise ModelError(f"{path} is no TorchScript network: {reason}") from reason
+
+    def __call__(self, pictures: Sequence[Image]) -> NDArray[np.floating]:
+        """Features (N,D) of pictures; of one clip (1,D). Raises ModelError for another network."""
+        side = _VIDEO_SIDES.get(self._entry.measure)
+        if side is not None:
+            pictures = [
+                cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
+                for picture in pictures
+            ]
+        stack = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+        count = len(stack) if side is None else 1
+        try:
+            with torch.no_grad():
+                features = self._run(stack)
+        except (RuntimeError, TypeError) as reason:
+            raise ModelError(f"{self._path} is another network: {reason}") from reason
+        if not isinstance(features, Tensor) or features.shape != (count, self._entry.features):
+            shape = tuple(getattr(features, "shape", ()))
+            raise ModelError(
+                f"{self._path} is another network: it gives values of shape {shape}, where "
+                f"({count}, {self._entry.features}) are needed"
+            )
+        return np.asarray(features.double().numpy())
+
+    def _run(self, stack: Tensor) -> Any:
+        match self._entry.measure:
+            case "fid":
+                return self._network(stack, return_features=True)
+            case "fvd":
+                video = stack.permute(1, 0, 2, 3)[None].float()
+                return self._network(video, rescale=True, resize=False, return_features=True)
+        return self._network(stack.permute(1, 0, 2, 3)[None].float() / 255)
+
+
+class FeatureMeter:
+    """Features of the clip and of the truth, for a Fréchet distance."""
+
+    def __init__(self, measure: str, extract: Extractor, protocol: Protocol, size: Size) -> None:
+        self.measure, self.protocol = measure, protocol
+        self.clip, self.truth = Statistics(), Statistics()
+        self._extract, self._size = extract, size
+        self._length = protocol.clip_length if measure in _VIDEO_SIDES else 1
+        self._waiting: tuple[list[Image], list[Image]] = ([], [])
+        self._parts: tuple[list[NDArray[np.floating]], list[NDArray[np.floating]]] = ([], [])
+
+    def add(self, step: Step) -> None:
+        """See `Meter`."""
+        if step.truth is None:
+            return
+        for waiting, picture in zip(self._waiting, (step.frame, step.truth), strict=True):
+            waiting.append(self.protocol.resized(picture, self._size))
+        if len(self._waiting[0]) < self._length:
+            return
+        for index, statistics in enumerate((self.clip, self.truth)):
+            features = self._extract(self._waiting[index])
+            self._waiting[index].clear()
+            if self._averages:
+                self._parts[index].append(features)
+            else:
+                statistics.add(features)
+
+    @property
+    def _averages(self) -> bool:
+        return self.measure in _VIDEO_SIDES and self.protocol.clip_features == "mean"
+
+    def scores(self) -> list[Score]:
+        """See `Meter`; none where one video is one feature. A last part of a clip that is
+        shorter than the protocol's length does not count."""
+        if self._averages:
+            for parts, statistics in zip(self._parts, (self.clip, self.truth), strict=True):
+                if parts:
+                    statistics.add(np.concatenate(parts).mean(0, keepdims=True))
+                    parts.clear()
+            return []
+        return frechet_scores(self.measure, self.protocol.name, self.clip, self.truth)
+
+
+def frechet_scores(measure: str, protocol: str, clip: Statistics, truth: Statistics) -> list[Score]:
+    """The distance as a score; none where there are too few features."""
+    if min(clip.count, truth.count) < 2:
+        return []
+    value = frechet_distance(clip, truth)
+    return [Score(measure=measure, protocol=protocol, value=value)]
+
+
+class Networks:
+    """The networks in a folder, each opened when it is first needed."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Raises ModelError where the folder is missing, or a file in it is another network's."""
+        self.paths = {measure: network_path(folder, measure) for measure in FILES}
+        self._extractors: dict[str, ScriptedExtractor] = {}
+        self._lpips: Lpips | None = None
+
+    def missing(self, measure: str) -> str:
+        """A reason why a measure has no figure; empty where its network is there."""
+        if self.paths[measure] is not None:
+            return ""
+        return f"its network is not here: --weights FOLDER with {FILES[measure].name}"
+
+    def meters(self, protocol: Protocol, size: Size) -> list[LpipsMeter | FeatureMeter]:
+        """Meters of all measures that a protocol wants and whose networks are there."""
+        meters: list[LpipsMeter | FeatureMeter] = []
+        for measure, path in self.paths.items():
+            if path is None or not protocol.wants(measure):
+                continue
+            if measure == "lpips":
+                self._lpips = self._lpips or Lpips(path)
+                meters.append(LpipsMeter(self._lpips, protocol, size))
+                continue
+            if measure not in self._extractors:
+                self._extractors[measure] = ScriptedExtractor(path, FILES[measure])
+            meters.append(FeatureMeter(measure, self._extractors[measure], protocol, size))
+        return meters

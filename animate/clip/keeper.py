@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from animate.clip.tensor_file import read_record, write_record
+from animate.clip.tensor_file import read_tensors, write_tensors
+from animate.clip.typed_json import from_plain
 from animate.clip.work_folder import FRAMES, STATES, WorkFolder
 from animate.errors import WorkError
 from animate.files import is_partial
@@ -25,6 +28,31 @@ _STATES_KEPT = 2
 """The newest, and one more in case that one is damaged."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class StateHeader:
+    """Header of a file of latents."""
+
+    run: str
+    """Fingerprint of the pictures that the run makes."""
+    step: int
+    window: int
+    solver: Mapping[str, object]
+    """Plain values that the solver remembers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesHeader:
+    """Header of a file of decoded frames."""
+
+    run: str
+    """Fingerprint of the pictures that the run makes."""
+    first: int
+    """Number of the first frame in the file."""
+
+
+Header = TypeVar("Header", StateHeader, FramesHeader)
+
+
 class FolderKeeper:
     """The `Keeper` of a work folder.
 
@@ -35,6 +63,7 @@ class FolderKeeper:
     def __init__(self, folder: WorkFolder, *, every: float, progress: Progress) -> None:
         """`every`: seconds between two savings at least."""
         self._folder = folder.path
+        self._run = folder.begun.digest
         self._every, self._progress = every, progress
         self._cost, self._last = 0.0, time.monotonic()
         self._waiting: list[np.ndarray] = []
@@ -44,18 +73,17 @@ class FolderKeeper:
 
     def state(self, scheduler: Any) -> ClipState | None:
         """See `Keeper.state`. A damaged one is said, removed, and the one before it taken."""
-        for path in reversed(self._found(STATES)):
+        for path in reversed(self._files(STATES)):
             try:
-                header, tensors = read_record(path)
+                header, tensors = self._read(path, StateHeader, "clip/latents")
             except WorkError as reason:
                 self._progress.warn(f"{reason}; the work kept before it is taken")
                 path.unlink(missing_ok=True)
                 continue
             latents = tensors.pop("clip/latents")
             fused = tensors.pop("clip/fused", latents[:0])
-            restore_solver(scheduler, tensors, header["solver"])
-            step, window = header["step"], header["window"]
-            return ClipState(step=step, window=window, latents=latents, fused=fused)
+            restore_solver(scheduler, tensors, header.solver)
+            return ClipState(step=header.step, window=header.window, latents=latents, fused=fused)
         return None
 
     def offer_state(self, state: ClipState, scheduler: Any) -> None:
@@ -66,20 +94,20 @@ class FolderKeeper:
         tensors["clip/latents"] = state.latents
         if state.window:
             tensors["clip/fused"] = state.fused
-        header = {"step": state.step, "window": state.window, "solver": values}
+        header = StateHeader(run=self._run, step=state.step, window=state.window, solver=values)
         name = f"latents-{state.step:06d}-{state.window:06d}"
-        if self._keep(name, header, tensors):
+        if self._write(name, header, tensors):
             self._keeps_frames = True
-            for old in self._found(STATES)[:-_STATES_KEPT]:
+            for old in self._files(STATES)[:-_STATES_KEPT]:
                 old.unlink(missing_ok=True)
 
     def frames(self) -> Iterator[np.ndarray]:
         """See `Keeper.frames`. From a damaged file on, they are decoded again."""
         self._decoded = 0
-        for path in self._found(FRAMES):
+        for path in self._files(FRAMES):
             try:
-                header, tensors = read_record(path)
-                if header["first"] != self._decoded:
+                header, tensors = self._read(path, FramesHeader, "frames")
+                if header.first != self._decoded:
                     raise WorkError(f"{path} does not follow the frames before it")
             except WorkError as reason:
                 self._progress.warn(f"{reason}; frames from {self._decoded} on are decoded again")
@@ -87,7 +115,7 @@ class FolderKeeper:
             pictures = tensors["frames"].numpy()
             self._decoded += len(pictures)
             yield pictures
-        for path in self._found(FRAMES):
+        for path in self._files(FRAMES):
             if int(path.name.partition("-")[2]) >= self._decoded:
                 path.unlink(missing_ok=True)
 
@@ -104,18 +132,36 @@ class FolderKeeper:
             return
         together = np.concatenate(self._waiting)
         self._waiting = []
+        header = FramesHeader(run=self._run, first=self._decoded)
         name = f"frames-{self._decoded:06d}"
-        kept = self._keep(name, {"first": self._decoded}, {"frames": torch.from_numpy(together)})
+        written = self._write(name, header, {"frames": torch.from_numpy(together)})
         self._decoded += len(together)
-        self._keeps_frames = kept  # what comes after a gap would be of no use
+        self._keeps_frames = written  # what comes after a gap would be of no use
 
     def _due(self) -> bool:
         return time.monotonic() - self._last >= max(self._every, _SHARE * self._cost)
 
-    def _keep(self, name: str, header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> bool:
+    def _read(
+        self, path: Path, kind: type[Header], tensor: str
+    ) -> tuple[Header, dict[str, Tensor]]:
+        """Header and tensors of a file of one kind. Raises WorkError for any other."""
+        values, tensors = read_tensors(path)
+        try:
+            header: Header = from_plain(kind, values, "its header")
+        except ValueError as reason:
+            raise WorkError(f"{path} holds something else: {reason}") from reason
+        if tensor not in tensors:
+            raise WorkError(f"{path} holds something else: {tensor} is missing")
+        if header.run != self._run:
+            raise WorkError(f"{path} is of another run")
+        return header, tensors
+
+    def _write(
+        self, name: str, header: StateHeader | FramesHeader, tensors: dict[str, Tensor]
+    ) -> bool:
         began = time.monotonic()
         try:
-            write_record(self._folder / name, header, tensors)
+            write_tensors(self._folder / name, asdict(header), tensors)
         except OSError as reason:
             if not self._complained:
                 self._progress.warn(
@@ -129,9 +175,9 @@ class FolderKeeper:
             self._cost = self._last - began
         return True
 
-    def _found(self, pattern: str) -> list[Path]:
-        names = (p for p in self._folder.glob(pattern) if not is_partial(p.name))
-        return sorted(names, key=_numbers)
+    def _files(self, pattern: str) -> list[Path]:
+        paths = (path for path in self._folder.glob(pattern) if not is_partial(path.name))
+        return sorted(paths, key=_numbers)
 
 
 def _numbers(path: Path) -> tuple[int, ...]:

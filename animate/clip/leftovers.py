@@ -1,7 +1,7 @@
 """Find and remove what killed runs leave in a folder: unfinished work and half-written files.
 
 Only what is surely of this program: a work folder by its marker (`marker.read_marker`), a partial
-file by the checksum in its name (`files.is_partial`).
+file and the lock beside an output by the checksum in their names (`files.is_partial`, `is_claim`).
 """
 
 from __future__ import annotations
@@ -17,28 +17,23 @@ from typing import Literal
 from animate.clip.marker import is_work_folder
 from animate.clip.work_folder import SUFFIX, remove, remove_partial, try_lock
 from animate.errors import WorkError
-from animate.files import is_partial
+from animate.files import is_claim, is_partial
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leftover:
-    """Something that can go.
-
-    Attributes:
-        path: file or folder.
-        what: the kind.
-        size: bytes.
-        busy: whether a run that lives still holds it.
-    """
+    """Something that can go."""
 
     path: Path
-    what: Literal["unfinished work", "half-written"]
+    what: Literal["unfinished work", "half-written", "lock"]
     size: int
+    """Bytes."""
     busy: bool
+    """True while a run that lives still holds it."""
 
 
 def leftovers(folder: Path, *, recursive: bool = False) -> Iterator[Leftover]:
-    """What is left in `folder`, or `folder` itself where it is a work folder.
+    """Everything left in `folder`, or `folder` itself where it is a work folder.
 
     Half-written numbered images count as in the folder that their own folder is in.
     Raises WorkError when it is no folder or cannot be read.
@@ -58,7 +53,9 @@ def leftovers(folder: Path, *, recursive: bool = False) -> Iterator[Leftover]:
         if path.name.startswith(".") and path.name.endswith(SUFFIX) and is_work_folder(path):
             yield _work(path)
         elif is_partial(path.name):
-            yield _half_written(path)
+            yield _held_file(path, "half-written")
+        elif is_claim(path.name):
+            yield _held_file(path, "lock")
         elif path.is_dir():
             yield from leftovers(path, recursive=True) if recursive else _gathered(path)
 
@@ -70,7 +67,7 @@ def throw_away(leftover: Leftover) -> list[str] | None:
     Raises WorkError when it cannot be removed.
     """
     try:
-        if leftover.what == "half-written":
+        if leftover.what != "unfinished work":
             if _locked(leftover.path):
                 return None
             remove_partial(leftover.path)
@@ -99,11 +96,11 @@ def _gathered(folder: Path) -> Iterator[Leftover]:
         entries = sorted(folder.iterdir())
     for path in entries:
         if is_partial(path.name, of=folder.name) and not path.is_symlink():
-            yield _half_written(path)
+            yield _held_file(path, "half-written")
 
 
-def _half_written(path: Path) -> Leftover:
-    return Leftover(path=path, what="half-written", size=_size(path), busy=_locked(path))
+def _held_file(path: Path, what: Literal["half-written", "lock"]) -> Leftover:
+    return Leftover(path=path, what=what, size=_size(path), busy=_locked(path))
 
 
 def _work(path: Path) -> Leftover:

@@ -1,7 +1,8 @@
-"""Tensors in one file that is either whole or known not to be.
+"""Tensors of unfinished work in one safetensors file that is either whole or known not to be.
 
-A line of JSON, the tensors' bytes one after another, and the SHA-256 of all that. It is written
-and read in pieces: a long clip's latents are never in memory twice.
+Beside the tensors stand a header, plain JSON values, and a SHA-256 over names, types, shapes, bytes
+and header. A long clip's latents are hashed in pieces and written from where they lie: they are
+never in memory twice.
 """
 
 from __future__ import annotations
@@ -13,81 +14,76 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from animate import files
 from animate.errors import WorkError
 
 _PIECE = 1 << 20
-_DIGEST_BYTES = 32
-_LONGEST_HEADER = 1 << 20
 
 
-def write_record(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(path: Path, header: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
     """Write atomically and to the disk itself. Operating system errors pass through.
 
     header: plain JSON values
     tensors: of any shape, type and device
     """
-    shapes = [
-        {"name": name, "shape": list(tensor.shape), "dtype": _dtype_name(tensor)}
-        for name, tensor in tensors.items()
-    ]
-    first = json.dumps({"header": dict(header), "tensors": shapes}).encode() + b"\n"
-    digest = hashlib.sha256(first)
-    with files.atomic(path, follow=False) as partial, open(partial, "wb") as file:
-        file.write(first)
-        for tensor in tensors.values():
-            for piece in _pieces(tensor):
-                digest.update(piece)
-                file.write(piece)
-        file.write(digest.digest())
+    text = json.dumps(dict(header))
+    metadata = {"header": text, "sha256": _digest(text, tensors)}
+    with files.atomic(path, follow=False) as partial:
+        try:
+            save_file(_apart(tensors), partial, metadata)
+        except SafetensorError as reason:  # the library's name for a full disk as well
+            raise OSError(str(reason)) from reason
 
 
-def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors, on the host. Raises WorkError when the file is not what was written."""
     try:
-        _check(path)
-        with open(path, "rb") as file:
-            given = json.loads(file.readline())
-            tensors = {}
-            for entry in given["tensors"]:
-                dtype = getattr(torch, entry["dtype"])
-                tensor = torch.empty(entry["shape"], dtype=dtype)
-                if tensor.numel():
-                    file.readinto(_bytes_of(tensor))
-                tensors[entry["name"]] = tensor
-        return given["header"], tensors
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as reason:
-        raise WorkError(f"{path} is damaged: {reason}") from reason
-
-
-def _check(path: Path) -> None:
-    left = path.stat().st_size - _DIGEST_BYTES
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while left > 0:
-            piece = file.read(min(_PIECE, left))
-            if not piece:
-                break
-            digest.update(piece)
-            left -= len(piece)
-        if left or file.read() != digest.digest():
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            # Copies: the file may go while they are used.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        if metadata["sha256"] != _digest(metadata["header"], tensors):
             raise ValueError("its checksum does not fit its contents")
+        header = json.loads(metadata["header"])
+        if not isinstance(header, dict):
+            raise ValueError("its header is no object")
+    except (OSError, ValueError, KeyError, RecursionError, SafetensorError) as reason:
+        raise WorkError(f"{path} is damaged: {reason}") from reason
+    return header, tensors
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the host, contiguous, none in the memory of another."""
+    storages: set[int] = set()
+    separate = {}
+    for name, tensor in tensors.items():
+        host = tensor.detach().cpu().contiguous()
+        if host.untyped_storage().data_ptr() in storages or host.untyped_storage().nbytes() != (
+            host.numel() * host.element_size()
+        ):
+            host = host.clone()
+        storages.add(host.untyped_storage().data_ptr())
+        separate[name] = host
+    return separate
+
+
+def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\0{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        for piece in _pieces(tensor):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _pieces(tensor: Tensor) -> Iterator[memoryview]:
-    """The tensor's bytes; what lies on a device comes over a piece at a time."""
+    """The tensor's bytes; those on a device come over a piece at a time."""
     flat = tensor.detach().reshape(-1)
     each = max(1, _PIECE // tensor.element_size())
     for start in range(0, flat.numel(), each):
-        yield _bytes_of(flat[start : start + each].cpu().contiguous())
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    """What lies in a tensor that is contiguous, to read and to write."""
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
-
-
-def _dtype_name(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+        yield flat[start : start + each].cpu().contiguous().view(torch.uint8).numpy().data

@@ -51,7 +51,7 @@ class Work:
     @property
     def resumed(self) -> Resumed | None:
         """The beginning of this clip, where an earlier run made it."""
-        if self.folder is None or not self.folder.resumed or self.folder.begun is None:
+        if self.folder is None or not self.folder.resumed:
             return None
         return Resumed(begun_with=self.folder.begun.conditions)
 

@@ -6,8 +6,8 @@
       work.json                 the marker: says that this is a work folder, of which layout and
                                 clip; the request, its digest, and what rounding may depend on
       lock                      held by the run that works here, with its process number
-      latents-SSSSSS-WWWWWW     the clip before step S with W windows of it done (`records`)
-      frames-NNNNNN             decoded frames from frame N on (`records`)
+      latents-SSSSSS-WWWWWW     the clip before step S with W windows of it done (`tensor_file`)
+      frames-NNNNNN             decoded frames from frame N on (`tensor_file`)
       poses/                    estimated poses, where no cache keeps them
       closing                   every frame is written: the clip's name and digests, by which it is
                                 known at its name as this run's
@@ -47,10 +47,10 @@ _POSE_NAMES = re.compile(r"[0-9a-f]{32}\.npz|\.[0-9a-f]{32}\.npz\.[0-9a-f]{32}\.
 class WorkFolder:
     """A locked work folder. Raises WorkError where it cannot be used; see `open`."""
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int, begun: Begun) -> None:
         self.path = path
         self._lock = lock
-        self.begun: Begun | None = None
+        self.begun = begun
         """The run that began the work; it may have written elsewhere."""
         self.resumed = False
         """True where an earlier run's work is there."""
@@ -72,7 +72,7 @@ class WorkFolder:
         try:
             marker = Marker(clip=clip, begun=begun)
             lock, new = _locked(path, marker)
-            folder = cls(path, lock)
+            folder = cls(path, lock, begun)
             try:
                 folder._take(marker, begun, discard, new)
             except BaseException:
@@ -96,8 +96,8 @@ class WorkFolder:
         if before is not None and before.digest == begun.digest:
             # Conditions are those that it was begun under; the request may write elsewhere now.
             self.resumed = not new
-            begun = replace(begun, conditions=before.conditions)
-            self._mark(replace(marker, begun=begun))
+            self.begun = replace(begun, conditions=before.conditions)
+            self._mark(replace(marker, begun=self.begun))
             return
         if before is not None and self.worth and not discard:
             raise WorkError(
@@ -111,7 +111,6 @@ class WorkFolder:
         self._mark(marker)
 
     def _mark(self, marker: Marker) -> None:
-        self.begun = marker.begun
         files.write_bytes(self.path / MARKER, marker.encoded(), follow=False)
 
     @property
@@ -177,7 +176,7 @@ def remove(path: Path) -> list[str]:
 
 
 def remove_partial(path: Path) -> None:
-    """Remove a partial file, or a partial folder with all in it. Raises OSError."""
+    """Remove a partial file, a lock, or a partial folder with all in it. Raises OSError."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -187,6 +187,41 @@ def test_a_damaged_record_is_noticed_and_the_one_before_it_used(
     assert windows == {"newest": 8, "all": 8, "frames": 0}[damage]  # counted from the beginning
 
 
+@pytest.mark.parametrize("instead", ["latents", "another run's"])
+def test_other_records_in_place_of_frames_are_noticed_and_frames_decoded_again(
+    animator: Animator, scene: dict[str, Any], instead: str
+) -> None:
+    expected = uninterrupted(animator, scene)
+    other = stopped(animator, {**scene, "seed": 5}, "decode", 9)
+    content = (other / "frames-000000").read_bytes()
+    assert main(["clean", str(other), "--yes", "--quiet"]) == 0
+    work = stopped(animator, scene, "decode", 9)
+    if instead == "latents":
+        content = next(work.glob("latents-*")).read_bytes()
+    (work / "frames-000000").write_bytes(content)
+    listener = Listener()
+    run(animator, scene, listener)
+    assert digest_of(scene) == expected
+    message = "holds something else" if instead == "latents" else "is of another run"
+    assert message in "\n".join(listener.warnings)
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 10**6, "4", None, True, [1]])
+def test_conditions_that_cannot_be_are_not_followed(
+    animator: Animator, scene: dict[str, Any], threads: object
+) -> None:
+    work = stopped(animator, scene, "denoise", 5)
+    marker = json.loads((work / "work.json").read_text())
+    marker["conditions"]["threads"] = threads
+    (work / "work.json").write_text(json.dumps(marker))
+    assert main(["resume", str(work)]) == 2
+    before = torch.get_num_threads()
+    listener = Listener()
+    run(animator, {**scene, "max_frames": 2}, listener)
+    assert torch.get_num_threads() == before
+    assert "is of no use to this run" in "\n".join(listener.warnings)
+
+
 def test_another_number_of_threads_is_set_back(animator: Animator, scene: dict[str, Any]) -> None:
     other = torch.get_num_threads()
     work = stopped(animator, scene, "denoise", 5)
@@ -349,7 +384,7 @@ def test_a_disk_that_is_full_for_the_work_is_said_and_the_run_goes_on(
         tried.append(path)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(keeper, "write_record", full)
+    monkeypatch.setattr(keeper, "write_tensors", full)
     listener = Listener()
     run(animator, scene, listener)
     assert digest_of(scene) == expected

@@ -15,6 +15,7 @@ from animate.clip.make import OnSkeletons, make_clip
 from animate.clip.preflight import check_request
 from animate.device import choose_device, choose_dtype, precision_of
 from animate.driving.estimators import estimator_options
+from animate.errors import raises_ours
 from animate.generate.memory import check_precision
 from animate.generate.pipeline import Engine
 from animate.generate.settings import settle
@@ -57,6 +58,7 @@ class Animator:
         """The request that `for_request` has checked, so that it is not checked twice."""
 
     @classmethod
+    @raises_ours
     def from_pretrained(
         cls, name: str | Path = "auto", *, device: str = "auto", precision: Precision = "auto"
     ) -> Animator:
@@ -72,6 +74,7 @@ class Animator:
         return animator
 
     @classmethod
+    @raises_ours
     def for_request(cls, request: AnimationRequest, progress: Progress | None = None) -> Animator:
         """The animator that a request asks for; what can be wrong with its files is checked first.
 
@@ -91,6 +94,7 @@ class Animator:
         parts = load_components(resolution.variant, choose_dtype(precision, chosen))
         return cls(Engine(components=parts, device=chosen), resolution.reason)
 
+    @raises_ours
     def __call__(
         self,
         request: AnimationRequest,
@@ -104,7 +108,7 @@ class Animator:
         digests: those of files that were read already, for many clips of the same files
         on_skeletons: called with the clip's skeletons before any frame is generated
 
-        Raises MediaError, RequestError, PoseError or TemporalError when the request cannot be
+        Raises MediaError, RequestError, MotionError or WindowError when the request cannot be
         fulfilled, WorkError when its work folder cannot be used; nothing half-written is left
         then. What an earlier run of the same request left in its work folder is not done again.
         """

@@ -12,15 +12,27 @@
     |   |   +-- BusyError      a clip or work folder that another running process holds
     |   +-- TrainingError  a training recipe, data folder or checkpoint
     |   +-- ExecutorError  an engine that is not installed, or workers that stay away
+    |   +-- MotionError    poses, pose files, estimators: also a pose.errors.PoseError
+    |   +-- WindowError    windows, chunks: also a temporal.errors.TemporalError
+    |       +-- BudgetError    an amount of memory in which nothing runs: also a MemoryBudgetError
     +-- InternalError      a promise inside this project was broken; please report it (exit 1)
 
-    pose.errors.PoseError(ValueError)              poses, pose files, estimators (exit 2)
-    temporal.errors.TemporalError(ValueError)      windows, chunks, budgets (exit 2)
-
-`pose` and `temporal` stand alone and therefore have their own; `user_mistakes()` names them all.
+`pose` and `temporal` stand alone and have errors of their own (`ValueError`s). Where they would
+leave this package, at the functions that programs call, `raises_ours` makes them a MotionError,
+WindowError or BudgetError, so that `except AnimateError` catches all, and `except PoseError` too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from pose.errors import PoseError
+from temporal.errors import MemoryBudgetError, TemporalError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class AnimateError(Exception):
@@ -63,13 +75,47 @@ class ExecutorError(UserError):
     """An engine that shares work is not installed, does not answer, or has lost its workers."""
 
 
+class MotionError(UserError, PoseError):
+    """A pose, pose file, estimator or its input cannot be used."""
+
+
+class WindowError(UserError, TemporalError):
+    """Windows or chunk sizes that cannot work; names the nearest that do."""
+
+
+class BudgetError(WindowError, MemoryBudgetError):
+    """An amount of memory in which nothing runs; names the nearest one that is enough."""
+
+
 class InternalError(AnimateError):
     """A promise inside this project was broken: a fault of the program."""
 
 
 def user_mistakes() -> tuple[type[Exception], ...]:
     """Exception types that mean "the user's input", those of the lower packages included."""
-    from pose.errors import PoseError
-    from temporal.errors import TemporalError
-
     return (UserError, PoseError, TemporalError)
+
+
+def raises_ours(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, with errors of `pose` and `temporal` raised as errors of this package."""
+
+    @wraps(function)
+    def raising(*args: P.args, **options: P.kwargs) -> T:
+        try:
+            return function(*args, **options)
+        except (PoseError, TemporalError) as reason:
+            if isinstance(reason, AnimateError):
+                raise
+            ours = _adopted(reason)
+            for note in getattr(reason, "__notes__", ()):
+                ours.add_note(note)
+            raise ours from reason
+
+    return raising
+
+
+def _adopted(error: PoseError | TemporalError) -> UserError:
+    if isinstance(error, PoseError):
+        return MotionError(str(error))
+    kind = BudgetError if isinstance(error, MemoryBudgetError) else WindowError
+    return kind(str(error))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from animate.errors import UserError
+from animate.errors import UserError, raises_ours
 from animate.evaluation.alignment import Companion, beside, frame_count, open_clip
 from animate.evaluation.asked import Asked, Record, ask, read_record
 from animate.evaluation.extractors import FILES, FeatureMeter, Networks, frechet_scores
@@ -56,6 +56,7 @@ _MOST_PREVIEWS = 8
 _NEED_POSES = ("pose_error", "identity", "background")
 
 
+@raises_ours
 def evaluate(
     clips: PathLike | Sequence[PathLike],
     *,
@@ -81,7 +82,7 @@ def evaluate(
         report: an HTML file to write: players, curves, worst frames, a table.
 
     A clip that cannot be read among several has its reason in `error`. Raises MediaError,
-    RequestError or PoseError where an argument cannot be used.
+    RequestError or MotionError where an argument cannot be used.
     """
     names = [protocol] if isinstance(protocol, str) else list(protocol)
     protocols = with_neighbours(names)

@@ -16,12 +16,11 @@ import pytest
 import torch
 
 from animate import AnimationRequest, AnimationResult, Animator
-from animate.errors import MediaError, RequestError
+from animate.errors import BudgetError, MediaError, MotionError, RequestError
 from animate.media import write_png
 from animate.progress import Quiet
 from pose.draw import draw
 from pose.errors import PoseError
-from temporal.errors import TemporalError
 from tests.scene import poses, write_scene, write_video
 from tests.toy import toy_model
 
@@ -147,7 +146,7 @@ def test_an_existing_clip_is_kept_unless_asked(animator: Animator, scene: dict[s
         ({"reference": "none.png"}, MediaError, r"none\.png does not exist"),
         ({"output": "no/such/clip.mp4"}, MediaError, "mkdir -p no/such"),
         ({"output": "clip.xyz"}, MediaError, "clip.xyz"),
-        ({"person": "3"}, PoseError, "no person 3"),
+        ({"person": "3"}, MotionError, "no person 3"),
         ({"start": "1:00"}, MediaError, "driving.mp4"),
     ],
 )
@@ -255,7 +254,7 @@ def shown(result: AnimationResult) -> list[np.ndarray]:
 def test_too_little_memory_names_the_least_that_works(
     animator: Animator, scene: dict[str, Any]
 ) -> None:
-    with pytest.raises(TemporalError, match="nearest budget"):
+    with pytest.raises(BudgetError, match="nearest budget"):
         run(animator, scene, memory=1000)
 
 

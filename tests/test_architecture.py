@@ -30,7 +30,7 @@ ROOMS = (
     ("media",),
     ("models",),
     ("driving",),
-    ("generate", "finish"),
+    ("generate", "finish", "stills"),
     ("clip",),
     ("evaluation",),
     ("training",),

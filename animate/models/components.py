@@ -17,8 +17,14 @@ from torch.overrides import TorchFunctionMode
 
 from animate.errors import ModelError
 from animate.files import atomic_folder, sha256, write_text
-from animate.models.config import Component, ControlNetworkConfig, ControlNeXtConfig
+from animate.models.config import (
+    Component,
+    ControlNetworkConfig,
+    ControlNeXtConfig,
+    PoseNetConfig,
+)
 from animate.models.controlnext import ControlNetwork, ControlNeXt
+from animate.models.pose_net import PoseNet
 from animate.models.store import recorded_digest
 from animate.models.variants import COMPONENTS, VARIANT_FILE, ModelVariant
 from animate.models.weight_files import WeightReport, apply_weights, read_weights
@@ -207,6 +213,7 @@ def _empty(name: str, variant: ModelVariant) -> nn.Module:
 
 CONTROL_NETWORKS: dict[type[ControlNetworkConfig], Callable[[Any], ControlNetwork]] = {
     ControlNeXtConfig: ControlNeXt,
+    PoseNetConfig: PoseNet,
 }
 """The module of each kind of control network, by the type of its configuration."""
 

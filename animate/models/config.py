@@ -56,7 +56,7 @@ class ControlNeXtConfig(ControlNetworkConfig):
     """
 
     stem_channels: tuple[int, ...] = (64, 128)
-    """Channels of the stem's first two convolutions, and of its third."""
+    """Channels of the stem's first two convolutions, and of its third; none: there is no stem."""
     stem_groups: int = 2
     """Groups of the stem's group normalisations."""
     stem_padding: int = 0
@@ -69,7 +69,9 @@ class ControlNeXtConfig(ControlNetworkConfig):
     block_groups: tuple[int, ...] = (4, 8)
     """Groups of each residual block's normalisations."""
     mid_groups: int = 8
-    """Groups of the middle convolutions' normalisations."""
+    """Groups of the middle convolutions' normalisations; 0: they have none."""
+    mid_shortcut: bool = True
+    """True where the middle convolutions are added to their input (all but the first SD1.5)."""
     out_channels: int = 320
     time_channels: int = 128
     """Sinusoids that encode the timestep (even)."""
@@ -78,8 +80,8 @@ class ControlNeXtConfig(ControlNetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.stem_channels) != 2:
-            raise ModelError(f"stem_channels must be two sizes, not {self.stem_channels}")
+        if len(self.stem_channels) not in (0, 2):
+            raise ModelError(f"stem_channels must be two sizes or none, not {self.stem_channels}")
         if not self.block_channels or len(self.block_channels) != len(self.block_groups):
             raise ModelError(
                 "block_channels and block_groups must name the same number of blocks, at least "
@@ -93,15 +95,38 @@ class ControlNeXtConfig(ControlNetworkConfig):
             raise ModelError(f"time_embed_dim must be positive, not {self.time_embed_dim}")
         self._check_groups()
 
+    @property
+    def stem_width(self) -> int:
+        """Channels that the first block takes."""
+        return self.stem_channels[1] if self.stem_channels else self.in_channels
+
     def _check_groups(self) -> None:
-        inputs = (self.stem_channels[1], *self.block_channels)
+        inputs = (self.stem_width, *self.block_channels)
         grouped = [(size, self.stem_groups) for size in self.stem_channels]
         for index, groups in enumerate(self.block_groups):
             grouped += [(inputs[index], groups), (inputs[index + 1], groups)]
-        grouped.append((self.block_channels[-1], self.mid_groups))
+        if self.mid_groups:
+            grouped.append((self.block_channels[-1], self.mid_groups))
         for channels, groups in grouped:
             if groups < 1 or channels < 1 or channels % groups:
                 raise ModelError(f"{channels} channels cannot be normalised in {groups} groups")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseNetConfig(ControlNetworkConfig):
+    """Sizes of the pose network of MimicMotion and StableAnimator."""
+
+    channels: tuple[int, ...] = (16, 32, 64, 128)
+    """Widths: each but the last is reached by a convolution of stride 2."""
+    out_channels: int = 320
+    learned_scale: bool = True
+    """The network multiplies its output by its scale itself."""
+    picture_range: tuple[float, ...] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.channels) < 2 or min(self.channels) < 1:
+            raise ModelError(f"channels must be two positive sizes or more, not {self.channels}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,17 +47,20 @@ def in_range(frames: Tensor, low: float, high: float) -> Tensor:
 
 
 class ControlNeXt(ControlNetwork):
-    """The control network of the published ControlNeXt-SVD, both releases."""
+    """The control network of the published ControlNeXt: for SVD, both releases, and for stills."""
+
+    config: ControlNeXtConfig
 
     def __init__(self, config: ControlNeXtConfig) -> None:
         super().__init__()
         self.config = config
         self.time_proj = Timesteps(config.time_channels, True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(config.time_channels, config.time_embed_dim)
-        self.embedding = _stem(config)
+        if config.stem_channels:
+            self.embedding = _stem(config)
         self.down_res = nn.ModuleList()
         self.down_sample = nn.ModuleList()
-        channels = config.stem_channels[1]
+        channels = config.stem_width
         for out_channels, groups in zip(config.block_channels, config.block_groups, strict=True):
             block = ResnetBlock2D(
                 in_channels=channels,
@@ -89,10 +92,13 @@ class ControlNeXt(ControlNetwork):
         # The sinusoids come in float32 whatever the network's precision.
         time = self.time_embedding(self.time_proj(steps).to(frames_BFCHW.dtype))
         time = time.repeat_interleave(frames, dim=0, output_size=clips * frames)
-        x = self.embedding(in_range(frames_BFCHW.flatten(0, 1), *self.config.picture_range))
+        x = in_range(frames_BFCHW.flatten(0, 1), *self.config.picture_range)
+        if self.config.stem_channels:
+            x = self.embedding(x)
         for block, downsample in zip(self.down_res, self.down_sample, strict=True):
             x = downsample(block(x, time))
-        return self.mid_convs[1](self.mid_convs[0](x) + x)
+        middle = self.mid_convs[0](x)
+        return self.mid_convs[1](middle + x if self.config.mid_shortcut else middle)
 
 
 def _stem(config: ControlNeXtConfig) -> nn.Sequential:
@@ -116,10 +122,13 @@ def _stem(config: ControlNeXtConfig) -> nn.Sequential:
 
 
 def _middle(channels: int, groups: int) -> nn.Sequential:
-    return nn.Sequential(
+    """Two convolutions with a ReLU between, normalised in `groups` unless that is 0."""
+    layers: list[nn.Module] = [
         nn.Conv2d(channels, channels, 3, padding=1),
         nn.ReLU(),
-        nn.GroupNorm(groups, channels),
         nn.Conv2d(channels, channels, 3, padding=1),
-        nn.GroupNorm(groups, channels),
-    )
+    ]
+    if groups:
+        layers.insert(2, nn.GroupNorm(groups, channels))
+        layers.append(nn.GroupNorm(groups, channels))
+    return nn.Sequential(*layers)

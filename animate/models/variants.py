@@ -20,6 +20,7 @@ from animate.models.config import (
     ImageLatents,
     Injection,
     MicroConditions,
+    PoseNetConfig,
     Source,
 )
 from animate.models.store import ModelFile
@@ -31,7 +32,7 @@ from animate.request.yaml_file import read_yaml
 
 VARIANT_FILE = "variant.yaml"
 COMPONENTS = ("unet", "vae", "image_encoder", "controlnext")
-_CONTROL_SECTIONS = ("controlnext",)
+_CONTROL_SECTIONS = ("controlnext", "pose_net")
 """Settings of a variant that state a control network, one for each kind."""
 _BUNDLED = "tiny"
 _BEST = "svd-v2"
@@ -61,6 +62,7 @@ class ModelVariant:
     injection: Injection
     controlnext: ControlNeXtConfig | None = None
     """Sizes of the control network, in the section named after its kind; there is one."""
+    pose_net: PoseNetConfig | None = None
     pose_style: str = "published"
     """Style (of `pose.draw`) of the control frames that the control network was trained on."""
     image_latents: ImageLatents = "reference"

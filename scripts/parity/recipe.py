@@ -36,7 +36,7 @@ def fill(network: Network, salt: str = "") -> Network:
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if tensor.is_floating_point() and not name.endswith("position_ids"):
-                values = torch.from_numpy(_scaled(array(tensor.shape, name, salt), name))
+                values = torch.from_numpy(scaled(array(tensor.shape, name, salt), name))
                 if tensor.is_meta:
                     made[name] = values.to(tensor.dtype)
                 else:
@@ -45,7 +45,8 @@ def fill(network: Network, salt: str = "") -> Network:
     return network
 
 
-def _scaled(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+def scaled(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """Normal numbers in the deviation that the kind of tensor has; see `fill`."""
     # The square root is a numpy double, the other factors are Python floats: that decides in which
     # precision the product is rounded.
     if values.size == 1:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,18 @@ _NEEDED = {
     ),
 }
 
+_KINDS = {
+    "sd15": ("stills", "check_stills", "ControlNeXt-SD1.5"),
+    "sd15t": ("stills", "check_stills", "ControlNeXt-SD1.5, newer trainer"),
+    "sdxl": ("stills", "check_stills", "ControlNeXt-SDXL"),
+    "ip-adapter-sd15": ("stills", "check_ip_adapter", "IP-Adapter"),
+    "mimicmotion": ("animators", "check_animator", "MimicMotion"),
+    "stableanimator": ("animators", "check_animator", "StableAnimator"),
+    "moore-animate-anyone": ("animators", "check_animator", "AnimateAnyone"),
+}
+"""Module, function and title of the kinds of vectors beside SVD's and poses', by the settings'
+`model`."""
+
 
 def check_file(path: str | Path) -> ParityReport:
     """Check every tensor of the vectors file at `path`.
@@ -42,6 +55,13 @@ def check_file(path: str | Path) -> ParityReport:
     """
     place = check_readable(path, "vectors file", ModelError)
     tensors, settings = _read(place)
+    other = _KINDS.get(str(settings.get("model")))
+    if other is not None:
+        module, function, title = other
+        check = getattr(import_module(f"scripts.parity.{module}"), function)
+        return ParityReport(
+            title=f"{place}: {title} vectors", checks=_checked(check, tensors, settings, place)
+        )
     svd = any(name.startswith(SVD_GROUPS) for name in tensors)
     pose = any(re.match(POSE_GROUPS, name) for name in tensors)
     if not svd and not pose:
@@ -67,6 +87,19 @@ def check_file(path: str | Path) -> ParityReport:
     )
     checks += [skipped(name, "no meaning known") for name in strange]
     return ParityReport(title=f"{place}: {kind} vectors", checks=tuple(checks))
+
+
+def _checked(
+    check: Callable[[Mapping[str, Tensor], Mapping[str, Any]], list[Check]],
+    tensors: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    place: Path,
+) -> tuple[Check, ...]:
+    """The checks of a file. Raises `ModelError` for settings or inputs that are missing."""
+    try:
+        return tuple(check(tensors, settings))
+    except KeyError as absent:
+        raise ModelError(f"vectors file {place}: it lacks {absent}") from absent
 
 
 def _read(place: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Still pictures: stock Stable Diffusion pipelines with ControlNeXt hooked onto their UNets."""

@@ -6,12 +6,14 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
 from animate.clip.record import sidecar_path
 from animate.clip.work_folder import SUFFIX as WORK_SUFFIX
-from animate.errors import RequestError
+from animate.errors import ModelError, RequestError
+from animate.models.variants import check_model_inside
 from animate.request.request import AnimationRequest
 from animate.request.schema import plain_with_paths
 from animate.request.values import read_path
@@ -103,13 +105,24 @@ def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, An
 
 def check_inside(request: AnimationRequest, roots: Sequence[Path]) -> None:
     """Raise RequestError for a file that a request reads or uses outside all of the resolved
-    `roots`."""
+    `roots`, those of its model included."""
     for name, path in request.paths("input", "place") if roots else ():
         real = path.resolve()
         if not any(real.is_relative_to(root) for root in roots):
             link = f", which is really {real}" if real != path else ""
             allowed = ", ".join(map(str, roots))
             raise RequestError(f"{name} {path}{link} lies outside the allowed --root {allowed}")
+    if roots:
+        _check_model(str(request.model), tuple(roots))
+
+
+@lru_cache(maxsize=256)
+def _check_model(name: str, roots: tuple[Path, ...]) -> None:
+    # Kept: many rows name the same model, and its description is read for this.
+    try:
+        check_model_inside(name, roots)
+    except ModelError as reason:
+        raise RequestError(str(reason)) from reason
 
 
 def output_path(output: Any, folder: Path) -> Path:

@@ -238,6 +238,12 @@ class Component:
     def __post_init__(self) -> None:
         if not self.weights:
             raise ModelError("weights must name at least one file")
+        for reference in (self.config, *self.weights):
+            source, _, path = reference.rpartition(":")
+            if "\0" in reference or (source and (path.startswith("/") or ".." in path.split("/"))):
+                raise ModelError(
+                    f"{reference!r} is no path in a repository; write it without '..' and a first /"
+                )
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

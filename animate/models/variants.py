@@ -7,7 +7,7 @@ model hub. Neither torch nor diffusers is imported here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Never
@@ -27,7 +27,7 @@ from animate.models.store import ModelFile
 from animate.request.request import SamplingOptions
 from animate.request.schema import build, plain
 from animate.request.values import Size
-from animate.request.wording import nearest
+from animate.request.wording import listed, nearest
 from animate.request.yaml_file import read_yaml
 
 VARIANT_FILE = "variant.yaml"
@@ -237,6 +237,34 @@ def load_variant(name: str | Path) -> ModelVariant:
         f"no model is called {str(name)!r} and no folder is there{nearest(str(name), known)} "
         f"(known: {', '.join(known)}; or a folder with a {VARIANT_FILE})"
     )
+
+
+def check_model_inside(name: str | Path, roots: Sequence[Path]) -> None:
+    """Raise `ModelError` where a model's own files lie outside all of the resolved `roots`.
+
+    Models that this installation knows by name lie where it put them. Of a folder, links and paths
+    such as `../x` are followed, before anything in it is read.
+    """
+    if str(name) in ("auto", *variant_names()):
+        return
+    folder = Path(name)
+    description = folder / VARIANT_FILE
+    _check_inside(folder, name, roots)
+    _check_inside(description, name, roots)
+    if not description.is_file():
+        load_variant(name)  # says what is wrong
+    for file in read_variant(description).files():
+        if file.source is None:
+            _check_inside(folder / file.path, name, roots)
+
+
+def _check_inside(path: Path, name: str | Path, roots: Sequence[Path]) -> None:
+    real = path.resolve()
+    if not any(real.is_relative_to(root) for root in roots):
+        raise ModelError(
+            f"model {name}: {path}, which is really {real}, lies outside the allowed --root "
+            f"{listed(roots)}; copy it inside"
+        )
 
 
 def lookup_name(variant: ModelVariant) -> str:

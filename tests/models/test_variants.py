@@ -11,8 +11,10 @@ import yaml
 
 from animate.errors import ModelError
 from animate.models import variants
+from animate.models.config import Component
 from animate.models.store import ModelFile
 from animate.models.variants import (
+    check_model_inside,
     configs_folder,
     load_variant,
     read_variant,
@@ -212,3 +214,58 @@ def test_a_variant_without_a_control_network_is_refused(tmp_path, changes):
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
     with pytest.raises(ModelError, match="one control network, in a section controlnext, not 0"):
         load_variant(tmp_path / "m")
+
+
+@pytest.fixture
+def rooted(tmp_path: Path) -> Path:
+    """A root with a model of links in it, and the files outside that they lead to."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root, outside):
+        folder.mkdir()
+    write(root / "model")
+    write(outside / "model")
+    (outside / "secret.bin").write_bytes(b"weights")
+    return root
+
+
+def test_a_models_files_must_lie_inside_the_roots(rooted):
+    roots = [rooted.resolve()]
+    for name in ("auto", "tiny", "svd-v2"):
+        check_model_inside(name, roots)
+    check_model_inside(rooted / "model", roots)
+    (rooted / "model" / "model.safetensors").symlink_to(rooted.parent / "outside/secret.bin")
+    with pytest.raises(ModelError, match=r"really .*outside/secret\.bin, lies outside .*--root"):
+        check_model_inside(rooted / "model", roots)
+    check_model_inside(rooted / "model", [*roots, (rooted.parent / "outside").resolve()])
+
+
+def test_a_linked_model_folder_or_description_is_not_read(rooted):
+    roots, outside = [rooted.resolve()], rooted.parent / "outside"
+    (rooted / "linked").symlink_to(outside / "model")
+    (rooted / "half").mkdir()
+    (rooted / "half" / "variant.yaml").symlink_to(outside / "secret.bin")
+    for name in ("linked", "half"):
+        with pytest.raises(ModelError, match="lies outside the allowed --root"):
+            check_model_inside(rooted / name, roots)
+
+
+def test_paths_of_a_description_may_not_lead_out_of_the_roots(rooted):
+    components = {**toy_variant().to_dict()["components"]}
+    components["vae"] = {"config": "config.json", "weights": ["../../outside/secret.bin"]}
+    write(rooted / "model", components=components)
+    with pytest.raises(ModelError, match=r"model/\.\./\.\./outside/secret\.bin, which is really"):
+        check_model_inside(rooted / "model", [rooted.resolve()])
+
+
+def test_a_folder_that_is_named_without_a_slash_counts_as_well(rooted, monkeypatch):
+    monkeypatch.chdir(rooted.parent / "outside")
+    with pytest.raises(ModelError, match=r"model model: model, which is really .*lies outside"):
+        check_model_inside("model", [rooted.resolve()])
+    with pytest.raises(ModelError, match=r"lies outside|no model is called"):
+        check_model_inside("absent", [rooted.resolve()])
+
+
+@pytest.mark.parametrize("path", ["../x.bin", "/x.bin", "a/../../x.bin", "a\0b"])
+def test_a_repositorys_file_has_a_path_inside_it(path):
+    with pytest.raises(ModelError, match="is no path in a repository"):
+        Component(weights=(f"base:{path}",))

@@ -15,9 +15,10 @@ from typing import Any
 from temporal.chunked.chunks import Chunks
 from temporal.chunked.decoder import DecoderCuts
 from temporal.estimate import decode_peak, encode_peak, unet_peak
+from temporal.kinds import Offload, Precision
 from temporal.memory_plan import MemoryPlan, MemoryRequest
-from temporal.offload import UNITS_HELD, Offload
-from temporal.precision import Precision, computing_type
+from temporal.offload import UNITS_HELD
+from temporal.precision import computing_type
 from temporal.vae import DecodeOptions
 
 ROOM = 1.05

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from temporal.chunked.chunks import Chunks
 from temporal.errors import TemporalError
-from temporal.offload import Offload
-from temporal.precision import Precision
+from temporal.kinds import Offload, Precision
 from temporal.vae import DecodeOptions
 
 GIB = 2**30

@@ -15,14 +15,14 @@ drawn on the CPU).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from temporal.errors import TemporalError
+from temporal.kinds import NoiseKind
 
-NoiseKind = Literal["independent", "repeated", "shuffled-block"]
 NOISE_KINDS: tuple[NoiseKind, ...] = get_args(NoiseKind)
 
 _MASK = (1 << 64) - 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from diffusers.models.downsampling import Downsample2D
@@ -20,8 +20,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from temporal.errors import TemporalError
-
-Offload = Literal["none", "model", "stream"]
+from temporal.kinds import Offload
 
 UNITS_HELD = 3
 """Streamed units on a device at most: the one it works on, the next, and the one being fetched."""

@@ -8,15 +8,14 @@ and changes the result a little; biases, norms and everything small stay as they
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from temporal.chunked.convolution import convolve_over_time
 from temporal.errors import TemporalError
-
-Precision = Literal["float32", "float16", "bfloat16", "int8"]
+from temporal.kinds import Precision
 
 _SMALL = 4096  # elements; below, scales and overhead outweigh what is saved
 

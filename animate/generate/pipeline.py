@@ -35,10 +35,11 @@ from animate.models.injection import inject, learned_weight, unconditional_weigh
 from animate.progress import Progress, Stage
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
+from temporal.kinds import Offload
 from temporal.memory import apply_plan, smaller
 from temporal.memory_plan import MemoryPlan
 from temporal.noise import frame_noise
-from temporal.offload import Offload, offloaded, send_home
+from temporal.offload import offloaded, send_home
 from temporal.speed import (
     cached_chunks,
     channels_last,

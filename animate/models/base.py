@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from animate.errors import ModelError
 from animate.models.components import Components, load_components
-from animate.models.config import Component
+from animate.models.config import Component, ControlWeights
 from animate.models.variants import VARIANT_FILE, ModelVariant, load_variant
 
 _NAMES = ("diffusion_pytorch_model", "model")
@@ -35,7 +34,7 @@ def base_variant(name: str, like: str) -> ModelVariant:
     return load_variant(name)
 
 
-def load_base(name: str, *, like: str, control: Literal["keep", "new"], seed: int) -> Components:
+def load_base(name: str, *, like: str, control: ControlWeights, seed: int) -> Components:
     """The networks of a base model in float32, on the CPU.
 
     With `control` "new" the control network's weights are drawn from the seed. Raises `ModelError`

@@ -14,6 +14,8 @@ from typing import Literal, get_args
 from animate.errors import ModelError
 
 HookPoint = Literal["stem", "stem-after", "down", "mid-input", "mid-output"]
+ControlWeights = Literal["keep", "new"]
+"""The control network of a base model, or one with new weights."""
 Gate = Literal["none", "raw", "sigmoid"]
 Halves = Literal["conditional", "both"]
 Pool = Literal["before", "after", "none"]

@@ -47,19 +47,23 @@ from animate.request.values import (
     parse_time,
 )
 from animate.request.wording import quoted
+from pose.kinds import Device as EstimatorDevice
+from pose.kinds import EstimatorName, RetargetMode
+from temporal import kinds
+from temporal.published import PublishedName
+from temporal.slot_weights import WeightName
+from temporal.windows import Schedule as WindowSchedule
 
-Schedule = Literal[
-    "static", "anchored", "shifting", "controlnext-v1", "controlnext-v2", "mimicmotion"
-]
-Fusing = Literal["flat", "triangular", "overlap-linear", "relative"]
-Noise = Literal["independent", "repeated", "shuffled-block"]
+# The words of what other packages do stand there; these are what this package does itself, stated
+# here, as this is the lowest room that names them.
 Solver = Literal["euler", "heun", "dpmpp-2m", "unipc"]
+"""Solvers; see `animate.generate.schedules`."""
 Levels = Literal["model", "align-your-steps"]
-Retarget = Literal["none", "affine", "robust", "limbs"]
-EstimatorName = Literal["blazepose", "dwpose", "controlnet-aux"]
+"""Noise levels of the steps; see `animate.generate.schedules`."""
 Fit = Literal["crop", "pad", "stretch"]
-Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
-Offload = Literal["none", "model", "stream"]
+"""Ways to bring a picture of another shape to the clip's size; see `animate.driving.placement`."""
+Precision = Literal["auto"] | kinds.Precision
+"""Numbers that the networks compute with; `auto` is the device's own."""
 Open = TypeVar("Open", covariant=True, default=None)
 """None in options that may leave a value open, Never in those where every value is there."""
 GuidanceText = Guidance | tuple[float, float] | float | str | None
@@ -91,8 +95,8 @@ class SamplingOptions(Generic[Open]):
     overlap: int | Open = option(
         None, "frames that neighbouring windows share", least=0, usual=True
     )
-    schedule: Schedule | Open = option(None, "how windows lie over the clip")
-    fusing: Fusing | Open = option(None, "weights of a window's frames where windows overlap")
+    schedule: WindowSchedule | PublishedName | Open = option(None, "how windows lie over the clip")
+    fusing: WeightName | Open = option(None, "weights of a window's frames where windows overlap")
     guidance: Converted[Guidance | Open, GuidanceText] = option(
         None,
         "guidance scale, or its values at a window's first and last frame",
@@ -102,7 +106,7 @@ class SamplingOptions(Generic[Open]):
     control_weight: float | Open = option(
         None, "weight of the control features", least=0.0, most=10.0
     )
-    noise: Noise = option("independent", "how the noise of frames is related")
+    noise: kinds.NoiseKind = option("independent", "how the noise of frames is related")
     solver: Solver = option("euler", "solver; heun calls the UNet twice a step, and wants ten")
     levels: Levels = option("model", "noise levels of the steps: the model's, or few chosen ones")
     guidance_interval: Converted[NoiseInterval | None, IntervalText] = option(
@@ -142,7 +146,7 @@ class RuntimeOptions:
         role="runtime",
         usual=True,
     )
-    offload: Offload | None = option(
+    offload: kinds.Offload | None = option(
         None, "keep weights on the host until a GPU needs them", role="runtime"
     )
     threads: int | None = option(
@@ -178,9 +182,7 @@ class RuntimeOptions:
     estimator_folder: Converted[Path | None, Path | str | None] = option(
         None, "folder with the files of a pose estimator", metavar="FOLDER", role="input"
     )
-    estimator_device: Literal["cpu", "cuda"] = option(
-        "cpu", "where poses are estimated", role="runtime"
-    )
+    estimator_device: EstimatorDevice = option("cpu", "where poses are estimated", role="runtime")
     cache: Converted[Path | None, Path | str | None] = option(
         None,
         "folder that keeps poses between runs (default: the user's cache), or none",
@@ -293,7 +295,7 @@ class AnimationRequest:
     person: str = option(
         "main", "whom to follow: main, left, right or a number", metavar="WHO", usual=True
     )
-    retarget: Retarget = option(
+    retarget: RetargetMode = option(
         "robust", "how driving poses are fitted to the reference", usual=True
     )
     smooth: bool = option(True, "smooth the driving poses and fill short gaps")

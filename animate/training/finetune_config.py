@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from animate.errors import TrainingError
+from animate.models.config import ControlWeights
 from animate.request.schema import build, plain
 from animate.request.values import Size
 from animate.request.yaml_file import read_yaml
 from animate.training.checkpoints import digest_of
+from pose.kinds import EstimatorName
 
 Kind = Literal["selective", "full", "lora"]
 
@@ -36,7 +38,7 @@ class VideoRecipe:
     """Smallest share of a clip's frames in which the person must be seen."""
     hold_out: int = 0
     """Videos, the last by name, that are kept for validation."""
-    estimator: Literal["blazepose", "dwpose", "controlnet-aux"] = "blazepose"
+    estimator: EstimatorName = "blazepose"
     """What estimates the poses."""
     estimator_folder: str | None = None
     """Folder with the estimator's files, where it needs any."""
@@ -129,7 +131,7 @@ class FineTuneConfig:
     """Model variant or folder; also a folder in diffusers' layout of Stable Video Diffusion."""
     like: str = "svd-v2"
     """Variant whose constants a base folder without a `variant.yaml` takes."""
-    control: Literal["keep", "new"] = "keep"
+    control: ControlWeights = "keep"
     """The base's control network, or one with new weights."""
     train: Kind
     """selective: control network and the attention's output projections (the paper's -S);

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pose.errors import PoseError
+from pose.kinds import EstimatorName
 
 if TYPE_CHECKING:
     from pose.estimators.base import Estimator
 
-NAMES = ("blazepose", "dwpose", "controlnet-aux")
+NAMES: tuple[EstimatorName, ...] = get_args(EstimatorName)
 
 
 def load_estimator(name: str = "blazepose", **options: Any) -> Estimator:

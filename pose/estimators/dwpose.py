@@ -23,7 +23,8 @@ from pose.estimators.dwpose_processing import (
     to_layout,
     whole_frame,
 )
-from pose.estimators.sessions import Device, Network, file_digest, settings_digest
+from pose.estimators.sessions import Network, file_digest, settings_digest
+from pose.kinds import Device
 from pose.layout import BODY, SEEN
 
 

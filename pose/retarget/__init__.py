@@ -9,12 +9,13 @@ found from body proportions, so that outliers, unseen joints and half bodies do 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import get_args
 
 import numpy as np
 
 from pose.arrays import Array
 from pose.errors import PoseError
+from pose.kinds import RetargetMode
 from pose.layout import BODY, SEEN
 from pose.retarget.affine import affine_parts, fit_affine
 from pose.retarget.limbs import transfer_limbs
@@ -26,7 +27,7 @@ from pose.sequence import PoseSequence
 __all__ = ["MODES", "Retargeted", "Similarity", "affine_parts", "retarget"]
 
 
-MODES: Final = ("none", "affine", "robust", "limbs")
+MODES: tuple[RetargetMode, ...] = get_args(RetargetMode)
 
 
 @dataclass(frozen=True, kw_only=True)

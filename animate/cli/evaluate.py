@@ -119,6 +119,11 @@ def table(evaluation: Evaluation) -> list[str]:
         ]
         lines.append(f"{_row_name(mean):<58}" + "".join(f"{cell:>{width}}" for cell in cells))
     lines += [f"{_row_name(s):<58}{s.value:>{width - 1}.4g}" for s in evaluation.pooled]
+    lines += [
+        f"{protocol}: {measure}: {quirk}"
+        for protocol, quirks in evaluation.quirks.items()
+        for measure, quirk in quirks.items()
+    ]
     lines += verdict(evaluation)
     for clip in columns:
         lines += [f"{clip.clip.name}: {note}" for note in clip.notes]

@@ -108,6 +108,7 @@ def evaluate(
     evaluation = Evaluation(
         clips=tuple(scored),
         protocols=tuple(p.name for p in protocols),
+        quirks={p.name: p.quirks for p in protocols if p.quirks},
         pooled=scorer.pooled() if len(scored) > 1 else (),
     )
     if report is not None:

@@ -93,6 +93,7 @@ def render(evaluation: Evaluation, previews: Mapping[Path, ClipPreview], title: 
         title=title,
         verdict=verdict(evaluation),
         protocols=evaluation.protocols,
+        quirks=evaluation.quirks,
         names=short_names([clip.clip for clip in columns]),
         clips=columns,
         previews=[previews.get(clip.clip) for clip in columns],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -178,6 +178,8 @@ class Evaluation:
 
     clips: tuple[ClipScores, ...]
     protocols: tuple[str, ...]
+    quirks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What a protocol does otherwise than the measures' definitions, by protocol and measure."""
     pooled: tuple[Score, ...] = ()
     """Measures that need all clips at once (FID, FVD over a set)."""
 
@@ -186,6 +188,7 @@ class Evaluation:
         return {
             "schema": SCHEMA,
             "protocols": list(self.protocols),
+            "quirks": {name: dict(quirks) for name, quirks in self.quirks.items()},
             "clips": [clip.to_dict(curves=curves) for clip in self.clips],
             "mean": {key_of(score): score.value for score in self.means()},
             "pooled": {key_of(score): score.value for score in self.pooled},

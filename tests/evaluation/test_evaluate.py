@@ -241,6 +241,12 @@ def test_the_published_protocol_gives_both_figures_in_one_run(truth: Path, tmp_p
     assert quirky == pytest.approx(clean * 255 / (192 * 176))  # type: ignore[operator]
     assert scores.value("ssim", "disco-tiktok") != pytest.approx(scores.value("ssim", "clean"))
     assert scores.value("psnr", "disco-tiktok") == pytest.approx(scores.value("psnr", "clean"))
+    # The figures of docs/evaluation.md.
+    assert scores.value("psnr", "clean") == pytest.approx(28.17, abs=0.005)
+    assert scores.value("psnr_uint8", "disco-tiktok") == pytest.approx(30.32, abs=0.005)
+    assert scores.value("ssim", "disco-tiktok") == pytest.approx(0.875, abs=0.0005)
+    assert scores.value("ssim", "clean") == pytest.approx(0.804, abs=0.0005)
+    assert quirky == pytest.approx(0.000235, abs=5e-7)
     overflown = scores.value("psnr_uint8", "disco-tiktok")
     assert overflown > scores.value("psnr", "clean")  # type: ignore[operator]
 

@@ -18,20 +18,41 @@ from numpy.typing import NDArray
 
 from pose.cuts import mark_cuts
 from pose.errors import PoseError
-from pose.estimators.base import Estimator, Frame, ParallelEstimator, Points, Scores, as_rgb
+from pose.estimators.base import (
+    Estimator,
+    Frame,
+    ParallelEstimator,
+    Points,
+    RevisitingEstimator,
+    Scores,
+    as_rgb,
+)
 from pose.layout import POINTS
-from pose.people import Tracker, TrackingOptions
 from pose.sequence import PoseSequence
+from pose.tracking import Tracker, TrackingOptions, clothes, same_body
 
+EXTRACTION = 2
+"""Rises whenever the same estimator's points would become another sequence."""
 # More threads than this were never measured, and each holds a stretch of frames.
 _MOST_WORKERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Stretch:
-    """Frames for one worker, and whether a new shot starts with the first of them."""
+    """Frames for one worker."""
 
     frames: list[Frame]
+    new_shot: bool
+    """True if a new shot starts with the first of them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Look:
+    """One frame with the people who were found in it."""
+
+    frame: Frame
+    points: Points
+    scores: Scores
     new_shot: bool
 
 
@@ -72,14 +93,14 @@ def extract(
     clock = _Clock(frames, fps, times)
     cuts: list[int] = []
     tracker: Tracker | None = None
-    for index, (points, scores, new_shot) in enumerate(
-        _estimated(mark_cuts(clock.pictures()), estimator, workers)
-    ):
+    for index, look in enumerate(_estimated(mark_cuts(clock.pictures()), estimator, workers)):
         if tracker is None:
             tracker = Tracker(clock.canvas, tracking)
-        if new_shot and index:
+        if look.new_shot and index:
             cuts.append(index)
-        tracker.update(points, scores, time=clock.times[index], new_shot=bool(new_shot and index))
+            tracker.new_shot()
+        time = clock.times[index]
+        _follow(tracker, look, estimator, time)
         if on_frame is not None:
             on_frame(index + 1)
     if tracker is None:
@@ -97,6 +118,23 @@ def extract(
     )
 
 
+def _follow(tracker: Tracker, look: _Look, estimator: Estimator, time: float) -> None:
+    """Add a frame's people to the tracker, and those whom the detector missed."""
+    points, scores = look.points, look.scores
+    colours = clothes(look.frame, points, scores)
+    missing = tracker.missing(points, scores, time=time, colours=colours)
+    if missing and isinstance(estimator, RevisitingEstimator):
+        for expected in missing:
+            again = estimator.revisit(look.frame, *expected)
+            for person in zip(*again, strict=True):
+                double = any(same_body(person, other) for other in zip(points, scores, strict=True))
+                if tracker.is_same(person, expected) and not double:
+                    points = np.concatenate([points, person[0][None]])
+                    scores = np.concatenate([scores, person[1][None]])
+        colours = clothes(look.frame, points, scores)
+    tracker.update(points, scores, time=time, colours=colours)
+
+
 class _Clock:
     """Checks the frames that come in and notes when each is shown."""
 
@@ -107,7 +145,7 @@ class _Clock:
             raise PoseError(f"frames per second must be above 0, not {fps}")
         self._frames = frames
         self._fps = fps
-        self._given = None if times is None else iter(times)
+        self._stated = None if times is None else iter(times)
         self.canvas = (0, 0)
         self.times: list[float] = []
 
@@ -124,15 +162,15 @@ class _Clock:
                 )
             self.times.append(self._next_time())
             yield picture
-        if self._given is not None and next(self._given, None) is not None:
+        if self._stated is not None and next(self._stated, None) is not None:
             raise PoseError(
                 f"there are more times than frames, of which there are {len(self.times)}"
             )
 
     def _next_time(self) -> float:
-        if self._given is None:
+        if self._stated is None:
             return float(len(self.times) / self._fps)
-        time = next(self._given, None)
+        time = next(self._stated, None)
         if time is None:
             raise PoseError(f"there are more frames than times; frame {len(self.times)} has none")
         return float(time)
@@ -140,14 +178,15 @@ class _Clock:
 
 def _estimated(
     marked: Iterable[tuple[Frame, bool]], estimator: Estimator, workers: int
-) -> Iterator[tuple[Points, Scores, bool]]:
-    """Points, scores and whether a shot starts, of each frame in order."""
+) -> Iterator[_Look]:
+    """Every frame in order with its people."""
     estimator.reset()
     if not isinstance(estimator, ParallelEstimator):
         for frame, new_shot in marked:
             if new_shot:
                 estimator.reset()
-            yield *_checked(estimator, frame), new_shot
+            points, scores = _checked(estimator, frame)
+            yield _Look(frame=frame, points=points, scores=scores, new_shot=new_shot)
         return
     waiting: deque[tuple[_Stretch, Future[list[tuple[Points, Scores]]]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pose")
@@ -178,16 +217,17 @@ def _stretches(marked: Iterable[tuple[Frame, bool]], length: int) -> Iterator[_S
 
 
 def _work(estimator: Estimator, frames: list[Frame]) -> list[tuple[Points, Scores]]:
-    found = [_checked(estimator, frame) for frame in frames]
-    frames.clear()  # the pictures go now, not when the result is taken
-    return found
+    return [_checked(estimator, frame) for frame in frames]
 
 
-def _finished(
-    stretch: _Stretch, future: Future[list[tuple[Points, Scores]]]
-) -> Iterator[tuple[Points, Scores, bool]]:
+def _finished(stretch: _Stretch, future: Future[list[tuple[Points, Scores]]]) -> Iterator[_Look]:
     for index, (points, scores) in enumerate(future.result()):
-        yield points, scores, stretch.new_shot and index == 0
+        yield _Look(
+            frame=stretch.frames[index],
+            points=points,
+            scores=scores,
+            new_shot=stretch.new_shot and index == 0,
+        )
 
 
 def _checked(estimator: Estimator, frame: Frame) -> tuple[Points, Scores]:

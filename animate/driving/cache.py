@@ -15,6 +15,7 @@ from animate.media import FrameSelection
 from animate.progress import Progress
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
+from pose.extract import EXTRACTION
 from pose.sequence import PoseSequence
 
 OFF = Path("none")
@@ -30,7 +31,7 @@ def cache_file(
     """
     if folder == OFF:
         return None
-    key = f"{digest}|{estimator.name}|{estimator.digest}|{selection!r}"
+    key = f"{digest}|{EXTRACTION}|{estimator.name}|{estimator.digest}|{selection!r}"
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     return (folder or users_cache()) / f"{name}.npz"
 

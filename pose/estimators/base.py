@@ -1,4 +1,4 @@
-"""What every pose estimator is, and the one check of a frame that all of them make."""
+"""The protocols of pose estimators, and the one check of a frame that all of them make."""
 
 from __future__ import annotations
 
@@ -63,6 +63,19 @@ class ParallelEstimator(Estimator, Protocol):
         ...
 
 
+@runtime_checkable
+class RevisitingEstimator(Estimator, Protocol):
+    """An estimator that can be sent where a person should be."""
+
+    def revisit(self, frame: Frame, points: Points, scores: Scores, /) -> tuple[Points, Scores]:
+        """The person of `frame` who is expected at points (134,2) with scores (134,).
+
+        P is 1, or 0 where nobody is there. It remembers nothing, and may be called from another
+        thread than the estimator's own.
+        """
+        ...
+
+
 def as_rgb(frame: NDArray[Any]) -> Frame:
     """The picture as contiguous (H,W,3) uint8 RGB.
 
@@ -94,5 +107,5 @@ def as_rgb(frame: NDArray[Any]) -> Frame:
 
 
 def nobody() -> tuple[Points, Scores]:
-    """What an estimator returns for a frame without a person."""
+    """The result for a frame without a person."""
     return np.zeros((0, 134, 2), np.float32), np.zeros((0, 134), np.float32)

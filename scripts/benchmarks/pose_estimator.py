@@ -45,6 +45,7 @@ def stages(estimator: BlazePose, frames: list[Picture]) -> list[Row]:
     frame = frames[0]
     (person,) = estimator.look(frame)
     body = person.body
+    assert body is not None
     calls: dict[str, Callable[[], object]] = {
         "find bodies": lambda: estimator.detect(frame),
         "closer look (nobody sure)": lambda: estimator.detect_closer(frame, []),

@@ -124,7 +124,8 @@ def test_a_plain_estimator_goes_frame_by_frame():
 def scenes() -> list[np.ndarray]:
     """Five frames of one place, then five of another."""
     random = np.random.RandomState(1)
-    places = [random.randint(0, 255, (48, 64, 3)).astype(np.uint8) for _ in range(2)]
+    blotches = [random.randint(0, 255, (6, 8, 3)).astype(np.uint8) for _ in range(2)]
+    places = [each.repeat(8, axis=0).repeat(8, axis=1) for each in blotches]
     places[1][..., 2] //= 4
     found = [places[k // 5].copy() for k in range(10)]
     for k, frame in enumerate(found):

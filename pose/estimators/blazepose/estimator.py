@@ -17,8 +17,9 @@ from pose.estimators.blazepose import landmarks
 from pose.estimators.blazepose.detection import Detection, Detector, merged_bodies, tiles
 from pose.estimators.blazepose.landmarks import Body, Part
 from pose.estimators.blazepose.regions import Region
-from pose.estimators.blazepose.whole_body import whole_body
+from pose.estimators.blazepose.whole_body import expected_region, face_around, whole_body
 from pose.estimators.sessions import Network, file_digest, settings_digest
+from pose.layout import FACE, SEEN
 
 NETWORKS = Path(__file__).parents[2] / "networks"
 
@@ -37,11 +38,13 @@ _BODY_DETECTOR_INPUT, _BODY_STRIDES = 224, (8, 16, 32, 32, 32)
 _FACE_DETECTOR_INPUT, _FACE_STRIDES = 128, (8, 16, 16, 16)
 # Two regions whose bodies differ by less than this part of their side hold the same body.
 _SAME_BODY = 0.08
+# Two faces nearer than this part of their size are one.
+_SAME_FACE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlazePoseOptions:
-    """What decides the embedded estimator's points."""
+    """The options that decide the embedded estimator's points."""
 
     stretch: int = 4
     """Frames from one thorough search to the next; see `BlazePose.look`."""
@@ -75,7 +78,8 @@ class BlazePoseOptions:
 class Person:
     """One person in the family's own points, before they become 134."""
 
-    body: Body
+    body: Body | None
+    """None where a face fills the picture."""
     face: Part | None
     hands: dict[str, Part]
     """By "left" and "right"; a hand that was not found is missing."""
@@ -113,13 +117,17 @@ class BlazePose:
         """See `Estimator`. People come surest first."""
         picture = as_rgb(frame)
         size = (picture.shape[1], picture.shape[0])
-        people = [
-            whole_body(person.body, person.face, person.hands, size)
-            for person in self.look(picture)
-        ]
-        if not people:
-            return nobody()
-        return np.stack([points for points, _ in people]), np.stack([score for _, score in people])
+        return _whole_bodies(self.look(picture), size)
+
+    def revisit(self, frame: Frame, points: Points, scores: Scores, /) -> tuple[Points, Scores]:
+        """See `RevisitingEstimator`."""
+        picture = as_rgb(frame)
+        size = (picture.shape[1], picture.shape[0])
+        bodies = self._bodies(picture, [expected_region(points)])
+        people = [self._person(picture, body, self._find_face(picture, body)) for body in bodies]
+        if not people and scores[FACE].mean() >= SEEN:
+            people = self._faces_alone(picture, face_around(points[FACE]))
+        return _whole_bodies(people, size)
 
     def reset(self) -> None:
         """See `Estimator`."""
@@ -141,7 +149,26 @@ class BlazePose:
         bodies = self._following_bodies(frame) or self._searched_bodies(frame)
         self._following = [body.following for body in bodies]
         self._age = (self._age + 1) % self.options.stretch
-        return [self._person(frame, body) for body in bodies]
+        if not bodies:
+            height, width = frame.shape[:2]
+            everything = Region(x=width / 2, y=height / 2, side=max(width, height))
+            return self._faces_alone(frame, everything)
+        people: list[Person] = []
+        for body in bodies:
+            face = self._find_face(frame, body)
+            if not any(_same_face(face, person.face) for person in people):
+                people.append(self._person(frame, body, face))
+        return people
+
+    def _faces_alone(self, frame: Frame, search: Region) -> list[Person]:
+        """The surest face in `search` as a person of whom nothing else is in the picture."""
+        region = landmarks.face_region(self._face_detector, frame, search, self.options.sure)
+        if region is None:
+            return []
+        face = landmarks.find_face(self._face, frame, region)
+        if face.presence < self.options.presence:
+            return []
+        return [Person(body=None, face=face, hands={})]
 
     def detect(self, frame: Frame) -> list[Detection]:
         """Bodies of the whole frame, the surest first."""
@@ -200,11 +227,11 @@ class BlazePose:
                 break
         return bodies
 
-    def _person(self, frame: Frame, body: Body) -> Person:
+    def _person(self, frame: Frame, body: Body, face: Part | None) -> Person:
         hands = {side: self._find_hand(frame, body, side) for side in ("left", "right")}
         return Person(
             body=body,
-            face=self._find_face(frame, body),
+            face=face,
             hands={side: hand for side, hand in hands.items() if hand is not None},
         )
 
@@ -223,6 +250,22 @@ class BlazePose:
             return None
         face = landmarks.find_face(self._face, frame, region)
         return face if face.presence >= self.options.presence else None
+
+
+def _whole_bodies(people: list[Person], size: tuple[int, int]) -> tuple[Points, Scores]:
+    bodies = [whole_body(person.body, person.face, person.hands, size) for person in people]
+    if not bodies:
+        return nobody()
+    return np.stack([points for points, _ in bodies]), np.stack([score for _, score in bodies])
+
+
+def _same_face(one: Part | None, other: Part | None) -> bool:
+    """True where two bodies were found for one face."""
+    if one is None or other is None:
+        return False
+    size = min(float(np.hypot(*np.ptp(face.points, axis=0))) for face in (one, other))
+    apart = np.linalg.norm(one.points - other.points, axis=1).mean()
+    return bool(apart < _SAME_FACE * size)
 
 
 def _same(one: Body, other: Body) -> bool:

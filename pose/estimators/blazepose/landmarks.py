@@ -150,12 +150,17 @@ def face_search_region(body: Body) -> Region:
     return around.grown(_FACE_SEARCH_GROWTH)
 
 
-def face_region(detector: Detector, frame: NDArray[np.uint8], search: Region) -> Region | None:
-    """The region of the surest face inside the wide one, or None where no face is seen."""
-    found = detector(frame, search)
-    if not found:
+def face_region(
+    detector: Detector, frame: NDArray[np.uint8], search: Region, least: float = 0.0
+) -> Region | None:
+    """The region of the surest face inside the wide one, or None where no face is seen.
+
+    `least` is the score that it must have, if more than the detector's own.
+    """
+    faces = detector(frame, search)
+    if not faces or faces[0].score < least:
         return None
-    face = found[0]
+    face = faces[0]
     around = Region(
         x=float(face.centre[0]),
         y=float(face.centre[1]),

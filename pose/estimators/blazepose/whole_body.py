@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pose import layout
 from pose.estimators.blazepose.landmarks import Body, Part
+from pose.estimators.blazepose.regions import Region, between
 
 # Body point of the family for each point of the layout that has one of its own.
 _BODY = {
@@ -55,22 +56,58 @@ _FACE = np.array(
 )
 
 
+# Nose, eyes and ears of the layout as points of the mesh, for a face without a body.
+_HEAD = {
+    layout.NOSE: (4, 4),
+    layout.RIGHT_EYE: (33, 133),
+    layout.LEFT_EYE: (362, 263),
+    layout.RIGHT_EAR: (127, 234),
+    layout.LEFT_EAR: (356, 454),
+}
+# The circle around a whole body reaches this much further from the hips than its outermost joint,
+# and a body is looked for in a square this many times as wide.
+_BEYOND, _BODY_GROWTH = 1.18, 1.25
+_FACE_SEARCH = 3.0
+
+
+def expected_region(points: NDArray[np.float32]) -> Region:
+    """The region in which the body with these points (134,2) would be looked for."""
+    hips = points[[layout.RIGHT_HIP, layout.LEFT_HIP]].mean(axis=0)
+    upwards = points[layout.NECK] - hips
+    length = float(np.hypot(*upwards)) or 1.0
+    joints = points[list(_BODY)]
+    reach = float(np.linalg.norm(joints - hips, axis=1).max()) * _BEYOND
+    return between(hips, hips + upwards / length * reach).grown(_BODY_GROWTH)
+
+
+def face_around(points: NDArray[np.float32]) -> Region:
+    """A wide region around the 68 points of a face."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    x, y = ((low + high) / 2).tolist()
+    return Region(x=x, y=y, side=float((high - low).max()) * _FACE_SEARCH)
+
+
 def whole_body(
-    body: Body, face: Part | None, hands: Mapping[str, Part], size: tuple[int, int]
+    body: Body | None, face: Part | None, hands: Mapping[str, Part], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """One person's points (134,2) in pixels and scores (134,).
 
     A body point's score is its visibility, a face's or hand's the part's presence; outside of the
     frame of `size` (width, height) it is 0, as is every point that was not looked for: the small
-    toes, which the family does not have, and parts that are missing.
+    toes, which the family does not have, and parts that are missing. Of a face without a body the
+    nose, eyes and ears are the mesh's.
     """
     points = np.zeros((layout.POINTS, 2), np.float32)
     scores = np.zeros(layout.POINTS, np.float32)
-    own, theirs = list(_BODY), list(_BODY.values())
-    points[own], scores[own] = body.points[theirs], body.visibility[theirs]
-    shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
-    points[layout.NECK] = points[shoulders].mean(axis=0)
-    scores[layout.NECK] = scores[shoulders].min()
+    if body is not None:
+        ours, theirs = list(_BODY), list(_BODY.values())
+        points[ours], scores[ours] = body.points[theirs], body.visibility[theirs]
+        shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+        points[layout.NECK] = points[shoulders].mean(axis=0)
+        scores[layout.NECK] = scores[shoulders].min()
+    elif face is not None:
+        for joint, pair in _HEAD.items():
+            points[joint], scores[joint] = face.points[list(pair)].mean(axis=0), face.presence
     if face is not None:
         points[layout.FACE], scores[layout.FACE] = face_points(face.points), face.presence
     for side, where in (("left", layout.LEFT_HAND), ("right", layout.RIGHT_HAND)):

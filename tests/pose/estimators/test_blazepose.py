@@ -225,3 +225,25 @@ def test_a_turned_person_is_found_too(blazepose):
     points, _ = look(blazepose, turned)
     nose = figure.joints(*person)[layout.NOSE]
     assert np.linalg.norm(points[0, layout.NOSE] - (nose[1], 540 - nose[0])) < 15
+
+
+def test_somebody_is_found_again_where_they_should_be():
+    estimator = BlazePose()
+    picture = figure.scene((480, 640), (240, 60, 520, 0.5))
+    points, scores = look(estimator, picture)
+    shifted = (points[0] + np.float32([9, -6])).astype(np.float32)
+    again, sure = estimator.revisit(picture, shifted, scores[0])
+    assert again.shape == (1, 134, 2)
+    seen = sure[0] >= layout.SEEN
+    assert np.median(np.linalg.norm(again[0] - points[0], axis=1)[seen]) < 4
+    empty = figure.scene((480, 640))
+    assert len(estimator.revisit(empty, points[0], scores[0])[0]) == 0
+
+
+def test_a_face_that_fills_the_picture_is_one_person():
+    estimator = BlazePose()
+    picture = figure.scene((320, 320), (160, -30, 2600, 0.3))
+    points, scores = look(estimator, picture)
+    assert len(points) == 1
+    assert (scores[0, layout.FACE] >= layout.SEEN).mean() > 0.9
+    assert (scores[0, layout.BODY] >= layout.SEEN).sum() >= 3

@@ -16,13 +16,26 @@ from animate.progress import Progress
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import extract
-from pose.layout import BODY, FACE, LEFT_HAND, LEFT_HIP, NECK, RIGHT_HAND, RIGHT_HIP, SEEN
+from pose.layout import (
+    BODY,
+    FACE,
+    LEFT_HAND,
+    LEFT_HIP,
+    LEFT_SHOULDER,
+    NECK,
+    RIGHT_HAND,
+    RIGHT_HIP,
+    RIGHT_SHOULDER,
+    SEEN,
+)
 from pose.sequence import PoseSequence
 
 NEAR = 0.2
 """Trunks within which a point is right."""
 SHORT_SIDE = 768
 """Smaller pictures are enlarged to this short side before poses are estimated."""
+_TRUNK_OF_SHOULDERS = 1.45
+"""Length of a trunk in widths of the shoulders, of an average adult's joints."""
 _PARTS = {
     "": tuple(range(BODY.start, BODY.stop)),
     "_hands": (*range(LEFT_HAND.start, LEFT_HAND.stop), *range(RIGHT_HAND.start, RIGHT_HAND.stop)),
@@ -62,14 +75,24 @@ def clip_poses_again(
 def trunks(points: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float64]:
     """(F,) length from the neck to the middle of the hips; the median where they are not seen.
 
-    Raises PoseError where they are seen in no frame.
+    Of somebody whose hips are seen in no frame it is taken as 1.45 widths of the shoulders, where
+    these are widest. Raises PoseError where these are not seen either.
     """
     hips = (points[:, LEFT_HIP] + points[:, RIGHT_HIP]) / 2
     lengths = np.linalg.norm(points[:, NECK].astype(np.float64) - hips, axis=-1)
     seen = (scores[:, [NECK, LEFT_HIP, RIGHT_HIP]] >= SEEN).all(-1) & (lengths > 0)
     if not seen.any():
-        raise PoseError("neck and hips are seen in no frame that was asked for")
+        return np.full(len(points), _TRUNK_OF_SHOULDERS * _shoulders(points, scores))
     return np.where(seen, lengths, np.median(lengths[seen]))
+
+
+def _shoulders(points: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
+    """Width of the shoulders in the frames in which they are widest."""
+    widths = np.linalg.norm(points[:, RIGHT_SHOULDER] - points[:, LEFT_SHOULDER], axis=-1)
+    seen = (scores[:, [RIGHT_SHOULDER, LEFT_SHOULDER]] >= SEEN).all(-1) & (widths > 0)
+    if not seen.any():
+        raise PoseError("neither hips nor shoulders are seen in any frame that was asked for")
+    return float(np.percentile(widths[seen], 90))
 
 
 def pose_scores(control: PoseSequence, shown: PoseSequence) -> list[Score]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animate.evaluation.measures import figure_mask
+from animate.evaluation.motion import slope
 from animate.finish.body import body_unit
 from animate.finish.colour import AnchoredColour
 from pose.draw import draw
@@ -90,7 +91,7 @@ def _figures(errors: list[NDArray[np.float64]]) -> dict[str, float]:
     strays = [np.linalg.norm(error, axis=1) for error in errors]
     return {
         "stray": float(np.mean(strays)),
-        "drift": float(np.mean([100 * np.polyfit(np.arange(len(s)), s, 1)[0] for s in strays])),
+        "drift": float(np.mean([100 * slope(s) for s in strays])),
         "flicker": float(
             np.mean([np.linalg.norm(np.diff(error, axis=0), axis=1).mean() for error in errors])
         ),

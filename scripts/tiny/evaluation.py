@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from animate.evaluation import asked
 from animate.evaluation import measures as metrics
 from animate.generate.pipeline import Engine
 from animate.request.values import Size
@@ -22,7 +23,6 @@ from scripts.tiny.characters import Take, render_clip
 from scripts.tiny.characters.clip import Character
 from scripts.tiny.characters.motion import Motion
 from temporal.vae import DecodeOptions, decode_frames
-from temporal.windows import plan_windows
 
 HELD_OUT = 1_000_000
 """First seed that no recipe trains on."""
@@ -124,10 +124,7 @@ def through_autoencoder(engine: Engine, frames: Picture) -> Picture:
 
 def window_borders(frames: int, window: int, overlap: int) -> list[int]:
     """Frames at which a window of the static schedule begins or the one before it has ended."""
-    borders: set[int] = set()
-    for one in plan_windows(frames, window=window, overlap=overlap, steps=1).at(0):
-        borders |= {one.frames[0], one.frames[-1] + 1}
-    return sorted(borders - {0, frames})
+    return list(asked.window_borders(frames, window, overlap))
 
 
 def repeated(take: Take) -> Picture:

@@ -11,7 +11,7 @@ import pytest
 from animate.evaluation.pose_error import enlarged, on_clip, pose_scores, trunks
 from animate.evaluation.scores import Score
 from pose.errors import PoseError
-from pose.layout import BODY, LEFT_HIP, NECK, POINTS, RIGHT_HIP
+from pose.layout import BODY, LEFT_HIP, LEFT_SHOULDER, NECK, POINTS, RIGHT_HIP, RIGHT_SHOULDER
 from pose.sequence import PoseSequence
 
 TRUNK = 40.0
@@ -117,8 +117,13 @@ def test_a_trunk_that_is_not_seen_is_the_median_of_the_others() -> None:
     scores[1, LEFT_HIP] = 0
     assert trunks(poses.points[:, 0], scores) == pytest.approx([TRUNK] * 6)
     scores[:, LEFT_HIP] = 0
-    with pytest.raises(PoseError, match="hips"):
-        trunks(poses.points[:, 0], scores)
+    points = poses.points[:, 0].copy()
+    points[:, RIGHT_SHOULDER], points[:, LEFT_SHOULDER] = (40, 25), (60, 25)
+    points[2, LEFT_SHOULDER] = (45, 25)  # turned to the side
+    assert trunks(points, scores) == pytest.approx([1.45 * 20] * 6)
+    scores[:, RIGHT_SHOULDER] = 0
+    with pytest.raises(PoseError, match="shoulders"):
+        trunks(points, scores)
 
 
 def test_poses_of_another_rate_are_taken_by_time() -> None:

@@ -14,9 +14,9 @@ from animate.batch.executor import Send
 from animate.batch.failures import Failure, failure_of
 from animate.batch.records import Pictures
 from animate.clip.fingerprint import FileDigests
-from animate.clip.work_folder import OFF
 from animate.progress import Stage
 from animate.request.request import AnimationRequest, RuntimeOptions
+from animate.request.schema import NONE
 
 if TYPE_CHECKING:
     from animate.animator import Animator
@@ -184,7 +184,7 @@ class ClipMaker:
 def _make_room(request: AnimationRequest) -> None:
     """Make the folder that holds the work of many clips: a scratch disk may be empty."""
     work = request.runtime.work
-    if work is not None and work != OFF:
+    if work is not None and work != NONE:
         with suppress(OSError):  # the work folder itself says what is wrong, and what to do
             work.parent.mkdir(parents=True, exist_ok=True)
 

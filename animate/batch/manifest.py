@@ -29,7 +29,6 @@ from animate.batch.paths import (
 )
 from animate.batch.rows import Row, read_sheet
 from animate.clip.record import sidecar_path
-from animate.clip.work_folder import OFF
 from animate.errors import ManifestError, RequestError
 from animate.request.request import AnimationRequest
 from animate.request.schema import NONE, flat, settings_of
@@ -302,7 +301,7 @@ def jobs_of(
 def _check_work_folder(request: AnimationRequest, number: int, owners: dict[Path, int]) -> None:
     """Raise RequestError for a work folder of an earlier request: its work would be lost."""
     folder = request.runtime.work
-    if folder is None or folder == OFF:
+    if folder is None or folder == NONE:
         return
     other = owners.setdefault(folder.resolve(), number)
     if other != number:

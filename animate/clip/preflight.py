@@ -203,13 +203,8 @@ def _record(request: AnimationRequest) -> Path:
 
 
 def _written(request: AnimationRequest) -> dict[str, Path]:
-    paths = {
-        "output": request.output,
-        "record": sidecar_path(request.output),
-        "side by side": request.side_by_side,
-        "contact sheet": request.contact_sheet,
-    }
-    return {what: path for what, path in paths.items() if path is not None}
+    besides = {name.replace("_", " "): path for name, path in request.besides().items()}
+    return {"output": request.output, "record": sidecar_path(request.output), **besides}
 
 
 def _touched(path: Path) -> list[Path]:

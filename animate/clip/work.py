@@ -14,13 +14,12 @@ from animate.clip.keeper import FolderKeeper
 from animate.clip.marker import Begun, read_begun
 from animate.clip.record import Conditions, Resumed
 from animate.clip.work_folder import POSES, WorkFolder, closes, work_folder
-from animate.driving.cache import OFF as NO_CACHE
 from animate.errors import WorkError
 from animate.files import is_sequence
 from animate.generate.keeper import Keeper, KeepsNothing
 from animate.progress import Progress
 from animate.request.request import AnimationRequest
-from animate.request.schema import build, plain
+from animate.request.schema import NONE, build, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,21 +121,7 @@ def stored_request(request: AnimationRequest, model: str) -> dict[str, Any]:
 
     model: what finds the model that is used; the request may leave it open
     """
-    values = plain(request)
-    for group, name in _PATHS:
-        home = values[group] if group else values
-        if home[name] is not None and Path(home[name]) != NO_CACHE:
-            home[name] = str(Path(home[name]).absolute())
-    values["lora"] = [[str(one.path.absolute()), one.weight] for one in request.lora]
-    values["model"] = model
-    return values
-
-
-_PATHS = (
-    *(("", name) for name in ("reference", "driving", "output", "poses")),
-    *(("", name) for name in ("side_by_side", "contact_sheet")),
-    *(("runtime", name) for name in ("estimator_folder", "cache")),
-)
+    return {**plain(request.with_paths(Path.absolute)), "model": model}
 
 
 def find_request(path: Path) -> tuple[AnimationRequest, Path]:
@@ -160,7 +145,7 @@ def find_request(path: Path) -> tuple[AnimationRequest, Path]:
 
 
 def _with_poses(request: AnimationRequest, folder: WorkFolder) -> AnimationRequest:
-    if request.runtime.cache != NO_CACHE:
+    if request.runtime.cache != NONE:
         return request
     return replace(request, runtime=replace(request.runtime, cache=folder.path / POSES))
 

@@ -34,10 +34,9 @@ from animate.clip.claim import is_at, sign_lock, try_flock
 from animate.clip.marker import MARKER, Begun, Marker, read_begun, read_marker
 from animate.clip.record import clip_files
 from animate.errors import BusyError, WorkError
+from animate.request.schema import NONE
 
 SUFFIX = ".work"
-OFF = Path("none")
-"""What a request's `work` says for no work folder at all."""
 LOCK, CLOSING, POSES = "lock", "closing", "poses"
 STATES, FRAMES = "latents-*", "frames-*"
 _FILE_NAMES = re.compile(r"work\.json|lock|closing|latents-\d{6,}-\d{6,}|frames-\d{6,}")
@@ -154,7 +153,7 @@ def work_folder(output: Path, named: Path | None, *, sequence: bool) -> Path | N
     Raises MediaError where that would be beside the root folder.
     """
     if named is not None:
-        return None if named == OFF else named
+        return None if named == NONE else named
     clip = files.with_own_name(output.parent if sequence else output)
     return clip.with_name(f".{clip.name}{SUFFIX}")
 

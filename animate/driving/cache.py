@@ -13,13 +13,11 @@ from pathlib import Path
 from animate.files import write_bytes
 from animate.media import FrameSelection
 from animate.progress import Progress
+from animate.request.schema import NONE
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import EXTRACTION
 from pose.sequence import PoseSequence
-
-OFF = Path("none")
-"""What a request's `cache` says for no cache at all."""
 
 
 def cache_file(
@@ -29,7 +27,7 @@ def cache_file(
 
     `folder` None is the user's own cache; `digest` is the video's SHA-256.
     """
-    if folder == OFF:
+    if folder == NONE:
         return None
     key = f"{digest}|{EXTRACTION}|{estimator.name}|{estimator.digest}|{selection!r}"
     name = hashlib.sha256(key.encode()).hexdigest()[:32]

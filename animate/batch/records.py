@@ -110,6 +110,10 @@ class JobRecord:
     """Marks of the clip's file; None where there is none of this batch."""
     copied_from: str = ""
     """The output that this is a copy of, since both jobs had one key."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the clip by measure (docs/evaluation.md); empty where it was not scored."""
+    scored_by: str = ""
+    """Name of the protocol that they are of."""
     pictures: Pictures = field(default_factory=Pictures)
     """Small pictures for the report."""
 

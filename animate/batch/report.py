@@ -195,6 +195,8 @@ class Card:
     words: str
     """The state in words."""
     facts: list[str]
+    scores: list[str]
+    """Figures of the clip with the titles of their measures."""
     searched: str
     """Lower-case text that the search box looks through."""
     stages: list[tuple[str, str, float, str]]
@@ -216,6 +218,7 @@ def _card(record: JobRecord, folder: Path) -> Card:
         playable=link.lower().endswith(_PLAYED),
         words=_state_words(record, state),
         facts=_facts(record),
+        scores=_scores(record),
         searched=_searched(record, name),
         stages=[
             (stage, STAGE_COLOURS.get(stage, "other"), seconds, clock_text(seconds))
@@ -244,6 +247,16 @@ def _facts(record: JobRecord) -> list[str]:
         if peak:
             facts.append(f"{peak / 2**30:.2f} GiB{words}")
     return facts
+
+
+def _scores(record: JobRecord) -> list[str]:
+    from animate.evaluation.scores import MEASURES
+
+    return [
+        f"{MEASURES[name].title} {value:.4g} {MEASURES[name].unit}".strip()
+        for name, value in record.scores.items()
+        if name in MEASURES
+    ]
 
 
 def _rate(text: str) -> str:

@@ -51,6 +51,10 @@ def main(argv: list[str]) -> int:
         rows=None if arguments.rows is None else parse_ranges(arguments.rows),
     )
     progress = shown(arguments)
+    if arguments.evaluate is not None:
+        from animate.evaluation.protocols import load_protocol
+
+        load_protocol(arguments.evaluate)  # refused before any work
     if manifest.absent:
         rows = format_ranges(manifest.absent)
         progress.note(f"no rows {rows}: {manifest.source} has {len(manifest.all_jobs)}")
@@ -118,6 +122,13 @@ def parser() -> Parser:
         help="add a line on each event to this file, with its time",
     )
     group.add_argument(
+        "--evaluate",
+        nargs="?",
+        const="clean",
+        metavar="PROTOCOL",
+        help="then score the clips (default: clean), into their records and the report",
+    )
+    group.add_argument(
         "--no-report", dest="report", action="store_false", help="no report.html and report.json"
     )
     add_options(command, AnimationRequest, "settings for all rows", skip=_OWN)
@@ -161,6 +172,8 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
     counts: Counter[str] = Counter()
     try:
         _count(records, counts)
+        if arguments.evaluate is not None:
+            score(manifest, arguments.evaluate, progress)
     finally:
         where = write_report(manifest) if arguments.report and counts else None
     _conclude(counts, where, progress)
@@ -168,6 +181,14 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
         see = f"; see {where}" if where else ""
         print(f"cnx: {counts['failed']} of {counts.total()} jobs failed{see}", file=sys.stderr)
     return SOME_FAILED if counts["failed"] else 0
+
+
+def score(manifest: Manifest, protocol: str, progress: Progress) -> None:
+    """Score the clips that are there."""
+    from animate.batch.scores import score_clips
+
+    count = score_clips(manifest.jobs, protocol, progress)
+    progress.note(f"{count} clips scored by the protocol {protocol}")
 
 
 def _count(records: Iterator[JobRecord], counts: Counter[str]) -> None:

@@ -11,15 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pose.arrays import Array, Mask
+from pose.arrays import Array, Indices, Mask
 from pose.errors import PoseError
 from pose.flips import repair_flips
-from pose.layout import SEEN
+from pose.kinds import Absence
+from pose.layout import LEFT_HAND, LEFT_WRIST, RIGHT_HAND, RIGHT_WRIST, SEEN
 from pose.sequence import PoseSequence
 
+FADE = 0.35
+"""Seconds in which a pose fades out where a person is lost, and in again."""
 # Beyond this many bandwidths a neighbour weighs less than a hundredth.
 _REACH = 3
+Singles = NDArray[np.float32]
 # Frames that are smoothed at once; bounds the memory of long clips.
 _BLOCK = 1024
 # Frames repeated at one time are taken to last this many seconds.
@@ -31,7 +36,7 @@ _STIFFNESS = np.diag([0.0, 1e-6, 1e-3])
 
 @dataclass(frozen=True, kw_only=True)
 class CleaningOptions:
-    """What is repaired, and how much is smoothed."""
+    """Repairs, and the amount of smoothing."""
 
     gap: float = 0.35
     """Longest gap in seconds that is bridged, between two frames that show the point; 0 bridges
@@ -73,6 +78,53 @@ def _clean_shot(
     return smooth(points, scores, times, options.smoothing)
 
 
+def fill_absence(sequence: PoseSequence, absence: Absence = "fade") -> PoseSequence:
+    """The sequence with frames of nobody filled, person by person and shot by shot.
+
+    Leading frames hold the first pose. Then "hold" keeps the last pose until the next sight of the
+    person; "fade" lets it go within `FADE` seconds and the next one come; "empty" fills nothing.
+    """
+    if absence == "empty":
+        return sequence
+    points, scores = sequence.points.copy(), sequence.scores.copy()
+    for start, stop in sequence.shots:
+        times = sequence.times[start:stop]
+        for person in range(sequence.people):
+            present = np.flatnonzero(sequence.present[start:stop, person])
+            if len(present):
+                shot = slice(start, stop), person
+                points[shot], scores[shot] = _held(
+                    points[shot], scores[shot], times, present, absence == "fade"
+                )
+    return replace(sequence, points=points, scores=scores)
+
+
+def _held(
+    points: Singles, scores: Singles, times: Array, present: Indices, fading: bool
+) -> tuple[Singles, Singles]:
+    """One person's shot with every absent frame held at a neighbouring sight, dimmed if fading."""
+    frames = np.arange(len(points))
+    before = np.searchsorted(present, frames, side="right") - 1
+    after = np.searchsorted(present, frames)
+    earlier, later = present[before.clip(0)], present[after.clip(None, len(present) - 1)]
+    leading, trailing = frames < present[0], frames > present[-1]
+    since, until = times - times[earlier], times[later] - times
+    next_one = leading | (fading & ~trailing & (until < since))
+    nearest = np.where(next_one, later, earlier)
+    away = np.where(next_one, until, since)
+    light = np.clip(1 - away / FADE, 0, 1) if fading else np.ones(len(points))
+    light[leading], light[present] = 1, 1
+    return points[nearest], scores[nearest] * light[:, None].astype(scores.dtype)
+
+
+def without_lone_hands(sequence: PoseSequence) -> PoseSequence:
+    """The sequence without hands whose wrist is not seen: their arm has left the picture."""
+    scores = sequence.scores.copy()
+    for hand, wrist in ((LEFT_HAND, LEFT_WRIST), (RIGHT_HAND, RIGHT_WRIST)):
+        scores[..., hand] *= scores[..., wrist, None] >= SEEN
+    return replace(sequence, scores=scores)
+
+
 def bridge_gaps(points: Array, scores: Array, times: Array, longest: float) -> tuple[Array, Array]:
     """Fill points that are unseen for at most `longest` seconds between two sights of them.
 
@@ -108,11 +160,11 @@ def smooth(points: Array, scores: Array, times: Array, bandwidth: float) -> tupl
     for start in range(0, len(points), _BLOCK):
         stop = min(start + _BLOCK, len(points))
         around = slice(max(0, start - reach), min(len(points), stop + reach))
-        own = slice(start - around.start, stop - around.start)
-        places, levels = _smooth_block(
+        inner = slice(start - around.start, stop - around.start)
+        positions, levels = _smooth_block(
             points[around], scores[around], times[around], bandwidth, reach
         )
-        smoothed[start:stop], calm[start:stop] = places[own], levels[own]
+        smoothed[start:stop], calm[start:stop] = positions[inner], levels[inner]
     return smoothed, calm
 
 

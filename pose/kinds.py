@@ -12,3 +12,6 @@ Device = Literal["cpu", "cuda"]
 
 RetargetMode = Literal["none", "affine", "robust", "limbs"]
 """Ways to lay the driving motion onto the reference's person; see `pose.retarget`."""
+
+Absence = Literal["fade", "hold", "empty"]
+"""Fates of frames in which the person is not seen; see `pose.clean.fill_absence`."""

@@ -17,16 +17,24 @@ from animate.media import FrameSelection, FrameSource, source_digest
 from animate.progress import Progress
 from animate.request.request import AnimationRequest, Fit
 from animate.request.values import Size
-from pose.clean import CleaningOptions, clean
+from pose.clean import CleaningOptions, clean, fill_absence, without_lone_hands
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import extract
 from pose.formats import import_poses
+from pose.kinds import Absence
 from pose.layout import POINTS, SEEN
 from pose.people import choose_person
 from pose.posefile import check_source
 from pose.retarget import retarget
 from pose.sequence import PoseSequence
+
+_ABSENCE: dict[Absence, str] = {
+    "fade": "short gaps are filled, the first pose is held before it, others fade out and in",
+    "hold": "the pose before them is held",
+    "empty": "short gaps are filled, others are drawn empty",
+}
+"""Clauses of a warning: what becomes of frames without the person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,17 +170,17 @@ def clip_poses(
     absent = int((~chosen.present[:, 0]).sum())
     warnings: list[str] = []
     if absent:
-        shown = ", ".join(map(str, np.flatnonzero(~chosen.present[:, 0])[:8]))
+        numbers = ", ".join(map(str, np.flatnonzero(~chosen.present[:, 0])[:8]))
         warnings.append(
-            f"no person in {absent} of {chosen.frames} driving frames (frame {shown}"
-            f"{', ...' if absent > 8 else ''}); short gaps are filled, others are drawn empty"
+            f"no person in {absent} of {chosen.frames} driving frames (frame {numbers}"
+            f"{', ...' if absent > 8 else ''}); {_ABSENCE[request.absence]}"
         )
     if request.smooth:
         chosen = clean(chosen, CleaningOptions())
-    fitted = retarget(chosen, reference, mode=request.retarget)
+    fitted = retarget(without_lone_hands(chosen), reference, mode=request.retarget)
     compared = reference.people > 0
     return ClipPoses(
-        sequence=_placed(fitted.sequence, placement),
+        sequence=_placed(fill_absence(fitted.sequence, request.absence), placement),
         mismatch=fitted.mismatch if compared else None,
         absent=absent,
         warnings=(*warnings, *(fitted.warnings if compared else ())),

@@ -47,8 +47,8 @@ from animate.request.values import (
     parse_time,
 )
 from animate.request.wording import quoted
+from pose.kinds import Absence, EstimatorName, RetargetMode
 from pose.kinds import Device as EstimatorDevice
-from pose.kinds import EstimatorName, RetargetMode
 from temporal import kinds
 from temporal.published import PublishedName
 from temporal.slot_weights import WeightName
@@ -299,6 +299,9 @@ class AnimationRequest:
         "robust", "how driving poses are fitted to the reference", usual=True
     )
     smooth: bool = option(True, "smooth the driving poses and fill short gaps")
+    absence: Absence = option(
+        "fade", "frames without the person: fade out, hold the pose, or empty"
+    )
     audio: bool = option(True, "copy the driving video's sound", role="output")
     interpolate: bool = option(
         False,

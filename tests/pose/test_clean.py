@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pose.clean import CleaningOptions, clean
+from pose.clean import CleaningOptions, clean, fill_absence, without_lone_hands
 from pose.errors import PoseError
 from pose.flips import repair_flips
-from pose.layout import MIRROR, POINTS, SEEN
+from pose.layout import LEFT_HAND, LEFT_WRIST, MIRROR, POINTS, RIGHT_HAND, SEEN
 from pose.sequence import PoseSequence
 from scripts.benchmarks._dancer import dancer
 from scripts.benchmarks.pose_jitter import add_noise, distance, jitter, lag
@@ -212,3 +213,58 @@ def test_any_sequence_can_be_cleaned(frames: int, people: int, seed: int, seen: 
 def test_wrong_options_are_named(options: dict[str, float]) -> None:
     with pytest.raises(PoseError, match="0 or more seconds"):
         CleaningOptions(**options)  # type: ignore[arg-type]
+
+
+def lonely(present: list[bool], fps: float = 20.0) -> PoseSequence:
+    """One person who walks right by a pixel a frame, seen where `present`."""
+    count = len(present)
+    points = np.zeros((count, 1, POINTS, 2), np.float32)
+    points[..., 0] = np.arange(count)[:, None, None]
+    scores = np.repeat(np.array(present, np.float32)[:, None, None], POINTS, axis=2)
+    return PoseSequence(
+        points=points,
+        scores=scores,
+        canvas=(100, 100),
+        fps=Fraction(20),
+        times=np.arange(count) / fps,
+    )
+
+
+def test_leading_frames_hold_the_first_pose_and_long_gaps_fade() -> None:
+    present = [False] * 4 + [True] * 3 + [False] * 20 + [True] * 2 + [False] * 10
+    filled = fill_absence(lonely(present))
+    x, score = filled.points[:, 0, 0, 0], filled.scores[:, 0, 0]
+    assert x[:7].tolist() == [4, 4, 4, 4, 4, 5, 6]
+    assert score[:7].tolist() == [1] * 7
+    gap = score[6:28]
+    assert (np.diff(gap[:8]) < 0).all()
+    assert (np.diff(gap[-8:]) > 0).all()
+    assert gap[8:-8].max() == 0
+    assert set(x[7:17]) == {6}
+    assert set(x[18:27]) == {27}
+    assert score[29:].tolist() == pytest.approx([1 - k / 7 for k in range(1, 8)] + [0] * 3)
+
+
+def test_absence_can_be_held_or_left_empty() -> None:
+    present = [False] * 2 + [True] + [False] * 20 + [True] + [False] * 3
+    held = fill_absence(lonely(present), "hold")
+    assert held.present.all()
+    assert held.points[:, 0, 0, 0].tolist() == [2] * 23 + [23] * 4
+    assert fill_absence(lonely(present), "empty").digest == lonely(present).digest
+    nobody = lonely([False] * 3)
+    assert fill_absence(nobody).digest == nobody.digest
+
+
+def test_absence_is_filled_within_shots() -> None:
+    cut = replace(lonely([True] * 3 + [False] * 3 + [True] * 2), cuts=(3,))
+    assert fill_absence(cut, "hold").points[:, 0, 0, 0].tolist() == [0, 1, 2, 6, 6, 6, 6, 7]
+
+
+def test_a_hand_whose_arm_has_left_the_picture_is_not_alone() -> None:
+    poses = lonely([True] * 2)
+    scores = poses.scores.copy()
+    scores[1, 0, LEFT_WRIST] = 0.2
+    cleaned = without_lone_hands(replace(poses, scores=scores))
+    assert cleaned.scores[0].min() == 1
+    assert cleaned.scores[1, 0, LEFT_HAND].max() == 0
+    assert cleaned.scores[1, 0, RIGHT_HAND].min() == 1

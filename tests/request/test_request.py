@@ -25,7 +25,8 @@ PATHS = {"reference": "a.png", "driving": "b.mp4", "output": "c.mp4"}
 OTHER_VALUES = {
     "size": "96x144", "fit": "pad", "stride": 2, "start": "1.5", "end": "9f",
     "max_frames": 5, "estimator": "dwpose", "person": "left", "retarget": "affine",
-    "smooth": False, "seed": 7, "steps": 3, "window": 9, "overlap": 2, "schedule": "shifting",
+    "smooth": False, "absence": "hold", "seed": 7, "steps": 3, "window": 9, "overlap": 2,
+    "schedule": "shifting",
     "fusing": "flat", "guidance": "1:3", "control_weight": 0.5, "noise": "repeated",
     "solver": "heun", "levels": "align-your-steps", "guidance_interval": "0.3:10",
     "keep_features": 2,

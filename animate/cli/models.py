@@ -1,8 +1,10 @@
-"""`cnx models`: which model variants there are, fetching and verifying their files."""
+"""`cnx models`: list model variants, fetch, verify and import their files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 from animate.cli.arguments import Parser, add_shown, make_parser, parse, shown
 from animate.errors import ModelError
@@ -18,9 +20,10 @@ POSE_NETWORKS = "dwpose"
 def parser() -> Parser:
     """The arguments of the command."""
     command = make_parser(
-        "models", "List, fetch and verify model variants.", "cnx models fetch svd-v2"
+        "models", "List, fetch, verify and import model variants.", "cnx models fetch svd-v2"
     )
-    actions = command.add_subparsers(dest="action", required=True, metavar="list|fetch|verify")
+    names = "list|fetch|verify|import"
+    actions = command.add_subparsers(dest="action", required=True, metavar=names)
     actions.add_parser("list", help="variants, whether they are here, and their licences")
     for action, text in (
         ("fetch", "download the files of a variant, or of the dwpose estimator"),
@@ -29,17 +32,60 @@ def parser() -> Parser:
         sub = actions.add_parser(action, help=text, allow_abbrev=False)
         sub.add_argument("name", metavar="NAME", help=f"a variant, a folder, or {POSE_NETWORKS}")
         add_shown(sub)
+    _add_import(actions)
     return command
 
 
+def _add_import(actions: Any) -> None:
+    sub = actions.add_parser(
+        "import",
+        help="make a model folder of files that other programs keep, linked, not copied",
+        allow_abbrev=False,
+    )
+    sub.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder in diffusers' layout or with unet.bin and controlnet.bin, a checkpoint in "
+        "one file, or OWNER/NAME in the hub's cache",
+    )
+    sub.add_argument("name", metavar="NAME", help="model folder to make")
+    sub.add_argument(
+        "--base", metavar="SOURCE", help="where autoencoder and image encoder are, if not in SOURCE"
+    )
+    sub.add_argument(
+        "--like", metavar="NAME", help="variant whose constants to take, if it is not recognised"
+    )
+    add_shown(sub)
+
+
 def main(argv: list[str]) -> int:
-    """Parse and run one of the three; returns the exit code."""
+    """Parse and run one of the four; returns the exit code."""
     arguments = parse(parser(), argv)
     if arguments.action == "list":
         return show_list()
     progress = shown(arguments)
+    if arguments.action == "import":
+        return import_files(arguments, progress)
     act = fetch if arguments.action == "fetch" else verify
     return act(arguments.name, progress)
+
+
+def import_files(arguments: Any, progress: Progress) -> int:
+    """Make a model folder, and say what was recognised. Raises ModelError."""
+    from animate.models.importing import import_model
+
+    imported = import_model(
+        arguments.source, Path(arguments.name), base=arguments.base, like=arguments.like
+    )
+    for line in imported.recognised:
+        progress.note(line)
+    missing = imported.variant.missing()
+    if missing:
+        files = listed([str(file) for file in missing])
+        progress.note(f"still to fetch: {files}; `cnx models fetch {arguments.name}` gets them")
+    folder = arguments.name if "/" in arguments.name else f"./{arguments.name}"
+    progress.note(f"use it with --model {folder}")
+    return 0
 
 
 def show_list() -> int:

@@ -6,19 +6,16 @@ weights) has no `variant.yaml`; it takes the constants of a variant that is name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from animate.errors import ModelError
 from animate.models.components import Components, load_components
 from animate.models.config import Component, ControlWeights
+from animate.models.importing import diffusers_part
 from animate.models.variants import VARIANT_FILE, ModelVariant, load_variant
 
-_NAMES = ("diffusion_pytorch_model", "model")
-_KINDS = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 CONTROL_FILES = ("controlnet.safetensors", "controlnet.bin")
 """A control network beside a base model, as the published files are called."""
 
@@ -47,10 +44,11 @@ def load_base(name: str, *, like: str, control: ControlWeights, seed: int) -> Co
 
 
 def _published_layout(folder: Path, like: ModelVariant) -> ModelVariant:
-    components = {
-        name: Component(config=f"{name}/config.json", weights=(_weights(folder, name),))
-        for name in ("unet", "vae", "image_encoder")
-    }
+    components = {}
+    for name in ("unet", "vae", "image_encoder"):
+        weights = diffusers_part(folder, name).weights
+        files = tuple(f"{name}/{path.name}" for path in weights)
+        components[name] = Component(config=f"{name}/config.json", weights=files)
     control = next((file for file in CONTROL_FILES if (folder / file).is_file()), CONTROL_FILES[0])
     return replace(
         like,
@@ -61,20 +59,3 @@ def _published_layout(folder: Path, like: ModelVariant) -> ModelVariant:
         digests={},
         folder=folder.resolve(),
     )
-
-
-def _weights(folder: Path, name: str) -> str:
-    if not (folder / name / "config.json").is_file():
-        raise ModelError(
-            f"{folder} is no base model: it has neither a {VARIANT_FILE} nor {name}/config.json as "
-            "in diffusers' layout of Stable Video Diffusion"
-        )
-    candidates = [f"{name}/{stem}{kind}" for kind in _KINDS for stem in _NAMES]
-    found = [file for file in candidates if (folder / file).is_file()]
-    if not found:
-        raise ModelError(f"{folder / name} has no weights: {_listed(candidates)}")
-    return found[0]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " or ".join(name.rpartition("/")[2] for name in names[:3]) + " is looked for"

@@ -25,6 +25,7 @@ from animate.models.config import (
 )
 from animate.models.controlnext import ControlNetwork, ControlNeXt
 from animate.models.pose_net import PoseNet
+from animate.models.single_file import read_part
 from animate.models.store import recorded_digest
 from animate.models.variants import COMPONENTS, VARIANT_FILE, ModelVariant
 from animate.models.weight_files import WeightReport, apply_weights, read_weights
@@ -293,7 +294,10 @@ def _fill(
                 "remove it and get it again, or correct the digest in the variant"
             )
         # What an earlier file set may be missing from a later one; nothing may stay unset.
-        reports.append(apply_weights(network, read_weights(place), place, partial=True))
+        weights = (
+            read_weights(place) if component.layout == "diffusers" else read_part(place, network)
+        )
+        reports.append(apply_weights(network, weights, place, partial=True))
         digests[file.path] = digest
     unset = [name for name, value in network.state_dict().items() if value.is_meta]
     if unset:

@@ -19,6 +19,7 @@ ControlWeights = Literal["keep", "new"]
 Gate = Literal["none", "raw", "sigmoid"]
 Halves = Literal["conditional", "both"]
 Pool = Literal["before", "after", "none"]
+Layout = Literal["diffusers", "single-file"]
 ImageLatents = Literal["reference", "warped"]
 
 
@@ -236,8 +237,12 @@ class Component:
     control network, whose sizes stand in the variant."""
     weights: tuple[str, ...] = ()
     """Weight files, applied in this order: a later one may hold only the learned parameters."""
+    layout: Layout = "diffusers"
+    """Names of the tensors in the files: those of the network itself, or those of a checkpoint in
+    a single file (`animate.models.single_file`)."""
 
     def __post_init__(self) -> None:
+        _check_choice("layout", self.layout, get_args(Layout))
         if not self.weights:
             raise ModelError("weights must name at least one file")
         for reference in (self.config, *self.weights):

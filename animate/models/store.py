@@ -133,6 +133,12 @@ def recorded_digest(path: Path) -> str:
     stated = hub_digest(path)
     if stated is not None and _SHA256.fullmatch(stated):
         return stated
+    link = path
+    while link.is_symlink():  # a model folder's link into the cache
+        link = link.parent / os.readlink(link)
+        stated = hub_digest(link)
+        if stated is not None and _SHA256.fullmatch(stated):
+            return stated
     state = path.stat()
     return _digest_once(str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
 

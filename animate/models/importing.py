@@ -1,0 +1,391 @@
+"""Make a model folder of files that other programs keep: linked, not copied.
+
+A source is a folder in diffusers' layout, a folder with the published files (`unet.bin` and
+`controlnet.bin`), a checkpoint in one file, or a repository that the model hub's cache has. Files
+are recognised by the names and sizes of their tensors, not by their own names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from animate.errors import ModelError
+from animate.files import atomic_folder, write_text
+from animate.models.components import build_control_network, build_network, without_memory
+from animate.models.config import Component, Layout, Source
+from animate.models.single_file import SingleFile
+from animate.models.store import cache_root, recorded_digest
+from animate.models.variants import (
+    COMPONENTS,
+    VARIANT_FILE,
+    ModelVariant,
+    configs_folder,
+    list_variants,
+    load_variant,
+)
+from animate.models.weight_files import PICKLES
+from animate.request.wording import listed
+
+_SUFFIXES = (".safetensors", *PICKLES)
+_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_STOCK = ("unet", "vae", "image_encoder")
+_PICTURES = ("vae", "image_encoder")
+_VIDEO_PIPELINE = "StableVideoDiffusionPipeline"
+_DEFAULT = "svd-v2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Files of one network in a source."""
+
+    weights: tuple[Path, ...]
+    config: Path | None = None
+    """JSON file of its sizes; None: those of Stable Video Diffusion."""
+    layout: Layout = "diffusers"
+    text: str
+    """Words on the part, for a person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A model folder that was made, and a line on every network in it."""
+
+    variant: ModelVariant
+    recognised: tuple[str, ...]
+
+
+def import_model(
+    source: str, folder: Path, *, base: str | None = None, like: str | None = None
+) -> Imported:
+    """Make the model folder `folder` of a source.
+
+    base: another source, for the autoencoder and the image encoder where the first one lacks them
+    like: variant whose constants are taken; None: the one whose control network the source has
+    Raises `ModelError` when a source is of another base model (by its name) or lacks files, and
+    when the folder exists already.
+    """
+    parts = find_parts(source)
+    control = parts.get("controlnext")
+    known = load_variant(like) if like else _variant_of(control)
+    if base is not None:
+        pictures = {name: part for name, part in find_parts(base).items() if name in _PICTURES}
+        parts = {**pictures, **parts}
+    if control is None and "unet" in parts:
+        # The published UNets were trained together with their control networks.
+        parts = {name: part for name, part in parts.items() if name != "unet"}
+    for name, part in parts.items():
+        _check_fit(name, part, known)
+    try:
+        with atomic_folder(folder) as partial:
+            variant = _write(partial, folder, known, parts)
+    except FileExistsError:
+        raise ModelError(f"model folder {folder} exists already; choose another name") from None
+    except OSError as reason:
+        raise ModelError(f"model folder {folder} cannot be written: {reason}") from reason
+    lines = tuple(_line(name, parts.get(name), known) for name in COMPONENTS)
+    return Imported(variant=replace(variant, folder=folder.resolve()), recognised=lines)
+
+
+def _line(name: str, part: Part | None, known: ModelVariant) -> str:
+    if part is not None:
+        return f"{name}: {part.text}, linked to {listed(part.weights)}"
+    return f"{name}: that of {known.name} ({known.components[name].weights[0]})"
+
+
+def find_parts(source: str) -> dict[str, Part]:
+    """The networks of a source by name. Raises `ModelError` where there is none."""
+    path = _source_path(source)
+    parts = dict(_folder_parts(path) if path.is_dir() else _file_parts(path))
+    if not parts:
+        raise ModelError(
+            f"{source} holds no network of Stable Video Diffusion or ControlNeXt; name a folder in "
+            "diffusers' layout, one with unet.bin and controlnet.bin, or a checkpoint"
+        )
+    return parts
+
+
+def _source_path(source: str) -> Path:
+    path = Path(source)
+    if path.exists():
+        return path
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", source):
+        raise ModelError(f"there is no file or folder {source}; check the path")
+    repository = cache_root() / f"models--{source.replace('/', '--')}"
+    snapshots = sorted((repository / "snapshots").glob("*"), key=lambda p: p.stat().st_mtime)
+    if not snapshots:
+        raise ModelError(
+            f"there is no folder {source}, and the repository of that name is not on this machine; "
+            f"`hf download {source}` brings it"
+        )
+    named = repository / "refs" / "main"
+    commit = named.read_text().strip() if named.is_file() else snapshots[-1].name
+    chosen = repository / "snapshots" / commit
+    return chosen if chosen.is_dir() else snapshots[-1]
+
+
+def _folder_parts(folder: Path) -> Iterator[tuple[str, Part]]:
+    if (folder / VARIANT_FILE).is_file():
+        raise ModelError(f"{folder} is a model folder already; use it with --model {folder}")
+    _check_pipeline(folder)
+    for name in _STOCK:
+        if (folder / name / "config.json").is_file():
+            yield name, diffusers_part(folder, name)
+    for holder in (folder, folder / "controlnext", folder / "controlnet"):
+        for file in sorted(holder.iterdir()) if holder.is_dir() else ():
+            if file.is_file() and file.suffix in _SUFFIXES:
+                yield from _file_parts(file)
+
+
+def _check_pipeline(folder: Path) -> None:
+    index = folder / "model_index.json"
+    if index.is_file():
+        pipeline = _read_json(index).get("_class_name")
+        if pipeline != _VIDEO_PIPELINE:
+            raise ModelError(
+                f"{folder} is a {pipeline}, not a {_VIDEO_PIPELINE}: only models on Stable Video "
+                "Diffusion can be imported"
+            )
+
+
+def diffusers_part(folder: Path, name: str) -> Part:
+    """A network of a folder in diffusers' layout: whole, half-precision or sharded files.
+
+    Raises `ModelError` when its files are missing.
+    """
+    subfolder = folder / name
+    config = subfolder / "config.json"
+    if not config.is_file():
+        raise ModelError(
+            f"{folder} is no base model: it has neither a {VARIANT_FILE} nor {name}/config.json as "
+            "in diffusers' layout of Stable Video Diffusion"
+        )
+    kind = _read_json(config).get("_class_name", "")
+    if name == "unet" and kind not in ("", "UNetSpatioTemporalConditionModel"):
+        width = _read_json(config).get("cross_attention_dim")
+        raise ModelError(
+            f"{subfolder} is {_other_base(width, 4)}: only Stable Video Diffusion's fits"
+        )
+    for half in ("", ".fp16"):
+        for suffix in (".safetensors", ".bin"):
+            for stem in _STEMS:
+                whole = subfolder / f"{stem}{half}{suffix}"
+                if whole.is_file():
+                    return Part(config=config, weights=(whole,), text=_words(half, 1))
+                # Two ways to write the index of a half-precision variant.
+                for end in (f"{half}{suffix}.index", f"{suffix}.index{half}"):
+                    index = subfolder / f"{stem}{end}.json"
+                    if index.is_file():
+                        shards = _shards(index)
+                        return Part(config=config, weights=shards, text=_words(half, len(shards)))
+    looked = " or ".join(f"{stem}.safetensors" for stem in _STEMS)
+    raise ModelError(f"{subfolder} has no weights: {looked} is looked for; copy the folder again")
+
+
+def _words(half: str, count: int) -> str:
+    precision = "half precision" if half else "as published"
+    return f"diffusers' layout, {precision}" + (f", {count} shards" if count > 1 else "")
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    named = _read_json(index).get("weight_map")
+    names = sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    outside = [name for name in names if Path(name).name != name]
+    if missing or outside or not names:
+        absent = listed([*outside, *missing]) or "none"
+        raise ModelError(
+            f"{index} names files that are not beside it: {absent}; copy the folder again"
+        )
+    return tuple(index.parent / name for name in names)
+
+
+def _file_parts(path: Path) -> Iterator[tuple[str, Part]]:
+    """The networks in one weight file, by the names of its tensors. Raises `ModelError`."""
+    if path.suffix not in _SUFFIXES:
+        raise ModelError(
+            f"{path} is no weight file ({', '.join(_SUFFIXES)}); name one, or a folder"
+        )
+    with SingleFile(path) as file:
+        if any(".lora" in key or "lora_" in key for key in file.keys):
+            raise ModelError(f"{path} is an adapter, not a model; use it with --lora {path}")
+        if "mid_convs.0.0.weight" in file.keys:
+            yield "controlnext", Part(weights=(path,), text="control network")
+            return
+        prefix = file.unet_prefix()
+        if prefix is not None:
+            _check_video(path, file, f"{prefix}input_blocks.0.0.weight", ".time_stack.")
+            whole = prefix == "model.diffusion_model."
+            text = "single-file checkpoint" if whole else "single file of a UNet"
+            for name in _STOCK if whole else ("unet",):
+                yield name, Part(weights=(path,), layout="single-file", text=text)
+        elif "conv_in.weight" in file.keys:
+            _check_video(path, file, "conv_in.weight", ".temporal_res_block.")
+            yield "unet", Part(weights=(path,), text="UNet in diffusers' names")
+
+
+def _check_video(path: Path, file: SingleFile, first: str, temporal: str) -> None:
+    """Raise `ModelError`, with the name of the base, for a UNet that is not of Stable Video
+    Diffusion."""
+    if any(temporal in key for key in file.keys):
+        return
+    contexts = sorted(key for key in file.keys if key.endswith("attn2.to_k.weight"))
+    width = file.shape(contexts[0])[1] if contexts else None
+    raise ModelError(
+        f"{path} is {_other_base(width, file.shape(first)[1])}: only Stable Video Diffusion's fits"
+    )
+
+
+def _other_base(width: object, channels: int) -> str:
+    """A name for the base of a UNet, by the width of its context and its input channels."""
+    names = {
+        768: "a UNet of Stable Diffusion 1.x",
+        1024: "a UNet of Stable Diffusion 2.x",
+        1280: "a UNet of SDXL's refiner",
+        2048: "a UNet of SDXL",
+    }
+    name = names.get(width, f"a UNet of another base (context width {width})")  # type: ignore[call-overload]
+    return f"{name} for inpainting" if channels == 9 else str(name)
+
+
+def _variant_of(control: Part | None) -> ModelVariant:
+    """The variant whose control network has tensors of these sizes."""
+    if control is None:
+        return load_variant(_DEFAULT)
+    with SingleFile(control.weights[0]) as file:
+        sizes = {key: file.shape(key) for key in file.keys}
+    for variant in list_variants():
+        network = without_memory(lambda v=variant: build_control_network(v.control_network))  # type: ignore[misc]
+        if sizes == {name: tuple(value.shape) for name, value in network.state_dict().items()}:
+            return variant
+    raise ModelError(
+        f"{control.weights[0]} is the control network of none of "
+        f"{', '.join(variant.name for variant in list_variants())}; name the variant whose "
+        "constants it was trained with by --like"
+    )
+
+
+def _check_fit(name: str, part: Part, known: ModelVariant) -> None:
+    """Raise `ModelError` where files do not have the tensors of their network."""
+    if name == "controlnext":
+        network: Any = without_memory(lambda: build_control_network(known.control_network))
+    else:
+        config = _read_json(part.config or shipped_config(name))
+        network = without_memory(lambda: build_network(name, config))
+    state, wrong = network.state_dict(), []
+    sizes: dict[str, tuple[int, ...]] = {}
+    for path in part.weights:
+        with SingleFile(path) as file:
+            if part.layout == "single-file":
+                file.pieces(network)
+                return
+            sizes |= {key: file.shape(key) for key in file.keys}
+    wrong = [key for key, value in state.items() if sizes.get(key) != tuple(value.shape)]
+    if wrong:
+        raise ModelError(
+            f"{listed(part.weights)} is not the {name} that {known.name} needs: {listed(wrong)} is "
+            "missing or of another size; name the variant that it was made for by --like"
+        )
+
+
+def shipped_config(name: str) -> Path:
+    """The sizes of a network of Stable Video Diffusion, for files that come without."""
+    return configs_folder() / "models" / "svd" / f"{name}.json"
+
+
+def _write(
+    partial: Path, folder: Path, known: ModelVariant, parts: Mapping[str, Part]
+) -> ModelVariant:
+    digests: dict[str, str] = {}
+    components = {}
+    for name in COMPONENTS:
+        if name not in parts:
+            components[name] = _foreign(name, known)
+            continue
+        part, config = parts[name], ""
+        if name != "controlnext":
+            config = f"{name}/config.json"
+            write_text_into(partial / config, part.config or shipped_config(name))
+            digests[config] = recorded_digest(partial / config)
+        weights = []
+        for path in part.weights:
+            within = "checkpoint" if part.layout == "single-file" else name
+            target = f"{within}/{path.name}"
+            if not (partial / target).is_symlink():
+                _link(path, partial / target)
+            digests[target] = recorded_digest(path)
+            weights.append(target)
+        components[name] = Component(config=config, weights=tuple(weights), layout=part.layout)
+    variant = replace(
+        known,
+        name=folder.name,
+        summary=f"{known.name} of files that were imported",
+        licence=_licences(known),
+        components=components,
+        sources=used_sources(known.sources, components.values()),
+        digests=digests,
+        folder=partial,
+    )
+    text = yaml.safe_dump(variant.to_dict(), sort_keys=False, width=100, allow_unicode=True)
+    write_text(partial / VARIANT_FILE, text)
+    return variant
+
+
+def _foreign(name: str, known: ModelVariant) -> Component:
+    """A network that no source has: the variant's own, from the hub."""
+    component = known.components[name]
+    if any(":" not in file for file in component.weights):
+        raise ModelError(f"the source has no {name}; name another source that has it by --base")
+    return component
+
+
+def _licences(known: ModelVariant) -> str:
+    stated = [known.licence, *(source.licence for source in known.sources.values())]
+    return "; ".join(dict.fromkeys(stated))
+
+
+def write_text_into(target: Path, source: Path) -> None:
+    """Copy a small text file, with the folder that it stands in."""
+    target.parent.mkdir(exist_ok=True)
+    write_text(target, source.read_text(encoding="utf-8"))
+
+
+def _link(path: Path, target: Path) -> None:
+    """A link to a file, or its copy where the file system has no links."""
+    target.parent.mkdir(exist_ok=True)
+    try:
+        os.symlink(path.absolute(), target)
+    except OSError:
+        shutil.copy(path, target)
+
+
+def used_sources(
+    sources: Mapping[str, Source], components: Iterable[Component]
+) -> dict[str, Source]:
+    """The repositories that components name files of, with the digests of these files alone."""
+    files = {file for part in components for file in (part.config, *part.weights)}
+    used = {}
+    for name, source in sources.items():
+        paths = {file.partition(":")[2] for file in files if file.startswith(f"{name}:")}
+        if paths:
+            stated = {path: value for path, value in source.digests.items() if path in paths}
+            used[name] = replace(source, digests=stated)
+    return used
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as reason:
+        raise ModelError(f"{path} is not readable JSON ({reason}); copy it again") from reason
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} must hold names with values; copy it again")
+    return content

@@ -117,7 +117,7 @@ def check_output(
         if path.exists() and not path.is_file():
             raise error(f"{what} {path} is not a regular file; choose another name")
         if path.exists() and not overwrite:
-            raise error(f"{what} {path} exists already; choose another name or ask to overwrite")
+            raise error(f"{what} {path} exists already; choose another name or give --overwrite")
         _check_folder(path.parent, what, error)
     except (OSError, ValueError) as reason:
         raise error(f"{what} {path} cannot be written: {_words(reason)}") from reason

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_origin
 
@@ -202,11 +202,16 @@ def reader(flag: str, name: str, read: Callable[[str], Any]) -> Callable[[str], 
         try:
             return read(text)
         except RequestError as reason:
-            fault = str(reason)
-            typed = f"{flag}{fault[len(name) :]}" if fault.startswith(f"{name} ") else ""
-            raise RequestError(typed or f"{flag}: {fault}") from None
+            typed = as_typed(str(reason), {name: flag})
+            raise RequestError(typed if typed.startswith(flag) else f"{flag}: {typed}") from None
 
     return from_text
+
+
+def as_typed(fault: str, flags: Mapping[str, str]) -> str:
+    """A message that begins with the name of a setting, with the option in its place."""
+    name, space, text = fault.partition(" ")
+    return f"{flags[name]}{space}{text}" if name in flags else fault
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -249,8 +254,13 @@ def read_options(options: type[T], arguments: argparse.Namespace) -> T:
     """Build `options` from what --config names, then what the command line gave."""
     values = read_config(options, arguments.config)
     names = settings_of(options)
-    values.update({name: value for name, value in vars(arguments).items() if name in names})
-    return build(options, values)
+    typed = {name: value for name, value in vars(arguments).items() if name in names}
+    try:
+        return build(options, {**values, **typed})
+    except RequestError as reason:
+        raise RequestError(
+            as_typed(str(reason), {name: names[name].flag for name in typed})
+        ) from None
 
 
 def read_config(options: type, names: Sequence[str]) -> dict[str, Any]:

@@ -73,13 +73,10 @@ def _contradictions(request: AnimationRequest) -> Iterator[str]:
     if runtime.compile and runtime.offload == "stream":
         yield _COMPILE_STREAM
     if runtime.device == "cpu" and runtime.offload not in (None, "none"):
-        yield (
-            f"offload {runtime.offload} keeps weights on the host, where a CPU computes anyway; "
-            "that saves nothing; leave it out"
-        )
+        yield _offload_of_host(runtime.offload)
     if request.interpolate and request.stride == 1 and request.fps is None:
         yield (
-            "interpolate fills in what a stride or a lower fps leaves out; nothing is left out "
+            "--interpolate fills in what a stride or a lower fps leaves out; nothing is left out "
             "here: give --stride or --fps, or leave it out"
         )
 
@@ -90,11 +87,18 @@ _COMPILE_STREAM = (
 )
 
 
+def _offload_of_host(offload: str) -> str:
+    return (
+        f"--offload {offload} keeps weights on the host, where a CPU computes anyway; that saves "
+        "nothing; leave it out"
+    )
+
+
 def features_of_workers(every: int) -> str:
     """The message that refuses kept features of windows that workers compute."""
     return (
-        f"keep_features {every} needs each window's own history, which workers do not keep; leave "
-        "out --keep-features or --workers"
+        f"--keep-features {every} needs each window's own history, which workers do not keep; "
+        "leave out --keep-features or --workers"
     )
 
 
@@ -135,10 +139,7 @@ def check_compilable(request: AnimationRequest, offload: str) -> None:
 def check_offload(request: AnimationRequest, device: torch.device) -> None:
     """Raise RequestError where weights would be kept on the host that computes."""
     if device.type == "cpu" and request.runtime.offload not in (None, "none"):
-        raise RequestError(
-            f"offload {request.runtime.offload} keeps weights on the host, where a CPU computes "
-            "anyway; that saves nothing; leave it out"
-        )
+        raise RequestError(_offload_of_host(request.runtime.offload))
 
 
 def check_names(request: AnimationRequest) -> None:

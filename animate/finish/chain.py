@@ -112,7 +112,7 @@ def find_tempo(request: AnimationRequest, source: FrameSource, frames: int) -> T
     rate = source.info.fps
     if given >= rate:
         raise RequestError(
-            f"interpolate fills in what a stride or a lower fps leaves out; at {float(given):g} "
+            f"--interpolate fills in what a stride or a lower fps leaves out; at {float(given):g} "
             f"frames/s of {source.info.path}'s {float(rate):g} nothing is left out"
         )
     whole = FrameSelection(start=request.start, end=request.end)

@@ -288,7 +288,7 @@ def computed(
     if engine.executor is not None:
         if work.settings.keep_features > 1:
             raise TemporalError(
-                f"keep_features {work.settings.keep_features} needs each window's own history, "
+                f"--keep-features {work.settings.keep_features} needs each window's own history, "
                 "which workers do not keep; leave out --keep-features or --workers"
             )
         parts = engine.components

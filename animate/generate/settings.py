@@ -42,7 +42,7 @@ def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) ->
         values["overlap"] = min(defaults.overlap, window - 1)
     elif asked.overlap >= window:
         raise RequestError(
-            f"overlap {asked.overlap} is not below {variant.name}'s window of {window} frames; "
+            f"--overlap {asked.overlap} is not below {variant.name}'s window of {window} frames; "
             f"use at most {window - 1}, or a longer window"
         )
     size = _checked(request.size, variant) if request.size else _fitting(variant, reference)
@@ -59,14 +59,14 @@ def cautions(settings: ClipSettings, variant: ModelVariant) -> list[str]:
     said = []
     if settings.solver == "heun" and 1 < settings.steps < _HEUN_STEPS:
         said.append(
-            f"solver heun with {settings.steps} steps can leave noise in the pictures; take "
-            f"{_HEUN_STEPS} steps or more, or the solver euler"
+            f"--solver heun with {settings.steps} steps can leave noise in the pictures; take "
+            f"{_HEUN_STEPS} steps or more, or --solver euler"
         )
     together = variant.defaults.decode_chunk
     if settings.decode_chunk < together:
         said.append(
-            f"decode_chunk {settings.decode_chunk} is fewer frames than {variant.name} is used to "
-            f"decode together ({together}); colours may change and flicker"
+            f"--decode-chunk {settings.decode_chunk} is fewer frames than {variant.name} is used "
+            f"to decode together ({together}); colours may change and flicker"
         )
     return said
 

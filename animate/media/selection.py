@@ -162,9 +162,9 @@ def _rate(value: object) -> Fraction | None:
     try:
         rate = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
-        raise RequestError(f"fps must be a number or a fraction, not {value!r}") from None
+        raise RequestError(f"--fps must be a number or a fraction, not {value!r}") from None
     if not 0 < rate <= _FASTEST:
-        raise RequestError(f"fps must be above 0 and at most {_FASTEST}, not {value}")
+        raise RequestError(f"--fps must be above 0 and at most {_FASTEST}, not {value}")
     return rate
 
 

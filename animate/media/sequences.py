@@ -61,7 +61,7 @@ def check_sequence(path: Path, overwrite: bool, *, probe: bool = True) -> None:
     if found and not overwrite:
         raise MediaError(
             f"{len(found)} files of output {path} exist already ({found[0].name} and on); "
-            "choose another name or ask to overwrite"
+            "choose another name or give --overwrite"
         )
     first = folder / file_name(path.name, FIRST)
     files.check_output(first, overwrite=True, error=MediaError, probe=probe)

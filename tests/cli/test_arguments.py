@@ -40,6 +40,8 @@ def fault(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("run --retarget robst", "did you mean 'robust'?"),
         ("run --steps", "--steps needs a value"),
         ("run --reference a --driving b --output c --fps 3 --stride 2", "--stride and --fps both"),
+        ("run --reference a --driving b --output c --window 4 --overlap 4", "--overlap 4 is not"),
+        ("run --reference a --driving b --output c --person bob", "--person 'bob' is not main"),
         ("run --config quik", "did you mean 'quick'? (presets: published-v1, published-v2, quick;"),
         ("run --quiet --json-progress", "--quiet and --json-progress exclude each other"),
         ("batch", "missing: MANIFEST, --output-dir; see cnx batch --help"),

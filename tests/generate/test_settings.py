@@ -48,9 +48,9 @@ def test_an_open_overlap_shrinks_with_the_window() -> None:
         ({"solver": "heun", "steps": 1}, []),  # a single step is Euler's
         ({"solver": "euler", "steps": 3}, []),
         ({"solver": "heun", "steps": 3}, ["heun with 3 steps"]),
-        ({"decode_chunk": 1}, ["decode_chunk 1"]),
+        ({"decode_chunk": 1}, ["decode-chunk 1"]),
         ({"decode_chunk": 2}, []),
-        ({"solver": "heun", "steps": 9, "decode_chunk": 1}, ["take 10 steps", "decode_chunk 1"]),
+        ({"solver": "heun", "steps": 9, "decode_chunk": 1}, ["take 10 steps", "decode-chunk 1"]),
     ],
 )
 def test_what_makes_worse_pictures_is_said(values: dict[str, object], said: list[str]) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         RuntimeOptions,
         SamplingOptions,
     )
+    from animate.request.still import StillRequest
+    from animate.stills.pipeline import StillPipeline
 
 __version__ = "0.1.0"
 
@@ -42,6 +44,8 @@ _PUBLIC = {
     "JobRecord": "animate.batch.records",
     "RuntimeOptions": "animate.request.request",
     "SamplingOptions": "animate.request.request",
+    "StillPipeline": "animate.stills.pipeline",
+    "StillRequest": "animate.request.still",
     "evaluate": "animate.evaluation.evaluate",
     "load_manifest": "animate.batch.manifest",
     "run_batch": "animate.batch.runner",
@@ -58,6 +62,8 @@ __all__ = [
     "JobRecord",
     "RuntimeOptions",
     "SamplingOptions",
+    "StillPipeline",
+    "StillRequest",
     "__version__",
     "evaluate",
     "load_manifest",

@@ -20,6 +20,7 @@ from animate.errors import user_mistakes
 
 COMMANDS = {
     "run": "animate the person in an image with the motion of a video",
+    "still": "make pictures from a prompt, controlled by edges, a pose or depth",
     "batch": "make the clips of a manifest, with a report",
     "resume": "go on with a run that was stopped or killed",
     "clean": "throw away what killed runs have left",

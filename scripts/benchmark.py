@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 def available() -> dict[str, str]:
     """Name and first docstring line of every benchmark, without importing any."""
-    found = {}
+    summaries = {}
     for path in sorted(FOLDER.glob("*.py")):
         if path.stem != "rows" and not path.stem.startswith("_"):
             text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-            found[path.stem] = text.partition("\n")[0]
-    return found
+            summaries[path.stem] = text.partition("\n")[0]
+    return summaries
 
 
 def machine() -> dict[str, Any]:
-    """What a figure depends on besides the code."""
+    """Conditions that figures depend on besides the code."""
     import torch
 
     return {

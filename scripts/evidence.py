@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _runner(options: argparse.Namespace) -> Measure:
-    """What does or collects the training runs."""
+    """The function that does or collects the training runs."""
     from scripts.paper import convergence
     from scripts.paper.laboratory import QUICK, Setting
 
@@ -94,7 +94,7 @@ def run(only: Sequence[str], quick: bool, output: Path, folder: Path, training: 
     output.mkdir(parents=True, exist_ok=True)
     for name, measure in _measures(quick, folder, training).items():
         if name in only:
-            figures[name] = {**measure(), "made": _made()}
+            figures[name] = {**measure(), "made": _machine()}
             write_text(output / FIGURES, json.dumps(figures, indent=1) + "\n")
     pictures = []
     if "convergence" in figures:
@@ -144,7 +144,7 @@ def _former(file: Path, quick: bool) -> dict[str, Any]:
     return figures
 
 
-def _made() -> dict[str, Any]:
+def _machine() -> dict[str, Any]:
     import torch
 
     return {

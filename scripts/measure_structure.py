@@ -164,8 +164,8 @@ def messages(tree: ast.Module) -> Iterator[tuple[str, int]]:
         call = node.exc if isinstance(node, ast.Raise) else node
         if not isinstance(call, ast.Call) or not call.args:
             continue
-        told = isinstance(call.func, ast.Attribute) and call.func.attr in ("note", "warn")
-        if isinstance(node, ast.Raise) or told:
+        shown_text = isinstance(call.func, ast.Attribute) and call.func.attr in ("note", "warn")
+        if isinstance(node, ast.Raise) or shown_text:
             text = _text(call.args[0])
             if text:
                 yield text, call.lineno
@@ -245,7 +245,7 @@ class Walk:
     def climbs(self) -> int:
         """Calls after which the next file stands in a higher room than the one before it."""
         floors = [SENTENCE.index(room) for room in map(room_of, self.files) if room]
-        return sum(after > before for before, after in itertools.pairwise(floors))
+        return sum(next_floor > floor for floor, next_floor in itertools.pairwise(floors))
 
 
 def walk_request(source: Source) -> Walk:
@@ -309,11 +309,11 @@ def _targets(
     """Functions that a call may mean: of the same file or class, or imported by name."""
     path, name = caller
     if isinstance(call.func, ast.Attribute):
-        own = name.rpartition(".")[0]
+        owner = name.rpartition(".")[0]
         if isinstance(call.func.value, ast.Name) and call.func.value.id in ("self", "cls"):
-            return [(path, f"{own}.{call.func.attr}")]
-        named = [key for key in functions if key[1].endswith(f".{call.func.attr}")]
-        return named if len(named) == 1 else []
+            return [(path, f"{owner}.{call.func.attr}")]
+        methods = [key for key in functions if key[1].endswith(f".{call.func.attr}")]
+        return methods if len(methods) == 1 else []
     if not isinstance(call.func, ast.Name):
         return []
     called = call.func.id
@@ -342,13 +342,13 @@ def frames_to_unet() -> int:
     packages = tuple(str(ROOT / name) for name in PRODUCT)
     forward = UNetSpatioTemporalConditionModel.forward
 
-    def counted(*arguments: object, **named: object) -> object:
-        frame, own = sys._getframe(1), 0
+    def counted(*arguments: object, **keywords: object) -> object:
+        frame, depth = sys._getframe(1), 0
         while frame is not None:
-            own += frame.f_code.co_filename.startswith(packages)
+            depth += frame.f_code.co_filename.startswith(packages)
             frame = frame.f_back  # type: ignore[assignment]
-        deepest.append(own)
-        return forward(*arguments, **named)
+        deepest.append(depth)
+        return forward(*arguments, **keywords)
 
     UNetSpatioTemporalConditionModel.forward = counted
     try:

@@ -381,7 +381,9 @@ def _analysed(hint: Any) -> tuple[tuple[str, ...], Any, Any, bool]:
     """Allowed words, the type without None, its origin, and if None is allowed."""
     optional = get_origin(hint) in (Union, types.UnionType)  # with None, or a variable for it
     kind = next(k for k in get_args(hint) if k is not type(None)) if optional else hint
-    return _words(hint), kind, get_origin(kind), optional
+    origin = get_origin(kind)
+    words = () if origin is tuple else _words(hint)  # a list of words is read word by word
+    return words, kind, origin, optional
 
 
 def _words(hint: Any) -> tuple[str, ...]:

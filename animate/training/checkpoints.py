@@ -42,13 +42,13 @@ def load_checkpoint(path: Path, digest: str, key: str = "digest") -> dict[str, A
             f"checkpoint {path} cannot be read ({reason}); remove it to start again"
         ) from reason
     if state.get(key) != digest:
-        what = (
+        writer = (
             "another recipe, or from another base or other data"
             if "recipe" in state
             else ("another recipe")
         )
         raise TrainingError(
-            f"checkpoint {path} was written by {what}; change the recipe's folder, or remove the "
+            f"checkpoint {path} was written by {writer}; change the recipe's folder, or remove the "
             "checkpoint to start again"
         )
     return state

@@ -1,4 +1,4 @@
-"""What a run writes about itself: every step's loss, summaries, a plot, and accelerate's trackers.
+"""Files of a run: every step's loss, summaries, a plot, and accelerate's trackers.
 
 `steps.jsonl` holds a line for every step, `log.jsonl` one for every checkpoint. A run that is taken
 up again drops the lines behind its checkpoint first, so no step is listed twice.
@@ -27,7 +27,7 @@ class Log:
 
     def __init__(self, folder: Path, accelerator: Any) -> None:
         self.folder, self._accelerator = folder, accelerator
-        self._told = False
+        self._warned = False
 
     def begin(self, step: int) -> None:
         """Forget what was written behind `step`, and start the trackers."""
@@ -45,7 +45,7 @@ class Log:
         self._accelerator.log({"loss": loss, "rate": rate}, step=step)
 
     def validated(self, step: int) -> bool:
-        """Whether the validation of a step was noted."""
+        """True when the validation of a step was noted."""
         return any(line["step"] == step for line in read_lines(self.folder / VALIDATIONS))
 
     def values(self, step: int, values: dict[str, float]) -> None:
@@ -64,9 +64,9 @@ class Log:
         try:
             plot(self.folder)
         except ImportError:
-            if not self._told:
+            if not self._warned:
                 progress.note("no loss curve: pip install 'cnx-animate[train]' for the plot")
-            self._told = True
+            self._warned = True
 
     def close(self) -> None:
         """End the trackers."""
@@ -94,8 +94,8 @@ def trim(path: Path, step: int) -> None:
     """Drop the lines of steps behind `step`."""
     if not path.exists():
         return
-    kept = [line for line in read_lines(path) if line["step"] <= step]
-    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    rows = [line for line in read_lines(path) if line["step"] <= step]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in rows))
 
 
 def plot(folder: Path) -> Path:
@@ -121,7 +121,7 @@ def plot(folder: Path) -> Path:
         axes.set_yscale("log")
     axes.set(xlabel="step", ylabel="loss")
     axes.legend()
-    place = folder / PLOT
-    with atomic(place) as partial:
+    path = folder / PLOT
+    with atomic(path) as partial:
         figure.savefig(partial, format="png", dpi=100)
-    return place
+    return path

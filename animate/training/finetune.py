@@ -48,17 +48,17 @@ def fine_tune(config: FineTuneConfig, progress: Progress | None = None) -> Path:
         torch.set_num_threads(config.threads)
     config.folder.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(config.folder, config.trackers)
-    said = (progress or Quiet()) if accelerator.is_main_process else Quiet()
+    shown_progress = (progress or Quiet()) if accelerator.is_main_process else Quiet()
     parts = load_base(config.base, like=config.like, control=config.control, seed=config.seed)
     check_size(config, parts)
     with accelerator.main_process_first():  # the others find its poses and clips
-        samples = open_samples(config, said)
-    FineTuner(config, parts, samples, accelerator).run(said)
+        samples = open_samples(config, shown_progress)
+    FineTuner(config, parts, samples, accelerator).run(shown_progress)
     return config.folder
 
 
 def open_samples(config: FineTuneConfig, progress: Progress) -> Samples:
-    """What the recipe trains on."""
+    """The clips that the recipe trains on."""
     from animate.training.video_samples import VideoSamples
     from animate.training.videos import usable_videos
 
@@ -124,11 +124,11 @@ class FineTuner(Loop):
     def rate(self) -> float:
         """Learning rate: warm-up, then the schedule down to a hundredth."""
         config = self.config
-        done = min(self.step / config.steps, 1)
+        share = min(self.step / config.steps, 1)
         shares = {
             "constant": 1.0,
-            "linear": 1 - (1 - FALLEN) * done,
-            "cosine": FALLEN + (1 - FALLEN) * 0.5 * (1 + math.cos(math.pi * done)),
+            "linear": 1 - (1 - FALLEN) * share,
+            "cosine": FALLEN + (1 - FALLEN) * 0.5 * (1 + math.cos(math.pi * share)),
         }
         return (
             config.rate * shares[config.schedule] * min((self.step + 1) / max(config.warm_up, 1), 1)
@@ -150,15 +150,15 @@ class FineTuner(Loop):
         """See `Loop`; the clips of the next batch are read while this one is trained on."""
         seed = self.seed_of(self.step, part)
         if self._coming is not None and self._coming[0] == seed:
-            ready = self._coming[1].result()
+            batch = self._coming[1].result()
         else:
-            ready = self._read(seed)
+            batch = self._read(seed)
         last = part + 1 == self.config.accumulate
         step = self.step + 1 if last else self.step
         if step < self.config.steps:
             following = self.seed_of(step, 0 if last else part + 1)
             self._coming = (following, self._reader.submit(self._read, following))
-        return ready
+        return batch
 
     def _read(self, seed: list[int]) -> SampleBatch:
         rng = np.random.default_rng([*seed, 1])
@@ -171,7 +171,7 @@ class FineTuner(Loop):
         config, variant, device = self.config, self.parts.variant, self.accelerator.device
         reference, frames = pixels(batch.reference).to(device), pixels(batch.frames).to(device)
         control = ((pixels(batch.control) + 1) / 2).to(device)
-        told = variant.micro_conditions
+        micro = variant.micro_conditions
         recipe = self.objective()
         with torch.no_grad():
             clean = self._encode(frames.flatten(0, 1)) * self.parts.vae.config.scaling_factor
@@ -181,7 +181,7 @@ class FineTuner(Loop):
             pictures = reference[:, None]
             if batch.warped is not None:
                 pictures = pixels(batch.warped).to(device)
-            noisy = pictures + told.noise_augmentation * draws.reference_noise[:, None]
+            noisy = pictures + micro.noise_augmentation * draws.reference_noise[:, None]
             image_latents = self._encode(noisy.flatten(0, 1)).unflatten(0, noisy.shape[:2])
         assert self.port is not None, "losses are computed within a session"
         self.port.weight = learned_weight(variant.injection, self.parts.controlnext)
@@ -195,7 +195,7 @@ class FineTuner(Loop):
             control_BF3HW=control,
             weights_BFCHW=part_weights(config.objective, control, batch.points, batch.scores, size),
             draws=draws,
-            micro=(told.fps, told.motion_bucket, told.noise_augmentation),
+            micro=(micro.fps, micro.motion_bucket, micro.noise_augmentation),
             half=config.precision == "bfloat16",
             feature_mean=variant.feature_mean,
             feature_std=variant.feature_std,
@@ -203,15 +203,15 @@ class FineTuner(Loop):
 
     def objective(self) -> ObjectiveRecipe:
         """The shared objective with this recipe's draws and the variant's constants."""
-        own, told = self.config.objective, self.parts.variant.micro_conditions
+        recipe, micro = self.config.objective, self.parts.variant.micro_conditions
         return ObjectiveRecipe(
-            sigma_mean=own.sigma_mean,
-            sigma_deviation=own.sigma_deviation,
-            dropout=own.dropout,
-            near_weight=own.near_weight,
-            reference_noise=told.noise_augmentation,
-            fps=told.fps,
-            motion_bucket=told.motion_bucket,
+            sigma_mean=recipe.sigma_mean,
+            sigma_deviation=recipe.sigma_deviation,
+            dropout=recipe.dropout,
+            near_weight=recipe.near_weight,
+            reference_noise=micro.noise_augmentation,
+            fps=micro.fps,
+            motion_bucket=micro.motion_bucket,
         )
 
     def _encode(self, images_N3HW: Tensor) -> Tensor:
@@ -235,5 +235,5 @@ class FineTuner(Loop):
         with self.engine() as engine:
             numbers = validate(engine, samples, self.config.folder, self.step, recipe.steps)
         self.log.values(self.step, numbers)
-        shown = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
-        progress.note(f"validation {self.step}: {shown}")
+        text = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+        progress.note(f"validation {self.step}: {text}")

@@ -39,7 +39,7 @@ class VideoRecipe:
     hold_out: int = 0
     """Videos, the last by name, that are kept for validation."""
     estimator: EstimatorName = "blazepose"
-    """What estimates the poses."""
+    """Name of the pose estimator."""
     estimator_folder: str | None = None
     """Folder with the estimator's files, where it needs any."""
     cache: str | None = None
@@ -63,7 +63,7 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class WeighedObjective:
-    """What is minimised; see `animate.training.objective`."""
+    """Noise levels and weights of the loss; see `animate.training.objective`."""
 
     sigma_mean: float = 0.7
     """Mean of the logarithm of sigma (of the published training)."""
@@ -126,7 +126,7 @@ class FineTuneConfig:
     summary: str = ""
     """One sentence on what is made."""
     folder: Path
-    """Where checkpoints, logs and pictures go; no part of what is made."""
+    """Folder of checkpoints, logs and pictures; it does not change the result."""
     base: str
     """Model variant or folder; also a folder in diffusers' layout of Stable Video Diffusion."""
     like: str = "svd-v2"
@@ -151,7 +151,7 @@ class FineTuneConfig:
     rate: float = 1e-5
     """Highest learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    """How the rate falls, to a hundredth at the end."""
+    """Course of the learning rate, down to a hundredth at the end."""
     warm_up: int = 100
     """Steps over which it rises from 0."""
     weight_decay: float = 0.01
@@ -162,7 +162,7 @@ class FineTuneConfig:
     gradient_checkpointing: bool = True
     """Compute the UNet's blocks again in the backward pass: less memory, more time."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """What the networks compute in (autocast); what is trained stays float32."""
+    """Precision that the networks compute in (autocast); trained weights stay float32."""
     encode_chunk: int = 4
     """Frames that the autoencoder encodes together."""
     checkpoint_every: int = 100

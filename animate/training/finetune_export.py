@@ -78,8 +78,8 @@ def put_learned(config: FineTuneConfig, parts: Components) -> dict[str, Tensor]:
     networks = nn.ModuleDict({"unet": parts.unet, "controlnext": parts.controlnext})
     parameters = choose_trained(networks, config.train, config.lora)
     with torch.no_grad():
-        for own, average in zip(parameters.values(), state["average"], strict=True):
-            own.copy_(average)
+        for parameter, average in zip(parameters.values(), state["average"], strict=True):
+            parameter.copy_(average)
     return {name: parameter.detach() for name, parameter in parameters.items()}
 
 
@@ -96,12 +96,12 @@ def _write_model(
     digests = {name: sha256(partial / name) for name in (UNET_FILE, CONTROL_FILE)}
     components = {"controlnext": Component(weights=(CONTROL_FILE,))}
     for name in ("unet", "vae", "image_encoder"):
-        own = base.components[name]
-        weights = () if name == "unet" and learned is None else own.weights
-        named = [_reference(base, file, partial, folder, learned is None, digests)
-                 for file in (own.config, *weights)]  # fmt: skip
+        component = base.components[name]
+        weights = () if name == "unet" and learned is None else component.weights
+        files = [_reference(base, file, partial, folder, learned is None, digests)
+                 for file in (component.config, *weights)]  # fmt: skip
         last = (UNET_FILE,) if name == "unet" else ()
-        components[name] = Component(config=named[0], weights=(*named[1:], *last))
+        components[name] = Component(config=files[0], weights=(*files[1:], *last))
     variant = replace(
         base,
         name=config.name,
@@ -119,37 +119,39 @@ def _write_model(
 def _reference(
     base: ModelVariant, file: str, partial: Path, folder: Path, copy: bool, digests: dict[str, str]
 ) -> str:
-    """What the new variant calls a file of its base: as it was where it comes from the hub, a
+    """Name of a base's file in the new variant: as it was where it comes from the hub, a
     relative path to where it lies, or its copy's name."""
     stored = base.file(file)
     if stored.source is not None:
         return file
-    place = stored.locate()
-    assert place is not None  # the base was loaded from it
+    path = stored.locate()
+    assert path is not None  # the base was loaded from it
     if copy:
         target = partial / stored.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(place.read_bytes())
+        target.write_bytes(path.read_bytes())
         name = stored.path
     else:
-        name = os.path.relpath(place, os.path.realpath(folder))
+        name = os.path.relpath(path, os.path.realpath(folder))
         if ":" in name:
             raise TrainingError(
-                f"{place} has a colon in its path, which a {VARIANT_FILE} cannot name; use --merged"
+                f"{path} has a colon in its path, which a {VARIANT_FILE} cannot name; use --merged"
             )
-    digests[name] = sha256(place)
+    digests[name] = sha256(path)
     return name
 
 
 def _used_sources(base: ModelVariant, components: Mapping[str, Component]) -> dict[str, Any]:
     """The base's repositories, without the digests of files that are no longer used."""
-    files = {file for one in components.values() for file in (one.config, *one.weights)}
+    files = {
+        file for component in components.values() for file in (component.config, *component.weights)
+    }
     used = {}
     for name, source in base.sources.items():
         paths = {file.partition(":")[2] for file in files if file.startswith(f"{name}:")}
         if paths:
-            kept = {path: digest for path, digest in source.digests.items() if path in paths}
-            used[name] = replace(source, digests=kept)
+            digests = {path: digest for path, digest in source.digests.items() if path in paths}
+            used[name] = replace(source, digests=digests)
     return used
 
 

@@ -32,14 +32,14 @@ STATE = "networks.pt"
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
-    """What the loop itself needs to know of a recipe."""
+    """Values of a recipe that the loop itself uses."""
 
     folder: Path
-    """Where checkpoints, logs and pictures go."""
+    """Folder of checkpoints, logs and pictures."""
     digest: str
-    """Of everything that decides the weights; a checkpoint is taken up by its own recipe alone."""
+    """Digest of everything that decides the weights; a checkpoint resumes with its own alone."""
     recipe: str = ""
-    """Of the recipe and its base alone, by which what was learned is found again for an export."""
+    """Digest of the recipe and its base alone, by which an export finds the learned weights."""
     seed: int
     steps: int
     accumulate: int = 1
@@ -92,7 +92,7 @@ class Loop(ABC):
 
     @abstractmethod
     def batch(self, rng: Generator, part: int) -> Any:
-        """What `losses` is called with; its `names` say what it was made of. `part` counts the
+        """The argument of `losses`; its `names` say which clips it holds. `part` counts the
         batches of a step."""
 
     @abstractmethod
@@ -108,7 +108,7 @@ class Loop(ABC):
         """Look at what the moving average makes by now."""
 
     def trained(self) -> dict[str, Tensor]:
-        """What a checkpoint holds of the networks."""
+        """Tensors of the networks that a checkpoint holds."""
         return dict(zip(self.names, (p.detach() for p in self.parameters), strict=True))
 
     def take_up(self, state: Mapping[str, Tensor]) -> None:
@@ -128,10 +128,10 @@ class Loop(ABC):
         self.accelerator.wait_for_everyone()  # all have looked before one writes
         if missed:  # the run was killed before it could
             self._look(progress)
-        with progress.stage("training", self.options.steps - self.step) as shown:
+        with progress.stage("training", self.options.steps - self.step) as stage:
             while self.step < self.options.steps:
                 with self.session():
-                    self._until(self._next_validation(), progress, shown)
+                    self._until(self._next_validation(), progress, stage)
                 self._look(progress)
         self.log.close()
 
@@ -148,11 +148,11 @@ class Loop(ABC):
             return self.options.steps
         return min((self.step // every + 1) * every, self.options.steps)
 
-    def _until(self, stop: int, progress: Progress, shown: Any) -> None:
+    def _until(self, stop: int, progress: Progress, stage: Any) -> None:
         began, losses = time.monotonic(), []
         while self.step < stop:
             losses.append(self.train_step())
-            shown.advance()
+            stage.advance()
             self.log.step(self.step, losses[-1], self.optimiser.param_groups[0]["lr"])
             if self.step % self.options.checkpoint_every == 0 or self.step == self.options.steps:
                 self.save()
@@ -185,24 +185,24 @@ class Loop(ABC):
         return total
 
     def seed_of(self, step: int, part: int) -> list[int]:
-        """Of the draws of one batch: the step's own, and different for parts and processes."""
-        place = (part, self.accelerator.process_index)
-        return [self.options.seed, 20, step, *(place if any(place) else ())]
+        """Seed of the draws of one batch, different for steps, parts and processes."""
+        position = (part, self.accelerator.process_index)
+        return [self.options.seed, 20, step, *(position if any(position) else ())]
 
     def _mean(self, loss: Tensor) -> float:
         return float(self.accelerator.reduce(loss.detach().clone(), "mean"))
 
     def _check(self, loss: Tensor, batch: Any) -> None:
         """Raises `TrainingError` in every process when the loss of one is not finite."""
-        found = self.accelerator.gather(loss.detach().double().reshape(1))
-        if torch.isfinite(found).all():
+        values = self.accelerator.gather(loss.detach().double().reshape(1))
+        if torch.isfinite(values).all():
             return
         from accelerate.utils import gather_object
 
         names = gather_object([", ".join(batch.names)])
-        which = next(i for i, value in enumerate(found.tolist()) if not np.isfinite(value))
+        index = next(i for i, value in enumerate(values.tolist()) if not np.isfinite(value))
         raise TrainingError(
-            f"the loss of step {self.step} is {found[which].item()} (batch: {names[which]}); the "
+            f"the loss of step {self.step} is {values[index].item()} (batch: {names[index]}); the "
             f"checkpoint before it is kept in {self.options.folder}. Lower the learning rate, or "
             "look at that part of the data"
         )
@@ -210,13 +210,13 @@ class Loop(ABC):
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within it the networks have the moving average of their weights."""
-        kept = [p.data for p in self.parameters]
+        weights = [p.data for p in self.parameters]
         for parameter, average in zip(self.parameters, self.average, strict=True):
             parameter.data = average
         try:
             yield
         finally:
-            for parameter, value in zip(self.parameters, kept, strict=True):
+            for parameter, value in zip(self.parameters, weights, strict=True):
                 parameter.data = value
 
     # Checkpoints.
@@ -240,8 +240,8 @@ class Loop(ABC):
         self.step = state["step"]
         self.take_up(state["networks"])
         self.optimiser.load_state_dict(state["optimiser"])
-        for own, kept in zip(self.average, state["average"], strict=True):
-            own.copy_(kept)
+        for average, saved in zip(self.average, state["average"], strict=True):
+            average.copy_(saved)
 
 
 class _Whole(nn.Module):
@@ -276,7 +276,9 @@ def make_accelerator(folder: Path, trackers: tuple[str, ...] = ()) -> Accelerato
         InitProcessGroupKwargs(timeout=timedelta(days=2)),
     ]
     # Asked beforehand: accelerate leaves out what is not installed.
-    missing = set(trackers) - {getattr(one, "value", str(one)) for one in get_available_trackers()}
+    missing = set(trackers) - {
+        getattr(tracker, "value", str(tracker)) for tracker in get_available_trackers()
+    }
     if missing:
         raise TrainingError(
             f"trackers {', '.join(sorted(missing))}: not installed; pip install "

@@ -1,4 +1,4 @@
-"""Where the loss counts more: near the skeleton, on the face, on the hands.
+"""Weights of the loss: more near the skeleton, on the face, on the hands.
 
 Shapes: B clips, F frames, 134 points, H x W pixels, h x w latent positions.
 """

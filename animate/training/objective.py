@@ -1,4 +1,4 @@
-"""What is minimised, and the formulas that inference shares with it.
+"""The loss, and the formulas that inference shares with it.
 
 A network F sees `c_in(sigma) * (x + sigma * n)` and the timestep `ln(sigma) / 4`; the clean latents
 are then `c_skip * noisy + c_out * F` (Karras et al., arXiv 2206.00364, with the v-prediction
@@ -29,7 +29,7 @@ SIGMA_DATA = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveRecipe:
-    """What is minimised."""
+    """Noise levels, weights and constants of the loss."""
 
     sigma_mean: float = 0.7
     """Mean of the logarithm of sigma."""
@@ -62,7 +62,7 @@ class Preconditioning:
         return self.skip * noisy_BFCHW + self.out * prediction_BFCHW
 
     def target(self, noisy_BFCHW: Tensor, clean_BFCHW: Tensor) -> Tensor:
-        """What the network should have said."""
+        """The prediction that gives the clean latents."""
         return (clean_BFCHW - self.skip * noisy_BFCHW) / self.out
 
 

@@ -41,10 +41,10 @@ class Sample:
 
 
 class Samples(Protocol):
-    """What a run trains on."""
+    """Clips that a run trains on."""
 
     digest: str
-    """Of everything in it that decides the samples."""
+    """Digest of everything that decides the samples."""
 
     def sample(self, frames: int, rng: Generator) -> Sample:
         """A clip of so many frames, by the generator's draws alone."""
@@ -77,15 +77,18 @@ def collate(samples: Sequence[Sample], style: str, *, warp: bool = False) -> Sam
     model `warp`s them, as inference does it."""
     height, width = samples[0].reference.shape[:2]
     return SampleBatch(
-        reference=np.stack([one.reference for one in samples]),
-        frames=np.stack([one.frames for one in samples]),
+        reference=np.stack([sample.reference for sample in samples]),
+        frames=np.stack([sample.frames for sample in samples]),
         control=np.stack(
-            [draw_control(one.points, one.scores, (width, height), style) for one in samples]
+            [
+                draw_control(sample.points, sample.scores, (width, height), style)
+                for sample in samples
+            ]
         ),
-        points=np.stack([one.points for one in samples]),
-        scores=np.stack([one.scores for one in samples]),
-        names=tuple(one.name for one in samples),
-        warped=np.stack([warped_reference(one) for one in samples]) if warp else None,
+        points=np.stack([sample.points for sample in samples]),
+        scores=np.stack([sample.scores for sample in samples]),
+        names=tuple(sample.name for sample in samples),
+        warped=np.stack([warped_reference(sample) for sample in samples]) if warp else None,
     )
 
 
@@ -118,7 +121,7 @@ def draw_control(
     """Control frames (F,h,w,3) of one person's points (F,134,2) and scores (F,134)."""
     return np.stack(
         [
-            draw(place[None], score[None], size, size, style)
-            for place, score in zip(points, scores, strict=True)
+            draw(pose[None], score[None], size, size, style)
+            for pose, score in zip(points, scores, strict=True)
         ]
     )

@@ -1,4 +1,4 @@
-"""What a model in training makes of clips that are known: pictures to look at, and numbers."""
+"""Validation of a model in training on known clips: pictures to look at, and numbers."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def validate(
         )
         for sample in samples
     ]
-    place = folder / FOLDER / f"{step:06d}.png"
-    place.parent.mkdir(exist_ok=True)
+    path = folder / FOLDER / f"{step:06d}.png"
+    path.parent.mkdir(exist_ok=True)
     picture = sheet(samples, clips, engine.components.variant.pose_style)
     _, data = cv2.imencode(".png", picture[..., ::-1])
-    with atomic(place) as partial:
+    with atomic(path) as partial:
         partial.write_bytes(data.tobytes())
     pairs = [
-        (made, truth, one.reference)
-        for one, clip in zip(samples, clips, strict=True)
-        for made, truth in zip(clip, one.frames, strict=True)
+        (frame, truth, sample.reference)
+        for sample, clip in zip(samples, clips, strict=True)
+        for frame, truth in zip(clip, sample.frames, strict=True)
     ]
     return {
-        "psnr": float(np.mean([metrics.psnr(made, truth) for made, truth, _ in pairs])),
-        "ssim": float(np.mean([metrics.ssim(made, truth) for made, truth, _ in pairs])),
+        "psnr": float(np.mean([metrics.psnr(frame, truth) for frame, truth, _ in pairs])),
+        "ssim": float(np.mean([metrics.ssim(frame, truth) for frame, truth, _ in pairs])),
         "reference_psnr": float(np.mean([metrics.psnr(first, truth) for _, truth, first in pairs])),
     }
 

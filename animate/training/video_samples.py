@@ -35,9 +35,9 @@ class Crop:
         """(h,w,3) of the size, from a video's frame; beyond its border the edge is repeated."""
         scale = (size.width / self.width, size.height / self.height)
         if max(scale) < 1:  # averages what shrinks; whole pixels, as areas have
-            whole = self._whole(image, size)
-            if whole is not None:
-                return whole
+            reduced = self._reduced(image, size)
+            if reduced is not None:
+                return reduced
         # Pixel centres: where output pixel (0, 0) looks at the input.
         matrix = np.array(
             [
@@ -49,7 +49,7 @@ class Crop:
             image, matrix, tuple(size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
 
-    def _whole(self, image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8] | None:
+    def _reduced(self, image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8] | None:
         left, top = round(self.x), round(self.y)
         right, bottom = round(self.x + self.width), round(self.y + self.height)
         if left < 0 or top < 0 or right > image.shape[1] or bottom > image.shape[0]:
@@ -72,13 +72,13 @@ class VideoSamples:
 
     def __init__(self, videos: Sequence[Video], recipe: VideoRecipe) -> None:
         self.recipe = recipe
-        kept = len(videos) - recipe.hold_out
-        if kept < 1:
+        trained = len(videos) - recipe.hold_out
+        if trained < 1:
             raise TrainingError(
                 f"hold_out {recipe.hold_out} leaves none of {len(videos)} usable videos to train "
                 "on; add videos, or lower data.videos.hold_out"
             )
-        self.videos, self.unseen = videos[:kept], videos[kept:]
+        self.videos, self.unseen = videos[:trained], videos[trained:]
         places = np.array([len(video.starts) for video in self.videos], float)
         self._shares = places / places.sum()
         self.digest = digest_of(digest_of_videos(self.videos))
@@ -90,10 +90,10 @@ class VideoSamples:
         start = int(rng.choice(video.starts))
         span = (frames - 1) * recipe.stride + 1
         reference = int(rng.choice(reference_frames(video.poses, start, span, recipe.gap)))
-        shown = [reference, *range(start, start + span, recipe.stride)]
-        crop = choose_crop(video, shown, recipe, rng)
-        one = cut(video, reference, start, frames, crop, recipe)
-        return mirror(one) if rng.uniform() < recipe.mirror else one
+        numbers = [reference, *range(start, start + span, recipe.stride)]
+        crop = choose_crop(video, numbers, recipe, rng)
+        sample = cut(video, reference, start, frames, crop, recipe)
+        return mirror(sample) if rng.uniform() < recipe.mirror else sample
 
     def held_out(self, frames: int, count: int) -> list[Sample]:
         """See `Samples`: from held-out videos, or else from those trained on."""
@@ -105,8 +105,8 @@ class VideoSamples:
             span = (frames - 1) * self.recipe.stride + 1
             choices = reference_frames(video.poses, start, span, self.recipe.gap)
             reference = int(choices[len(choices) // 2])
-            shown = [reference, *range(start, start + span, self.recipe.stride)]
-            crop = choose_crop(video, shown, self.recipe, None)
+            numbers = [reference, *range(start, start + span, self.recipe.stride)]
+            crop = choose_crop(video, numbers, self.recipe, None)
             samples.append(cut(video, reference, start, frames, crop, self.recipe))
         return samples
 
@@ -152,16 +152,16 @@ def cut(
 ) -> Sample:
     """The clip itself: its frames are read here."""
     stride, size = recipe.stride, recipe.size
-    wanted = list(range(start, start + (frames - 1) * stride + 1, stride))
-    images = [crop.picture(image, size) for image in read_frames(video, wanted)]
+    numbers = list(range(start, start + (frames - 1) * stride + 1, stride))
+    images = [crop.picture(image, size) for image in read_frames(video, numbers)]
     return Sample(
         reference=crop.picture(read_frames(video, [reference])[0], size),
         frames=np.stack(images),
-        points=crop.points(video.poses.points[wanted, 0], size),
-        scores=video.poses.scores[wanted, 0].copy(),
+        points=crop.points(video.poses.points[numbers, 0], size),
+        scores=video.poses.scores[numbers, 0].copy(),
         reference_points=crop.points(video.poses.points[reference, 0], size),
         reference_scores=video.poses.scores[reference, 0].copy(),
-        name=f"{video.name}, frames {start} to {wanted[-1]}, reference {reference}",
+        name=f"{video.name}, frames {start} to {numbers[-1]}, reference {reference}",
     )
 
 

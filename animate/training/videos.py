@@ -40,7 +40,7 @@ class Video:
     source: FrameSource
     """Reads its frames; decord where it can, for its random access."""
     regular: bool
-    """Whether frames are evenly spaced, so that any of them can be read on its own."""
+    """True when frames are evenly spaced, so that any of them can be read on its own."""
     poses: PoseSequence
     """One person's, a frame for each frame of the video, cleaned."""
     starts: NDArray[np.int64]
@@ -64,8 +64,8 @@ def usable_videos(recipe: VideoRecipe, frames: int, progress: Progress) -> list[
             f"{folder} holds no videos ({', '.join(SUFFIXES)}); put some into it, or name another "
             "folder under data.videos.folder"
         )
-    place = None if recipe.estimator_folder is None else Path(recipe.estimator_folder)
-    options = estimator_options(recipe.estimator, place, "cpu")
+    estimator_folder = None if recipe.estimator_folder is None else Path(recipe.estimator_folder)
+    options = estimator_options(recipe.estimator, estimator_folder, "cpu")
     estimator = load_estimator(recipe.estimator, **options)
     videos, skipped = [], []
     for file in files:
@@ -117,8 +117,8 @@ def _poses(
     file: Path, digest: str, recipe: VideoRecipe, estimator: Estimator, progress: Progress
 ) -> PoseSequence:
     selection = FrameSelection()
-    place = None if recipe.cache is None else Path(recipe.cache)
-    cached = cache_file(place, digest, estimator, selection)
+    cache_folder = None if recipe.cache is None else Path(recipe.cache)
+    cached = cache_file(cache_folder, digest, estimator, selection)
     poses = load_poses(cached, digest, progress)
     if poses is None:
         progress.note(f"poses of {file.name}")
@@ -142,15 +142,15 @@ def clip_starts(poses: PoseSequence, frames: int, recipe: VideoRecipe) -> NDArra
     reference."""
     seen = poses.present[:, 0]
     span = (frames - 1) * recipe.stride + 1
-    found: list[int] = []
+    starts: list[int] = []
     for first, stop in poses.shots:
         if int(seen[first:stop].sum()) < 2:
             continue
         for start in range(first, stop - span + 1):
-            shown = seen[start : start + span : recipe.stride]
-            if shown.mean() >= recipe.seen and _references(poses, start, span).size:
-                found.append(start)
-    return np.array(found, np.int64)
+            window = seen[start : start + span : recipe.stride]
+            if window.mean() >= recipe.seen and _references(poses, start, span).size:
+                starts.append(start)
+    return np.array(starts, np.int64)
 
 
 def _references(poses: PoseSequence, start: int, span: int) -> NDArray[np.int64]:
@@ -173,18 +173,18 @@ def reference_frames(poses: PoseSequence, start: int, span: int, gap: int) -> ND
     return far if far.size else choices[away == away.max()]
 
 
-def read_frames(video: Video, wanted: Sequence[int]) -> list[NDArray[np.uint8]]:
+def read_frames(video: Video, numbers: Sequence[int]) -> list[NDArray[np.uint8]]:
     """Pictures (H,W,3) RGB of the frames that poses number so: evenly spaced, rising."""
-    stride = wanted[1] - wanted[0] if len(wanted) > 1 else 1
+    stride = numbers[1] - numbers[0] if len(numbers) > 1 else 1
     if video.regular:
-        part = FrameSelection(start=wanted[0], stride=stride, max_frames=len(wanted))
+        part = FrameSelection(start=numbers[0], stride=stride, max_frames=len(numbers))
         return [frame.image for frame in video.source.read(part)]
     # Sampled by time as the poses were; starting elsewhere could round to another frame.
-    frames = video.source.read(FrameSelection(max_frames=wanted[-1] + 1))
-    chosen = set(wanted)
+    frames = video.source.read(FrameSelection(max_frames=numbers[-1] + 1))
+    chosen = set(numbers)
     return [frame.image for number, frame in enumerate(frames) if number in chosen]
 
 
 def digest_of_videos(videos: Sequence[Video]) -> list[str]:
-    """What decides the clips that can be cut: the files and the poses in them."""
+    """Digests that decide the clips: those of the files and of the poses in them."""
     return [f"{video.name} {video.digest} {video.poses.digest}" for video in videos]

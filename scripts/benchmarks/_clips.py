@@ -84,7 +84,7 @@ class Studio:
         )
 
     def encode(self, picture: np.ndarray) -> Conditioning:
-        """What the UNet is told of a reference picture (H,W,3) uint8."""
+        """Conditions of the UNet for a reference picture (H,W,3) uint8."""
         return encode_reference(
             picture,
             image_encoder=self.parts.image_encoder,
@@ -101,30 +101,35 @@ class Studio:
 
     def plan(self, way: Way, frames: int, calls: int) -> WindowPlan:
         """The windows of a way."""
-        own = self.variant.defaults
-        schedule = way.schedule or own.schedule
-        overlap = own.overlap if way.overlap is None else way.overlap
+        defaults = self.variant.defaults
+        schedule = way.schedule or defaults.schedule
+        overlap = defaults.overlap if way.overlap is None else way.overlap
         if schedule in PUBLISHED:
-            return published_plan(schedule, frames, window=own.window, overlap=overlap, steps=calls)
+            return published_plan(
+                schedule, frames, window=defaults.window, overlap=overlap, steps=calls
+            )
         return plan_windows(
             frames,
-            window=own.window,
+            window=defaults.window,
             overlap=overlap,
             steps=calls,
             schedule=schedule,  # type: ignore[arg-type]
-            weights=way.weights or own.fusing,  # type: ignore[arg-type]
+            weights=way.weights or defaults.fusing,  # type: ignore[arg-type]
         )
 
     def sample(
         self, conditioning: Conditioning, drawn: Tensor | ControlFrames, way: Way, seed: int = 0
     ) -> Tensor:
         """Latents (F,C,h,w) of a clip."""
-        own, frames, unet = self.variant.defaults, len(drawn), self.parts.unet
+        defaults, frames, unet = self.variant.defaults, len(drawn), self.parts.unet
         scheduler = make_scheduler(
-            self.variant.scheduler, way.steps or own.steps, solver=way.solver, levels=way.levels
+            self.variant.scheduler,
+            way.steps or defaults.steps,
+            solver=way.solver,
+            levels=way.levels,
         )
         plan = self.plan(way, frames, len(scheduler.timesteps))
-        guidance = way.guidance or own.guidance
+        guidance = way.guidance or defaults.guidance
         weight = learned_weight(self.variant.injection, self.parts.controlnext)
         with ExitStack() as stack:
             port = stack.enter_context(inject(unet, self.variant.injection, weight))
@@ -140,7 +145,8 @@ class Studio:
                 plan=plan,
                 predict=predict,
                 control=ControlEncoder(
-                    controlnext=self.parts.controlnext, draw=lambda wanted: _pick(drawn, wanted)
+                    controlnext=self.parts.controlnext,
+                    draw=lambda frames_wanted: _pick(drawn, frames_wanted),
                 ),
                 scales=step_scales(
                     guidance, plan.window, call_sigmas(scheduler), interval=way.interval
@@ -176,11 +182,11 @@ def skeletons(points: np.ndarray, scores: np.ndarray, size: Size, style: str) ->
     return ControlFrames(DrawnSkeletons(poses, size, style))
 
 
-def psnr(ours: Tensor, truth: Tensor) -> float:
+def psnr(generated: Tensor, truth: Tensor) -> float:
     """Decibels of a clip, values in [0,1]: the mean over its frames."""
-    error = (ours - truth).square().flatten(1).mean(1).clamp(min=1e-10)
+    error = (generated - truth).square().flatten(1).mean(1).clamp(min=1e-10)
     return float((-10 * error.log10()).mean())
 
 
-def _pick(drawn: Tensor | ControlFrames, wanted: Sequence[int]) -> Tensor:
-    return drawn[list(wanted)] if isinstance(drawn, Tensor) else drawn(wanted)
+def _pick(drawn: Tensor | ControlFrames, frames_wanted: Sequence[int]) -> Tensor:
+    return drawn[list(frames_wanted)] if isinstance(drawn, Tensor) else drawn(frames_wanted)

@@ -48,8 +48,8 @@ def tracked_peak(
         with torch.no_grad(), tracker:
             stage()
     finally:
-        for parameter, before in trainable.items():
-            parameter.requires_grad_(before)
+        for parameter, trainable_before in trainable.items():
+            parameter.requires_grad_(trainable_before)
     peak = tracker.get_tracker_snapshot("peak")
     return sum(int(by_kind["Total"]) for by_kind in peak.values())
 
@@ -62,10 +62,10 @@ def build_fake(make: Callable[[], Any], dtype: torch.dtype) -> tuple[FakeTensorM
         dtype: of its weights.
     """
     mode = FakeTensorMode()
-    before = torch.get_default_dtype()
+    default_dtype = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with mode:
             return mode, make().eval()
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(default_dtype)

@@ -42,7 +42,7 @@ def measure(
     inputs = guided_inputs(frames=frames, size=size, dtype=dtype, halves=1)
     results: dict[str, torch.Tensor] = {}
 
-    def whole() -> None:
+    def undivided() -> None:
         results["whole"] = unet(**inputs)[0]
 
     def pieces() -> None:
@@ -53,7 +53,7 @@ def measure(
         stack.enter_context(constant_cross_attention(unet))
         stack.enter_context(tuned_for_cpu(unet, None))
         seconds = interleaved(
-            {"whole": whole, "pieces": pieces}, repeats=repeats, warmup=int(repeats > 1)
+            {"whole": undivided, "pieces": pieces}, repeats=repeats, warmup=int(repeats > 1)
         )
     difference = (results["pieces"] - results["whole"]).float().abs().max()
     return [

@@ -1,4 +1,4 @@
-"""How far colours stray from the truth over a long clip, with --anchor-colour and without.
+"""Distance of colours from the truth over a long clip, with --anchor-colour and without.
 
 The bundled model animates rendered people whose truth is known for 200 frames. In each frame the
 mean Lab colour of the figure and of the background is compared with the true frame's; drift is the
@@ -34,17 +34,17 @@ def run(model: str = "tiny", frames: int = FRAMES, people: int = PEOPLE) -> list
         for way, values in _person(studio, _FIRST + number, frames).items():
             for part, error in values.items():
                 errors.setdefault((part, way), []).append(error)
-    figures = {key: _figures(found) for key, found in errors.items()}
+    figures = {key: _figures(rows) for key, rows in errors.items()}
     return [
         Row(
-            name=f"{part}, {what}",
-            value=figures[part, "anchored"][what],
+            name=f"{part}, {quantity}",
+            value=figures[part, "anchored"][quantity],
             unit=unit,
-            baseline=figures[part, "as generated"][what],
+            baseline=figures[part, "as generated"][quantity],
             note=f"with --anchor-colour against without; {people} clips of {frames} frames",
         )
         for part in ("figure", "background")
-        for what, unit in (
+        for quantity, unit in (
             ("stray", "dE"),
             ("drift", "dE per 100 frames"),
             ("flicker", "dE per frame"),
@@ -58,24 +58,24 @@ def _person(studio: Studio, seed: int, frames: int) -> dict[str, dict[str, NDArr
     take = render_clip(seed, frames, size)
     control = studio.draw(take.points, take.scores)
     latents = studio.sample(studio.encode(take.reference), control, _WAY)
-    made = (studio.decode(latents) * 255 + 0.5).byte().permute(0, 2, 3, 1).numpy()
+    generated = (studio.decode(latents) * 255 + 0.5).byte().permute(0, 2, 3, 1).numpy()
     points, scores = take.reference_points, take.reference_scores
     pose = draw(points[None], scores[None], size, size, studio.variant.pose_style)
     skeletons = [control.skeletons.picture(number) for number in range(frames)]
     unit = body_unit([pose, *skeletons[::8]])
     anchor = AnchoredColour(take.reference, pose, unit, memory=studio.variant.defaults.window)
-    anchored = np.stack([anchor(a, b) for a, b in zip(made, skeletons, strict=True)])
+    anchored = np.stack([anchor(a, b) for a, b in zip(generated, skeletons, strict=True)])
     masks = [figure_mask(frame, take.background) for frame in take.frames]
     return {
-        "as generated": _errors(made, take.frames, masks),
+        "as generated": _errors(generated, take.frames, masks),
         "anchored": _errors(anchored, take.frames, masks),
     }
 
 
 def _errors(
-    made: NDArray[np.uint8], truth: NDArray[np.uint8], masks: list[NDArray[np.bool_]]
+    generated: NDArray[np.uint8], truth: NDArray[np.uint8], masks: list[NDArray[np.bool_]]
 ) -> dict[str, NDArray[np.float64]]:
-    error = _lab(made) - _lab(truth)
+    error = _lab(generated) - _lab(truth)
     return {
         "figure": np.array([e[m].mean(0) for e, m in zip(error, masks, strict=True)]),
         "background": np.array([e[~m].mean(0) for e, m in zip(error, masks, strict=True)]),

@@ -1,4 +1,4 @@
-"""What control adds to a guided step of the full-size UNet, as the product runs it.
+"""Cost of control in a guided step of the full-size UNet, as the product runs it.
 
 Control features are computed once per frame and step and added on the conditional half; the bare
 UNet beside it computes both guidance halves. The two are timed apart and summed: their difference

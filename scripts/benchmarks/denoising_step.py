@@ -54,15 +54,15 @@ def measure(frames: int, size: Size, rounds: int, make: Callable[[], Any] = make
     """The pipeline's step in both precisions against the published loop's in float32."""
     scenes = {name: _scene(frames, size, dtype, make) for name, dtype in _PRECISIONS.items()}
     loop = PublishedLoop(scenes["float32"])
-    ours = {name: PipelineStep(scene) for name, scene in scenes.items()}
+    steps = {name: PipelineStep(scene) for name, scene in scenes.items()}
     calls: dict[str, Callable[[], None]] = {"loop": loop.step}
-    calls.update({name: step.step for name, step in ours.items()})
+    calls.update({name: step.step for name, step in steps.items()})
     seconds = both_clocks(
-        calls, repeats=rounds, within={name: step.ready for name, step in ours.items()}
+        calls, repeats=rounds, within={name: step.ready for name, step in steps.items()}
     )
     largest = float(loop.guided.abs().max())
     rows = []
-    for name, step in ours.items():
+    for name, step in steps.items():
         difference = float((step.guided - loop.guided).abs().max()) / largest
         note = f"differs by {difference:.1e} of the published loop's largest prediction"
         rows.append(seconds[name].against(seconds["loop"], f"denoising step, {name}", note))
@@ -124,7 +124,7 @@ class PublishedLoop:
     """A step of the published pipeline's loop, of stock modules and nothing else."""
 
     guided: Tensor
-    """What guidance made of the last step's predictions (F,C,h,w)."""
+    """The last step's guided prediction (F,C,h,w)."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
@@ -148,7 +148,7 @@ class PublishedLoop:
         features = parts.controlnext(self._drawn, timestep)
         weights = torch.tensor([0.0, parts.variant.injection.weight]).repeat_interleave(frames)
 
-        def add(block: Any, given: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
+        def add(block: Any, inputs: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
             hidden, skips = output
             return hidden + cross_normalise(features, hidden) * weights[:, None, None, None], skips
 
@@ -173,7 +173,7 @@ class PipelineStep:
     """A step as `animate.generate.pipeline` takes it, within `ready`."""
 
     guided: Tensor
-    """What the last step's guided prediction was (F,C,h,w)."""
+    """The last step's guided prediction (F,C,h,w)."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
@@ -192,7 +192,7 @@ class PipelineStep:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """What is set up once for a clip."""
+        """Everything that is set up once for a clip."""
         scene = self._scene
         with prepared(self._engine, self._settings, self._plan, scene.conditioning) as predict:
             self._predict = predict

@@ -25,17 +25,19 @@ def run(model: str = "tiny") -> list[Row]:
     studio = Studio(model)
     size = (studio.size.width, studio.size.height)
     takes = [render_clip(_FIRST + number, 24, size) for number in range(_PEOPLE)]
-    filled, held, mixed = np.mean([_filled(take.frames) for take in takes], 0)
-    locked, made = _background(studio, takes[0])
+    filled, repeated, mixed = np.mean([_filled(take.frames) for take in takes], 0)
+    locked, unlocked = _background(studio, takes[0])
     frames = "every second frame of rendered dancers left out and filled in"
     return [
-        Row(name="interpolated", value=filled, unit="dB", baseline=held, note=f"{frames}; held"),
+        Row(
+            name="interpolated", value=filled, unit="dB", baseline=repeated, note=f"{frames}; held"
+        ),
         Row(name="interpolated", value=filled, unit="dB", baseline=mixed, note="both mixed"),
         Row(
             name="locked background",
             value=locked,
             unit="dB",
-            baseline=made,
+            baseline=unlocked,
             note="to the reference, outside both people; as generated",
         ),
     ]
@@ -43,29 +45,29 @@ def run(model: str = "tiny") -> list[Row]:
 
 def _filled(frames: NDArray[np.uint8]) -> tuple[float, float, float]:
     """PSNR of frames in between: by flow, by holding the one before, by mixing both."""
-    found = []
-    for before, truth, after in zip(frames[:-2:2], frames[1:-1:2], frames[2::2], strict=True):
-        mean = ((before.astype(int) + after + 1) // 2).astype(np.uint8)
-        made = Between(before, after).at(0.5)
-        found.append([min(60.0, psnr(picture, truth)) for picture in (made, before, mean)])
-    flow, held, mixed = np.mean(found, 0)
-    return float(flow), float(held), float(mixed)
+    rows = []
+    for previous, truth, following in zip(frames[:-2:2], frames[1:-1:2], frames[2::2], strict=True):
+        mean = ((previous.astype(int) + following + 1) // 2).astype(np.uint8)
+        between = Between(previous, following).at(0.5)
+        rows.append([min(60.0, psnr(picture, truth)) for picture in (between, previous, mean)])
+    flow, repeated, mixed = np.mean(rows, 0)
+    return float(flow), float(repeated), float(mixed)
 
 
 def _background(studio: Studio, take: Take) -> tuple[float, float]:
     size = (studio.size.width, studio.size.height)
     control = studio.draw(take.points, take.scores)
     latents = studio.sample(studio.encode(take.reference), control, Way())
-    made = (studio.decode(latents) * 255 + 0.5).byte().permute(0, 2, 3, 1).numpy()
+    generated = (studio.decode(latents) * 255 + 0.5).byte().permute(0, 2, 3, 1).numpy()
     points, scores = take.reference_points, take.reference_scores
     pose = draw(points[None], scores[None], size, size, studio.variant.pose_style)
-    skeletons = [control.skeletons.picture(number) for number in range(len(made))]
+    skeletons = [control.skeletons.picture(number) for number in range(len(generated))]
     unit = body_unit([pose, *skeletons])
     lock = LockedBackground(take.reference, pose, unit)
-    found = []
-    for frame, skeleton in zip(made, skeletons, strict=True):
+    rows = []
+    for frame, skeleton in zip(generated, skeletons, strict=True):
         away = np.minimum(distance(pose, unit), distance(skeleton, unit)) > _OUTSIDE
         pair = (lock(frame, skeleton), frame)
-        found.append([min(60.0, psnr(picture, take.reference, away)) for picture in pair])
-    locked, plain = np.mean(found, 0)
+        rows.append([min(60.0, psnr(picture, take.reference, away)) for picture in pair])
+    locked, plain = np.mean(rows, 0)
     return float(locked), float(plain)

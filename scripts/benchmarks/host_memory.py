@@ -89,13 +89,13 @@ def measure(frames: int, *options: str) -> dict[str, Any]:
         command += options
         root = str(Path(__file__).parents[2])
         environment = {**os.environ, "PYTHONPATH": root}
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=root, env=environment, capture_output=True, text=True, check=False
         )
         assert scene.is_file()
-        if done.returncode:
-            raise RuntimeError(f"{frames} frames failed:\n{done.stderr}")
-        figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        if process.returncode:
+            raise RuntimeError(f"{frames} frames failed:\n{process.stderr}")
+        figures: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
         assert figures["frames"] == frames
         return figures
 
@@ -156,7 +156,7 @@ def animate_one(folder: Path, *, estimate: bool, idle: bool) -> dict[str, Any]:
         "peak": peak_host_bytes(),
         "stages": progress.peaks,
         "seconds": time.monotonic() - began,
-        "kept_bytes": progress.kept,
+        "kept_bytes": progress.largest,
     }
 
 
@@ -190,7 +190,7 @@ class _Peaks:
 
     def __init__(self, work: Path) -> None:
         self.peaks: dict[str, int] = {}
-        self.kept = 0
+        self.largest = 0
         self._work = work
 
     @contextmanager
@@ -202,7 +202,7 @@ class _Peaks:
 
     def advance(self, steps: int = 1) -> None:
         if self._work.is_dir():
-            self.kept = max(self.kept, sum(f.stat().st_size for f in self._work.glob("*-*")))
+            self.largest = max(self.largest, sum(f.stat().st_size for f in self._work.glob("*-*")))
 
     def note(self, text: str) -> None:
         pass
@@ -220,8 +220,8 @@ def plot(figures: Path, picture: Path) -> None:
 
     rows = json.loads(figures.read_text())["benchmarks"]["host_memory"]["rows"]
     chart, axes = pyplot.subplots(figsize=(6, 3.2), dpi=90)
-    shown = (("", "the bundled model"), (POSES, "poses estimated too"), (IDLE, "idle networks"))
-    for start, label in shown:
+    kinds = (("", "the bundled model"), (POSES, "poses estimated too"), (IDLE, "idle networks"))
+    for start, label in kinds:
         points = [
             (int(name.split()[0]), row["value"])
             for row in rows

@@ -50,7 +50,7 @@ def _rows(size: tuple[int, int]) -> list[Row]:
 
 
 def _published_passes(size: tuple[int, int]) -> None:
-    """What the published drawing does to its whole canvas whatever is on it."""
+    """The work on the whole canvas that the published drawing does for any pose."""
     scale = 2160 / min(size)
     picture = np.zeros((int(size[1] * scale), int(size[0] * scale), 3), np.uint8)
     picture = (picture * 0.6).astype(np.uint8)

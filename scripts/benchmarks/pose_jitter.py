@@ -1,4 +1,4 @@
-"""What smoothing takes away, what it bends, and whether it lags: on known and on real motion."""
+"""Jitter removed by smoothing, its error and its lag, on known and on real motion."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ def run() -> list[Row]:
     ]
 
 
-def rows(name: str, before: PoseSequence, after: PoseSequence) -> list[Row]:
+def rows(name: str, raw: PoseSequence, smoothed: PoseSequence) -> list[Row]:
     """Jitter and deviation, in pixels of the canvas, of points seen before and after."""
-    seen = (before.scores >= SEEN) & (after.scores >= SEEN)
+    seen = (raw.scores >= SEEN) & (smoothed.scores >= SEEN)
     return [
         Row(
             name=f"{name}: jitter",
-            value=jitter(after, seen),
+            value=jitter(smoothed, seen),
             unit="px",
-            baseline=jitter(before, seen),
+            baseline=jitter(raw, seen),
             note="mean second difference; baseline: before cleaning",
         ),
         Row(
             name=f"{name}: mean deviation",
-            value=float(np.linalg.norm(after.points - before.points, axis=-1)[seen].mean()),
+            value=float(np.linalg.norm(smoothed.points - raw.points, axis=-1)[seen].mean()),
             unit="px",
             note="how far cleaning moves a point",
         ),
         Row(
             name=f"{name}: lag against the uncleaned motion",
-            value=lag(after, before),
+            value=lag(smoothed, raw),
             unit="frames",
         ),
     ]
@@ -72,9 +72,9 @@ def jitter(sequence: PoseSequence, seen: NDArray[np.bool_]) -> float:
     return float(second[seen[2:] & seen[1:-1] & seen[:-2]].mean())
 
 
-def distance(one: PoseSequence, other: PoseSequence) -> float:
+def distance(first: PoseSequence, second: PoseSequence) -> float:
     """Mean distance in pixels between points."""
-    return float(np.linalg.norm(one.points - other.points, axis=-1).mean())
+    return float(np.linalg.norm(first.points - second.points, axis=-1).mean())
 
 
 def lag(moved: PoseSequence, goal: PoseSequence) -> float:
@@ -83,16 +83,23 @@ def lag(moved: PoseSequence, goal: PoseSequence) -> float:
     inner = slice(5, moved.frames - 5)
     both = (moved.scores >= SEEN) & (goal.scores >= SEEN)
     seen = both[:, 0, BODY].all(axis=0)
-    own = moved.points[:, 0, BODY][:, seen].reshape(moved.frames, -1)
-    theirs = goal.points[:, 0, BODY][:, seen].reshape(moved.frames, -1)
+    moved_points = moved.points[:, 0, BODY][:, seen].reshape(moved.frames, -1)
+    goal_points = goal.points[:, 0, BODY][:, seen].reshape(moved.frames, -1)
     shifts = np.arange(-2, 2 + _LAG_STEP / 2, _LAG_STEP)
     errors = []
     for shift in shifts:
-        late = np.stack([np.interp(frames - shift, frames, column) for column in theirs.T], axis=1)
+        late = np.stack(
+            [np.interp(frames - shift, frames, column) for column in goal_points.T], axis=1
+        )
         # Interpolation smooths in between frames, and would favour such shifts: compare both so.
-        same = np.stack([np.interp(frames + shift, frames, column) for column in own.T], axis=1)
+        shifted = np.stack(
+            [np.interp(frames + shift, frames, column) for column in moved_points.T], axis=1
+        )
         errors.append(
-            float(((own - late)[inner] ** 2).mean() + ((same - theirs)[inner] ** 2).mean())
+            float(
+                ((moved_points - late)[inner] ** 2).mean()
+                + ((shifted - goal_points)[inner] ** 2).mean()
+            )
         )
     best = int(np.argmin(errors))
     if not 0 < best < len(shifts) - 1:

@@ -1,4 +1,4 @@
-"""What a benchmark returns, and the one way to time things here: interleaved, medians, ratios.
+"""Rows that a benchmark returns, and the one way to time here: interleaved, medians, ratios.
 
 A machine's speed drifts while a benchmark runs (other processes, clocks), so a time is only
 compared with a baseline taken in the same run, in turn with it.
@@ -71,7 +71,7 @@ class Seconds:
         What was timed side by side had the same machine; medians over all rounds need not have.
         """
         ratios = sorted(
-            mine / theirs for mine, theirs in zip(self.rounds, baseline.rounds, strict=True)
+            mine / reference for mine, reference in zip(self.rounds, baseline.rounds, strict=True)
         )
         spread = f"{len(ratios)} rounds, {ratios[0]:.2f} to {ratios[-1]:.2f}"
         return Row(

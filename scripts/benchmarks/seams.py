@@ -38,14 +38,16 @@ def ways(studio: Studio) -> list[Way]:
     """Every schedule with every fusing, each with the overlap that costs nearest to the static
     schedule's, and the published loops.
     """
-    own = studio.variant.sampling
-    target = calls(studio, Way(schedule="static", overlap=own.overlap))
-    found = []
+    defaults = studio.variant.sampling
+    target = calls(studio, Way(schedule="static", overlap=defaults.overlap))
+    ways = []
     for schedule in SCHEDULES:
         overlap = equal_cost_overlap(studio, schedule, target)
-        found += [Way(schedule=schedule, weights=name, overlap=overlap) for name in WEIGHTS]
-    found += [Way(schedule=name, overlap=own.overlap) for name in ("controlnext-v2", "mimicmotion")]
-    return found
+        ways += [Way(schedule=schedule, weights=name, overlap=overlap) for name in WEIGHTS]
+    ways += [
+        Way(schedule=name, overlap=defaults.overlap) for name in ("controlnext-v2", "mimicmotion")
+    ]
+    return ways
 
 
 def equal_cost_overlap(studio: Studio, schedule: str, target: int) -> int:
@@ -70,12 +72,12 @@ def measure(studio: Studio, way: Way, cases: list[Case]) -> list[Row]:
     at = borders(plan)
     seams, truths, worst, likeness = [], [], [], []
     for case in cases:
-        made = studio.decode(studio.sample(case.conditioning, case.drawn, way))
-        seams.append(quotient(jumps(made), at))
+        frames = studio.decode(studio.sample(case.conditioning, case.drawn, way))
+        seams.append(quotient(jumps(frames), at))
         truths.append(quotient(jumps(case.truth), at))
-        error = jumps(made - case.truth)
+        error = jumps(frames - case.truth)
         worst.append(float(error.max() / error.median()))
-        likeness.append(psnr(made, case.truth))
+        likeness.append(psnr(frames, case.truth))
     name = way.schedule if way.schedule == plan.weights else f"{plan.schedule}, {plan.weights}"
     note = f"overlap {plan.overlap}, {plan.calls} window calls"
     mean = statistics.fmean

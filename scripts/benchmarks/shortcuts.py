@@ -1,4 +1,4 @@
-"""What shortcuts save and cost on the bundled model: few steps, guidance interval, kept features.
+"""Savings and costs of shortcuts on the bundled model: few steps, guidance interval, kept features.
 
 Every way is timed in turn with what it is compared with, and its clips are held against the truth.
 """
@@ -24,8 +24,8 @@ def run(model: str = "tiny") -> list[Row]:
     studio = Studio(model)
     cases = [studio.case(number, FRAMES) for number in range(CLIPS)]
     rows = []
-    for title, baseline, others in comparisons(studio.variant.defaults.steps):
-        rows += compare(studio, cases, title, baseline, others)
+    for title, baseline, variants in comparisons(studio.variant.defaults.steps):
+        rows += compare(studio, cases, title, baseline, variants)
     return rows
 
 
@@ -69,16 +69,16 @@ def _steps(count: int) -> str:
 
 
 def compare(
-    studio: Studio, cases: list[Case], title: str, baseline: Way, others: dict[str, Way]
+    studio: Studio, cases: list[Case], title: str, baseline: Way, variants: dict[str, Way]
 ) -> list[Row]:
     """Two rows for each way: time and likeness, against the baseline's."""
-    ways = {title: baseline, **others}
+    ways = {title: baseline, **variants}
     likeness = {name: statistics.fmean(quality(studio, way, cases)) for name, way in ways.items()}
     seconds = interleaved(
         {name: timed(studio, way, cases[0]) for name, way in ways.items()}, repeats=3
     )
     rows = []
-    for name in others:
+    for name in variants:
         cost = likeness[name] - likeness[title]
         rows += [
             Row(

@@ -1,7 +1,7 @@
-"""What each saving of the pipeline's does for a guided step of the full-size UNet on a CPU.
+"""Effect of each of the pipeline's savings on a guided step of the full-size UNet on a CPU.
 
-Against the stock UNet in the same precision, 8 frames of 320x192. What a saving does once for a
-clip is not timed, but for constant cross-attention.
+Against the stock UNet in the same precision, 8 frames of 320x192. Work that a saving does once for
+a clip is not timed, but for constant cross-attention.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def pieces(unet: nn.Module) -> AbstractContextManager[None]:
 
 @contextmanager
 def together(unet: nn.Module) -> Iterator[None]:
-    """What `animate.generate.pipeline` does to the UNet on a CPU: no channels last."""
+    """The UNet as `animate.generate.pipeline` sets it up on a CPU, without channels last."""
     with constant_cross_attention(unet), tuned_for_cpu(unet, _chunks(unet)):
         yield
 

@@ -25,17 +25,17 @@ def run() -> list[Row]:
     By the clock, and by the processor time of all threads: beside other work only that is fair.
     """
     with tempfile.TemporaryDirectory() as folder:
-        given, out = Path(folder) / "given.mp4", Path(folder) / "out.mp4"
+        source, out = Path(folder) / "given.mp4", Path(folder) / "out.mp4"
         pictures = _pictures()
-        _write(given, pictures)
+        _write(source, pictures)
         seconds = both_clocks(
             {
-                "decode": lambda: _read(given),
-                "plain decode": lambda: _plain_read(given),
+                "decode": lambda: _read(source),
+                "plain decode": lambda: _plain_read(source),
                 "encode": lambda: _write(out, pictures),
                 "plain encode": lambda: _plain_write(out, pictures),
-                "decode + encode": lambda: _transcode(given, out),
-                "plain decode + encode": lambda: _plain_transcode(given, out),
+                "decode + encode": lambda: _transcode(source, out),
+                "plain decode + encode": lambda: _plain_transcode(source, out),
             },
             repeats=7,
         )
@@ -98,17 +98,17 @@ def _plain_write(path: Path, pictures: list[np.ndarray]) -> None:
         container.mux(stream.encode(None))
 
 
-def _transcode(given: Path, out: Path) -> None:
+def _transcode(source: Path, out: Path) -> None:
     with open_writer(out, size=_SIZE, fps=_FPS, overwrite=True) as writer:
-        for frame in open_video(given).read():
+        for frame in open_video(source).read():
             writer.write(frame.image)
 
 
-def _plain_transcode(given: Path, out: Path) -> None:
-    with av.open(str(given)) as source, av.open(str(out), "w") as container:
-        source.streams.video[0].thread_type = "AUTO"
+def _plain_transcode(source: Path, out: Path) -> None:
+    with av.open(str(source)) as opened, av.open(str(out), "w") as container:
+        opened.streams.video[0].thread_type = "AUTO"
         stream = _plain_writer(container)
-        for frame in source.decode(video=0):
+        for frame in opened.decode(video=0):
             picture = frame.to_ndarray(format="rgb24")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))

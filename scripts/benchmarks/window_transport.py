@@ -1,4 +1,4 @@
-"""What sharing windows costs a step besides the UNet: 240 latent frames of 576x1024, 2 workers."""
+"""Cost of sharing windows in a step, besides the UNet: 240 latent frames of 576x1024, 2 workers."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def transport(workers: int = WORKERS) -> list[float]:
 
     plan = window_plan()
     store = 8 * FRAMES * CHANNELS * HEIGHT * WIDTH * 4
-    own = connect(processors=workers, store=store)
+    cluster = connect(processors=workers, store=store)
     ray = require_ray()
     executor = RayWindows(workers)
     executor._actors = [  # the real driver, with workers that only send back what they got
         ray.remote(_Echo).options(num_cpus=1).remote() for _ in range(workers)
     ]
-    held = [ray.put(0), ray.put(0)]
+    handles = [ray.put(0), ray.put(0)]
     sample = torch.randn(FRAMES, CHANNELS, HEIGHT, WIDTH)
     call = Call(step=0, timestep=torch.tensor(0.0), scale=None, windows=plan.at(0))
     seconds = []
     for _ in range(STEPS + 1):
         start = time.perf_counter()
-        step(sample, plan, lambda rows: executor._step(rows, call.step, held, lambda n: None))
+        step(sample, plan, lambda rows: executor._step(rows, call.step, handles, lambda n: None))
         seconds.append(time.perf_counter() - start)
     executor._actors = []
-    if own:
+    if cluster:
         disconnect()
     return seconds[1:]
 
@@ -52,7 +52,9 @@ def transport(workers: int = WORKERS) -> list[float]:
 class _Echo:
     """A worker whose UNet takes no time."""
 
-    def predict(self, held: list[Any], step: int, place: int, sample: np.ndarray) -> np.ndarray:
+    def predict(
+        self, handles: list[Any], step: int, position: int, sample: np.ndarray
+    ) -> np.ndarray:
         return sample + np.float32(0)
 
 
@@ -68,9 +70,11 @@ def step(
     rows = torch.stack([latents[frames] for frames in tables.frames])
     predictions = answer(rows.numpy())
     fused = torch.zeros_like(latents)
-    for place in range(len(rows)):
-        share = tables.shares[place]
-        add_window(fused[None], predictions[place : place + 1], tables.frames[place], share)
+    for position in range(len(rows)):
+        share = tables.shares[position]
+        add_window(
+            fused[None], predictions[position : position + 1], tables.frames[position], share
+        )
 
 
 def unet_seconds() -> tuple[float, float]:
@@ -84,8 +88,8 @@ def unet_seconds() -> tuple[float, float]:
     inputs = guided_inputs(frames=8, size=(320, 192), dtype=torch.float32)
     with torch.no_grad():
         took = interleaved({"unet": lambda: network(**inputs)}, repeats=2, warmup=1)["unet"]
-    small, whole = operations(8, (320, 192)), operations(WINDOW, (WIDTH * 8, HEIGHT * 8))
-    return took * whole / small, whole / 1e12
+    small, full = operations(8, (320, 192)), operations(WINDOW, (WIDTH * 8, HEIGHT * 8))
+    return took * full / small, full / 1e12
 
 
 def operations(frames: int, size: tuple[int, int]) -> int:
@@ -113,7 +117,7 @@ def run() -> list[Row]:
         alone.append(time.perf_counter() - start)
     shared = statistics.median(transport())
     window, tera = unet_seconds()
-    here = windows * window / WORKERS
+    seconds = windows * window / WORKERS
     card = windows * tera / H100_PEAK / WORKERS
     moved = 2 * windows * WINDOW * CHANNELS * HEIGHT * WIDTH * 4 / 2**20
     return [
@@ -126,9 +130,9 @@ def run() -> list[Row]:
         ),
         Row(
             name="share of a step here",
-            value=100 * shared / here,
+            value=100 * shared / seconds,
             unit="%",
-            note=f"{here:.0f} s: {tera:.0f} TFLOP a window, timed small on this CPU and scaled",
+            note=f"{seconds:.0f} s: {tera:.0f} TFLOP a window, timed small on this CPU and scaled",
         ),
         Row(
             name="share of a step on two H100",

@@ -36,7 +36,7 @@ from scripts.paper.methods import (
 from scripts.paper.normalise import Formula
 
 _CONDITION_CHANNELS = (16, 32, 96)
-"""Of ControlNet's control encoder: two halvings, to these latents' size."""
+"""Channels of ControlNet's control encoder: two halvings, to these latents' size."""
 _BASE_SEED = 0
 
 
@@ -48,12 +48,12 @@ class Way:
     """"single" (ControlNeXt), "multi" (ControlNet), "adapter" (T2I-Adapter), "none"."""
     learned: Learned
     formula: Formula = "code"
-    """How a single stage is brought to the UNet's features."""
+    """Adapter that brings a single stage to the UNet's features."""
     weight: float = 1.0
-    """Of a single stage's features: that of the bundled model, and about the published -S's (1.3
-    times the sigmoid of a scale that starts at 1); the published -F's is 0.2."""
+    """Weight of a single stage's features: that of the bundled model, and about the published -S's
+    (1.3 times the sigmoid of a scale that starts at 1); the published -F's is 0.2."""
     scratch: bool = False
-    """Whether there is no base: everything starts from nothing."""
+    """True where there is no base: everything starts from nothing."""
 
     def build(self, setting: Setting, unet: Any) -> Method:
         """The networks, from torch's current random state."""
@@ -126,14 +126,14 @@ def run(laboratory: Laboratory, folder: Path, way: Way, name: str, seed: int) ->
     losses, last = [], min(setting.steps, max(setting.measured_at))
     mismatched: list[float] = []
 
-    def after(step: int, condition: Condition) -> None:
+    def on_step(step: int, condition: Condition) -> None:
         if step in setting.measured_at:
             losses.append(laboratory.validate(base, condition))
         if step == last:
-            mismatched.extend(laboratory.validate(base, condition, others=True))
+            mismatched.extend(laboratory.validate(base, condition, swapped=True))
 
     began = time.process_time()
-    laboratory.train(base, method, groups, seed=seed, steps=last, after=after)
+    laboratory.train(base, method, groups, seed=seed, steps=last, on_step=on_step)
     return {
         "name": name,
         "seed": seed,
@@ -154,11 +154,11 @@ def _groups(
         everything = [*base.parameters(), *method.parameters()]
         yield {"params": everything, "lr": setting.scratch_rate}
         return
-    kept = [*copied(method), *trained_of_base(base["unet"], way.learned)]
-    known = {id(parameter) for parameter in kept}
+    tensors = [*copied(method), *trained_of_base(base["unet"], way.learned)]
+    known = {id(parameter) for parameter in tensors}
     new = [p for p in method.parameters() if id(p) not in known]
-    if kept:
-        yield {"params": kept, "lr": setting.kept_rate}
+    if tensors:
+        yield {"params": tensors, "lr": setting.kept_rate}
     if new:
         yield {"params": new, "lr": setting.new_rate}
 
@@ -174,7 +174,7 @@ def trained_base(laboratory: Laboratory, folder: Path) -> nn.ModuleDict:
         groups = [{"params": list(base.parameters()), "lr": setting.base_rate}]
         laboratory.train(
             base, NoControl(), groups, seed=10_000, steps=setting.base_steps,
-            after=lambda step, condition: None, fall=True,
+            on_step=lambda step, condition: None, fall=True,
         )  # fmt: skip
         save_checkpoint(file, {"digest": digest, "networks": base.state_dict()})
     else:

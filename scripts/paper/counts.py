@@ -78,30 +78,32 @@ def measure() -> dict[str, Any]:
 
 def _counts(base: str) -> list[Count]:
     unet = make_base(base)
-    whole, copied = size(unet), size(make_controlnet(base, unet))
+    base_size, copied = size(unet), size(make_controlnet(base, unet))
     outputs = sum(p.numel() for name, p in unet.named_parameters() if TRAINED[base](name))
     published = PUBLISHED[base]
     rows = [
-        Count(base=base, method="base", network="", total=whole, learned=whole, published=None),
+        Count(
+            base=base, method="base", network="", total=base_size, learned=base_size, published=None
+        ),
         Count(
             base=base,
             method="ControlNet",
             network="",
-            total=whole + copied,
+            total=base_size + copied,
             learned=copied,
             published=published["ControlNet"],
         ),
     ]
     for generation in NETWORKS:
         control = size(make_controlnext(generation))
-        ways = {"ControlNeXt-S": outputs, "ControlNeXt-F": whole}
+        ways = {"ControlNeXt-S": outputs, "ControlNeXt-F": base_size}
         for method, of_base in ways.items() if base == "SVD" else [("ControlNeXt", outputs)]:
             rows.append(
                 Count(
                     base=base,
                     method=method,
                     network=generation,
-                    total=whole + control,
+                    total=base_size + control,
                     learned=of_base + control,
                     published=published[method],
                 )

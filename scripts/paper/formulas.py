@@ -31,7 +31,7 @@ FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 SIGMAS = (0.7, 3.0, 15.0)
 SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""What the control features are multiplied by, as another initialisation or rate would."""
+"""Factors of the control features, as another initialisation or rate would give them."""
 
 
 @torch.no_grad()
@@ -41,11 +41,11 @@ def measure(model: str = "tiny", *, frames: int = 4, characters: int = 4) -> dic
     parts = load_components(load_variant(model))
     torch.manual_seed(0)
     fresh = build_control_network(parts.variant.control_network).eval()
-    rows, whole = [], []
+    rows, totals = [], []
     for number in range(characters):
         for sigma in SIGMAS:
-            features, controls, changed = _one(parts, fresh, number, sigma, frames)
-            whole.append(changed)
+            features, controls, changed = _trial(parts, fresh, number, sigma, frames)
+            totals.append(changed)
             for network, control in controls.items():
                 rows += _statistics(network, control, features, sigma)
     return {
@@ -55,11 +55,11 @@ def measure(model: str = "tiny", *, frames: int = 4, characters: int = 4) -> dic
         "characters": characters,
         "rows": _means(rows),
         "scaled": _means([row for row in rows if row["network"] == "trained"], "scale"),
-        "output_change": round(float(np.mean(whole)), 4),
+        "output_change": round(float(np.mean(totals)), 4),
     }
 
 
-def _one(
+def _trial(
     parts: Any, fresh: ControlNetwork, number: int, sigma: float, frames: int
 ) -> tuple[Tensor, dict[str, Tensor], float]:
     """UNet features (F,C,h,w) at the place of injection, control features of the trained and of a
@@ -82,11 +82,11 @@ def _one(
     noisy = clean + sigma * torch.randn(clean.shape)
     image = known.latents[:, None].expand(-1, frames, -1, -1, -1)
     sample = torch.cat([constants.input * noisy, image], 2)
-    held: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def output(formula: Callable[[Tensor, Tensor], Tensor], weight: float) -> Tensor:
         def hook(_block: Any, _args: Any, out: tuple[Tensor, Any]) -> Any:
-            held["features"] = out[0]
+            outputs["features"] = out[0]
             return out[0] + weight * formula(features, out[0]), out[1]
 
         handle = parts.unet.down_blocks[0].register_forward_hook(hook)
@@ -107,7 +107,7 @@ def _one(
     right = output(cross_normalise, weight)
     wrong = output(paper_normalise, weight)
     controls = {"trained": features, "fresh": fresh(control, constants.timestep)}
-    return held["features"], controls, float((wrong - right).norm() / right.norm())
+    return outputs["features"], controls, float((wrong - right).norm() / right.norm())
 
 
 def _statistics(

@@ -42,7 +42,7 @@ STYLE = "small"
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What decides the figures of every run but its way of control and its seed."""
+    """Everything that decides the figures of a run but its way of control and its seed."""
 
     size: tuple[int, int] = (48, 64)
     """(width, height) in pixels."""
@@ -55,7 +55,7 @@ class Setting:
     batch: int = 6
     """Clips of a step."""
     channels: tuple[int, ...] = (32, 64, 64)
-    """Of the UNet's blocks."""
+    """Channels of the UNet's blocks."""
     latents: int = 12
     base_steps: int = 700
     """Steps of the base, which is trained without poses."""
@@ -90,7 +90,7 @@ class Setting:
         return self._digest("held_out steps new_ kept_ scratch_ measured_at sigmas")
 
     def _digest(self, without: str, more: Mapping[str, Any] | None = None) -> str:
-        """Of all fields but those whose names begin with one of these, and of what is added."""
+        """Digest of all fields but those whose names begin with one of these, and of `more`."""
         free = tuple(without.split())
         values = {name: v for name, v in asdict(self).items() if not name.startswith(free)}
         values.update(more or {})
@@ -140,9 +140,9 @@ class Laboratory:
             ClipSet(size=setting.size, clips=setting.clips),
             ClipSet(size=setting.size, clips=setting.held_out, first_seed=HELD_OUT),
         ]
-        for one in sets:
-            render_set(cache, one)
-        self.training, self.validation = (Clips(cache, one) for one in sets)
+        for clip_set in sets:
+            render_set(cache, clip_set)
+        self.training, self.validation = (Clips(cache, clip_set) for clip_set in sets)
         self.basis = self._basis()
         self.trials = [self._validation_trial(sigma) for sigma in setting.sigmas]
 
@@ -186,13 +186,13 @@ class Laboratory:
         from scripts.tiny.data import draw_control
 
         setting = self.setting
-        taken = [self.validation.take(i, i % 6, setting.frames) for i in range(setting.held_out)]
+        takes = [self.validation.take(i, i % 6, setting.frames) for i in range(setting.held_out)]
         batch = Batch(
-            reference=np.stack([images[0] for images, _, _ in taken]),
-            frames=np.stack([images[1:] for images, _, _ in taken]),
+            reference=np.stack([images[0] for images, _, _ in takes]),
+            frames=np.stack([images[1:] for images, _, _ in takes]),
             control=np.stack(
                 [draw_control(points[1:], scores[1:], setting.size, STYLE)
-                 for _, points, scores in taken]
+                 for _, points, scores in takes]
             ),
         )  # fmt: skip
         draws = self._draws(batch, np.random.default_rng([7, round(1000 * sigma)]))
@@ -206,9 +206,9 @@ class Laboratory:
         )
 
     def losses(
-        self, base: nn.ModuleDict, condition: Condition, trial: Trial, *, others: bool = False
+        self, base: nn.ModuleDict, condition: Condition, trial: Trial, *, swapped: bool = False
     ) -> Tensor:
-        """Losses (B,) of the training objective; with `others`, every character is given the
+        """Losses (B,) of the training objective; with `swapped`, every character is given the
         control frames of the one before it (the loss is weighted by its own)."""
         batch, draws = trial.batch, trial.draws
         reference, frames = pixels(batch.reference), pixels(batch.frames)
@@ -224,7 +224,7 @@ class Laboratory:
         micro = (self.recipe.fps, self.recipe.motion_bucket, self.recipe.reference_noise)
         with torch.autocast("cpu", torch.bfloat16):
             embedding = embed_image(reference, base["image_encoder"], FEATURE_MEAN, FEATURE_STD)
-            if others:
+            if swapped:
                 control = control.roll(1, 0)
             inputs = Inputs(
                 sample=torch.cat(
@@ -247,11 +247,11 @@ class Laboratory:
 
     @torch.no_grad()
     def validate(
-        self, base: nn.ModuleDict, condition: Condition, *, others: bool = False
+        self, base: nn.ModuleDict, condition: Condition, *, swapped: bool = False
     ) -> list[float]:
-        """Mean loss of the held-out characters at each noise level; `others` as in `losses`."""
+        """Mean loss of the held-out characters at each noise level; `swapped` as in `losses`."""
         return [
-            self.losses(base, condition, trial, others=others).mean().item()
+            self.losses(base, condition, trial, swapped=swapped).mean().item()
             for trial in self.trials
         ]
 
@@ -263,7 +263,7 @@ class Laboratory:
         *,
         seed: int,
         steps: int,
-        after: Callable[[int, Condition], None],
+        on_step: Callable[[int, Condition], None],
         fall: bool = False,
     ) -> None:
         """Train parameter groups (`params`, `lr`) for some steps; `after(step, condition)` is
@@ -277,7 +277,7 @@ class Laboratory:
         with ExitStack() as stack:
             stack.enter_context(fast_on_cpu(base["unet"], method))
             condition = stack.enter_context(method.attach(base["unet"]))
-            after(0, condition)
+            on_step(0, condition)
             for step in range(steps):
                 share = min((step + 1) / self.setting.warm_up, 1)
                 if fall:
@@ -291,7 +291,7 @@ class Laboratory:
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimiser.step()
-                after(step + 1, condition)
+                on_step(step + 1, condition)
 
 
 QUICK = Setting(

@@ -12,7 +12,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def made(part: dict[str, Any]) -> str:
+def origin(part: dict[str, Any]) -> str:
     """When and on what a part was measured."""
     how = part["made"]
     return (

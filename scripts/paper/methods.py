@@ -21,7 +21,7 @@ from scripts.paper.baselines.t2i_adapter import Adapter, add_features, block_siz
 from scripts.paper.normalise import Formula, at_size_of, paper_normalise
 
 Learned = Literal["none", "selective", "full"]
-"""What of the base is trained: nothing; the attention output projections (-S); all of it (-F)."""
+"""Part of the base that is trained: none; attention output projections (-S); all of it (-F)."""
 SELECTIVE = "to_out"
 """Part of the names of what -S trains, from the published training code."""
 
@@ -65,15 +65,15 @@ class SingleStage(nn.Module):
             with inject(unet, Injection(hook_point="down", weight=self.weight)) as port:
                 yield lambda inputs: setattr(port, "control", self._features(inputs))
             return
-        held: list[Tensor] = []
+        features: list[Tensor] = []
 
         def hook(_block: nn.Module, _args: Any, output: tuple[Tensor, Any]) -> Any:
             sample, skips = output
-            return sample + self._added(held[0], sample), skips
+            return sample + self._added(features[0], sample), skips
 
         handle = unet.down_blocks[0].register_forward_hook(hook)
         try:
-            yield lambda inputs: held.__setitem__(slice(None), [self._features(inputs)])
+            yield lambda inputs: features.__setitem__(slice(None), [self._features(inputs)])
         finally:
             handle.remove()
 

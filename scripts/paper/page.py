@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from scripts.paper.markdown import made, table
+from scripts.paper.markdown import origin, table
 from scripts.paper.page_training import convergence_section
 from scripts.paper.plots import TIMES
 from scripts.paper.summary import curves, pair_of
@@ -79,12 +79,12 @@ The 1,528 M and 53 M of this project's `selective` training are the later networ
 Counted as learned beside the control network: SD1.5 and SVD all attention output projections
 (`to_out`), SDXL those of the cross-attention alone (`attn2`), as the published training commands
 have it. diffusers has no ControlNet for SVD; `scripts/paper/baselines/controlnet.py` is the copy of
-its encoder that was counted. {made(part)}"""
+its encoder that was counted. {origin(part)}"""
 
 
 def _equal(row: dict[str, Any]) -> bool:
-    own = (row["total"] // 10**6, row["learned"] // 10**6)
-    return own == tuple(row["published"])
+    sizes = (row["total"] // 10**6, row["learned"] // 10**6)
+    return sizes == tuple(row["published"])
 
 
 def _arithmetic(part: dict[str, Any]) -> str:
@@ -140,7 +140,7 @@ figure to trust; wall time stands beside it.
         text += f"\n![Growth of the time of a step]({TIMES})\n"
     if "overhead" in part:
         text += "\n" + _overhead(part["overhead"])
-    return text + f"\n{made(part)}"
+    return text + f"\n{origin(part)}"
 
 
 def _size(row: dict[str, Any]) -> str:
@@ -218,4 +218,4 @@ bundled model changes the UNet's output by {100 * part["output_change"]:.0f} % o
                 f" Trained from the same base (part c): {pair.verdict} "
                 f"(published code minus equation 10: {pair.difference:+.4f} ± {pair.spread:.4f})."
             )
-    return text + f" {made(part)}"
+    return text + f" {origin(part)}"

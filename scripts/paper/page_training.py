@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.paper.markdown import made, table
+from scripts.paper.markdown import origin, table
 from scripts.paper.plots import PANELS
 from scripts.paper.summary import Comparison, Curve, curves, pair_of
 
@@ -71,10 +71,10 @@ def convergence_section(part: dict[str, Any], drawn: set[str]) -> str:
             blocks.append(f"![{title}]({file})")
     blocks.append(_table_of_ways(measured))
     pairs = ((title, pair_of(measured, first, second)) for title, first, second in PAIRS)
-    found = [(title, pair) for title, pair in pairs if pair is not None]
-    blocks.append(_table_of_pairs(found))
-    blocks.append(_verdict(dict(found)))
-    blocks.append(made(part))
+    known_pairs = [(title, pair) for title, pair in pairs if pair is not None]
+    blocks.append(_table_of_pairs(known_pairs))
+    blocks.append(_verdict(dict(known_pairs)))
+    blocks.append(origin(part))
     return "\n\n".join(blocks)
 
 
@@ -114,10 +114,11 @@ def _table_of_ways(measured: dict[str, Curve]) -> str:
                 f"{curve.seconds:.0f} s",
             )
         )  # fmt: skip
-    one = next(iter(measured.values()))
+    first = next(iter(measured.values()))
     head = (
-        "", "seeds", "new weights", "learned", "loss at 0", f"at {one.steps[len(one.steps) // 2]}",
-        f"at {one.steps[-1]}", "with another's poses", "processor time",
+        "", "seeds", "new weights", "learned", "loss at 0",
+        f"at {first.steps[len(first.steps) // 2]}",
+        f"at {first.steps[-1]}", "with another's poses", "processor time",
     )  # fmt: skip
     return (
         table(head, rows) + '\n\n"With another\'s poses": how much the last loss rises when every '
@@ -125,7 +126,7 @@ def _table_of_ways(measured: dict[str, Curve]) -> str:
     )
 
 
-def _table_of_pairs(found: Sequence[tuple[str, Comparison]]) -> str:
+def _table_of_pairs(known_pairs: Sequence[tuple[str, Comparison]]) -> str:
     rows = [
         (
             title,
@@ -133,7 +134,7 @@ def _table_of_pairs(found: Sequence[tuple[str, Comparison]]) -> str:
             "never" if pair.reached is None else f"{pair.reached:g}",
             pair.verdict,
         )
-        for title, pair in found
+        for title, pair in known_pairs
     ]  # fmt: skip
     head = ("first against second", "difference at the end", "seeds won",
             "first reaches the second's end at", "so")  # fmt: skip
@@ -144,7 +145,7 @@ def _table_of_pairs(found: Sequence[tuple[str, Comparison]]) -> str:
     )
 
 
-def _verdict(found: dict[str, Comparison]) -> str:
+def _verdict(comparisons: dict[str, Comparison]) -> str:
     lines = ["### Do the claims hold here?", ""]
     claims = (
         (PAIRS[0][0], "Cross normalisation trains faster than zero convolution (fine-tuning, -S)"),
@@ -155,9 +156,9 @@ def _verdict(found: dict[str, Comparison]) -> str:
         (PAIRS[5][0], "One light stage does as well as ControlNet's copy (from nothing)"),
     )
     for key, claim in claims:
-        if key in found:
+        if key in comparisons:
             equal_is_enough = "as well as" in claim
-            lines.append(f"- {claim}: **{holds(found[key], equal_is_enough)}**.")
+            lines.append(f"- {claim}: **{holds(comparisons[key], equal_is_enough)}**.")
     return "\n".join([
         *lines,
         "",
@@ -168,7 +169,7 @@ def _verdict(found: dict[str, Comparison]) -> str:
 
 
 def holds(pair: Comparison, equal_is_enough: bool) -> str:
-    """Whether the claim that the first is better (or as good) holds, in words."""
+    """Words that say if the claim that the first is better (or as good) holds."""
     if pair.seeds < 2:
         return f"not judged: one seed ({pair.difference:+.4f})"
     if pair.clear and pair.difference < 0:

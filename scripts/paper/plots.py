@@ -48,12 +48,12 @@ def draw_curves(convergence: dict[str, Any], folder: Path) -> list[str]:
     """Write the pictures of those panels that have at least two curves; returns their names."""
     measured = curves(convergence)
     written = []
-    shown: set[str] = set()
+    labelled: set[str] = set()
     for file, (title, names) in PANELS.items():
         chosen = [measured[name] for name in names if name in measured]
-        new = {curve.name for curve in chosen} - shown
+        new = {curve.name for curve in chosen} - labelled
         if len(chosen) > 1 and new:  # not the same curves under another title
-            shown |= new
+            labelled |= new
             _curves(chosen, title, folder / file)
             written.append(file)
     return written
@@ -77,12 +77,12 @@ def draw_times(times: dict[str, Any], folder: Path) -> str:
     figure, axes = _axes((6.4, 3.0))
     bases = list(dict.fromkeys(row["base"] for row in times["rows"]))
     groups = [*bases, "mean", "published mean"]
-    for place, method in enumerate(("ControlNet", "ControlNeXt")):
-        found = {r["base"]: r["cpu_percent"] for r in times["rows"] if r["method"] == method}
-        values = [found[base] for base in bases]
+    for index, method in enumerate(("ControlNet", "ControlNeXt")):
+        percents = {r["base"]: r["cpu_percent"] for r in times["rows"] if r["method"] == method}
+        values = [percents[base] for base in bases]
         values += [times["mean_percent"]["cpu"][method], times["published_percent"][method]]
-        where = [group + 0.38 * (place - 0.5) for group in range(len(groups))]
-        bars = axes.bar(where, values, 0.36, color=_COLOURS[1 - place], label=method)
+        where = [group + 0.38 * (index - 0.5) for group in range(len(groups))]
+        bars = axes.bar(where, values, 0.36, color=_COLOURS[1 - index], label=method)
         axes.bar_label(bars, fmt="%.1f", fontsize=8)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel("% more time a step")

@@ -30,9 +30,9 @@ SIZES = {
     "SDXL": StepSize(width=512, height=512),
     "SVD": StepSize(width=320, height=192, frames=4),
 }
-"""What is timed."""
+"""Subject that is timed."""
 ROUNDS = {"SD1.5": 9, "SDXL": 9, "SVD": 3}
-"""How often; a step of seconds is easier disturbed than one of half a minute."""
+"""Number of rounds; a step of seconds is easier disturbed than one of half a minute."""
 SPARE = 1.4
 """Memory that must be available, in sizes of the weights."""
 
@@ -105,13 +105,13 @@ def _measure(
         calls = step(unet, copy, control, frames, stack)
         seconds = both_clocks(calls, repeats=rounds)
     rows = []
-    for method, taken in seconds.items():
+    for method, times in seconds.items():
         rows.append(
             {
                 "base": base, **asdict(size), "method": method, "rounds": rounds,
-                "cpu": round(taken.cpu, 3), "wall": round(taken.wall, 3),
-                "cpu_percent": percent(taken.cpu, seconds["base"].cpu),
-                "wall_percent": percent(taken.wall, seconds["base"].wall),
+                "cpu": round(times.cpu, 3), "wall": round(times.wall, 3),
+                "cpu_percent": percent(times.cpu, seconds["base"].cpu),
+                "wall_percent": percent(times.wall, seconds["base"].wall),
             }
         )  # fmt: skip
     return rows

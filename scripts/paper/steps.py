@@ -24,10 +24,10 @@ from scripts.paper.published_networks import BASES, make_base, make_controlnet, 
 
 @dataclass(frozen=True, kw_only=True)
 class StepSize:
-    """What one step computes."""
+    """Work of one step."""
 
     width: int
-    """Of the picture in pixels."""
+    """Size of the picture in pixels."""
     height: int
     frames: int = 1
 
@@ -37,7 +37,7 @@ NATIVE = {
     "SDXL": StepSize(width=1024, height=1024),
     "SVD": StepSize(width=1024, height=576, frames=14),
 }
-"""What arithmetic is counted of: the sizes that the models were trained on."""
+"""Sizes whose arithmetic is counted: those that the models were trained on."""
 QUICK = StepSize(width=64, height=64, frames=2)
 
 
@@ -79,7 +79,7 @@ def frames_of(base: str, size: StepSize) -> int:
 
 
 def percent(value: float, baseline: float) -> float:
-    """How much more than the baseline, per cent."""
+    """Excess over the baseline, per cent."""
     return round(100 * (value / baseline - 1), 1)
 
 
@@ -141,8 +141,8 @@ def _clip_step(_base: str, size: StepSize, dtype: torch.dtype) -> Callable[..., 
         known = ("encoder_hidden_states", "added_time_ids")
 
         def with_controlnet() -> Tensor:
-            own = [inputs["sample"], inputs["timestep"].reshape(1), *(inputs[k] for k in known)]
-            residuals.set(copy(*own, frames))
+            tensors = [inputs["sample"], inputs["timestep"].reshape(1), *(inputs[k] for k in known)]
+            residuals.set(copy(*tensors, frames))
             try:
                 result: Tensor = unet(**inputs)[0]
                 return result

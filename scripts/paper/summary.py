@@ -18,7 +18,7 @@ class Curve:
     steps: tuple[int, ...]
     losses: NDArray[np.float64]
     """(seeds, steps): validation loss, the mean over the noise levels."""
-    others: NDArray[np.float64]
+    swapped: NDArray[np.float64]
     """(seeds,): the loss at the end when every character is given another one's poses."""
     new_parameters: int
     learned_parameters: int
@@ -39,8 +39,8 @@ class Curve:
 
     @property
     def follows(self) -> float:
-        """How much the loss rises with somebody else's poses: 0 means that poses are ignored."""
-        return float((self.others - self.losses[:, -1]).mean())
+        """Rise of the loss with somebody else's poses: 0 means that poses are ignored."""
+        return float((self.swapped - self.losses[:, -1]).mean())
 
 
 def curves(convergence: dict[str, Any]) -> dict[str, Curve]:
@@ -54,7 +54,7 @@ def curves(convergence: dict[str, Any]) -> dict[str, Curve]:
             seeds=tuple(run["seed"] for run in runs),
             steps=tuple(runs[0]["steps"]),
             losses=np.array([np.mean(run["losses"], 1) for run in runs]),
-            others=np.array([np.mean(run["with_others_poses"]) for run in runs]),
+            swapped=np.array([np.mean(run["with_others_poses"]) for run in runs]),
             new_parameters=runs[0]["new_parameters"],
             learned_parameters=runs[0]["learned_parameters"],
             seconds=float(np.mean([run["seconds"] for run in runs])),
@@ -129,11 +129,11 @@ def compare(first: Curve, second: Curve) -> Comparison:
 
 def _reached(curve: Curve, level: float) -> float | None:
     """The step at which a mean curve first falls to a level, between its measured steps."""
-    for place, value in enumerate(curve.mean):
+    for index, value in enumerate(curve.mean):
         if value <= level:
-            if place == 0:
+            if index == 0:
                 return float(curve.steps[0])
-            before, step = curve.mean[place - 1], curve.steps[place - 1]
-            share = (before - level) / (before - value)
-            return round(float(step + share * (curve.steps[place] - step)), 1)
+            previous, step = curve.mean[index - 1], curve.steps[index - 1]
+            share = (previous - level) / (previous - value)
+            return round(float(step + share * (curve.steps[index] - step)), 1)
     return None

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 NETWORK_TOLERANCE = 2e-4
 """Largest absolute difference of control network and UNet outputs."""
 PIPELINE_TOLERANCE = 1e-3
-"""Of latents and frames of the whole pipeline, which add up many calls."""
+"""Tolerance of latents and frames of the whole pipeline, which add up many calls."""
 KEYPOINT_TOLERANCE = 1e-3
 """Pixels."""
 LEVELS = 2
@@ -54,22 +54,22 @@ class ParityReport:
 
     @property
     def passed(self) -> bool:
-        """Whether something was checked and nothing differs by more than its tolerance."""
-        done = [check for check in self.checks if not check.skipped]
-        return bool(done) and all(check.passed for check in done)
+        """True when something was checked and nothing differs by more than its tolerance."""
+        checked = [check for check in self.checks if not check.skipped]
+        return bool(checked) and all(check.passed for check in checked)
 
     @property
     def complete(self) -> bool:
-        """Whether nothing was left out."""
+        """True when nothing was left out."""
         return not any(check.skipped for check in self.checks)
 
     def lines(self) -> list[str]:
         """The report for a person."""
         skipped = sum(check.skipped for check in self.checks)
         failed = sum(not check.passed for check in self.checks if not check.skipped)
-        done = len(self.checks) - skipped
-        last = f"{done - failed} of {done} tensors within tolerance"
-        if not done:
+        count = len(self.checks) - skipped
+        last = f"{count - failed} of {count} tensors within tolerance"
+        if not count:
             last = "nothing could be checked"
         return [
             self.title,
@@ -82,14 +82,14 @@ def compare(
     name: str, actual: ArrayLike, expected: ArrayLike, tolerance: float, note: str = ""
 ) -> Check:
     """Largest absolute difference. A NaN equals a NaN in the same place and nothing else."""
-    ours = np.asarray(actual, dtype=np.float64)
-    theirs = np.asarray(expected, dtype=np.float64)
-    if ours.shape != theirs.shape and ours.size + theirs.size > 0:
-        return _other_shape(name, ours, theirs, tolerance)
-    ours = ours.reshape(theirs.shape)  # two empty tensors may have other empty shapes
+    computed = np.asarray(actual, dtype=np.float64)
+    published = np.asarray(expected, dtype=np.float64)
+    if computed.shape != published.shape and computed.size + published.size > 0:
+        return _other_shape(name, computed, published, tolerance)
+    computed = computed.reshape(published.shape)  # two empty tensors may have other empty shapes
     with np.errstate(invalid="ignore"):
-        difference = np.abs(ours - theirs)
-    difference[(np.isnan(ours) & np.isnan(theirs)) | (ours == theirs)] = 0
+        difference = np.abs(computed - published)
+    difference[(np.isnan(computed) & np.isnan(published)) | (computed == published)] = 0
     largest = float(difference.max(initial=0.0))  # NaN, and so a failure, where only one is NaN
     return Check(
         name=name,
@@ -102,10 +102,10 @@ def compare(
 
 def compare_images(name: str, actual: ArrayLike, expected: ArrayLike) -> Check:
     """Share of pixels of which a channel differs by more than `LEVELS`."""
-    ours, theirs = np.asarray(actual, dtype=np.int16), np.asarray(expected, dtype=np.int16)
-    if ours.shape != theirs.shape:
-        return _other_shape(name, ours, theirs, PIXEL_SHARE)
-    difference = np.abs(ours - theirs)
+    computed, published = np.asarray(actual, dtype=np.int16), np.asarray(expected, dtype=np.int16)
+    if computed.shape != published.shape:
+        return _other_shape(name, computed, published, PIXEL_SHARE)
+    difference = np.abs(computed - published)
     share = float((difference.max(axis=-1) > LEVELS).mean()) if difference.size else 0.0
     return Check(
         name=name,
@@ -127,11 +127,11 @@ def failed(name: str, why: str) -> Check:
     return Check(name=name, difference=float("inf"), passed=False, note=why)
 
 
-def _other_shape(name: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> Check:
+def _other_shape(name: str, computed: np.ndarray, published: np.ndarray, tolerance: float) -> Check:
     return Check(
         name=name,
         difference=float("inf"),
         tolerance=tolerance,
         passed=False,
-        note=f"shape {ours.shape} where {theirs.shape} is expected",
+        note=f"shape {computed.shape} where {published.shape} is expected",
     )

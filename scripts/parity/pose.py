@@ -47,7 +47,7 @@ def check_pose(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> li
     """Every tensor of a pose vectors file, checked or with the reason why it was not."""
     checks: list[Check] = []
     for prefix in _groups(tensors):
-        own = {
+        vectors = {
             name.removeprefix(f"{prefix}."): tensor.numpy()
             for name, tensor in tensors.items()
             if name.startswith(f"{prefix}.")
@@ -62,7 +62,7 @@ def check_pose(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> li
         else:
             continue  # reported by the caller, like every other strange name
         try:
-            checks += check(prefix, own, settings)
+            checks += check(prefix, vectors, settings)
         except user_mistakes() as reason:
             checks.append(failed(f"{prefix}.*", str(reason)))
     return checks
@@ -75,52 +75,55 @@ def _groups(names: Iterable[str]) -> list[str]:
 
 def _lacking(
     prefix: str,
-    own: Own,
+    vectors: Own,
     needed: Iterable[str],
     outputs: Iterable[str],
     settings: Iterable[str] = (),
 ) -> list[Check]:
     """A skipped check for each output present, when something that they need is not."""
-    lacking = [f"{prefix}.{name}" for name in needed if name not in own] + list(settings)
+    lacking = [f"{prefix}.{name}" for name in needed if name not in vectors] + list(settings)
     why = f"the file lacks {', '.join(lacking)}"
-    return [skipped(f"{prefix}.{name}", why) for name in outputs if name in own] if lacking else []
+    return (
+        [skipped(f"{prefix}.{name}", why) for name in outputs if name in vectors] if lacking else []
+    )
 
 
-def _unknown(prefix: str, own: Own, known: Iterable[str]) -> list[Check]:
+def _unknown(prefix: str, vectors: Own, known: Iterable[str]) -> list[Check]:
     return [
-        skipped(f"{prefix}.{name}", "no meaning known") for name in sorted(set(own) - set(known))
+        skipped(f"{prefix}.{name}", "no meaning known")
+        for name in sorted(set(vectors) - set(known))
     ]
 
 
-def _check_drawing(prefix: str, own: Own, settings: Mapping[str, Any]) -> list[Check]:
-    checks = _unknown(prefix, own, (*DRAW_INPUTS, "image"))
-    if lacking := _lacking(prefix, own, DRAW_INPUTS, ["image"]):
+def _check_drawing(prefix: str, vectors: Own, settings: Mapping[str, Any]) -> list[Check]:
+    checks = _unknown(prefix, vectors, (*DRAW_INPUTS, "image"))
+    if lacking := _lacking(prefix, vectors, DRAW_INPUTS, ["image"]):
         return checks + lacking
-    if "image" not in own:
+    if "image" not in vectors:
         return [*checks, skipped(f"{prefix}.image", "the file lacks it")]
-    height, width = own["image"].shape[:2]
-    image = _drawn(own, (width, height))
-    return [*checks, compare_images(f"{prefix}.image", image, own["image"])]
+    height, width = vectors["image"].shape[:2]
+    image = _drawn(vectors, (width, height))
+    return [*checks, compare_images(f"{prefix}.image", image, vectors["image"])]
 
 
-def _drawn(own: Own, size: tuple[int, int]) -> Array:
+def _drawn(vectors: Own, size: tuple[int, int]) -> Array:
     return draw_parts(
-        body=own["body"],
-        body_scores=own["body_score"],
-        face=own["face"],
-        face_scores=own["face_score"],
-        hands=own["hands"],
-        hand_scores=own["hands_score"],
+        body=vectors["body"],
+        body_scores=vectors["body_score"],
+        face=vectors["face"],
+        face_scores=vectors["face_score"],
+        hands=vectors["hands"],
+        hand_scores=vectors["hands_score"],
         size=size,
     )
 
 
-def _check_retarget(prefix: str, own: Own, settings: Mapping[str, Any]) -> list[Check]:
+def _check_retarget(prefix: str, vectors: Own, settings: Mapping[str, Any]) -> list[Check]:
     outputs = [*(f"expected_{part}" for part in _PARTS), "first_image"]
     known = (*RETARGET_INPUTS, *RETARGET_SCORES, *outputs)
-    checks = _unknown(prefix, own, known)
+    checks = _unknown(prefix, vectors, known)
     absent = [f"setting {name}" for name in ("sizes", "driving_size") if name not in settings]
-    if lacking := _lacking(prefix, own, RETARGET_INPUTS, outputs, absent):
+    if lacking := _lacking(prefix, vectors, RETARGET_INPUTS, outputs, absent):
         return checks + lacking
     # Sizes are (height, width) in the settings.
     height, width = settings["sizes"][0]
@@ -129,11 +132,11 @@ def _check_retarget(prefix: str, own: Own, settings: Mapping[str, Any]) -> list[
         zip(
             _PARTS,
             affine_parts(
-                body=own["body"],
-                face=own["face"],
-                hands=own["hands"],
-                reference_body=own["reference_body"],
-                reference_scores=own["reference_body_score"],
+                body=vectors["body"],
+                face=vectors["face"],
+                hands=vectors["hands"],
+                reference_body=vectors["reference_body"],
+                reference_scores=vectors["reference_body_score"],
                 driving_size=(driving_width, driving_height),
                 reference_size=(width, height),
             ),
@@ -141,50 +144,56 @@ def _check_retarget(prefix: str, own: Own, settings: Mapping[str, Any]) -> list[
         )
     )
     for part in _PARTS:
-        if f"expected_{part}" in own:
+        if f"expected_{part}" in vectors:
             # Both are shares of the picture; keypoints are held to pixels.
-            ours, theirs = (a * (width, height) for a in (moved[part], own[f"expected_{part}"]))
-            checks.append(compare(f"{prefix}.expected_{part}", ours, theirs, KEYPOINT_TOLERANCE))
-    return checks + _check_first_image(prefix, own, moved)
+            computed, published = (
+                a * (width, height) for a in (moved[part], vectors[f"expected_{part}"])
+            )
+            checks.append(
+                compare(f"{prefix}.expected_{part}", computed, published, KEYPOINT_TOLERANCE)
+            )
+    return checks + _check_first_image(prefix, vectors, moved)
 
 
-def _check_first_image(prefix: str, own: Own, moved: Mapping[str, Array]) -> list[Check]:
-    if "first_image" not in own:
+def _check_first_image(prefix: str, vectors: Own, moved: Mapping[str, Array]) -> list[Check]:
+    if "first_image" not in vectors:
         return []
-    if lacking := _lacking(prefix, own, RETARGET_SCORES, ["first_image"]):
+    if lacking := _lacking(prefix, vectors, RETARGET_SCORES, ["first_image"]):
         return lacking
-    height, width = own["first_image"].shape[:2]
+    height, width = vectors["first_image"].shape[:2]
     first = {part: moved[part][0] for part in _PARTS}
-    first |= {name: own[name][0] for name in RETARGET_SCORES}
+    first |= {name: vectors[name][0] for name in RETARGET_SCORES}
     image = _drawn(first, (width, height))
-    return [compare_images(f"{prefix}.first_image", image, own["first_image"])]
+    return [compare_images(f"{prefix}.first_image", image, vectors["first_image"])]
 
 
-def _check_dwpose(prefix: str, own: Own, settings: Mapping[str, Any]) -> list[Check]:
+def _check_dwpose(prefix: str, vectors: Own, settings: Mapping[str, Any]) -> list[Check]:
     known = ("frame", "detector_output", *DWPOSE_OUTPUTS)
-    checks = _unknown(prefix, own, known)
-    if lacking := _lacking(prefix, own, ["frame"], DWPOSE_OUTPUTS):
+    checks = _unknown(prefix, vectors, known)
+    if lacking := _lacking(prefix, vectors, ["frame"], DWPOSE_OUTPUTS):
         return checks + lacking
-    picture, scale = dwpose.detector_input(own["frame"])
+    picture, scale = dwpose.detector_input(vectors["frame"])
     actual = {"detector_input_every_8th": picture[..., ::8, ::8]}
     cells = settings.get("detector_cells")
-    if "detector_output" in own and cells is not None:
+    if "detector_output" in vectors and cells is not None:
         salt = str(settings.get("salt", ""))
-        found = dwpose.detected_boxes(_detector(own["detector_output"], cells, salt), scale)
-        boxes = found if len(found) else dwpose.whole_frame(own["frame"])
-        inputs = dwpose.pose_inputs(own["frame"], boxes)
+        boxes = dwpose.detected_boxes(_detector(vectors["detector_output"], cells, salt), scale)
+        boxes = boxes if len(boxes) else dwpose.whole_frame(vectors["frame"])
+        inputs = dwpose.pose_inputs(vectors["frame"], boxes)
         points, scores = dwpose.to_layout(*dwpose.decoded_points(*_simcc(len(boxes), salt), boxes))
         actual |= {
-            "boxes": found,
+            "boxes": boxes,
             "pose_input_every_4th": inputs[..., ::4, ::4],
             "keypoints": points,
             "scores": scores,
         }
     for name in DWPOSE_OUTPUTS:
-        if name not in own:
+        if name not in vectors:
             continue
         if name in actual:
-            checks.append(compare(f"{prefix}.{name}", actual[name], own[name], _TOLERANCES[name]))
+            checks.append(
+                compare(f"{prefix}.{name}", actual[name], vectors[name], _TOLERANCES[name])
+            )
         else:
             why = "the file lacks dwpose.detector_output or the setting detector_cells"
             checks.append(skipped(f"{prefix}.{name}", why))
@@ -201,7 +210,7 @@ _TOLERANCES = {
 
 
 def _detector(rows: Array, cells: list[int], salt: str) -> NDArray[np.float32]:
-    """What the stand-in detector gives: noise about nothing, and `rows` at `cells`."""
+    """Output of the stand-in detector: noise about nothing, and `rows` at `cells`."""
     background = array(DETECTOR_SHAPE, "yolox", salt)
     output = np.full(DETECTOR_SHAPE, sigmoid(np.array([-6], np.float32))[0], np.float32)
     output[..., :4] = 0.5 * background[..., :4]
@@ -210,7 +219,7 @@ def _detector(rows: Array, cells: list[int], salt: str) -> NDArray[np.float32]:
 
 
 def _simcc(people: int, salt: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the stand-in pose network gives for each person."""
+    """Output of the stand-in pose network for each person."""
     x, y = (
         np.concatenate(
             [np.empty((0, 133, bins), np.float32)]

@@ -32,16 +32,16 @@ def fill(network: Network, salt: str = "") -> Network:
     of inputs; vectors called `weight` 1 + a tenth; every other vector a twentieth. Weights on the
     meta device are made, in their own precision, without being initialised first.
     """
-    made = {}
+    tensors = {}
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if tensor.is_floating_point() and not name.endswith("position_ids"):
                 values = torch.from_numpy(scaled(array(tensor.shape, name, salt), name))
                 if tensor.is_meta:
-                    made[name] = values.to(tensor.dtype)
+                    tensors[name] = values.to(tensor.dtype)
                 else:
                     tensor.copy_(values)
-    network.load_state_dict(made, strict=False, assign=True)
+    network.load_state_dict(tensors, strict=False, assign=True)
     return network
 
 

@@ -53,27 +53,27 @@ def check_file(path: str | Path) -> ParityReport:
     Raises `ModelError` when it is no vectors file: unreadable, without settings, or of no known
     kind.
     """
-    place = check_readable(path, "vectors file", ModelError)
-    tensors, settings = _read(place)
+    path = check_readable(path, "vectors file", ModelError)
+    tensors, settings = _read(path)
     other = _KINDS.get(str(settings.get("model")))
     if other is not None:
         module, function, title = other
         check = getattr(import_module(f"scripts.parity.{module}"), function)
         return ParityReport(
-            title=f"{place}: {title} vectors", checks=_checked(check, tensors, settings, place)
+            title=f"{path}: {title} vectors", checks=_checked(check, tensors, settings, path)
         )
     svd = any(name.startswith(SVD_GROUPS) for name in tensors)
     pose = any(re.match(POSE_GROUPS, name) for name in tensors)
     if not svd and not pose:
         raise ModelError(
-            f"vectors file {place} has neither networks ({', '.join(SVD_GROUPS)}...) nor poses "
+            f"vectors file {path} has neither networks ({', '.join(SVD_GROUPS)}...) nor poses "
             "(draw..., retarget..., dwpose...) in it"
         )
     checks: list[Check] = []
     if svd:
         from scripts.parity.svd import check_svd
 
-        _check_settings(place, tensors, settings)
+        _check_settings(path, tensors, settings)
         checks += check_svd(tensors, settings)
     if pose:
         from scripts.parity.pose import check_pose
@@ -86,40 +86,38 @@ def check_file(path: str | Path) -> ParityReport:
         if not name.startswith(SVD_GROUPS) and not re.match(POSE_GROUPS, name)
     )
     checks += [skipped(name, "no meaning known") for name in strange]
-    return ParityReport(title=f"{place}: {kind} vectors", checks=tuple(checks))
+    return ParityReport(title=f"{path}: {kind} vectors", checks=tuple(checks))
 
 
 def _checked(
     check: Callable[[Mapping[str, Tensor], Mapping[str, Any]], list[Check]],
     tensors: Mapping[str, Tensor],
     settings: Mapping[str, Any],
-    place: Path,
+    path: Path,
 ) -> tuple[Check, ...]:
     """The checks of a file. Raises `ModelError` for settings or inputs that are missing."""
     try:
         return tuple(check(tensors, settings))
     except KeyError as absent:
-        raise ModelError(f"vectors file {place}: it lacks {absent}") from absent
+        raise ModelError(f"vectors file {path}: it lacks {absent}") from absent
 
 
-def _read(place: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(place, "pt") as file:
+        with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         settings = json.loads(metadata.get("settings", "null"))
     except (SafetensorError, OSError, ValueError) as reason:
-        raise ModelError(f"vectors file {place} cannot be read: {reason}") from reason
+        raise ModelError(f"vectors file {path} cannot be read: {reason}") from reason
     if not isinstance(settings, dict):
-        raise ModelError(f"vectors file {place} has no `settings` in its metadata")
+        raise ModelError(f"vectors file {path} has no `settings` in its metadata")
     return tensors, settings
 
 
-def _check_settings(
-    place: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]
-) -> None:
+def _check_settings(path: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> None:
     from scripts.parity.svd import VARIANTS
 
     needed = set(_SVD_SETTINGS)
@@ -128,9 +126,9 @@ def _check_settings(
             needed |= set(names)
     absent = sorted(needed - set(settings))
     if absent:
-        raise ModelError(f"vectors file {place}: its settings lack {', '.join(absent)}")
+        raise ModelError(f"vectors file {path}: its settings lack {', '.join(absent)}")
     if settings["model"] not in VARIANTS:
         raise ModelError(
-            f"vectors file {place} is for model {settings['model']!r}; known are "
+            f"vectors file {path} is for model {settings['model']!r}; known are "
             f"{', '.join(VARIANTS)}"
         )

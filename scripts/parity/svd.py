@@ -50,19 +50,19 @@ def check_svd(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> lis
         ("unet", _check_unet),
         ("pipeline", _check_pipeline),
     ):
-        own = {
+        vectors = {
             name.removeprefix(f"{group}."): tensor
             for name, tensor in tensors.items()
             if name.startswith(f"{group}.")
         }
-        expected = [name for name in OUTPUTS[group] if name in own]
-        absent = [name for name in INPUTS[group] if name not in own]
+        expected = [name for name in OUTPUTS[group] if name in vectors]
+        absent = [name for name in INPUTS[group] if name not in vectors]
         if absent and expected:
             why = f"the file lacks {', '.join(f'{group}.{name}' for name in absent)}"
             checks += [skipped(f"{group}.{name}", why) for name in expected]
         elif expected:
-            checks += _run_group(group, check, own, networks)
-        unknown = sorted(set(own) - set(INPUTS[group]) - set(OUTPUTS[group]))
+            checks += _run_group(group, check, vectors, networks)
+        unknown = sorted(set(vectors) - set(INPUTS[group]) - set(OUTPUTS[group]))
         checks += [skipped(f"{group}.{name}", "no meaning known") for name in unknown]
     return checks
 
@@ -70,12 +70,12 @@ def check_svd(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> lis
 def _run_group(
     group: str,
     check: Callable[[Mapping[str, Tensor], _Networks], list[Check]],
-    own: Mapping[str, Tensor],
+    vectors: Mapping[str, Tensor],
     networks: _Networks,
 ) -> list[Check]:
     """The checks of one group; what this project refuses to run counts as a difference."""
     try:
-        return check(own, networks)
+        return check(vectors, networks)
     except user_mistakes() as reason:
         return [failed(f"{group}.*", str(reason))]
 
@@ -116,52 +116,54 @@ class _Networks:
         return fill(network, self.salt + setting).eval()
 
 
-def _check_controlnext(own: Mapping[str, Tensor], networks: _Networks) -> list[Check]:
-    actual = networks.controlnext(own["input"], own["timestep"])
-    return [compare("controlnext.output", actual, own["output"], NETWORK_TOLERANCE)]
+def _check_controlnext(vectors: Mapping[str, Tensor], networks: _Networks) -> list[Check]:
+    actual = networks.controlnext(vectors["input"], vectors["timestep"])
+    return [compare("controlnext.output", actual, vectors["output"], NETWORK_TOLERANCE)]
 
 
-def _check_unet(own: Mapping[str, Tensor], networks: _Networks) -> list[Check]:
+def _check_unet(vectors: Mapping[str, Tensor], networks: _Networks) -> list[Check]:
     injection = networks.variant.injection
     weight = learned_weight(injection, networks.controlnext)
     checks = []
     with inject(networks.unet, injection, weight) as port:
         for name in OUTPUTS["unet"]:
-            if name in own:
+            if name in vectors:
                 controlled = name == "output"
                 port.control = (
-                    networks.controlnext(own["pose"], own["timestep"]) if controlled else None
+                    networks.controlnext(vectors["pose"], vectors["timestep"])
+                    if controlled
+                    else None
                 )
                 actual = networks.unet(
-                    own["sample"],
-                    own["timestep"],
-                    encoder_hidden_states=own["context"],
-                    added_time_ids=own["added_time_ids"],
+                    vectors["sample"],
+                    vectors["timestep"],
+                    encoder_hidden_states=vectors["context"],
+                    added_time_ids=vectors["added_time_ids"],
                     return_dict=False,
                 )[0]
-                checks.append(compare(f"unet.{name}", actual, own[name], NETWORK_TOLERANCE))
+                checks.append(compare(f"unet.{name}", actual, vectors[name], NETWORK_TOLERANCE))
     return checks
 
 
-def _check_pipeline(own: Mapping[str, Tensor], networks: _Networks) -> list[Check]:
+def _check_pipeline(vectors: Mapping[str, Tensor], networks: _Networks) -> list[Check]:
     settings = networks.settings
     scheduler = make_scheduler(settings["scheduler"], settings["num_inference_steps"])
     checks = [
-        compare(f"pipeline.{name}", getattr(scheduler, name), own[name], NETWORK_TOLERANCE)
+        compare(f"pipeline.{name}", getattr(scheduler, name), vectors[name], NETWORK_TOLERANCE)
         for name in ("timesteps", "sigmas")
-        if name in own
+        if name in vectors
     ]
-    if "latents" in own or "frames" in own:
-        latents, frames = _run(own, networks)
+    if "latents" in vectors or "frames" in vectors:
+        latents, frames = _run(vectors, networks)
         checks += [
-            compare(f"pipeline.{name}", actual, own[name], PIPELINE_TOLERANCE)
+            compare(f"pipeline.{name}", actual, vectors[name], PIPELINE_TOLERANCE)
             for name, actual in (("latents", latents), ("frames", frames))
-            if name in own
+            if name in vectors
         ]
     return checks
 
 
-def _run(own: Mapping[str, Tensor], networks: _Networks) -> tuple[Tensor, Tensor]:
+def _run(vectors: Mapping[str, Tensor], networks: _Networks) -> tuple[Tensor, Tensor]:
     settings, variant = networks.settings, networks.variant
     first, last = settings["guidance"]
     run = PublishedRun(
@@ -186,8 +188,8 @@ def _run(own: Mapping[str, Tensor], networks: _Networks) -> tuple[Tensor, Tensor
         image_encoder=networks.image_encoder,
         controlnext=networks.controlnext,
         scheduler_config=dict(settings["scheduler"]),
-        reference=own["reference"].numpy(),
-        poses=own["poses"].numpy(),
-        image_noise=own["image_noise"],
-        initial_noise=own["initial_noise"],
+        reference=vectors["reference"].numpy(),
+        poses=vectors["poses"].numpy(),
+        image_noise=vectors["image_noise"],
+        initial_noise=vectors["initial_noise"],
     )

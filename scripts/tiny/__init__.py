@@ -1,1 +1,1 @@
-"""How the bundled model is made: characters, autoencoder, networks from nothing, evaluation."""
+"""Making of the bundled model: characters, autoencoder, networks from nothing, evaluation."""

@@ -37,19 +37,19 @@ def open_sets(config: TrainingConfig, recipes: Sequence[Any]) -> list[Clips]:
     """The clip sets of a stage, rendered if they are not yet."""
     cache = config.folder.parent / "clips"
     sets = [ClipSet(size=recipe.size, clips=recipe.clips) for recipe in recipes]
-    for one in sets:
-        render_set(cache, one)
-    return [Clips(cache, one) for one in sets]
+    for clip_set in sets:
+        render_set(cache, clip_set)
+    return [Clips(cache, clip_set) for clip_set in sets]
 
 
 def train_autoencoder(config: TrainingConfig, progress: Progress | None = None) -> Any:
     """The trained autoencoder (evaluation mode, float32), taken up from its checkpoint if any."""
     torch.set_num_threads(config.threads)
     recipe = own_recipe(config)
-    place = config.folder / STATE
+    path = config.folder / STATE
     torch.manual_seed(config.seed)
     vae = make_autoencoder(recipe.latents, _three(recipe.blocks), recipe.layers)
-    state = load_checkpoint(place, config.autoencoder_digest())
+    state = load_checkpoint(path, config.autoencoder_digest())
     if state is None:
         sets = open_sets(config, recipe.sets)
         rng = np.random.default_rng([config.seed, 10])
@@ -171,5 +171,5 @@ def fitted_encoder(config: TrainingConfig) -> PatchBasis:
 
 
 def autoencoder_file(config: TrainingConfig) -> Path:
-    """Where the autoencoder's checkpoint stands."""
+    """Path of the autoencoder's checkpoint."""
     return config.folder / STATE

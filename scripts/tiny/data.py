@@ -44,7 +44,7 @@ class ClipSet:
     size: tuple[int, int]
     """(width, height) in pixels, multiples of 16."""
     clips: int
-    """How many characters."""
+    """Number of characters."""
     frames: int = 8
     """Target frames of each."""
     first_seed: int = 0
@@ -74,9 +74,9 @@ def _shard_folder(cache: Path, clips: ClipSet, first: int, count: int) -> Path:
 
 def render_shard(cache: Path, clips: ClipSet, first: int, count: int) -> Path:
     """Render one shard, unless it is there, and return its folder."""
-    place = _shard_folder(cache, clips, first, count)
-    if place.is_dir():
-        return place
+    folder = _shard_folder(cache, clips, first, count)
+    if folder.is_dir():
+        return folder
     width, height = clips.size
     images = np.empty((count, clips.frames + 1, height, width, 3), np.uint8)
     points = np.empty((count, clips.frames + 1, layout.POINTS, 2), np.float32)
@@ -86,17 +86,17 @@ def render_shard(cache: Path, clips: ClipSet, first: int, count: int) -> Path:
         images[row, 0], images[row, 1:] = take.reference, take.frames
         points[row, 0], points[row, 1:] = take.reference_points, take.points
         scores[row, 0], scores[row, 1:] = take.reference_scores, take.scores
-    partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     for name, array in (("images", images), ("points", points), ("scores", scores)):
         np.save(partial / f"{name}.npy", array)
     try:
-        partial.rename(place)
+        partial.rename(folder)
     except OSError:
         shutil.rmtree(partial)  # another process finished the same shard first
-        if not place.is_dir():
+        if not folder.is_dir():
             raise
-    return place
+    return folder
 
 
 def render_set(cache: Path, clips: ClipSet, workers: int = 1) -> None:
@@ -119,12 +119,12 @@ class Clips:
         self.set = clips
         self._arrays = []
         for first, count in clips.shards():
-            place = _shard_folder(cache, clips, first, count)
-            if not place.is_dir():
-                raise TrainingError(f"clips {place} are not rendered yet; render the set first")
+            folder = _shard_folder(cache, clips, first, count)
+            if not folder.is_dir():
+                raise TrainingError(f"clips {folder} are not rendered yet; render the set first")
             self._arrays.append(
                 tuple(
-                    np.load(place / f"{name}.npy", mmap_mode="r")
+                    np.load(folder / f"{name}.npy", mmap_mode="r")
                     for name in ("images", "points", "scores")
                 )
             )
@@ -165,7 +165,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class PoseNoise:
-    """What estimators do to poses: chances and sizes, for each clip unless said otherwise."""
+    """Errors of pose estimators: chances and sizes, for each clip unless said otherwise."""
 
     no_face: float = 0.1
     """Chance that the 68 face points are lost."""
@@ -236,7 +236,7 @@ def sample_batch(
     unwarped: share of clips whose reference stays as it is in all frames; None: of all, and
         `warped` is None
     """
-    counts = np.array([len(one) for one in sets], float)
+    counts = np.array([len(clip_set) for clip_set in sets], float)
     chosen = sets[int(rng.choice(len(sets), p=counts / counts.sum()))]
     size = chosen.set.size
     references, targets, controls, names = [], [], [], []
@@ -247,16 +247,18 @@ def sample_batch(
         images, points, scores = chosen.take(index, start, frames)
         if rng.uniform() < 0.5:
             images, points, scores = mirrored(images, points, scores)
-        seen, sure = as_estimated(points[1:], scores[1:], min(size), noise, rng)
+        seen, confidence = as_estimated(points[1:], scores[1:], min(size), noise, rng)
         if unwarped is not None:
             known = as_estimated(points[:1], scores[:1], min(size), noise, rng)
             still = rng.uniform() < unwarped
             warped.append(
-                np.repeat(images[:1], frames, 0) if still else warp(images[0], known, (seen, sure))
+                np.repeat(images[:1], frames, 0)
+                if still
+                else warp(images[0], known, (seen, confidence))
             )
         references.append(images[0])
         targets.append(images[1:])
-        controls.append(draw_control(seen, sure, size, style))
+        controls.append(draw_control(seen, confidence, size, style))
         names.append(f"character {chosen.set.first_seed + index}, {size[0]}x{size[1]}")
     return Batch(
         reference=np.stack(references),

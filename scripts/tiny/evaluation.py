@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from animate.evaluation import asked
+from animate.evaluation import measuring
 from animate.evaluation import measures as metrics
 from animate.generate.pipeline import Engine
 from animate.request.values import Size
@@ -36,7 +36,7 @@ class Scores:
     """dB, whole pictures."""
     ssim: float
     iou: float
-    """Of the figure's mask with the true one."""
+    """Overlap of the figure's mask with the true one."""
     figure_psnr: float
     """dB, where the true figure is."""
     background_psnr: float
@@ -52,7 +52,7 @@ def held_out(count: int, frames: int, sizes: Sequence[Size]) -> list[Take]:
 
 
 def score(frames: Picture, take: Take) -> Scores:
-    """Of one clip (F,h,w,3)."""
+    """Scores of one clip (F,h,w,3)."""
     rows = []
     for frame, truth, mask in zip(frames, take.frames, take.masks, strict=True):
         inside = mask > 25
@@ -74,7 +74,7 @@ def score(frames: Picture, take: Take) -> Scores:
 
 def mean_scores(scores: list[Scores]) -> Scores:
     """Mean over clips."""
-    rows = np.array([list(asdict(one).values()) for one in scores])
+    rows = np.array([list(asdict(clip_scores).values()) for clip_scores in scores])
     return Scores(**dict(zip(Scores.__dataclass_fields__, rows.mean(0), strict=True)))
 
 
@@ -88,17 +88,17 @@ def other_poses(seed: int, size: Size, count: int = 24) -> Picture:
     return np.stack(pictures)
 
 
-def retrieved(frames: Picture, truth: Picture, others: Picture) -> NDArray[np.bool_]:
+def retrieved(frames: Picture, truth: Picture, other_pictures: Picture) -> NDArray[np.bool_]:
     """(F,) whether the true picture nearest to a generated frame is the one in its pose.
 
     The choice is among the clip's true frames (F,h,w,3), which are all alike but for the pose, and
     the same character's other poses (N,h,w,3); distances are squared differences of pixels.
     """
-    bank = np.concatenate([truth, others]).reshape(len(truth) + len(others), -1)
-    made = frames.reshape(len(frames), -1).astype(np.float32)
+    bank = np.concatenate([truth, other_pictures]).reshape(len(truth) + len(other_pictures), -1)
+    generated = frames.reshape(len(frames), -1).astype(np.float32)
     rows = bank.astype(np.float32)
     # The generated frame's own norm is the same for all choices.
-    distances = (rows**2).sum(1) - 2 * made @ rows.T
+    distances = (rows**2).sum(1) - 2 * generated @ rows.T
     return np.asarray(distances.argmin(1) == np.arange(len(frames)))
 
 
@@ -124,7 +124,7 @@ def through_autoencoder(engine: Engine, frames: Picture) -> Picture:
 
 def window_borders(frames: int, window: int, overlap: int) -> list[int]:
     """Frames at which a window of the static schedule begins or the one before it has ended."""
-    return list(asked.window_borders(frames, window, overlap))
+    return list(measuring.window_borders(frames, window, overlap))
 
 
 def repeated(take: Take) -> Picture:

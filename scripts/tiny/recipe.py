@@ -84,7 +84,7 @@ class NetworkRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class PoseNoiseRecipe:
-    """What estimators do to poses; see `scripts.tiny.data.PoseNoise`."""
+    """Errors of pose estimators; see `scripts.tiny.data.PoseNoise`."""
 
     no_face: float = 0.1
     no_hand: float = 0.2
@@ -121,7 +121,7 @@ class TrainingConfig:
     summary: str
     seed: int = 0
     folder: Path
-    """Where checkpoints, logs and rendered clips go; no part of what is made."""
+    """Folder of checkpoints and logs, beside the rendered clips; it does not change the result."""
     pose_style: str = "small"
     """Style (of `pose.draw`) of the control frames."""
     image_latents: ImageLatents

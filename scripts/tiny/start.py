@@ -1,4 +1,4 @@
-"""Where a run begins: new networks and an autoencoder of its own, or those of a model.
+"""The start of a run: new networks and an autoencoder of its own, or those of a model.
 
 Both give the same: networks to train, an autoencoder that stays as it is, and the variant that an
 export describes.
@@ -33,7 +33,7 @@ SIGMA_MIN, SIGMA_MAX = 0.7, 80.0
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a run trains, and what it takes as it is."""
+    """Networks that a run trains, and those that stay as they are."""
 
     networks: nn.ModuleDict
     """`unet`, `controlnext` and `image_encoder`, float32, all of them to be trained."""
@@ -42,7 +42,7 @@ class Start:
     encoder: PatchBasis
     """Its encoder as the one convolution that it is."""
     variant: ModelVariant
-    """What the run makes."""
+    """The variant that the run makes."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the weight files that it begins from."""
 
@@ -85,14 +85,14 @@ def open_start(config: TrainingConfig, progress: Progress | None = None) -> Star
 
 def describe(config: TrainingConfig, base: ModelVariant | None = None) -> ModelVariant:
     """The variant that a recipe makes, from nothing or of the `base` that it starts from."""
-    made = described_anew(config) if base is None else base
+    variant = described_anew(config) if base is None else base
     return replace(
-        made,
+        variant,
         name=config.name,
         summary=config.summary,
         image_latents=config.image_latents,
         sampling=replace(
-            made.sampling, steps=config.sampling_steps, overlap=config.sampling_overlap
+            variant.sampling, steps=config.sampling_steps, overlap=config.sampling_overlap
         ),
         components={name: Component(weights=(f"{name}/model.safetensors",)) for name in COMPONENTS},
         sources={},
@@ -106,7 +106,9 @@ def described_anew(config: TrainingConfig) -> ModelVariant:
     objective, networks, autoencoder = config.objective, config.networks, config.autoencoder
     assert networks is not None, "the recipe starts from a model"
     assert autoencoder is not None, "the recipe starts from a model"
-    sizes = {tuple(one.size): None for stage in reversed(config.stages) for one in stage.sets}
+    sizes = {
+        tuple(clip_set.size): None for stage in reversed(config.stages) for clip_set in stage.sets
+    }
     return ModelVariant(
         name=config.name,
         summary=config.summary,

@@ -242,3 +242,14 @@ def test_the_words_of_a_setting_have_a_nearest_one() -> None:
         request(fit="strech")
     with pytest.raises(RequestError, match="precision 'half' is not one of"):
         RuntimeOptions(precision="half")  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    words: tuple[Literal["a", "b"], ...] = ()
+
+
+def test_a_list_of_words_is_read_word_by_word() -> None:
+    assert build(Listed, {"words": ["b", "a"]}) == Listed(words=("b", "a"))
+    with pytest.raises(RequestError, match="'c' is not one of a, b"):
+        build(Listed, {"words": ["a", "c"]})

@@ -50,11 +50,11 @@ class EncoderCopy(nn.Module):
     ) -> None:
         """With `take` the UNet's own modules are used up instead of copied."""
         super().__init__()
-        own: Callable[[Any], Any] = _same if take else copy.deepcopy
+        copied: Callable[[Any], Any] = _unchanged if take else copy.deepcopy
         for name in _COPIED:
-            setattr(self, name, own(getattr(unet, name)))
-        self.down_blocks = own(unet.down_blocks)
-        self.mid_block = own(unet.mid_block)
+            setattr(self, name, copied(getattr(unet, name)))
+        self.down_blocks = copied(unet.down_blocks)
+        self.mid_block = copied(unet.mid_block)
         self.condition = condition_encoder(condition_channels, unet.conv_in.out_channels)
         self.zero_convs = nn.ModuleList(zero_conv(size) for size in skip_channels(unet))
         self.zero_mid = zero_conv(unet.config.block_out_channels[-1])
@@ -97,7 +97,7 @@ class EncoderCopy(nn.Module):
         return time + self.add_embedding(added.to(dtype))
 
 
-def _same(module: Any) -> Any:
+def _unchanged(module: Any) -> Any:
     return module
 
 
@@ -131,14 +131,14 @@ def skip_channels(unet: Any) -> list[int]:
 
 
 class Residuals:
-    """What is added to the base's skip tensors and to its middle block's output."""
+    """Residuals for the base's skip tensors and its middle block's output."""
 
     def __init__(self) -> None:
         self.skips: Sequence[Tensor] | None = None
         self.middle: Tensor | None = None
 
     def set(self, values: tuple[Sequence[Tensor], Tensor] | None) -> None:
-        """What `EncoderCopy` returned, or None for the base alone."""
+        """Residuals that `EncoderCopy` returned, or None for the base alone."""
         self.skips, self.middle = values if values is not None else (None, None)
 
 
@@ -169,8 +169,7 @@ def _adding(port: Residuals, first: int, last: int) -> Callable[..., Any]:
     def hook(_block: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         if port.skips is None:
             return args, kwargs
-        own = port.skips[first:last]
-        skips = zip(kwargs["res_hidden_states_tuple"], own, strict=True)
-        return args, {**kwargs, "res_hidden_states_tuple": tuple(a + b for a, b in skips)}
+        pairs = zip(kwargs["res_hidden_states_tuple"], port.skips[first:last], strict=True)
+        return args, {**kwargs, "res_hidden_states_tuple": tuple(a + b for a, b in pairs)}
 
     return hook

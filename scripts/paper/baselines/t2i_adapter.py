@@ -31,9 +31,9 @@ class Adapter(nn.Module):
         sizes = tuple(unet.config.block_out_channels)
         self.conv_in = nn.Conv2d(3 * shrink**2, sizes[0], 3, padding=1)
         self.scales = nn.ModuleList()
-        for place, size in enumerate(sizes):
-            before = sizes[max(place - 1, 0)]
-            blocks = [_Block(before if first == 0 else size, size) for first in range(layers)]
+        for index, size in enumerate(sizes):
+            previous = sizes[max(index - 1, 0)]
+            blocks = [_Block(previous if first == 0 else size, size) for first in range(layers)]
             self.scales.append(nn.Sequential(*blocks))
 
     def forward(self, control_BF3HW: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
@@ -49,8 +49,8 @@ class Adapter(nn.Module):
 class _Block(nn.Module):
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
-        same = channels == out_channels
-        self.skip = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
+        unchanged = channels == out_channels
+        self.skip = nn.Identity() if unchanged else nn.Conv2d(channels, out_channels, 1)
         self.first = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.second = nn.Conv2d(out_channels, out_channels, 1)
 
@@ -71,7 +71,7 @@ def block_sizes(unet: Any, latents: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 class Features:
-    """What is added to the output of each encoder block; None leaves the base stock."""
+    """Maps that are added to the output of each encoder block; None leaves the base stock."""
 
     def __init__(self) -> None:
         self.maps: Sequence[Tensor] | None = None
@@ -82,21 +82,21 @@ def add_features(unet: Any) -> Iterator[Features]:
     """Hooks that add features to a stock UNet for the length of the `with` block."""
     port = Features()
     with ExitStack() as stack:
-        for place, block in enumerate(unet.down_blocks):
-            stack.callback(block.register_forward_hook(_adding(port, place)).remove)
+        for index, block in enumerate(unet.down_blocks):
+            stack.callback(block.register_forward_hook(_adding(port, index)).remove)
         try:
             yield port
         finally:
             port.maps = None
 
 
-def _adding(port: Features, place: int) -> Callable[..., Any]:
+def _adding(port: Features, index: int) -> Callable[..., Any]:
     def hook(_block: nn.Module, _args: Any, output: tuple[Tensor, tuple[Tensor, ...]]) -> Any:
         sample, skips = output
         if port.maps is None:
             return output
         # The last skip tensor is the block's output, so decoder and next block see the same.
-        changed = sample + port.maps[place]
+        changed = sample + port.maps[index]
         return changed, (*skips[:-1], changed)
 
     return hook

@@ -135,8 +135,8 @@ _CHANCES = (0.12, 0.26, 0.22, 0.1, 0.12, 0.06, 0.12)
 
 def background(rng: Generator, size: Size) -> Picture:
     """A background (h,w,3) for `size` (w,h): a place, its focus, light and vignette."""
-    place = _PLACES[int(rng.choice(len(_PLACES), p=_CHANCES))]
-    picture = np.ascontiguousarray(place(rng, size), np.float32)
+    scene = _PLACES[int(rng.choice(len(_PLACES), p=_CHANCES))]
+    picture = np.ascontiguousarray(scene(rng, size), np.float32)
     if rng.uniform() < 0.6:
         blur = rng.uniform(0.003, 0.02) * max(size)
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.float32)

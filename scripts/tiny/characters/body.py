@@ -60,9 +60,9 @@ def _direction(side: float, outward: float, forward: float) -> Points:
     return np.array([across, np.cos(outward) * np.cos(forward), np.sin(forward)])
 
 
-def pose_body(who: Identity, pose: Pose) -> Body:
+def pose_body(identity: Identity, pose: Pose) -> Body:
     """Place all joints of a character for one set of angles."""
-    build = who.build
+    build = identity.build
     points = np.zeros((layout.POINTS, 3))
     hips = np.array([pose["x"], pose["y"], 0.0])
     pelvis = _tilt(0.5 * pose["lean"]) @ _turn(pose["yaw"])
@@ -70,17 +70,17 @@ def pose_body(who: Identity, pose: Pose) -> Body:
     neck = hips + trunk @ np.array([0, -build.torso, 0])
     points[layout.NECK] = neck
     for side, name in ((1.0, "left_"), (-1.0, "right_")):
-        own = {key.removeprefix(name): value for key, value in pose.items() if name in key}
+        angles = {key.removeprefix(name): value for key, value in pose.items() if name in key}
         shoulder = neck + trunk @ np.array([side * build.shoulders, 0.012, 0])
-        _place_arm(points, who, own, side, shoulder, trunk)
+        _place_arm(points, identity, angles, side, shoulder, trunk)
         hip = hips + pelvis @ np.array([side * build.hips, 0, 0])
-        _place_leg(points, who, own, side, hip, pelvis)
+        _place_leg(points, identity, angles, side, hip, pelvis)
     # The neck of a skeleton is the mean of the shoulders, as estimators define it.
     points[layout.NECK] = (points[layout.LEFT_SHOULDER] + points[layout.RIGHT_SHOULDER]) / 2
     facing = 0.8 * (pose["yaw"] + pose["twist"]) + pose["head_yaw"]
     frame = _tilt(pose["lean"] + pose["head_roll"]) @ _turn(facing) @ _nod(pose["head_pitch"])
     head = neck + trunk @ np.array([0, -build.neck, 0.01]) + frame @ np.array([0, -build.head, 0])
-    _place_head(points, who, pose, head, frame)
+    _place_head(points, identity, pose, head, frame)
     return Body(
         points=points,
         hips=hips,
@@ -92,22 +92,24 @@ def pose_body(who: Identity, pose: Pose) -> Body:
 
 
 def _place_arm(
-    points: Points, who: Identity, own: Pose, side: float, shoulder: Points, trunk: Points
+    points: Points, identity: Identity, angles: Pose, side: float, shoulder: Points, trunk: Points
 ) -> None:
-    build = who.build
+    build = identity.build
     first = layout.LEFT_SHOULDER if side > 0 else layout.RIGHT_SHOULDER
-    upper = trunk @ _direction(side, own["arm_a"], own["arm_f"])
-    lower = trunk @ _direction(side, own["arm_a"] + own["elbow_a"], own["arm_f"] + own["elbow_f"])
+    upper = trunk @ _direction(side, angles["arm_a"], angles["arm_f"])
+    lower = trunk @ _direction(
+        side, angles["arm_a"] + angles["elbow_a"], angles["arm_f"] + angles["elbow_f"]
+    )
     elbow = shoulder + build.upper_arm * upper
     wrist = elbow + build.forearm * lower
     points[first : first + 3] = shoulder, elbow, wrist
     hand = layout.LEFT_HAND if side > 0 else layout.RIGHT_HAND
     along = trunk @ _direction(
         side,
-        own["arm_a"] + own["elbow_a"] + own["wrist"],
-        own["arm_f"] + own["elbow_f"],
+        angles["arm_a"] + angles["elbow_a"] + angles["wrist"],
+        angles["arm_f"] + angles["elbow_f"],
     )
-    points[hand] = _hand(wrist, along, side, own["palm"], own["curl"], build.hand)
+    points[hand] = _hand(wrist, along, side, angles["palm"], angles["curl"], build.hand)
 
 
 def _hand(
@@ -125,28 +127,28 @@ def _hand(
     for finger in range(5):
         thumb = finger == 0
         offset = side * (0.22 if thumb else 0.16 - 0.105 * (finger - 1))
-        place = wrist + length * ((0.16 if thumb else 0.5) * along + offset * across)
+        position = wrist + length * ((0.16 if thumb else 0.5) * along + offset * across)
         size = length * (0.17 if thumb else 0.17 - 0.02 * abs(finger - 2))
         bend = 0.5 * curl if thumb else 0.3 * curl
         spread = side * (0.8 if thumb else 0.12 * (2 - finger))
-        points[4 * finger + 1] = place
+        points[4 * finger + 1] = position
         for joint in range(3):
             heading = np.cos(spread) * along + np.sin(spread) * across
             heading = np.cos(bend) * heading + np.sin(bend) * normal
-            place = place + size * heading
-            points[4 * finger + 2 + joint] = place
+            position = position + size * heading
+            points[4 * finger + 2 + joint] = position
             size *= 0.82
             bend += 0.35 * curl if thumb else 0.75 * curl
     return points
 
 
 def _place_leg(
-    points: Points, who: Identity, own: Pose, side: float, hip: Points, pelvis: Points
+    points: Points, identity: Identity, angles: Pose, side: float, hip: Points, pelvis: Points
 ) -> None:
-    build = who.build
+    build = identity.build
     first = layout.LEFT_HIP if side > 0 else layout.RIGHT_HIP
-    upper = pelvis @ _direction(side, own["hip_a"], own["hip_f"])
-    lower = pelvis @ _direction(side, 0.8 * own["hip_a"], own["hip_f"] - own["knee"])
+    upper = pelvis @ _direction(side, angles["hip_a"], angles["hip_f"])
+    lower = pelvis @ _direction(side, 0.8 * angles["hip_a"], angles["hip_f"] - angles["knee"])
     knee = hip + build.upper_leg * upper
     ankle = knee + build.lower_leg * lower
     points[first : first + 3] = hip, knee, ankle
@@ -163,7 +165,7 @@ def _arc(count: int, start: float, stop: float) -> Points:
     return np.linspace(start, stop, count)
 
 
-def _face_template(who: Identity, mouth: float, blink: float) -> Points:
+def _face_template(identity: Identity, mouth: float, blink: float) -> Points:
     """68 points (x right, y down, z forward) of a head whose half height is 1."""
     turn = _arc(17, 0, np.pi)
     jaw = np.stack([-0.7 * np.cos(turn), 0.92 * np.sin(turn), 0.45 * np.sin(turn)], 1)
@@ -175,7 +177,7 @@ def _face_template(who: Identity, mouth: float, blink: float) -> Points:
     down = _arc(4, -0.1, 0.26)
     parts.append(np.stack([0 * down, down, _arc(4, 0.7, 0.95)], 1))
     parts.append(np.stack([_arc(5, -0.14, 0.14), np.full(5, 0.35), np.full(5, 0.76)], 1))
-    opened = 0.055 * who.eye_size * (1 - 0.9 * blink)
+    opened = 0.055 * identity.eye_size * (1 - 0.9 * blink)
     ring = np.pi * np.array([1.0, 0.68, 0.32, 0.0, -0.32, -0.68])
     for centre in (-0.32, 0.32):
         x = centre + 0.14 * np.cos(ring)
@@ -188,20 +190,22 @@ def _face_template(who: Identity, mouth: float, blink: float) -> Points:
     return np.concatenate(parts)
 
 
-def _place_head(points: Points, who: Identity, pose: Pose, head: Points, frame: Points) -> None:
-    face = _face_template(who, pose["mouth"], pose["blink"])
-    face = head + who.build.head * face @ frame.T
+def _place_head(
+    points: Points, identity: Identity, pose: Pose, head: Points, frame: Points
+) -> None:
+    face = _face_template(identity, pose["mouth"], pose["blink"])
+    face = head + identity.build.head * face @ frame.T
     points[layout.FACE] = face
     points[layout.NOSE] = face[30]
     points[layout.RIGHT_EYE] = face[36:42].mean(0)
     points[layout.LEFT_EYE] = face[42:48].mean(0)
     ears = np.array([[-0.76, 0.02, -0.05], [0.76, 0.02, -0.05]])
-    points[layout.RIGHT_EAR], points[layout.LEFT_EAR] = head + who.build.head * ears @ frame.T
+    points[layout.RIGHT_EAR], points[layout.LEFT_EAR] = head + identity.build.head * ears @ frame.T
 
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """Where the hips stand in the picture and how large a body height is, in pixels."""
+    """Position of the hips in the picture and size of a body height, in pixels."""
 
     centre: tuple[float, float]
     scale: float

@@ -54,20 +54,20 @@ class Character:
         """`size` is (width, height); `shot` is "full", "knees" or "waist", drawn when None."""
         rng = np.random.default_rng([seed, 1])
         self.size = size
-        self.who = draw_identity(rng)
-        self.figure = Figure(self.who)
-        self.camera = _camera(rng, self.who.build.torso, size, shot)
+        self.identity = draw_identity(rng)
+        self.figure = Figure(self.identity)
+        self.camera = _camera(rng, self.identity.build.torso, size, shot)
         large = (size[0] * _OVERSAMPLE, size[1] * _OVERSAMPLE)
-        self.place = background(rng, large)
+        self.scene = background(rng, large)
         self.grade = _grade(rng)
-        self.background = self._finish(self.place)
+        self.background = self._finish(self.scene)
 
     def paint(
         self, pose: Pose
     ) -> tuple[Picture, NDArray[np.float32], NDArray[np.float32], Picture]:
         """Frame (h,w,3), points (134,2), scores (134,) and mask (h,w) of one pose."""
-        body = pose_body(self.who, pose)
-        painter = Painter(self.place)
+        body = pose_body(self.identity, pose)
+        painter = Painter(self.scene)
         large = Camera(
             centre=(self.camera.centre[0] * _OVERSAMPLE, self.camera.centre[1] * _OVERSAMPLE),
             scale=self.camera.scale * _OVERSAMPLE,
@@ -103,10 +103,12 @@ def render_clip(
     """
     character = Character(seed, size, shot)
     rng = np.random.default_rng([seed if motion_seed is None else motion_seed, 2])
-    motion, other = Motion(rng), Motion(rng)
+    motion, reference_motion = Motion(rng), Motion(rng)
     if speed is not None:
         motion.speed = speed
-    still, still_points, still_scores, _ = character.paint(other.at(float(rng.uniform(0, 50))))
+    still, still_points, still_scores, _ = character.paint(
+        reference_motion.at(float(rng.uniform(0, 50)))
+    )
     painted = [character.paint(motion.at(frame)) for frame in range(frames)]
     return Take(
         reference=still,
@@ -121,7 +123,7 @@ def render_clip(
 
 
 def _camera(rng: Generator, torso: float, size: tuple[int, int], shot: str | None) -> Camera:
-    """How much of the body is in the picture, and where."""
+    """The part of the body that is in the picture, and its position."""
     width, height = size
     upright = height >= width
     chances = (0.45, 0.35, 0.2) if upright else (0.3, 0.3, 0.4)

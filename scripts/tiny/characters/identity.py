@@ -61,11 +61,11 @@ class Identity:
     hair: Picture
     hair_style: str
     fringe: float
-    """How far hair comes down the forehead, in half head heights."""
+    """Length of hair down the forehead, in half head heights."""
     hair_length: float
-    """How far long hair falls, in body heights."""
+    """Length of long hair, in body heights."""
     hair_in_front: bool
-    """Whether long hair falls over the shoulders."""
+    """True for long hair that falls over the shoulders."""
     eyes: Colour
     lips: Colour
     eye_size: float
@@ -80,17 +80,17 @@ class Identity:
     bottom: Picture
     outfit: str
     hem: float
-    """Where trousers, shorts or skirt end: 1 = knee, 2 = ankle."""
+    """Lower end of trousers, shorts or skirt: 1 = knee, 2 = ankle."""
     flare: float
-    """How much wider than the hips a skirt's hem is."""
+    """Width of a skirt's hem beyond the hips'."""
     socks: Colour
     sock_height: float
     """0 = ankle, 1 = knee, above = over the knee."""
     shoes: Colour
     light: float
-    """Where light comes from: -1 = left of the picture, 1 = right."""
+    """Direction of the light: -1 = left of the picture, 1 = right."""
     contrast: float
-    """How dark the far side of a limb is, in [0,1]."""
+    """Darkness of a limb's far side, in [0,1]."""
 
 
 def _build(rng: Generator) -> Build:

@@ -1,4 +1,4 @@
-"""How a character moves: every joint's angle is a smooth function of time.
+"""Motion of a character: every joint's angle is a smooth function of time.
 
 Angles are radians in the body's own frame. `a` opens a limb outward from hanging down, `f` lifts
 it forward; an elbow or knee adds to its parent's.

@@ -34,8 +34,8 @@ def palette(rng: Generator, count: int) -> NDArray[np.float32]:
     mix = rng.uniform(0.0, 0.6)
     values = []
     for level in np.sort(rng.uniform(0.05, 1.0, count)):
-        own = np.array(colour(rng, (0.05, 0.8), (0.9, 1.0)))
-        values.append(level * (mix * tint + (1 - mix) * own))
+        shade = np.array(colour(rng, (0.05, 0.8), (0.9, 1.0)))
+        values.append(level * (mix * tint + (1 - mix) * shade))
     return np.array(values, np.float32)
 
 
@@ -67,51 +67,51 @@ def coloured(values: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArr
     return colours[lower] * (1 - part) + colours[lower + 1] * part
 
 
-def plain(rng: Generator, main: Colour, other: Colour) -> NDArray[np.float32]:
+def plain(rng: Generator, main: Colour, second: Colour) -> NDArray[np.float32]:
     """One colour."""
     return np.full((SWATCH, SWATCH, 3), main, np.float32)
 
 
-def stripes(rng: Generator, main: Colour, other: Colour) -> NDArray[np.float32]:
+def stripes(rng: Generator, main: Colour, second: Colour) -> NDArray[np.float32]:
     """Stripes across, along or at an angle."""
     y, x = np.mgrid[0:SWATCH, 0:SWATCH].astype(np.float32) / SWATCH
     angle = rng.choice([0.0, 0.0, np.pi / 2, rng.uniform(0, np.pi)])
-    place = (x * np.sin(angle) + y * np.cos(angle)) * rng.uniform(3, 9) + rng.uniform()
-    return np.where((place % 1 < rng.uniform(0.2, 0.6))[..., None], other, main).astype(np.float32)
+    phase = (x * np.sin(angle) + y * np.cos(angle)) * rng.uniform(3, 9) + rng.uniform()
+    return np.where((phase % 1 < rng.uniform(0.2, 0.6))[..., None], second, main).astype(np.float32)
 
 
-def plaid(rng: Generator, main: Colour, other: Colour) -> NDArray[np.float32]:
+def plaid(rng: Generator, main: Colour, second: Colour) -> NDArray[np.float32]:
     """Two crossing sets of half-transparent bands."""
     y, x = np.mgrid[0:SWATCH, 0:SWATCH].astype(np.float32) / SWATCH
     count, width = rng.uniform(3, 7), rng.uniform(0.25, 0.5)
     amount = 0.5 * ((x * count % 1 < width).astype(np.float32) + (y * count % 1 < width))
-    return np.array(main) * (1 - amount[..., None]) + np.array(other) * amount[..., None]
+    return np.array(main) * (1 - amount[..., None]) + np.array(second) * amount[..., None]
 
 
-def dots(rng: Generator, main: Colour, other: Colour) -> NDArray[np.float32]:
+def dots(rng: Generator, main: Colour, second: Colour) -> NDArray[np.float32]:
     """Dots in staggered rows."""
     y, x = np.mgrid[0:SWATCH, 0:SWATCH].astype(np.float32) / SWATCH
     count = rng.uniform(4, 8)
     row = np.floor(y * count)
     across, along = (x * count + 0.5 * (row % 2)) % 1 - 0.5, y * count % 1 - 0.5
     inside = across**2 + along**2 < rng.uniform(0.2, 0.38) ** 2
-    return np.where(inside[..., None], other, main).astype(np.float32)
+    return np.where(inside[..., None], second, main).astype(np.float32)
 
 
-def flowers(rng: Generator, main: Colour, other: Colour) -> NDArray[np.float32]:
+def flowers(rng: Generator, main: Colour, second: Colour) -> NDArray[np.float32]:
     """Patches of a few colours from noise: flowers, camouflage, marble."""
     values = noise(rng, (SWATCH, SWATCH), rng.uniform(4, 10), octaves=2)
-    colours = np.concatenate([palette(rng, 2), np.array([main, other], np.float32)])
+    colours = np.concatenate([palette(rng, 2), np.array([main, second], np.float32)])
     if rng.uniform() < 0.7:
         values = np.floor(values * 3.99) / 3
     return coloured(values, colours[rng.permutation(4)])
 
 
-def faded(rng: Generator, main: Colour, other: Colour) -> NDArray[np.float32]:
+def faded(rng: Generator, main: Colour, second: Colour) -> NDArray[np.float32]:
     """One colour running into another along the body."""
     y = np.linspace(0, 1, SWATCH, dtype=np.float32)[:, None, None]
     return np.broadcast_to(
-        np.array(main, np.float32) * (1 - y) + np.array(other, np.float32) * y, (SWATCH, SWATCH, 3)
+        np.array(main, np.float32) * (1 - y) + np.array(second, np.float32) * y, (SWATCH, SWATCH, 3)
     ).copy()
 
 
@@ -120,10 +120,10 @@ _FABRICS: tuple[_Fabric, ...] = (plain, stripes, plaid, dots, flowers, faded)
 _CHANCES = (0.38, 0.16, 0.1, 0.08, 0.2, 0.08)
 
 
-def fabric(rng: Generator, main: Colour, other: Colour) -> Picture:
+def fabric(rng: Generator, main: Colour, second: Colour) -> Picture:
     """A swatch (96,96,3) of cloth: a pattern in two colours with weave and wrinkles."""
     make = _FABRICS[int(rng.choice(len(_FABRICS), p=_CHANCES))]
-    cloth = make(rng, main, other)
+    cloth = make(rng, main, second)
     wrinkles = noise(rng, (SWATCH, SWATCH), rng.uniform(2, 5), octaves=3) - 0.5
     cloth = cloth * (1 + rng.uniform(0.05, 0.4) * wrinkles[..., None])
     return np.clip(cloth, 0, 255).astype(np.uint8)

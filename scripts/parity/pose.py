@@ -177,12 +177,12 @@ def _check_dwpose(prefix: str, vectors: Own, settings: Mapping[str, Any]) -> lis
     cells = settings.get("detector_cells")
     if "detector_output" in vectors and cells is not None:
         salt = str(settings.get("salt", ""))
-        boxes = dwpose.detected_boxes(_detector(vectors["detector_output"], cells, salt), scale)
-        boxes = boxes if len(boxes) else dwpose.whole_frame(vectors["frame"])
+        detected = dwpose.detected_boxes(_detector(vectors["detector_output"], cells, salt), scale)
+        boxes = detected if len(detected) else dwpose.whole_frame(vectors["frame"])
         inputs = dwpose.pose_inputs(vectors["frame"], boxes)
         points, scores = dwpose.to_layout(*dwpose.decoded_points(*_simcc(len(boxes), salt), boxes))
         actual |= {
-            "boxes": boxes,
+            "boxes": detected,
             "pose_input_every_4th": inputs[..., ::4, ::4],
             "keypoints": points,
             "scores": scores,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -23,7 +24,12 @@ from animate.evaluation.scores import ClipScores, Evaluation
 from animate.media import open_writer, read_image
 from animate.request.request import AnimationRequest
 from pose.estimators import load_estimator
-from scripts.tiny.evaluation import through_autoencoder
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and not its parent
+    sys.path.insert(0, str(ROOT))
+
+from scripts.tiny.evaluation import through_autoencoder  # noqa: E402
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from animate.evaluation import asked as measuring
 from animate.evaluation import measures as metrics
-from animate.evaluation import measuring
 from animate.generate.pipeline import Engine
 from animate.request.values import Size
 from animate.training.validation import Picture, animate_poses

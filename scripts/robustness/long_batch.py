@@ -1,12 +1,12 @@
-"""Endure: many jobs, a tenth of them bad, the whole program killed twice on the way.
+"""A long batch: many jobs, a tenth of them bad, the program killed on the way.
 
-Usage: python scripts/endure_batch.py FOLDER [--jobs 200] [--workers 2] [--kills 2] [--json FILE]
+    python -m scripts.robustness.long_batch FOLDER --jobs 200 --workers 2 --kills 2
 
 Renders a scene and a manifest into FOLDER, runs `cnx batch` over it, kills it with SIGKILL in the
 middle as often as asked and starts it again, and compares the end with a run that nobody touched:
 every good job done, every bad one recorded with its kind, none lost, none doubled, the same frames.
-It also tells how much more memory the workers took at the end than at the beginning. Exit code 1
-if anything is not as it should be.
+It also prints the growth of the workers' memory from the beginning to the end. Exit code 1 if
+anything is not as it should be.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:  # run as a file, python puts this folder there and not the root
     sys.path.insert(0, str(ROOT))
 
 SIZE, FRAMES, FPS = (64, 96), 3, Fraction(12)
 DRIVERS = 5
 REFERENCES = 6
 BAD = ("missing-file", "media", "pose", "request")
-"""What the bad rows are: a file that is not there, a damaged video, nobody in it, a size that the
+"""Faults of the bad rows: a file that is not there, a damaged video, nobody in it, a size that the
 model cannot make."""
 _SETTINGS = {"model": "tiny", "steps": 1, "window": 3, "retarget": "none", "size": "32x48"}
 
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
 
 
 def write_scene(folder: Path, jobs: int) -> tuple[Path, dict[str, str]]:
-    """The media and the manifest; returns it and what each output should come to."""
+    """Write the media and the manifest; returns it and the status that each output should have."""
     from animate.media import write_png
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,8 +141,8 @@ def _write_driver(folder: Path, number: int) -> None:
 
 
 def _write_bad(folder: Path) -> None:
-    whole = (folder / "driving0.mp4").read_bytes()
-    (folder / "damaged.mp4").write_bytes(whole[: len(whole) // 3])
+    video = (folder / "driving0.mp4").read_bytes()
+    (folder / "damaged.mp4").write_bytes(video[: len(video) // 3])
     _write_video(folder / "nobody.mp4", np.full((2, SIZE[1], SIZE[0], 3), 40, np.uint8))
 
 
@@ -173,7 +173,7 @@ def run(manifest: Path, output: Path, workers: int) -> float:
 
 
 def kill(manifest: Path, output: Path, workers: int, after: int) -> int:
-    """Kill it when `after` jobs have come to an end; returns how many really had."""
+    """Kill it when `after` jobs have come to an end; returns the number of those that had."""
     with start(manifest, output, workers) as program:
         while len(ended(output)) < after and program.poll() is None:
             time.sleep(0.05)
@@ -208,18 +208,18 @@ def workers_left(output: Path, patience: float = 15.0) -> list[int]:
 
 def _is_worker(pid: int) -> bool:
     try:
-        return b"animate.batch.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"animate.batch.local" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
 
 def compare(output: Path, expected: dict[str, str]) -> list[str]:
-    """What is not as it should be in one folder."""
-    found = {Path(r["output"]).name: r["error_kind"] or r["status"] for r in records(output)}
+    """The faults of one output folder."""
+    statuses = {Path(r["output"]).name: r["error_kind"] or r["status"] for r in records(output)}
     faults = [
-        f"{output.name}/{name}: {found.get(name, 'lost')}, not {kind}"
+        f"{output.name}/{name}: {statuses.get(name, 'lost')}, not {kind}"
         for name, kind in expected.items()
-        if found.get(name) != kind
+        if statuses.get(name) != kind
     ]
     good = {name for name, kind in expected.items() if kind == "done"}
     clips = {path.name for path in output.glob("*.mp4")}
@@ -245,7 +245,7 @@ def _frames(clip: Path) -> str:
 
 
 def growth(output: Path) -> dict[str, Any]:
-    """How the peak memory of a worker's jobs went, in MiB: its 6th to 15th job against its last 10.
+    """Peak memory of a worker's jobs in MiB, its 6th to 15th job against its last 10.
 
     The first ones are left out: libraries load parts of themselves when they are first used.
     """
@@ -253,16 +253,16 @@ def growth(output: Path) -> dict[str, Any]:
     for record in sorted(records(output), key=lambda r: (r["finished"], r["number"])):
         if record["status"] == "done":
             by_worker.setdefault(record["worker"], []).append(record["peak_host_bytes"])
-    found = {}
+    growths = {}
     for worker, peaks in sorted(by_worker.items()):
         early, late = peaks[5:15], peaks[-10:]
         if len(peaks) >= 25:
-            found[worker.partition(" (")[0]] = {
+            growths[worker.partition(" (")[0]] = {
                 "jobs": len(peaks),
                 "early_mib": round(float(np.median(early)) / 2**20, 1),
                 "late_mib": round(float(np.median(late)) / 2**20, 1),
             }
-    return {"memory": found}
+    return {"memory": growths}
 
 
 if __name__ == "__main__":

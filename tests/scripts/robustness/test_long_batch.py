@@ -1,4 +1,4 @@
-"""The endurance of a batch, in short; the whole of it: `python scripts/endure_batch.py FOLDER`."""
+"""A short form of `python -m scripts.robustness.long_batch FOLDER`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts import endure_batch
+from scripts.robustness import long_batch
 
 
 @pytest.mark.slow
 def test_twenty_jobs_two_bad_one_kill(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     given = [str(tmp_path / "e"), "--jobs", "20", "--kills", "1", "--json", str(file)]
-    assert endure_batch.main(given) == 0
+    assert long_batch.main(given) == 0
     figures = json.loads(file.read_text())
     assert figures["counts"] == {"done": 18, "missing-file": 1, "media": 1}
     assert figures["faults"] == []
@@ -27,7 +27,7 @@ def test_what_is_lost_doubled_or_left_is_noticed(tmp_path: Path) -> None:
         (tmp_path / f"{name}.job.json").write_text(json.dumps(values))
     for name in ("a.mp4", "b.mp4", ".a.mp4.0123abcd.partial"):
         (tmp_path / name).touch()
-    faults = [fault.partition("/")[2] for fault in endure_batch.compare(tmp_path, expected)]
+    faults = [fault.partition("/")[2] for fault in long_batch.compare(tmp_path, expected)]
     assert faults == [
         "b.mp4: media, not pose",
         "c.mp4: lost, not done",

@@ -1,0 +1,1 @@
+"""Attacks on the program with seeds: damaged and hostile inputs, kills, neighbours, threads."""

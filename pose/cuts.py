@@ -35,12 +35,12 @@ class CutOptions:
     """When a frame starts a new shot; all have to hold."""
 
     residual: float = 24.0
-    """What a frame's parts differ by at least from the most similar parts of the frame before: root
+    """Least difference of a frame's parts from the most similar parts of the frame before: root
     mean square in levels, where the picture's own contrast is 50."""
     colours: float = 0.18
     """Least share of the picture in other colours, in [0,1]."""
     jump: float = 1.5
-    """How many times the median residual of the recent frames at least: fast motion goes on, a cut
+    """Least multiple of the median residual of the recent frames: fast motion goes on, a cut
     is alone."""
 
     def __post_init__(self) -> None:
@@ -87,17 +87,17 @@ def _differs(
     options: CutOptions,
     recent: deque[float] | None,
 ) -> bool:
-    """Whether `now` is another scene than `before`; notes its residual in `recent`.
+    """True if `now` is another scene than `before`; notes its residual in `recent`.
 
     Residuals take milliseconds, so that they are only looked at where colours changed; without,
     what is noted is 0.
     """
     changed = other_colours(before, now) >= options.colours
-    rest = residual(before, now) if changed else 0.0
+    difference = residual(before, now) if changed else 0.0
     usual = float(np.median(recent)) if recent else 0.0
     if recent is not None:
-        recent.append(rest)
-    return changed and rest >= max(options.residual, options.jump * usual)
+        recent.append(difference)
+    return changed and difference >= max(options.residual, options.jump * usual)
 
 
 def _small(frame: Picture) -> NDArray[np.float32]:
@@ -112,20 +112,20 @@ def _small(frame: Picture) -> NDArray[np.float32]:
 
 
 def residual(before: NDArray[np.float32], now: NDArray[np.float32]) -> float:
-    """How badly the blocks of `now` are found in `before`: mean of their smallest RMS difference.
+    """Difference of the blocks of `now` from those of `before`: mean of their smallest RMS.
 
     Both (h,w,3) small pictures of one size; every block is looked for around its own place.
     """
     height, width = now.shape[:2]
     padded = cv2.copyMakeBorder(before, *(_REACH,) * 4, borderType=cv2.BORDER_REPLICATE)
-    found = []
+    differences = []
     for top in range(0, height - _BLOCK + 1, _BLOCK):
         for left in range(0, width - _BLOCK + 1, _BLOCK):
             block = now[top : top + _BLOCK, left : left + _BLOCK]
             around = padded[top : top + _BLOCK + 2 * _REACH, left : left + _BLOCK + 2 * _REACH]
             squares = cv2.matchTemplate(around, block, cv2.TM_SQDIFF)
-            found.append(max(float(squares.min()), 0.0) / block.size)
-    return float(np.sqrt(found).mean())
+            differences.append(max(float(squares.min()), 0.0) / block.size)
+    return float(np.sqrt(differences).mean())
 
 
 def other_colours(before: NDArray[np.float32], now: NDArray[np.float32]) -> float:

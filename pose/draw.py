@@ -41,7 +41,7 @@ _FARTHEST = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How a skeleton is drawn. Sizes are pixels of a canvas whose short side is `short_side`."""
+    """A way to draw skeletons. Sizes are pixels of a canvas whose short side is `short_side`."""
 
     short_side: int
     """Short side of the canvas that the sizes below are for."""
@@ -128,10 +128,10 @@ def draw_parts(
     try:
         xy[0, BODY], confidence[0, BODY] = body, body_scores
         xy[0, FACE], confidence[0, FACE] = face, face_scores
-        for hand, place, score in zip(
+        for hand, position, score in zip(
             HANDS, np.asarray(hands), np.asarray(hand_scores), strict=True
         ):
-            xy[0, hand], confidence[0, hand] = place, score
+            xy[0, hand], confidence[0, hand] = position, score
     except ValueError as error:
         raise PoseError(
             f"drawing needs body (18,2), face (68,2), hands (2,21,2): {error}"
@@ -158,8 +158,8 @@ def _draw(
         return pen.image
     pen = _Pen(np.zeros((int(height * scale), int(width * scale), 3), np.uint8), style, 1)
     _draw_people(pen, xy, scores)
-    how = cv2.INTER_AREA if style.smooth else cv2.INTER_LINEAR
-    reduced = cv2.resize(pen.image, (width, height), interpolation=how)
+    method = cv2.INTER_AREA if style.smooth else cv2.INTER_LINEAR
+    reduced = cv2.resize(pen.image, (width, height), interpolation=method)
     return np.asarray(reduced, dtype=np.uint8)
 
 
@@ -216,15 +216,15 @@ def _draw_people(pen: _Pen, xy: NDArray[np.float64], scores: NDArray[np.float64]
     for joint, colour in enumerate(COLOURS):
         for person, score in zip(xy, scores, strict=True):
             if score[joint] > SEEN:
-                (place,) = pen.pixels(person[joint : joint + 1])
-                pen.disc(place, pen.joint, _times(colour, score[joint]))
+                (position,) = pen.pixels(person[joint : joint + 1])
+                pen.disc(position, pen.joint, _times(colour, score[joint]))
     for hand in HANDS:
         for person, score in zip(xy, scores, strict=True):
             _draw_hand(pen, pen.pixels(person[hand]), score[hand].tolist())
     for person, score in zip(xy, scores, strict=True):
-        for place, level in zip(pen.pixels(person[FACE]), score[FACE].tolist(), strict=True):
-            if level > 0 and min(place) > 0:
-                pen.disc(place, pen.dot, _times((255, 255, 255), level))
+        for position, level in zip(pen.pixels(person[FACE]), score[FACE].tolist(), strict=True):
+            if level > 0 and min(position) > 0:
+                pen.disc(position, pen.dot, _times((255, 255, 255), level))
 
 
 def _draw_limb(
@@ -246,14 +246,14 @@ def _draw_limb(
 
 def _draw_hand(pen: _Pen, places: list[list[int]], scores: list[float]) -> None:
     """Points at or below 0, or with score 0, are absent: the published places of lost points."""
-    here = [score > 0 and min(place) > 0 for place, score in zip(places, scores, strict=True)]
+    here = [score > 0 and min(position) > 0 for position, score in zip(places, scores, strict=True)]
     for (a, b), (red, green, blue) in zip(HAND_EDGES, _HAND_COLOURS, strict=True):
         if here[a] and here[b]:
             level = int(scores[a] * scores[b] * 255)
             pen.line(places[a], places[b], (red * level, green * level, blue * level))
-    for place, score, there in zip(places, scores, here, strict=True):
+    for position, score, there in zip(places, scores, here, strict=True):
         if there:
-            pen.disc(place, pen.joint, (0, 0, int(score * 255)))
+            pen.disc(position, pen.joint, (0, 0, int(score * 255)))
 
 
 def _times(colour: _Colour, score: float) -> _Colour:

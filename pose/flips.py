@@ -78,7 +78,7 @@ def _exchanged(
     partners: Indices,
     size: float,
 ) -> Mask:
-    """Whether each of `frames` is exchanged on the cheapest way, as a mask over them."""
+    """True if each of `frames` is exchanged on the cheapest way, as a mask over them."""
     if len(frames) < 3:
         return np.zeros(len(frames), bool)
     before, after = frames[:-1, None], frames[1:, None]

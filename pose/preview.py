@@ -219,11 +219,11 @@ def _label(picture: Image, text: str, top: NDArray[np.floating], colour: _Colour
 
 
 def _write(
-    picture: Image, text: str, place: tuple[int, int], colour: _Colour, scale: float = 0.36
+    picture: Image, text: str, corner: tuple[int, int], colour: _Colour, scale: float = 0.36
 ) -> None:
-    """Text with its lower left corner at `place`, with a dark edge to be read on anything."""
-    cv2.putText(picture, text, place, _FONT, scale, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(picture, text, place, _FONT, scale, colour, 1, cv2.LINE_AA)
+    """Text with its lower left corner at `corner`, with a dark edge to be read on anything."""
+    cv2.putText(picture, text, corner, _FONT, scale, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.putText(picture, text, corner, _FONT, scale, colour, 1, cv2.LINE_AA)
 
 
 def _resized(picture: Image, size: tuple[int, int]) -> Image:

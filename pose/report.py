@@ -1,4 +1,4 @@
-"""What a person should know of a sequence, in numbers and in words."""
+"""A sequence in numbers and in words, for its user."""
 
 from __future__ import annotations
 

@@ -360,54 +360,54 @@ def _remembered(colours: Floats, worn: Floats) -> Floats:
     return np.where(np.isnan(colours), worn, np.where(np.isnan(worn), colours, mixed))
 
 
-def _colour_cost(worn: Floats, other: Floats) -> float:
+def _colour_cost(worn: Floats, second: Floats) -> float:
     """Negative log-likelihood that both are one person's clothes, bounded; 0 where unknown."""
-    both = ~np.isnan(worn).any(axis=1) & ~np.isnan(other).any(axis=1)
+    both = ~np.isnan(worn).any(axis=1) & ~np.isnan(second).any(axis=1)
     if not both.any():
         return 0.0
-    apart = np.linalg.norm(worn[both] - other[both], axis=1) / _COLOUR_SPREAD
+    apart = np.linalg.norm(worn[both] - second[both], axis=1) / _COLOUR_SPREAD
     return float(min(_MOST_COLOUR_COST, 0.5 * np.median(apart) ** 2))
 
 
-def likeness(one: Person, other: Person, *, slack: float = 1.0) -> float:
+def likeness(first: Person, second: Person, *, slack: float = 1.0) -> float:
     """Similarity of two people in [0,1] by their bodies or their faces, whichever says more."""
-    bodies = similarity(one, other, slack=slack)
-    return bodies if bodies > _SURE else max(bodies, _face_similarity(one, other, slack))
+    bodies = similarity(first, second, slack=slack)
+    return bodies if bodies > _SURE else max(bodies, _face_similarity(first, second, slack))
 
 
-def similarity(one: Person, other: Person, *, slack: float = 1.0) -> float:
+def similarity(first: Person, second: Person, *, slack: float = 1.0) -> float:
     """Object keypoint similarity in [0,1] of two people's (points (134,2), scores (134,)).
 
     Source: the COCO keypoint challenge. Only body joints that are seen in both count; without
     any it is 0. `slack` widens what counts as near.
     """
-    both = (one[1][BODY] >= SEEN) & (other[1][BODY] >= SEEN)
+    both = (first[1][BODY] >= SEEN) & (second[1][BODY] >= SEEN)
     if not both.any():
         return 0.0
-    size = max(_extent(*one), _extent(*other)) * slack
-    apart = ((one[0][BODY][both] - other[0][BODY][both]) ** 2).sum(axis=1)
+    size = max(_extent(*first), _extent(*second)) * slack
+    apart = ((first[0][BODY][both] - second[0][BODY][both]) ** 2).sum(axis=1)
     width = (2 * _SIGMAS[both] * size) ** 2
     return float(np.exp(-apart / (2 * np.maximum(width, 1e-6))).mean())
 
 
-def _face_similarity(one: Person, other: Person, slack: float) -> float:
-    apart = face_distance(one, other)
+def _face_similarity(first: Person, second: Person, slack: float) -> float:
+    apart = face_distance(first, second)
     return 0.0 if apart is None else math.exp(-((apart / (_FACE_SPREAD * slack)) ** 2) / 2)
 
 
-def face_distance(one: Person, other: Person) -> float | None:
+def face_distance(first: Person, second: Person) -> float | None:
     """Mean distance of two faces' points, in sizes of the smaller; None where one is not seen."""
-    if min(one[1][FACE].mean(), other[1][FACE].mean()) < SEEN:
+    if min(first[1][FACE].mean(), second[1][FACE].mean()) < SEEN:
         return None
-    faces = one[0][FACE], other[0][FACE]
+    faces = first[0][FACE], second[0][FACE]
     size = min(float(np.hypot(*np.ptp(face, axis=0))) for face in faces)
     return float(np.linalg.norm(faces[0] - faces[1], axis=1).mean()) / max(size, 1e-6)
 
 
-def same_body(one: Person, other: Person) -> bool:
+def same_body(first: Person, second: Person) -> bool:
     """True where two poses of one frame show the same person."""
-    apart = face_distance(one, other)
-    return (apart is not None and apart < _ONE_FACE) or similarity(one, other) > _ONE_BODY
+    apart = face_distance(first, second)
+    return (apart is not None and apart < _ONE_FACE) or similarity(first, second) > _ONE_BODY
 
 
 def box(points: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float32]:

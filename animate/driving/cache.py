@@ -23,7 +23,7 @@ from pose.sequence import PoseSequence
 def cache_file(
     folder: Path | None, digest: str, estimator: Estimator, selection: FrameSelection
 ) -> Path | None:
-    """Where these poses are kept; None where nothing is to be kept.
+    """The file that keeps these poses; None where nothing is to be kept.
 
     `folder` None is the user's own cache; `digest` is the video's SHA-256.
     """

@@ -38,8 +38,8 @@ def estimator_options(name: str, folder: Path | None, device: str) -> dict[str, 
         detector, pose = (_fetched(file) for file in dwpose_files())
         return {"detector": detector, "pose": pose, "device": device}
     if name == "controlnet-aux":
-        found = {option: _in_folder(folder, glob) for option, glob in _AUX_CHECKPOINTS.items()}
-        return {**found, "device": device}
+        matches = {option: _in_folder(folder, glob) for option, glob in _AUX_CHECKPOINTS.items()}
+        return {**matches, "device": device}
     if folder is not None or device != "cpu":
         raise ModelError(
             f"the estimator {name} has its networks with it and runs on the CPU; leave "
@@ -59,10 +59,10 @@ def _fetched(file: ModelFile) -> Path:
 
 
 def _in_folder(folder: Path | None, glob: str) -> Path:
-    found = sorted(folder.glob(glob)) if folder is not None else []
-    if not found:
+    matches = sorted(folder.glob(glob)) if folder is not None else []
+    if not matches:
         raise ModelError(
             f"the estimator controlnet-aux needs {glob} in the folder that --estimator-folder "
             "names; its authors publish it"
         )
-    return found[0]
+    return matches[0]

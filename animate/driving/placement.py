@@ -23,7 +23,7 @@ _ABOVE = 0.08
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """How a source picture lies on a canvas: scaled, then shifted by whole pixels.
+    """The way a source picture lies on a canvas: scaled, then shifted by whole pixels.
 
     Attributes:
         source: size of the picture.
@@ -88,12 +88,12 @@ def place_picture(source: Size, canvas: Size, fit: Fit, person: Box | None = Non
         if right - left > canvas.width:
             left = right = (left + right) / 2
             x = round(canvas.width / 2 - left)
-        x = _shown(x, left, right, canvas.width, scaled.width)
-        y = _shown(y, top, min(bottom, top + canvas.height), canvas.height, scaled.height)
+        x = _offset_within(x, left, right, canvas.width, scaled.width)
+        y = _offset_within(y, top, min(bottom, top + canvas.height), canvas.height, scaled.height)
     return Placement(source=source, scaled=scaled, offset=(x, y), canvas=canvas)
 
 
-def _shown(offset: int, first: float, last: float, room: int, length: int) -> int:
+def _offset_within(offset: int, first: float, last: float, room: int, length: int) -> int:
     """The nearest offset at which `first` to `last` of a side lie within the room."""
     if last + offset > room:
         offset = math.floor(room - last)

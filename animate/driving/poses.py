@@ -39,7 +39,7 @@ _ABSENCE: dict[Absence, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ClipPoses:
-    """What a clip is driven by, and what a person should know about it.
+    """The poses that drive a clip, with remarks for its user.
 
     Attributes:
         sequence: one person's poses on the clip's canvas, a frame for each frame of the clip.
@@ -55,7 +55,7 @@ class ClipPoses:
     warnings: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
-        """What the sidecar says of them."""
+        """Values for the clip's record."""
         return {
             "estimator": self.sequence.estimator,
             "mismatch": self.mismatch,
@@ -78,8 +78,8 @@ def driving_poses(
     """
     digest = digest or source_digest(request.driving)
     if request.poses is not None:
-        given = _given_poses(request.poses, source, digest, progress)
-        return _matching(given, source, selection, request.poses)
+        filed = _read_poses(request.poses, source, digest, progress)
+        return _matching(filed, source, selection, request.poses)
     assert estimator is not None, "an estimator is needed where no pose file is given"
     file = cache_file(request.runtime.cache, digest, estimator, selection)
     poses = load_poses(file, digest, progress)
@@ -136,7 +136,7 @@ def person_of(poses: PoseSequence, choice: str, path: Path) -> PoseSequence:
 
 
 def reference_placement(reference: PoseSequence, size: Size, fit: Fit) -> Placement:
-    """How the reference's picture lies on the clip's canvas, around its person if that is known."""
+    """The reference picture's way onto the clip's canvas, around its person if that is known."""
     shape = Size(*reference.canvas)
     if reference.people == 0:
         return place_picture(shape, size, fit)
@@ -192,7 +192,7 @@ def _placed(poses: PoseSequence, placement: Placement) -> PoseSequence:
     return replace(poses, points=placement.points(poses.points), canvas=canvas)
 
 
-def _given_poses(path: Path, source: FrameSource, digest: str, progress: Progress) -> PoseSequence:
+def _read_poses(path: Path, source: FrameSource, digest: str, progress: Progress) -> PoseSequence:
     """A pose file, or one of another program, whose pictures were those of the driving video."""
     if path.suffix.lower() == ".npz":
         poses = PoseSequence.load(path)
@@ -233,16 +233,16 @@ def frames_of_poses(source: FrameSource, poses: PoseSequence, path: Path) -> Ite
 
     Raises PoseError when the video ends before the poses do.
     """
-    shown: np.ndarray | None = None
+    image: np.ndarray | None = None
     pictures = source.read()
     coming = next(pictures, None)
     slack = 0.5 / float(source.info.fps)
     for time in poses.times:
         while coming is not None and float(coming.time) <= time + slack:
-            shown, coming = coming.image, next(pictures, None)
-        if shown is None or (coming is None and time > float(source.info.duration or time) + slack):
+            image, coming = coming.image, next(pictures, None)
+        if image is None or (coming is None and time > float(source.info.duration or time) + slack):
             raise PoseError(f"{path} goes on to {time:.3f} s, where {source.info.path} has ended")
-        yield shown
+        yield image
 
 
 def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -123,7 +123,7 @@ class ControlFrames:
 
 
 def is_rendered(path: Path) -> bool:
-    """Whether `--poses PATH` names rendered skeletons: a video, or a folder with pictures."""
+    """True if `--poses PATH` names rendered skeletons: a video, or a folder with pictures."""
     if path.is_dir():
         return any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir())
     return path.suffix.lower() not in POSE_SUFFIXES

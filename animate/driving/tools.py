@@ -1,4 +1,4 @@
-"""What `cnx pose` does: pose files from videos and pictures, previews, and fitting to a picture."""
+"""The work of `cnx pose`: pose files from videos and pictures, previews, fitting to a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How clips can be compressed, and what the libraries of this machine can do of it."""
+"""Codecs of clips, and those that the libraries of this machine have."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class VideoCodec:
     """One way to compress a clip."""
 
     name: str
-    """What the user calls it."""
+    """The user's name for it."""
     encoder: str
     """The library's encoder."""
     pixel_format: str
-    """How pixels are stored."""
+    """The library's name for the way in which pixels are stored."""
     formats: tuple[str, ...]
     """Container formats that take it."""
     options: Mapping[str, str]
@@ -59,20 +59,20 @@ class VideoCodec:
     quality_range: tuple[int, int] = (0, 63)
     """Values that it takes."""
     best_is_low: bool = True
-    """Whether low values look better, as with rate factors."""
+    """True if low values look better, as with rate factors."""
     hardware: bool = False
-    """Whether it runs on a graphics card, which must be there."""
+    """True if it runs on a graphics card, which must be there."""
     tag: str | None = None
     """Four-letter code in mp4 and mov, where players insist on another than the default."""
 
     @property
     def even_width(self) -> bool:
-        """Whether pairs of columns share their colour."""
+        """True if pairs of columns share their colour."""
         return self.pixel_format.startswith(("yuv420", "yuv422", "nv12"))
 
     @property
     def even_height(self) -> bool:
-        """Whether pairs of rows share their colour."""
+        """True if pairs of rows share their colour."""
         return self.pixel_format.startswith(("yuv420", "nv12"))
 
     def encoder_options(self, quality: int | None, size: tuple[int, int]) -> dict[str, str]:
@@ -274,10 +274,10 @@ def _trial(codec: VideoCodec) -> str:
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
-        with av.logging.Capture() as said:
+        with av.logging.Capture() as messages:
             _encode_some(codec)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        words = next((text.strip() for _, _, text in said if text.strip()), str(error))
+        words = next((text.strip() for _, _, text in messages if text.strip()), str(error))
         return words.splitlines()[0].rstrip(".")
     finally:
         av.logging.set_level(before)

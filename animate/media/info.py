@@ -26,7 +26,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a video file is, as it will be read: upright and with square pixels."""
+    """A video file as it will be read: upright and with square pixels."""
 
     path: Path
     width: int
@@ -40,17 +40,17 @@ class VideoInfo:
     duration: Fraction | None
     """Seconds from the first frame to the end of the last."""
     has_audio: bool
-    """Whether a sound stream is there."""
+    """True if a sound stream is there."""
     rotation: int = 0
     """Degrees counter-clockwise (0, 90, 180, 270) that are applied while reading."""
     mirrored: bool = False
-    """Whether a left-right flip is applied before the rotation."""
+    """True if a left-right flip is applied before the rotation."""
     pixel_aspect: Fraction = Fraction(1)
     """Width of a stored pixel by its height, before rotation; pictures are stretched by it."""
     variable_rate: bool = False
-    """Whether frames are unevenly spaced; they are then sampled by their time stamps."""
+    """True if frames are unevenly spaced; they are then sampled by their time stamps."""
     interlaced: bool = False
-    """Whether fields are woven together; a full frame is made of each pair while reading."""
+    """True if fields are woven together; a full frame is made of each pair while reading."""
     transfer: str = "sdr"
     """"sdr", or "pq" or "hlg" for high dynamic range, which is tone-mapped while reading."""
     container: str = ""

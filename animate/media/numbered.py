@@ -39,18 +39,18 @@ def image_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
 
     Raises MediaError if there is none, or a number is missing between the first and the last.
     """
-    place = Path(path)
+    pattern = Path(path)
     try:
-        found = _in_folder(place) if place.is_dir() else sequence_files(place)
+        images = _in_folder(pattern) if pattern.is_dir() else sequence_files(pattern)
     except OSError as error:
-        raise MediaError(f"{place} cannot be read: {(error.strerror or str(error))}") from error
-    if not found:
+        raise MediaError(f"{pattern} cannot be read: {(error.strerror or str(error))}") from error
+    if not images:
         raise MediaError(
-            f"{place} holds no images ({', '.join(IMAGE_SUFFIXES)}); name a folder of numbered "
+            f"{pattern} holds no images ({', '.join(IMAGE_SUFFIXES)}); name a folder of numbered "
             "images, or a pattern such as frames_%04d.png"
         )
-    _check_gaps(found, place)
-    return tuple(found)
+    _check_gaps(images, pattern)
+    return tuple(images)
 
 
 def check_driving(path: str | os.PathLike[str]) -> None:
@@ -151,7 +151,7 @@ def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces], file.name
 
 
-def _check_gaps(files: list[Path], place: Path) -> None:
+def _check_gaps(files: list[Path], pattern: Path) -> None:
     """Raise MediaError where numbers of one name are missing or come twice."""
     parts = [match for file in files if (match := _LAST_NUMBER.fullmatch(file.stem))]
     if len(parts) < len(files) or len({match.group(1, 3) for match in parts}) > 1:
@@ -160,12 +160,12 @@ def _check_gaps(files: list[Path], place: Path) -> None:
     for before, number in pairwise(numbers):
         if number > before + 1:
             raise MediaError(
-                f"{place}: image {before} is followed by image {number}; those between are "
+                f"{pattern}: image {before} is followed by image {number}; those between are "
                 "missing, put them there, or move the others to a folder of their own"
             )
         if number == before:
             raise MediaError(
-                f"{place} has several images of number {number}; keep one series in the folder, "
+                f"{pattern} has several images of number {number}; keep one series in the folder, "
                 "or name one by a pattern such as frames_%04d.png"
             )
 

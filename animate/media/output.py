@@ -33,23 +33,23 @@ def check_output(
     file without `overwrite`, or a `size` (width, height) that the codec cannot have; RequestError
     for a codec that does not fit the suffix or this machine. `probe` tries the folder for real.
     """
-    place = Path(path)
-    if is_sequence(place):
+    output = Path(path)
+    if is_sequence(output):
         _sequence_bits(codec)
-        check_sequence(place, overwrite, probe=probe)
-        return place
-    form = format_of(place)
-    _no_sequence(codec, place)
-    found = find_codec(codec or default_codec(form), form)
+        check_sequence(output, overwrite, probe=probe)
+        return output
+    form = format_of(output)
+    _no_sequence(codec, output)
+    chosen = find_codec(codec or default_codec(form), form)
     if size is not None:
-        check_clip_size(size, found, place)
-    return files.check_output(place, overwrite=overwrite, error=MediaError, probe=probe)
+        check_clip_size(size, chosen, output)
+    return files.check_output(output, overwrite=overwrite, error=MediaError, probe=probe)
 
 
 def takes_sound(path: str | os.PathLike[str]) -> bool:
-    """Whether a clip of that name can have sound; numbered images and GIF cannot."""
-    place = Path(path)
-    return not is_sequence(place) and format_of(place) not in SILENT
+    """True if a clip of that name can have sound; numbered images and GIF cannot."""
+    output = Path(path)
+    return not is_sequence(output) and format_of(output) not in SILENT
 
 
 def open_writer(
@@ -69,11 +69,11 @@ def open_writer(
     Arguments and errors are those of `ClipWriter`. A sequence has no rate, sound or quality;
     `audio` is refused there, and `fps` and `metadata` go into the text of each PNG of 8 bits.
     """
-    place = Path(path)
-    if not is_sequence(place):
-        _no_sequence(codec, place)
+    output = Path(path)
+    if not is_sequence(output):
+        _no_sequence(codec, output)
         return ClipWriter(
-            place,
+            output,
             size=size,
             fps=fps,
             codec=codec,
@@ -84,10 +84,10 @@ def open_writer(
             before_rename=before_rename,
         )
     if audio is not None or quality is not None:
-        given = "sound" if audio is not None else "a quality"
-        raise RequestError(f"{place}: numbered images cannot have {given}; leave it out")
+        extra = "sound" if audio is not None else "a quality"
+        raise RequestError(f"{output}: numbered images cannot have {extra}; leave it out")
     return SequenceWriter(
-        place,
+        output,
         size=size,
         bits=_sequence_bits(codec),
         metadata={"fps": str(fps), **(metadata or {})},
@@ -102,9 +102,9 @@ def _sequence_bits(codec: str | None) -> int:
     return SEQUENCES[codec or "png"]
 
 
-def _no_sequence(codec: str | None, place: Path) -> None:
+def _no_sequence(codec: str | None, output: Path) -> None:
     if codec in SEQUENCES:
         raise RequestError(
             f"codec {codec} makes numbered images; name the output like "
-            f"{place.with_suffix('')}/%04d.png"
+            f"{output.with_suffix('')}/%04d.png"
         )

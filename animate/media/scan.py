@@ -153,7 +153,7 @@ class _Track:
 
     @property
     def worth(self) -> tuple[bool, bool, int, int]:
-        """What players choose by: moving at all, the default, many frames, a large picture."""
+        """Merits by which players choose: motion, the default, many frames, a large picture."""
         context = self.stream.codec_context
         usual = bool(self.stream.disposition & av.stream.Disposition.default)
         moving = len(self.stamps) > 1 and self.picture is not None
@@ -207,20 +207,20 @@ def _scanned(
 ) -> Scan:
     stream, stamps = track.stream, track.stamps
     complete, promised = _promise(container, stream, path, latest)
-    shown = _visible(stamps if complete else _unbroken(stamps))
-    if not shown:
+    visible = _visible(stamps if complete else _unbroken(stamps))
+    if not visible:
         raise MediaError(f"{path} has no frame in its video stream; export or copy it again")
     # AVI has no time stamps; those that the library makes up are wrong for reordered frames.
     avi = "avi" in container.format.name
-    timed = not avi and all(stamp.pts is not None for stamp in shown)
+    timed = not avi and all(stamp.pts is not None for stamp in visible)
     slots: tuple[int, ...] = ()
     try:
         if timed:
-            timeline = _timed(shown, stream)
+            timeline = _timed(visible, stream)
         elif avi:
-            timeline, slots = _chunked(shown, stream)
+            timeline, slots = _chunked(visible, stream)
         else:
-            timeline = _counted(len(shown), stream, stated)
+            timeline = _counted(len(visible), stream, stated)
     except ValueError as error:
         raise MediaError(f"{path} {error}; convert it to mp4 with an even frame rate") from None
     joints = track.splices.offsets if track.splices is not None else []
@@ -268,17 +268,17 @@ def _visible(stamps: list[_Stamp]) -> list[_Stamp]:
     ]
 
 
-def _timed(shown: list[_Stamp], stream: VideoStream) -> Timeline:
+def _timed(visible: list[_Stamp], stream: VideoStream) -> Timeline:
     """The timeline of frames with stamps. Raises ValueError for a rate that cannot be."""
     if not stream.time_base:
         raise ValueError("states no clock for its frames")
-    ticks = np.unique(np.array([stamp.pts for stamp in shown], np.int64))
-    last = max(shown, key=lambda stamp: stamp.pts or 0)
+    ticks = np.unique(np.array([stamp.pts for stamp in visible], np.int64))
+    last = max(visible, key=lambda stamp: stamp.pts or 0)
     claimed = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     return make_timeline(ticks, stream.time_base, claimed, last.duration)
 
 
-def _chunked(shown: list[_Stamp], stream: VideoStream) -> tuple[Timeline, tuple[int, ...]]:
+def _chunked(visible: list[_Stamp], stream: VideoStream) -> tuple[Timeline, tuple[int, ...]]:
     """An AVI's even timeline, and the frames of it that hold a picture of their own.
 
     A chunk's number is its time; empty ones do not arrive, and repeat the frame before them.
@@ -286,9 +286,9 @@ def _chunked(shown: list[_Stamp], stream: VideoStream) -> tuple[Timeline, tuple[
     rate = stream.average_rate or stream.guessed_rate
     if not rate:
         raise ValueError("states no rate for its frames")
-    numbers = [stamp.dts for stamp in shown]
+    numbers = [stamp.dts for stamp in visible]
     if any(number is None for number in numbers) or len(set(numbers)) < len(numbers):
-        slots = list(range(len(shown)))
+        slots = list(range(len(visible)))
     else:
         first = min(number for number in numbers if number is not None)
         slots = sorted(number - first for number in numbers if number is not None)

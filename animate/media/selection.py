@@ -31,7 +31,7 @@ class FrameSelection:
     start: Moment | None = None
     """First frame: int a frame number, Fraction seconds; None is the beginning."""
     end: Moment | None = None
-    """Where to stop, itself left out: int a frame number, Fraction seconds; None is the end."""
+    """The end, itself left out: int a frame number, Fraction seconds; None is the end."""
     max_frames: int | None = None
     """Most frames that come out (after the stride); None is no limit."""
     fps: Fraction | None = None
@@ -111,8 +111,8 @@ def _by_time(
         [int((start + slack + index / fps) / timeline.time_base) for index in range(count)],
         np.int64,
     )
-    found = np.searchsorted(timeline.ticks - timeline.ticks[0], offsets, side="right") - 1
-    return tuple(int(index) for index in found)
+    indices = np.searchsorted(timeline.ticks - timeline.ticks[0], offsets, side="right") - 1
+    return tuple(int(index) for index in indices)
 
 
 def _first_frame(start: Moment | None, timeline: Timeline, name: str) -> int:

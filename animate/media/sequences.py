@@ -38,12 +38,10 @@ def sequence_files(path: Path) -> list[Path]:
         return []
     before, after = re.escape(path.name[: match.start()]), re.escape(path.name[match.end() :])
     shape = re.compile(f"{before}(\\d{{{_digits(match)},}}){after}")
-    found = [
-        (int(hit[1]), place)
-        for place in path.parent.iterdir()
-        if (hit := shape.fullmatch(place.name))
+    matches = [
+        (int(hit[1]), file) for file in path.parent.iterdir() if (hit := shape.fullmatch(file.name))
     ]
-    return [place for _, place in sorted(found)]
+    return [file for _, file in sorted(matches)]
 
 
 def check_sequence(path: Path, overwrite: bool, *, probe: bool = True) -> None:
@@ -57,10 +55,10 @@ def check_sequence(path: Path, overwrite: bool, *, probe: bool = True) -> None:
     if not folder.exists():
         files.check_output(folder, overwrite=False, error=MediaError, probe=probe)
         return
-    found = sequence_files(path)
-    if found and not overwrite:
+    matches = sequence_files(path)
+    if matches and not overwrite:
         raise MediaError(
-            f"{len(found)} files of output {path} exist already ({found[0].name} and on); "
+            f"{len(matches)} files of output {path} exist already ({matches[0].name} and on); "
             "choose another name or give --overwrite"
         )
     first = folder / file_name(path.name, FIRST)
@@ -97,7 +95,7 @@ class SequenceWriter:
         self._text = dict(metadata or {}) if bits == 8 else {}
         self.frames = 0
         self.sound = "none"
-        """What was done with the sound, in words."""
+        """The fate of the sound in words: copied, encoded again, or none."""
         self._stack = ExitStack()
         self._partial: Path | None = None
 
@@ -122,7 +120,7 @@ class SequenceWriter:
                 f"a frame of {frame.shape} {frame.dtype} was given to images of {width}x{height}"
             )
         if self._partial is None:
-            raise InternalError("SequenceWriter.write outside of its with block")
+            raise InternalError("a SequenceWriter was written to outside of its with block")
         name = file_name(self.path.name, FIRST + self.frames)
         try:
             (self._partial / name).write_bytes(png_bytes(self._deep(frame), text=self._text))
@@ -141,7 +139,7 @@ class SequenceWriter:
             kind, error = MediaError, MediaError(f"{self.path}: no frame was given")
             stack.__exit__(kind, error, trace)
             raise error
-        old = {place.name for place in sequence_files(self.path)}
+        old = {file.name for file in sequence_files(self.path)}
         new = {file_name(self.path.name, FIRST + number) for number in range(self.frames)}
         try:
             stack.__exit__(kind, error, trace)

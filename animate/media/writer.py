@@ -49,7 +49,7 @@ class FrameSink(Protocol):
     frames: int
     """Frames written so far."""
     sound: str
-    """What was done with the sound, in words."""
+    """The fate of the sound in words: copied, encoded again, or none."""
 
     def write(self, frame: Image) -> None:
         """Add one frame, (height, width, 3) RGB, uint8 or uint16."""
@@ -116,7 +116,7 @@ class ClipWriter:
         self._metadata = dict(metadata or {})
         self.frames = 0
         self.sound = "none"
-        """What was done with the sound, in words."""
+        """The fate of the sound in words: copied, encoded again, or none."""
         self._stack = ExitStack()
         self._track: Track | None = None
         self._encode: Callable[[av.VideoFrame | None], None] | None = None
@@ -156,7 +156,7 @@ class ClipWriter:
                 f"a frame of {frame.shape} {frame.dtype} was given to a clip of {width}x{height}"
             )
         if self._encode is None:
-            raise InternalError("ClipWriter.write outside of its with block")
+            raise InternalError("a ClipWriter was written to outside of its with block")
         picture = self._borrowed(np.ascontiguousarray(frame))
         with self._errors():
             if self._track is not None:

@@ -50,7 +50,7 @@ class ControlNetAux:
         try:
             runtime()  # which the library may import
             library = importlib.import_module("controlnet_aux.dwpose")
-            whole = library.DWposeDetector(
+            detector_class = library.DWposeDetector(
                 det_ckpt=str(detector), pose_ckpt=str(pose), device=options.device
             )
         except Exception as error:  # its import and its loaders raise whatever lies below them
@@ -59,7 +59,7 @@ class ControlNetAux:
                 "extra [controlnet-aux] and mmcv, mmdet and mmpose fit your torch, or use the "
                 "estimator blazepose or dwpose"
             ) from error
-        self._estimate: Any = whole.pose_estimation
+        self._estimate: Any = detector_class.pose_estimation
 
     def __call__(self, frame: Frame, /) -> tuple[Points, Scores]:
         """See `Estimator`."""

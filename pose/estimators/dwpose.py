@@ -74,7 +74,7 @@ class DWPoseOptions:
     device: Device = "cpu"
     """"cpu", or "cuda", for which onnxruntime-gpu has to be installed."""
     verify: bool = True
-    """Whether the files have to be the published ones; without, any with the same inputs and
+    """True if the files have to be the published ones; without, any with the same inputs and
     outputs will do. Their digests are recorded either way."""
 
 
@@ -127,9 +127,9 @@ class DWPose:
         return copy.copy(self)
 
 
-def _path(own: Path | None, folder: Path | None, pin: NetworkPin, option: str) -> Path:
-    if own is not None:
-        path = Path(own)
+def _path(file: Path | None, folder: Path | None, pin: NetworkPin, option: str) -> Path:
+    if file is not None:
+        path = Path(file)
     elif folder is not None:
         path = Path(folder) / pin.name
     else:

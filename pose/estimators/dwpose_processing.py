@@ -62,8 +62,8 @@ def detected_boxes(output: NDArray[np.float32], scale: float) -> NDArray[np.floa
     boxes = np.concatenate([centres - halves, centres + halves], axis=1) / np.float32(scale)
     scores = table[:, 4] * table[:, 5 + _PERSON]
     candidates = np.flatnonzero(scores > _CANDIDATE)
-    kept = candidates[_suppressed(boxes[candidates], scores[candidates])]
-    return boxes[kept[scores[kept] > _SURE]]
+    chosen = candidates[_suppressed(boxes[candidates], scores[candidates])]
+    return boxes[chosen[scores[chosen] > _SURE]]
 
 
 def _cells() -> tuple[Floats, Floats]:
@@ -84,15 +84,15 @@ def _suppressed(boxes: Floats, scores: Floats) -> NDArray[np.intp]:
     """
     areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)
     left = scores.argsort()[::-1]
-    kept = []
+    chosen = []
     while len(left):
-        best, rest = left[0], left[1:]
-        kept.append(best)
-        low = np.maximum(boxes[best, :2], boxes[rest, :2])
-        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        best, remaining = left[0], left[1:]
+        chosen.append(best)
+        low = np.maximum(boxes[best, :2], boxes[remaining, :2])
+        high = np.minimum(boxes[best, 2:], boxes[remaining, 2:])
         shared = np.prod(np.maximum(high - low + 1, 0), axis=1)
-        left = rest[shared / (areas[best] + areas[rest] - shared) <= _OVERLAP]
-    return np.array(kept, dtype=np.intp)
+        left = remaining[shared / (areas[best] + areas[remaining] - shared) <= _OVERLAP]
+    return np.array(chosen, dtype=np.intp)
 
 
 def whole_frame(frame: NDArray[np.uint8]) -> NDArray[np.float32]:

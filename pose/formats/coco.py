@@ -98,14 +98,14 @@ def parse_coco(record: Any, where: str, *, fps: Fraction | None) -> PoseSequence
     if len(frames) != len(images):
         raise PoseError(f"{where} holds two images of the same id")
     for index, annotation in enumerate(record["annotations"]):
-        _place(frames, annotation, f"{where}, annotation {index}")
-    told = _info(record.get("info"), len(images), where)
+        _add_person(frames, annotation, f"{where}, annotation {index}")
+    stated = _info(record.get("info"), len(images), where)
     still = Fraction(1) if len(images) == 1 else None
-    told["fps"] = rate(fps or told.get("fps") or still, where)
-    return sequence_of(list(frames.values()), canvas=canvases.pop(), **told)
+    stated["fps"] = rate(fps or stated.get("fps") or still, where)
+    return sequence_of(list(frames.values()), canvas=canvases.pop(), **stated)
 
 
-def _place(frames: dict[int, People], annotation: dict[str, Any], where: str) -> None:
+def _add_person(frames: dict[int, People], annotation: dict[str, Any], where: str) -> None:
     image = annotation.get("image_id")
     if type(image) is not int or image not in frames:
         raise PoseError(f"{where}: there is no image {image!r}")
@@ -151,16 +151,16 @@ def _read(annotation: dict[str, Any], where: str) -> Points:
 
 
 def _info(info: Any, frames: int, where: str) -> dict[str, Any]:
-    """What our own files tell of the video; another program's `info` tells nothing."""
+    """The video's facts in our own files; another program's `info` holds none."""
     if not isinstance(info, dict) or "fps" not in info:
         return {}
     try:
-        told: dict[str, Any] = {"fps": Fraction(str(info["fps"]))}
+        stated: dict[str, Any] = {"fps": Fraction(str(info["fps"]))}
         if "times" in info:
-            told["times"] = [float(time) for time in info["times"]]
-        told["cuts"] = [int(cut) for cut in info.get("cuts", ())]
+            stated["times"] = [float(time) for time in info["times"]]
+        stated["cuts"] = [int(cut) for cut in info.get("cuts", ())]
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise PoseError(f"{where}: its info is damaged ({error}); export it again") from error
-    if len(told.get("times", range(frames))) != frames:
-        raise PoseError(f"{where}: {frames} images, but {len(told['times'])} times; export again")
-    return told | {name: str(info.get(name, "")) for name in ("source", "estimator")}
+    if len(stated.get("times", range(frames))) != frames:
+        raise PoseError(f"{where}: {frames} images, but {len(stated['times'])} times; export again")
+    return stated | {name: str(info.get(name, "")) for name in ("source", "estimator")}

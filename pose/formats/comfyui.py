@@ -52,12 +52,12 @@ def parse_comfyui(records: Any, where: str, *, fps: Fraction | None) -> PoseSequ
     frames: list[People] = []
     canvas = None
     for index, record in enumerate(records):
-        own = f"{where}, frame {index}"
-        frames.append(read_frame(record, own))
-        frame_canvas = size((record.get("canvas_width"), record.get("canvas_height")), own)
+        context = f"{where}, frame {index}"
+        frames.append(read_frame(record, context))
+        frame_canvas = size((record.get("canvas_width"), record.get("canvas_height")), context)
         if canvas is not None and frame_canvas != canvas:
             raise PoseError(
-                f"{own}: its canvas is {frame_canvas[0]}x{frame_canvas[1]}, that of frame 0 is "
+                f"{context}: its canvas is {frame_canvas[0]}x{frame_canvas[1]}, that of frame 0 is "
                 f"{canvas[0]}x{canvas[1]}; all frames of a clip need one size"
             )
         canvas = frame_canvas

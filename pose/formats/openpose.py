@@ -55,20 +55,20 @@ def openpose_frames(
 
 
 def import_openpose(
-    place: str | Path, *, canvas: tuple[int, int], fps: Fraction | None
+    path: str | Path, *, canvas: tuple[int, int], fps: Fraction | None
 ) -> PoseSequence:
     """Read a folder of frames, in the order of their names, or one frame's file.
 
     Points are in pixels of `canvas` (width, height). People are told apart by `person_id` where it
     is given, else by their order in the file. Raises `PoseError` naming the file that is wrong.
     """
-    place = Path(place)
-    files = sorted(place.glob("*.json")) if place.is_dir() else [place]
+    path = Path(path)
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not files:
-        raise PoseError(f"the folder {place} holds no .json file; give the folder of the frames")
+        raise PoseError(f"the folder {path} holds no .json file; give the folder of the frames")
     frames = [read_frame(read_json(file), str(file)) for file in files]
     still = Fraction(1) if len(files) == 1 else None
-    return sequence_of(frames, canvas=canvas, fps=rate(fps or still, str(place)))
+    return sequence_of(frames, canvas=canvas, fps=rate(fps or still, str(path)))
 
 
 def read_frame(record: Any, where: str) -> People:
@@ -77,13 +77,13 @@ def read_frame(record: Any, where: str) -> People:
         raise PoseError(f"{where} is not an OpenPose frame: it has no list of people")
     people: People = {}
     for index, person in enumerate(record["people"]):
-        own = f"{where}, person {index}"
+        context = f"{where}, person {index}"
         if not isinstance(person, dict):
-            raise PoseError(f"{own}: not a record of keypoints")
+            raise PoseError(f"{context}: not a record of keypoints")
         number = _number(person.get("person_id"), index)
         if number in people:
-            raise PoseError(f"{own}: a second person with person_id {number}")
-        people[number] = read_person(person, own)
+            raise PoseError(f"{context}: a second person with person_id {number}")
+        people[number] = read_person(person, context)
     return people
 
 
@@ -119,8 +119,8 @@ def read_person(record: dict[str, Any], where: str) -> Points:
         ("hand_right_keypoints_2d", RIGHT_HAND, (21,)),
     )
     for name, part, lengths in lists:
-        found = from_list(record.get(name), lengths, f"{where}, {name}")
-        points[part] = found[: part.stop - part.start]
+        values = from_list(record.get(name), lengths, f"{where}, {name}")
+        points[part] = values[: part.stop - part.start]
     return points
 
 

@@ -1,4 +1,4 @@
-"""What the JSON formats share: lists of x, y, confidence in a row, and files of JSON.
+"""Common parts of the JSON formats: lists of x, y, confidence in a row, and files of JSON.
 
 Every list is checked when read: its length, that it holds numbers, that they are finite.
 """

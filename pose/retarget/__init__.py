@@ -45,7 +45,7 @@ class Retargeted:
     """From 0, where the driver comes through the reference's own pose, to 1, where the two show
     nothing in common: see `pose.retarget.match`."""
     warnings: tuple[str, ...]
-    """What will look wrong and what to do about it, in sentences."""
+    """Expected faults and the way out, a clause each."""
 
 
 def retarget(driving: PoseSequence, reference: PoseSequence, mode: str = "robust") -> Retargeted:
@@ -60,15 +60,17 @@ def retarget(driving: PoseSequence, reference: PoseSequence, mode: str = "robust
     if mode == "none":
         return _fitted_into(driving, reference)
     _check_people(driving, reference)
-    place, joints = _person(reference)
+    goal_points, joints = _person(reference)
     points, scores = _person(driving)
     fits = (_affine if mode == "affine" else framings)(driving, points, scores, reference)
     placed, moved = points.copy(), points.copy()
     for frames, fit in fits:
         placed[frames] = moved[frames] = fit(points[frames])
         if mode == "limbs":
-            moved[frames] = transfer_limbs(placed[frames], scores[frames], place[0], joints[0])
-    match = compare(moved, placed, scores, place[0], joints[0], reference.canvas)
+            moved[frames] = transfer_limbs(
+                placed[frames], scores[frames], goal_points[0], joints[0]
+            )
+    match = compare(moved, placed, scores, goal_points[0], joints[0], reference.canvas)
     sequence = replace(
         driving.person(0), points=moved[:, None].astype(np.float32), canvas=reference.canvas
     )
@@ -88,8 +90,10 @@ def _affine(
     # every frame that shows the main person serves here instead.
     alone = driving.present[:, 0] & (driving.present.sum(axis=1) == 1)
     used = alone if alone.any() else driving.present[:, 0]
-    place, joints = _person(reference)
-    fit = fit_affine(points[used][:, BODY], scores[used][:, BODY], place[0, BODY], joints[0, BODY])
+    goal_points, joints = _person(reference)
+    fit = fit_affine(
+        points[used][:, BODY], scores[used][:, BODY], goal_points[0, BODY], joints[0, BODY]
+    )
     return [(np.arange(len(points)), fit)]
 
 
@@ -109,10 +113,12 @@ def _fitted_into(driving: PoseSequence, reference: PoseSequence) -> Retargeted:
     mismatch = 1.0
     warnings: tuple[str, ...] = ("nobody was compared with the reference's person",)
     if driving.people and reference.people and reference.present[0, 0]:
-        place, joints = _person(reference)
+        goal_points, joints = _person(reference)
         scores = driving.scores[:, 0].astype(np.float64)
-        own = points[:, 0]
-        match = compare(own, own, scores, place[0], joints[0], reference.canvas)
+        driver_points = points[:, 0]
+        match = compare(
+            driver_points, driver_points, scores, goal_points[0], joints[0], reference.canvas
+        )
         mismatch, warnings = match.mismatch, match.warnings
     sequence = replace(driving, points=points.astype(np.float32), canvas=reference.canvas)
     return Retargeted(

@@ -16,24 +16,24 @@ from pose.retarget.similarity import Similarity
 JOINTS: Final = (0, 1, 2, 5, *range(8, 18))
 
 
-def fit_affine(body: Array, scores: Array, place: Array, joints: Array) -> Similarity:
+def fit_affine(body: Array, scores: Array, goal_points: Array, joints: Array) -> Similarity:
     """The published scale and shift, in pixels.
 
-    `body` (F,18,2) and `scores` (F,18) are the driver's, `place` (18,2) and `joints` (18,) the
-    reference's. Joints that were never estimated (score 0) are left out; the published code always
-    has a place for them. Raises `PoseError` when too little is seen to fit a line.
+    `body` (F,18,2) and `scores` (F,18) are the driver's, `goal_points` (18,2) and `joints` (18,)
+    the reference's. Joints that were never estimated (score 0) are left out; the published code
+    always has a place for them. Raises `PoseError` when too little is seen to fit a line.
     """
     chosen = [joint for joint in JOINTS if joints[joint] > SEEN]
-    found = scores[:, chosen] > 0
-    own = body[:, chosen][found]
-    theirs = np.broadcast_to(place[chosen], (len(body), len(chosen), 2))[found]
-    if len(own) < 2 or np.ptp(own[:, 1]) == 0:
+    both = scores[:, chosen] > 0
+    driver_points = body[:, chosen][both]
+    theirs = np.broadcast_to(goal_points[chosen], (len(body), len(chosen), 2))[both]
+    if len(driver_points) < 2 or np.ptp(driver_points[:, 1]) == 0:
         raise PoseError(
             "the affine fit needs two joints at different heights that both the reference and the "
             "driver show (head, shoulders, hips or legs); use the mode robust or other pictures"
         )
-    mean, goal = own.mean(axis=0), theirs.mean(axis=0)
-    height = own[:, 1] - mean[1]
+    mean, goal = driver_points.mean(axis=0), theirs.mean(axis=0)
+    height = driver_points[:, 1] - mean[1]
     scale = float((height * (theirs[:, 1] - goal[1])).sum() / (height * height).sum())
     x, y = (goal - scale * mean).tolist()
     return Similarity(scale=scale, shift=(x, y))
@@ -57,9 +57,9 @@ def affine_parts(
     the reference picture. Raises `PoseError` when too little is seen to fit a line.
     """
     joints = np.asarray(reference_scores, np.float64)
-    own = np.asarray(body, np.float64) * driving_size
-    place = np.asarray(reference_body, np.float64) * reference_size
-    similarity = fit_affine(own, np.ones(own.shape[:2]), place, joints)
+    driver_points = np.asarray(body, np.float64) * driving_size
+    goal_points = np.asarray(reference_body, np.float64) * reference_size
+    similarity = fit_affine(driver_points, np.ones(driver_points.shape[:2]), goal_points, joints)
     moved = [
         similarity(np.asarray(part, np.float64) * driving_size) / reference_size
         for part in (body, face, hands)

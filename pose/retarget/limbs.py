@@ -82,21 +82,23 @@ _SHORTEST, _LONGEST = 0.6, 1.6
 _ON_THE_GROUND = 0.95
 
 
-def transfer_limbs(placed: Array, scores: Array, place: Array, joints: Array) -> Array:
+def transfer_limbs(placed: Array, scores: Array, goal_points: Array, joints: Array) -> Array:
     """Change limb lengths of an already placed driver (F,134,2) to the reference's (134,2)."""
-    own, own_seen = _with_hips(placed, scores)
-    goal, goal_seen = _with_hips(place[None], joints[None])
-    ratios = limb_ratios(own, own_seen, goal[0], goal_seen[0])
+    driver_points, own_seen = _with_hips(placed, scores)
+    goal, goal_seen = _with_hips(goal_points[None], joints[None])
+    ratios = limb_ratios(driver_points, own_seen, goal[0], goal_seen[0])
     legs = math.sqrt(ratios.get("thigh", 1.0) * ratios.get("shin", 1.0))
     root = _HIPS if own_seen[:, _HIPS].any() and goal_seen[0, _HIPS] else NECK
-    moves = _moves(own, own_seen, ratios, root)
-    moves += _root_motion(own[:, root], own_seen[:, root], legs)[:, None]
+    moves = _moves(driver_points, own_seen, ratios, root)
+    moves += _root_motion(driver_points[:, root], own_seen[:, root], legs)[:, None]
     moved = placed + moves[:, :POINTS]
-    moved[..., 1] += _grounding(placed, moved, scores, place, joints, legs)[:, None]
+    moved[..., 1] += _grounding(placed, moved, scores, goal_points, joints, legs)[:, None]
     return np.asarray(moved)
 
 
-def limb_ratios(own: Array, own_seen: Mask, goal: Array, goal_seen: Mask) -> dict[str, float]:
+def limb_ratios(
+    driver_points: Array, own_seen: Mask, goal: Array, goal_seen: Mask
+) -> dict[str, float]:
     """Reference length over the placed driver's, by group; a group that cannot be measured is left
     out. Points are (F,135,2) and (135,2), the last one the middle of the hips."""
     lengths: dict[str, list[tuple[float, float]]] = {}
@@ -104,7 +106,9 @@ def limb_ratios(own: Array, own_seen: Mask, goal: Array, goal_seen: Mask) -> dic
         together = own_seen[:, parent] & own_seen[:, child]
         if not (together.any() and goal_seen[parent] and goal_seen[child]):
             continue
-        bone = np.linalg.norm(own[together, child] - own[together, parent], axis=1)
+        bone = np.linalg.norm(
+            driver_points[together, child] - driver_points[together, parent], axis=1
+        )
         length = float(np.linalg.norm(goal[child] - goal[parent]))
         lengths.setdefault(group, []).append((length, float(np.quantile(bone, _TYPICAL))))
     ratios = {}
@@ -121,19 +125,21 @@ def limb_ratios(own: Array, own_seen: Mask, goal: Array, goal_seen: Mask) -> dic
     return ratios
 
 
-def _moves(own: Array, seen: Mask, ratios: dict[str, float], root: int) -> Array:
-    """How far every point moves (F,135,2) when bones change length and the root stays.
+def _moves(driver_points: Array, seen: Mask, ratios: dict[str, float], root: int) -> Array:
+    """Moves of every point (F,135,2) when bones change length and the root stays.
 
     A bone with an unseen end changes nothing: what hangs on it moves with its parent.
     """
-    moves = np.zeros_like(own)
+    moves = np.zeros_like(driver_points)
     bones = [*_BONES, *_FOLLOWERS]
     if root == NECK:
         bones[0] = (NECK, _HIPS, "trunk")
     for parent, child, group in _outwards(bones, root):
         both = seen[:, parent] & seen[:, child]
         stretch = np.where(both, ratios.get(group, 1.0) - 1, 0.0)
-        moves[:, child] = moves[:, parent] + stretch[:, None] * (own[:, child] - own[:, parent])
+        moves[:, child] = moves[:, parent] + stretch[:, None] * (
+            driver_points[:, child] - driver_points[:, parent]
+        )
     return moves
 
 
@@ -161,7 +167,7 @@ def _root_motion(root: Array, seen: Mask, legs: float) -> Array:
 
 
 def _grounding(
-    placed: Array, moved: Array, scores: Array, place: Array, joints: Array, legs: float
+    placed: Array, moved: Array, scores: Array, goal_points: Array, joints: Array, legs: float
 ) -> Array:
     """Vertical shift (F,) that keeps the height of the lowest foot over the ground.
 
@@ -176,7 +182,7 @@ def _grounding(
         return np.zeros(len(placed))
     before = np.where(seen, placed[:, used, 1], -np.inf).max(axis=1)[standing]
     after = np.where(seen, moved[:, used, 1], -np.inf).max(axis=1)[standing]
-    ground = float(place[shared, 1].max()) if shared else float(np.median(after))
+    ground = float(goal_points[shared, 1].max()) if shared else float(np.median(after))
     height = before - np.quantile(before, _ON_THE_GROUND)
     frames = np.arange(len(placed))
     return np.interp(frames, frames[standing], ground + legs * height - after)

@@ -1,4 +1,4 @@
-"""How well a placed driver matches the reference: one score, and what will look wrong in words.
+"""The match of a placed driver and the reference: one score, and expected faults in words.
 
 The score joins two things. Pose: how far the placed driver stays from the reference's pose even
 where it comes closest (the nearest tenth of the frames), as a part of the trunk's length; arms are
@@ -46,7 +46,7 @@ _POOR = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """What the comparison found."""
+    """The result of a comparison."""
 
     mismatch: float
     """In [0,1]; 0 is perfect."""
@@ -58,7 +58,7 @@ def compare(
     moved: Array,
     placed: Array,
     scores: Array,
-    place: Array,
+    goal_points: Array,
     joints: Array,
     canvas: tuple[int, int],
 ) -> Match:
@@ -69,18 +69,18 @@ def compare(
     """
     seen = scores[:, BODY] >= SEEN
     there = seen.sum(axis=1) >= 3
-    points, own, seen = moved[there][:, BODY], placed[there][:, BODY], seen[there]
-    shown = seen.mean(axis=0) >= _SHOWN if len(seen) else np.zeros(18, bool)
+    points, driver_points, seen = moved[there][:, BODY], placed[there][:, BODY], seen[there]
+    driver_shows = seen.mean(axis=0) >= _SHOWN if len(seen) else np.zeros(18, bool)
     theirs = joints[BODY] >= SEEN
-    pose = _distance(points, seen, place[BODY], theirs)
-    either = (shown | theirs)[list(_POSTURE)]
-    one = (shown ^ theirs)[list(_POSTURE)]
-    coverage = float(one.sum() / max(1, either.sum()))
+    pose = _distance(points, seen, goal_points[BODY], theirs)
+    either = (driver_shows | theirs)[list(_POSTURE)]
+    single = (driver_shows ^ theirs)[list(_POSTURE)]
+    coverage = float(single.sum() / max(1, either.sum()))
     mismatch = 1 - (1 - pose) * (1 - coverage)
     remarks = [
-        *_different_parts(shown, theirs),
-        *_postures(own, seen, place[BODY], theirs),
-        *_directions(points, seen, place[BODY], theirs),
+        *_different_parts(driver_shows, theirs),
+        *_postures(driver_points, seen, goal_points[BODY], theirs),
+        *_directions(points, seen, goal_points[BODY], theirs),
         *_out_of_picture(points, seen, theirs, canvas),
     ]
     if mismatch > _POOR and not remarks:
@@ -91,7 +91,7 @@ def compare(
     return Match(mismatch=mismatch, warnings=tuple(remarks))
 
 
-def _distance(points: Array, seen: Mask, place: Array, theirs: Mask) -> float:
+def _distance(points: Array, seen: Mask, goal_points: Array, theirs: Mask) -> float:
     """Mean joint distance in the closest frames, in trunk lengths, at most 1."""
     posture = np.zeros(18, bool)
     posture[list(_POSTURE)] = True
@@ -99,49 +99,51 @@ def _distance(points: Array, seen: Mask, place: Array, theirs: Mask) -> float:
     counted = both.sum(axis=1) >= min(3, max(1, int(both.sum(axis=1).max(initial=0))))
     if not counted.any():
         return 1.0
-    distance = np.linalg.norm(points - place, axis=2)
+    distance = np.linalg.norm(points - goal_points, axis=2)
     mean = (distance * both).sum(axis=1)[counted] / both.sum(axis=1)[counted]
-    return min(1.0, float(np.quantile(mean, _CLOSEST)) / _trunk(place, theirs))
+    return min(1.0, float(np.quantile(mean, _CLOSEST)) / _trunk(goal_points, theirs))
 
 
-def _trunk(place: Array, theirs: Mask) -> float:
+def _trunk(goal_points: Array, theirs: Mask) -> float:
     """Length of the trunk, or what it would be from the shoulders or the head, in pixels."""
     if theirs[NECK] and theirs[_HIPS].any():
-        hips = place[_HIPS][theirs[_HIPS]].mean(axis=0)
-        length = float(np.linalg.norm(place[NECK] - hips))
+        hips = goal_points[_HIPS][theirs[_HIPS]].mean(axis=0)
+        length = float(np.linalg.norm(goal_points[NECK] - hips))
     elif theirs[_SHOULDERS].all():
-        length = 1.4 * float(np.linalg.norm(place[RIGHT_SHOULDER] - place[LEFT_SHOULDER]))
+        length = 1.4 * float(
+            np.linalg.norm(goal_points[RIGHT_SHOULDER] - goal_points[LEFT_SHOULDER])
+        )
     else:
-        length = 1.5 * float(np.hypot(*np.ptp(place[theirs], axis=0)))
+        length = 1.5 * float(np.hypot(*np.ptp(goal_points[theirs], axis=0)))
     return max(length, 1.0)
 
 
-def _different_parts(shown: Mask, theirs: Mask) -> list[str]:
+def _different_parts(driver_shows: Mask, theirs: Mask) -> list[str]:
     remarks = []
     legs, hips, head = list(_LEGS), _HIPS, [NOSE, 14, 15]
-    if shown[legs].any() and not theirs[legs].any():
+    if driver_shows[legs].any() and not theirs[legs].any():
         part = "head and shoulders" if not theirs[hips].any() else "upper body"
         remarks.append(
             f"the driver shows the whole body, the reference only its {part}: motion below the "
             "picture's edge will be lost"
         )
-    if theirs[legs].any() and not shown[legs].any():
+    if theirs[legs].any() and not driver_shows[legs].any():
         remarks.append(
             "the reference shows legs, the driver does not: they get no motion; use a driving "
             "video that shows the whole body, or crop the reference"
         )
-    if theirs[head].any() != shown[head].any():
-        who, other = ("reference", "driver") if theirs[head].any() else ("driver", "reference")
-        remarks.append(f"the {who} shows a face, the {other} does not")
-    if not (shown & theirs).any():
+    if theirs[head].any() != driver_shows[head].any():
+        subject, other = ("reference", "driver") if theirs[head].any() else ("driver", "reference")
+        remarks.append(f"the {subject} shows a face, the {other} does not")
+    if not (driver_shows & theirs).any():
         remarks.append("driver and reference show no part of the body in common")
     return remarks
 
 
-def _postures(points: Array, seen: Mask, place: Array, theirs: Mask) -> list[str]:
-    own = [_leg_drop(p, s) for p, s in zip(points, seen, strict=True)]
-    known = [drop for drop in own if drop is not None]
-    goal = _leg_drop(place, theirs)
+def _postures(points: Array, seen: Mask, goal_points: Array, theirs: Mask) -> list[str]:
+    drops = [_leg_drop(p, s) for p, s in zip(points, seen, strict=True)]
+    known = [drop for drop in drops if drop is not None]
+    goal = _leg_drop(goal_points, theirs)
     if not known or goal is None:
         return []
     drop = float(np.median(known))
@@ -153,38 +155,38 @@ def _postures(points: Array, seen: Mask, place: Array, theirs: Mask) -> list[str
     return []
 
 
-def _leg_drop(place: Array, seen: Mask) -> float | None:
-    """How far ankles (or, doubled, knees) are below the hips, in lengths of the trunk."""
+def _leg_drop(goal_points: Array, seen: Mask) -> float | None:
+    """Height of the hips over ankles (or, doubled, knees), in lengths of the trunk."""
     ankles, knees = [RIGHT_ANKLE, LEFT_ANKLE], [RIGHT_KNEE, LEFT_KNEE]
     if not (seen[NECK] and seen[_HIPS].any()):
         return None
-    hips = place[_HIPS][seen[_HIPS]].mean(axis=0)
-    trunk = float(np.linalg.norm(hips - place[NECK]))
+    hips = goal_points[_HIPS][seen[_HIPS]].mean(axis=0)
+    trunk = float(np.linalg.norm(hips - goal_points[NECK]))
     if trunk <= 0:
         return None
     for ends, worth in ((ankles, 1), (knees, 2)):
         if seen[ends].any():
-            drop = float(place[ends][seen[ends]][:, 1].mean() - hips[1])
+            drop = float(goal_points[ends][seen[ends]][:, 1].mean() - hips[1])
             return max(0.05, worth * drop / trunk)
     return None
 
 
-def _directions(points: Array, seen: Mask, place: Array, theirs: Mask) -> list[str]:
+def _directions(points: Array, seen: Mask, goal_points: Array, theirs: Mask) -> list[str]:
     """Facing the camera or not, by which shoulder is on the left, and upright or lying."""
     remarks = []
-    own = seen[:, _SHOULDERS].all(axis=1)
-    if own.any() and theirs[_SHOULDERS].all():
-        trunk = _trunk(place, theirs)
-        width = points[own][:, LEFT_SHOULDER, 0] - points[own][:, RIGHT_SHOULDER, 0]
+    facing = seen[:, _SHOULDERS].all(axis=1)
+    if facing.any() and theirs[_SHOULDERS].all():
+        trunk = _trunk(goal_points, theirs)
+        width = points[facing][:, LEFT_SHOULDER, 0] - points[facing][:, RIGHT_SHOULDER, 0]
         mine = float(np.median(width)) / trunk
-        other = float(place[LEFT_SHOULDER, 0] - place[RIGHT_SHOULDER, 0]) / trunk
+        other = float(goal_points[LEFT_SHOULDER, 0] - goal_points[RIGHT_SHOULDER, 0]) / trunk
         if mine * other < 0 and min(abs(mine), abs(other)) > _TURNED:
-            who = "driver" if mine < 0 else "reference"
-            remarks.append(f"the {who} has its back to the camera, the other one faces it")
+            subject = "driver" if mine < 0 else "reference"
+            remarks.append(f"the {subject} has its back to the camera, the other one faces it")
     hips = seen[:, [NECK, *_HIPS]].all(axis=1)
     if hips.any() and theirs[[NECK, *_HIPS]].all():
         upright = np.median(points[hips][:, _HIPS].mean(axis=1) - points[hips][:, NECK], axis=0)
-        goal = place[_HIPS].mean(axis=0) - place[NECK]
+        goal = goal_points[_HIPS].mean(axis=0) - goal_points[NECK]
         cosine = upright @ goal / max(np.linalg.norm(upright) * np.linalg.norm(goal), 1e-9)
         if cosine < 0.5:
             remarks.append("one of the two is upright, the other lies or leans far over")

@@ -77,39 +77,43 @@ def framings(
     nothing; a shot framed otherwise (a close-up) gets its own. `points` (F,134,2) and `scores`
     (F,134) are the driving person's.
     """
-    place = reference.points[0, 0].astype(np.float64)
+    goal_points = reference.points[0, 0].astype(np.float64)
     joints = reference.scores[0, 0].astype(np.float64)
     shots = [np.arange(start, stop) for start, stop in driving.shots]
-    own = [fit_robust(points[shot], scores[shot], place, joints) for shot in shots]
-    fitted = [i for i, fit in enumerate(own) if fit is not None]
+    fits = [fit_robust(points[shot], scores[shot], goal_points, joints) for shot in shots]
+    fitted = [i for i, fit in enumerate(fits) if fit is not None]
     if not fitted:
         height_ratio = reference.canvas[1] / driving.canvas[1]
-        return [(np.arange(len(points)), _fallback(points, scores, place, joints, height_ratio))]
+        return [
+            (np.arange(len(points)), _fallback(points, scores, goal_points, joints, height_ratio))
+        ]
     main = max(fitted, key=lambda i: len(shots[i]))
-    size = _size(place, joints)
+    size = _size(goal_points, joints)
 
     def _seen(shot: Indices) -> Array:
         return points[shot][scores[shot] >= SEEN]
 
-    alike = [i for i in range(len(shots)) if _alike(own[i], own[main], _seen(shots[i]), size)]
+    alike = [i for i in range(len(shots)) if _alike(fits[i], fits[main], _seen(shots[i]), size)]
     together = np.concatenate([shots[i] for i in alike])
-    pooled = fit_robust(points[together], scores[together], place, joints) or own[main]
+    pooled = fit_robust(points[together], scores[together], goal_points, joints) or fits[main]
     assert pooled is not None
-    others = [(shots[i], fit) for i, fit in enumerate(own) if i not in alike and fit is not None]
+    others = [(shots[i], fit) for i, fit in enumerate(fits) if i not in alike and fit is not None]
     return [(together, pooled), *others]
 
 
-def fit_robust(points: Array, scores: Array, place: Array, joints: Array) -> Similarity | None:
+def fit_robust(
+    points: Array, scores: Array, goal_points: Array, joints: Array
+) -> Similarity | None:
     """Scale and shift from driver (F,134,2) to reference (134,2); None if nothing compares."""
-    ratios, weights = _ratios(points, scores, place, joints)
+    ratios, weights = _ratios(points, scores, goal_points, joints)
     if not len(ratios):
         return None
     scale = math.exp(float(_robust_mean(ratios[:, None], weights, _RATIO_OUTLIER)[0]))
-    shift = _shift(points, scores, place, joints, scale)
+    shift = _shift(points, scores, goal_points, joints, scale)
     return None if shift is None else Similarity(scale=scale, shift=shift)
 
 
-def _ratios(points: Array, scores: Array, place: Array, joints: Array) -> tuple[Array, Array]:
+def _ratios(points: Array, scores: Array, goal_points: Array, joints: Array) -> tuple[Array, Array]:
     """Logarithms of reference length over typical driving length, and what each weighs."""
     ratios, weights = [], []
     for a, b, worth in _PARTS:
@@ -118,7 +122,7 @@ def _ratios(points: Array, scores: Array, place: Array, joints: Array) -> tuple[
             continue
         lengths = np.linalg.norm(points[together, a] - points[together, b], axis=1)
         typical = float(np.quantile(lengths, _TYPICAL))
-        goal = float(np.linalg.norm(place[a] - place[b]))
+        goal = float(np.linalg.norm(goal_points[a] - goal_points[b]))
         if typical > 0 and goal > 0:
             ratios.append(math.log(goal / typical))
             confidence = math.sqrt(joints[a] * joints[b] * scores[together][:, [a, b]].mean())
@@ -128,14 +132,14 @@ def _ratios(points: Array, scores: Array, place: Array, joints: Array) -> tuple[
 
 
 def _shift(
-    points: Array, scores: Array, place: Array, joints: Array, scale: float
+    points: Array, scores: Array, goal_points: Array, joints: Array, scale: float
 ) -> tuple[float, float] | None:
     seen = (scores[:, BODY] >= SEEN) & (joints[BODY] >= SEEN)
     if not seen.any():
         return None
-    offsets = (place[BODY] - scale * points[:, BODY])[seen]
+    offsets = (goal_points[BODY] - scale * points[:, BODY])[seen]
     weights = (scores[:, BODY] * joints[BODY] * _STEADINESS)[seen]
-    x, y = _robust_mean(offsets, weights, _OFFSET_OUTLIER * _size(place, joints)).tolist()
+    x, y = _robust_mean(offsets, weights, _OFFSET_OUTLIER * _size(goal_points, joints)).tolist()
     return x, y
 
 
@@ -158,14 +162,14 @@ def _weighted_median(values: Array, weights: Array) -> float:
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
-def _size(place: Array, joints: Array) -> float:
+def _size(goal_points: Array, joints: Array) -> float:
     """Extent of what is seen of the reference, in pixels."""
-    seen = place[joints >= SEEN]
+    seen = goal_points[joints >= SEEN]
     return float(np.hypot(*np.ptp(seen, axis=0))) or 1.0
 
 
 def _alike(fit: Similarity | None, main: Similarity | None, seen: Array, size: float) -> bool:
-    """Whether a shot's fit does to its seen points (N,2) about what the main one's does.
+    """True if a shot's fit does to its seen points (N,2) about what the main one's does.
 
     A shot without a fit of its own follows the main one.
     """
@@ -180,7 +184,7 @@ def _alike(fit: Similarity | None, main: Similarity | None, seen: Array, size: f
 def _fallback(
     points: Array,
     scores: Array,
-    place: Array,
+    goal_points: Array,
     joints: Array,
     scale: float,
 ) -> Similarity:
@@ -188,9 +192,11 @@ def _fallback(
 
     The comparison that follows warns that the two people show nothing in common.
     """
-    shift = _shift(points, scores, place, joints, scale)
+    shift = _shift(points, scores, goal_points, joints, scale)
     if shift is None:
         seen = points[scores >= SEEN]
-        x, y = (np.median(place[joints >= SEEN], axis=0) - scale * np.median(seen, axis=0)).tolist()
+        x, y = (
+            np.median(goal_points[joints >= SEEN], axis=0) - scale * np.median(seen, axis=0)
+        ).tolist()
         shift = (x, y)
     return Similarity(scale=scale, shift=shift)

@@ -57,7 +57,7 @@ class Detector:
         self._anchors = anchors(size, strides)
 
     def __call__(self, frame: NDArray[np.uint8], region: Region) -> list[Detection]:
-        """What is found inside `region`, the most certain first."""
+        """Detections inside `region`, the most certain first."""
         boxes, logits = self._network(crop(frame, region, self._size, signed=True, border="zero"))[
             :2
         ]
@@ -105,13 +105,13 @@ def _groups(
     return groups
 
 
-def overlap(boxes: NDArray[np.float32], one: int | np.intp) -> NDArray[np.float32]:
-    """Intersection over union of box `one` with each of `boxes` (N,4) left, top, right, bottom."""
-    low = np.maximum(boxes[:, :2], boxes[one, :2])
-    high = np.minimum(boxes[:, 2:], boxes[one, 2:])
+def overlap(boxes: NDArray[np.float32], index: int | np.intp) -> NDArray[np.float32]:
+    """Intersection over union of box `index` with each of `boxes` (N,4): two opposite corners."""
+    low = np.maximum(boxes[:, :2], boxes[index, :2])
+    high = np.minimum(boxes[:, 2:], boxes[index, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=1)
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return np.asarray(shared / np.maximum(areas + areas[one] - shared, 1e-9), dtype=np.float32)
+    return np.asarray(shared / np.maximum(areas + areas[index] - shared, 1e-9), dtype=np.float32)
 
 
 def _detection(
@@ -156,15 +156,15 @@ def merged_bodies(detections: list[Detection]) -> list[Detection]:
     A body's box stands for its head and has one size in every pass, so that two passes' boxes of
     one body hardly overlap; what agrees is its middle, measured by the circle around the body.
     """
-    kept: list[Detection] = []
-    for found in sorted(detections, key=lambda body: -body.score):
+    bodies: list[Detection] = []
+    for body in sorted(detections, key=lambda body: -body.score):
         near = (
-            np.linalg.norm(found.centre - other.centre) < _SAME_HEAD * min(_radius(found), radius)
-            for other, radius in ((other, _radius(other)) for other in kept)
+            np.linalg.norm(body.centre - other.centre) < _SAME_HEAD * min(_radius(body), radius)
+            for other, radius in ((other, _radius(other)) for other in bodies)
         )
         if not any(near):
-            kept.append(found)
-    return kept
+            bodies.append(body)
+    return bodies
 
 
 def _radius(body: Detection) -> float:

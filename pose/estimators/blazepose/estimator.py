@@ -136,9 +136,9 @@ class BlazePose:
 
     def fork(self) -> Self:
         """See `ParallelEstimator`. The networks are shared: a session may run in many threads."""
-        other = copy.copy(self)
-        other.reset()
-        return other
+        fork = copy.copy(self)
+        fork.reset()
+        return fork
 
     def look(self, frame: Frame) -> list[Person]:
         """The people of `frame` in the family's own points (33, 2x21 and 468).
@@ -175,28 +175,28 @@ class BlazePose:
         height, width = frame.shape[:2]
         return self._detector(frame, Region(x=width / 2, y=height / 2, side=max(width, height)))
 
-    def detect_closer(self, frame: Frame, found: list[Detection]) -> list[Detection]:
-        """`found` and the bodies in square tiles, in smaller ones too where that is not enough.
+    def detect_closer(self, frame: Frame, detections: list[Detection]) -> list[Detection]:
+        """`detections` and the bodies in square tiles, in smaller tiles where that is not enough.
 
         Of what only a tile shows, what is not sure is dropped: the closer the look, the more
         things resemble a body (an empty landscape's tiles scored up to 0.57, people 0.87 and
         more).
         """
-        whole = found
+        surest = detections
         height, width = frame.shape[:2]
         for parts in _TILE_PARTS:
-            if not self._unsure(frame, found):
+            if not self._unsure(frame, detections):
                 break
             squares = tiles(width, height, parts)
             if squares[0].side < _BODY_DETECTOR_INPUT:
                 break
             closer = [body for tile in squares for body in self._detector(frame, tile)]
-            found = merged_bodies([*found, *closer])
-        return [body for body in found if body.score >= self.options.sure or body in whole]
+            detections = merged_bodies([*detections, *closer])
+        return [body for body in detections if body.score >= self.options.sure or body in surest]
 
-    def _unsure(self, frame: Frame, found: list[Detection]) -> bool:
+    def _unsure(self, frame: Frame, detections: list[Detection]) -> bool:
         large = max(frame.shape[:2]) >= self.options.large
-        return large and (not found or found[-1].score < self.options.sure)
+        return large and (not detections or detections[-1].score < self.options.sure)
 
     def _following_bodies(self, frame: Frame) -> list[Body]:
         """With `follow`: the last frame's bodies, unless one was lost or it is time to search."""
@@ -206,13 +206,13 @@ class BlazePose:
         return bodies if len(bodies) == len(self._following) else []
 
     def _searched_bodies(self, frame: Frame) -> list[Body]:
-        found = self.detect(frame)
+        detections = self.detect(frame)
         if self._age == 0:
-            found = self.detect_closer(frame, found)
-            return self._bodies(frame, [landmarks.body_region(body) for body in found])
-        sure = [landmarks.body_region(b) for b in found if b.score >= self.options.sure]
-        unsure = [landmarks.body_region(b) for b in found if b.score < self.options.sure]
-        before = self._following if self._unsure(frame, found) else []
+            detections = self.detect_closer(frame, detections)
+            return self._bodies(frame, [landmarks.body_region(body) for body in detections])
+        sure = [landmarks.body_region(b) for b in detections if b.score >= self.options.sure]
+        unsure = [landmarks.body_region(b) for b in detections if b.score < self.options.sure]
+        before = self._following if self._unsure(frame, detections) else []
         return self._bodies(frame, [*sure, *before, *unsure])
 
     def _bodies(self, frame: Frame, regions: list[Region]) -> list[Body]:
@@ -221,7 +221,7 @@ class BlazePose:
             body = landmarks.find_body(self._body, frame, region)
             if body.presence < self.options.presence or not math.isfinite(body.following.side):
                 continue
-            if not any(_same(body, other) for other in bodies):
+            if not any(_same(body, known) for known in bodies):
                 bodies.append(body)
             if len(bodies) == self.options.max_people:
                 break
@@ -259,17 +259,17 @@ def _whole_bodies(people: list[Person], size: tuple[int, int]) -> tuple[Points, 
     return np.stack([points for points, _ in bodies]), np.stack([score for _, score in bodies])
 
 
-def _same_face(one: Part | None, other: Part | None) -> bool:
+def _same_face(first: Part | None, second: Part | None) -> bool:
     """True where two bodies were found for one face."""
-    if one is None or other is None:
+    if first is None or second is None:
         return False
-    size = min(float(np.hypot(*np.ptp(face.points, axis=0))) for face in (one, other))
-    apart = np.linalg.norm(one.points - other.points, axis=1).mean()
+    size = min(float(np.hypot(*np.ptp(face.points, axis=0))) for face in (first, second))
+    apart = np.linalg.norm(first.points - second.points, axis=1).mean()
     return bool(apart < _SAME_FACE * size)
 
 
-def _same(one: Body, other: Body) -> bool:
-    apart: NDArray[np.float32] = np.linalg.norm(one.points - other.points, axis=1)
-    weights = one.visibility * other.visibility + 1e-6
-    side = min(one.following.side, other.following.side)
+def _same(first: Body, second: Body) -> bool:
+    apart: NDArray[np.float32] = np.linalg.norm(first.points - second.points, axis=1)
+    weights = first.visibility * second.visibility + 1e-6
+    side = min(first.following.side, second.following.side)
     return float(np.average(apart, weights=weights)) < _SAME_BODY * side

@@ -43,7 +43,7 @@ class Body:
     presence: float
     """Probability that there is a body in the region."""
     following: Region
-    """Where the same body will be looked for in the next frame."""
+    """The region in which the same body is looked for in the next frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Part:
 
 
 def body_region(detection: Detection) -> Region:
-    """Where the landmarks of a detected body are looked for."""
+    """The region in which the landmarks of a detected body are looked for."""
     return between(detection.points[0], detection.points[1]).grown(_BODY_GROWTH)
 
 
@@ -118,7 +118,7 @@ def hand_search_region(body: Body, side: str) -> Region:
 
 
 def wrist_visibility(body: Body, side: str) -> float:
-    """How sure the body network is that a hand's wrist can be seen."""
+    """Probability, by the body network, that a hand's wrist can be seen."""
     return float(body.visibility[_HAND_POINTS[side][0]])
 
 

@@ -23,7 +23,7 @@ from animate.batch.records import JobRecord, plan_job, read_record
 from animate.errors import RequestError, user_mistakes
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
-from animate.request.wording import clock_text
+from animate.request.wording import clock_text, listed
 
 if TYPE_CHECKING:
     from animate.media.source import FrameSource
@@ -232,10 +232,9 @@ def lines(forecasts: list[Forecast], pace: Pace, workers: int, most: int = 20) -
     for (to_do, why), count in sorted(reasons.items(), key=lambda entry: -entry[1]):
         yield f"{count:6}  {'to do' if to_do else 'not to do'}: {why}"
     notable = [each for each in forecasts if each.wanted or each.problem]
-    for each in notable[:most]:
-        yield f"  {describe(each)}"
-    if len(notable) > most:
-        yield f"  and {len(notable) - most} more"
+    if notable:
+        described = [f"  {describe(each)}" for each in notable[:most]]
+        yield listed([*described, *notable[most:]], most, "\n")
     wanted = [each for each in forecasts if each.wanted and not each.problem]
     times = [each.seconds for each in wanted if each.seconds is not None]
     yield pace.basis()

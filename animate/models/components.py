@@ -29,6 +29,7 @@ from animate.models.single_file import read_part
 from animate.models.store import recorded_digest
 from animate.models.variants import COMPONENTS, VARIANT_FILE, ModelVariant
 from animate.models.weight_files import WeightReport, apply_weights, read_weights
+from animate.request.wording import listed
 
 Network = TypeVar("Network", bound=nn.Module)
 _building = threading.Lock()
@@ -189,14 +190,12 @@ def _check_present(variant: ModelVariant, fresh: Collection[str]) -> None:
     missing = [file for file in variant.missing() if str(file) not in unneeded]
     if not missing:
         return
-    named = ", ".join(str(file) for file in missing[:3])
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     cure = (
         f"`cnx models fetch {variant.name}` gets them"
         if any(file.source for file in missing)
         else "copy the folder again"
     )
-    raise ModelError(f"model {variant.name} lacks files: {named}{more}; {cure}")
+    raise ModelError(f"model {variant.name} lacks files: {listed(missing)}; {cure}")
 
 
 def _empty(name: str, variant: ModelVariant) -> nn.Module:
@@ -301,10 +300,9 @@ def _fill(
         digests[file.path] = digest
     unset = [name for name, value in network.state_dict().items() if value.is_meta]
     if unset:
-        shown = ", ".join(unset[:3]) + (f" and {len(unset) - 3} more" if len(unset) > 3 else "")
         raise ModelError(
             f"weight file {reports[-1].source} lacks {len(unset)} tensors of the "
-            f"{type(network).__name__} ({shown}); fetch it again, or let the variant name the "
-            "complete file before it if it holds only the learned parameters"
+            f"{type(network).__name__} ({listed(unset)}); fetch it again, or let the variant name "
+            "the complete file before it if it holds only the learned parameters"
         )
     return reports

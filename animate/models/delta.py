@@ -24,6 +24,7 @@ from animate.models.components import Components, build_control_network, save_mo
 from animate.models.variants import ModelVariant, upgraded
 from animate.models.weight_files import apply_weights, read_weights
 from animate.request.schema import build
+from animate.request.wording import listed
 
 _FORMAT, _VERSION = "cnx_delta", "1"
 
@@ -137,14 +138,12 @@ def _check_same(
     names = sorted({*first, *second})
     wrong = [name for name in names if first.get(name) != second.get(name)]
     if wrong:
-        shown = "; ".join(
-            f"{name} is {_shape(first.get(name))} and {_shape(second.get(name))}"
-            for name in wrong[:3]
-        )
-        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        faults = [
+            f"{name} is {_shape(first.get(name))} and {_shape(second.get(name))}" for name in wrong
+        ]
         raise ModelError(
-            f"{one} and {other} are of different architectures: {shown}{more}. Choose a base of "
-            "the same architecture"
+            f"{one} and {other} are of different architectures: {listed(faults, separator='; ')}; "
+            "choose a base of the same architecture"
         )
 
 

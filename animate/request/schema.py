@@ -46,7 +46,7 @@ from animate.request.values import (
     check_text,
     read_path,
 )
-from animate.request.wording import nearest, quoted
+from animate.request.wording import listed, nearest, quoted
 
 T = TypeVar("T")
 Role = Literal["input", "output", "place", "look", "runtime"]
@@ -311,9 +311,11 @@ def _flat(kind: Any, values: Any, name: str) -> dict[str, Any]:
 
 def _unknown(names: list[str], known: set[str], name: str) -> str:
     within = f"{name}: " if name else ""
-    first = [f"unknown setting {quoted(n)}{nearest(n.replace('-', '_'), known)}" for n in names[:5]]
-    text = " ".join(part if part.endswith("?") else f"{part};" for part in first).rstrip(";")
-    return within + text + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    hints = [nearest(key.replace("-", "_"), known) for key in names[:5]]
+    faults = [
+        f"unknown setting {quoted(key)}{hint}" for key, hint in zip(names, hints, strict=False)
+    ]
+    return within + listed([*faults, *names[5:]], 5, separator="; ")
 
 
 def _built(cls: Any, values: Any, name: str) -> Any:

@@ -19,6 +19,7 @@ from animate.errors import AnimateError, MediaError, TrainingError
 from animate.files import sha256
 from animate.media import FrameSelection, FrameSource, open_video
 from animate.progress import Progress
+from animate.request.wording import listed
 from animate.training.finetune_config import VideoRecipe
 from pose.clean import CleaningOptions, clean
 from pose.errors import PoseError
@@ -76,8 +77,10 @@ def usable_videos(recipe: VideoRecipe, frames: int, progress: Progress) -> list[
             skipped.append(f"{name}: {reason}")
             progress.warn(f"skipped {skipped[-1]}")
     if not videos:
-        listed = "\n  ".join(skipped[:10]) + ("\n  ..." if len(skipped) > 10 else "")
-        raise TrainingError(f"none of the {len(files)} videos in {folder} can be used:\n  {listed}")
+        reasons = listed(skipped, 10, "\n  ")
+        raise TrainingError(
+            f"none of the {len(files)} videos in {folder} can be used:\n  {reasons}"
+        )
     progress.note(
         f"{len(videos)} videos to train on, {sum(len(v.starts) for v in videos)} places to begin a "
         f"clip; {len(skipped)} skipped"

@@ -25,17 +25,21 @@ def main(argv: list[str]) -> int:
     progress = shown(arguments)
 
     from animate.evaluation.evaluate import evaluate
+    from animate.evaluation.network_files import remember_folder, remembered_folder
 
+    weights = arguments.weights or remembered_folder()
     evaluation = evaluate(
         arguments.clips,
         truth=arguments.truth,
         reference=arguments.reference,
         driving=arguments.driving,
         protocol=arguments.protocol or ["clean"],
-        weights=arguments.weights,
+        weights=weights,
         report=arguments.report,
         progress=progress,
     )
+    if arguments.weights is not None:
+        remember_folder(arguments.weights)
     if arguments.json is not None:
         evaluation.write_json(arguments.json)
     if isinstance(progress, JsonLines):
@@ -68,7 +72,11 @@ def parser() -> Parser:
         ("--truth", "the true clip, or a folder with one for each clip", "VIDEO|FOLDER"),
         ("--reference", "the image whose person the clip shows", "IMAGE"),
         ("--driving", "the video or pose file that the clip follows", "VIDEO|POSES"),
-        ("--weights", "folder with the networks of LPIPS, FID, FID-VID and FVD", "FOLDER"),
+        (
+            "--weights",
+            "folder with the networks of LPIPS, FID, FID-VID, FVD; kept for later",
+            "FOLDER",
+        ),
         ("--report", "write a page with players, curves and worst frames here", "FILE.html"),
         ("--json", "write all figures and curves here", "FILE"),
     ):

@@ -24,7 +24,13 @@ def parser() -> Parser:
     )
     names = "list|fetch|verify|import"
     actions = command.add_subparsers(dest="action", required=True, metavar=names)
-    actions.add_parser("list", help="variants, whether they are here, and their licences")
+    listing = actions.add_parser("list", help="variants, whether they are here, and licences")
+    listing.add_argument(
+        "--kind",
+        choices=("variant", "metric"),
+        default="variant",
+        help="model variants (default), or networks of measures that you named",
+    )
     for action, text in (
         ("fetch", "download the files of a variant, or of the dwpose estimator"),
         ("verify", "check files on this machine against their digests; needs no network"),
@@ -62,7 +68,7 @@ def main(argv: list[str]) -> int:
     """Parse and run one of the four; returns the exit code."""
     arguments = parse(parser(), argv)
     if arguments.action == "list":
-        return show_list()
+        return show_list() if arguments.kind == "variant" else show_metrics()
     progress = shown(arguments)
     if arguments.action == "import":
         return import_files(arguments, progress)
@@ -100,6 +106,14 @@ def show_list() -> int:
         print(f"{'':<8} licences: {'; '.join(sorted(licences))}")
     chosen = resolve("auto")
     print(f"--model auto takes {chosen.variant.name}: {chosen.reason}")
+    return 0
+
+
+def show_metrics() -> int:
+    """Print the networks of measures, whether they are here, and their digests."""
+    from animate.evaluation.network_files import network_lines, remembered_folder
+
+    print("\n".join(network_lines(remembered_folder())))
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from animate.errors import UserError, raises_ours
 from animate.evaluation.alignment import Companion, beside, frame_count, open_clip
 from animate.evaluation.asked import Asked, Record, ask, read_record
-from animate.evaluation.extractors import FILES, FeatureMeter, Networks, frechet_scores
+from animate.evaluation.extractors import FeatureMeter, Networks, frechet_scores
 from animate.evaluation.frechet import Statistics
 from animate.evaluation.identity import FaceEmbedder
 from animate.evaluation.measures import MS_SSIM_SHORTEST
@@ -25,6 +25,7 @@ from animate.evaluation.meters import (
     Step,
     picture_measures,
 )
+from animate.evaluation.network_files import FILES
 from animate.evaluation.page import write_page
 from animate.evaluation.pairs import Pair, PathLike, pair_clips
 from animate.evaluation.pose_error import clip_poses_again, on_clip, pose_scores
@@ -78,7 +79,7 @@ def evaluate(
         driving: the video or pose file that the clips follow, or a folder likewise.
         protocol: name of a protocol, or of several; see `animate.evaluation.protocols`.
         weights: folder with the networks of LPIPS, FID, FID-VID and FVD, which no package
-            carries; see `animate.evaluation.extractors`. Without them these are left out.
+            carries; see `animate.evaluation.network_files`. Without them these are left out.
         report: an HTML file to write: players, curves, worst frames, a table.
 
     A clip that cannot be read among several has its reason in `error`. Raises MediaError,

@@ -1,17 +1,8 @@
-"""Networks of measures that no package carries: files that the user names.
-
-| measure | file in the folder | network |
-| --- | --- | --- |
-| LPIPS | `vgg16-397923af.pth` | torchvision's VGG-16 (state dict) |
-| FID | `inception-2015-12-05.pt` | Inception v3 of the published FID (TorchScript) |
-| FVD | `i3d_torchscript.pt` | I3D, Kinetics-400 (TorchScript) |
-| FID-VID | `resnet-50-kinetics.pt` | 3-D ResNet-50, Kinetics (TorchScript) |
-"""
+"""Measures by networks that the user names (see `network_files`): LPIPS and Fréchet distances."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +15,9 @@ from torch import Tensor, nn
 from animate.errors import ModelError
 from animate.evaluation.frechet import Statistics, frechet_distance
 from animate.evaluation.meters import Step
+from animate.evaluation.network_files import FILES, NetworkFile, network_path
 from animate.evaluation.protocols import Protocol
 from animate.evaluation.scores import Score, mean_score
-from animate.files import sha256
 from animate.media.info import Image
 from animate.request.values import Size
 
@@ -39,50 +30,8 @@ _VGG = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and convolutions of VGG-16's five stages."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class NetworkFile:
-    """A file that a measure needs."""
-
-    measure: str
-    name: str
-    features: int
-    """Values that it gives for a picture or clip; 0 for VGG."""
-    digest: str = ""
-    """Beginning of the file's SHA-256, where its publisher states it."""
-
-
-FILES = {
-    entry.measure: entry
-    for entry in (
-        NetworkFile(measure="lpips", name="vgg16-397923af.pth", features=0, digest="397923af"),
-        NetworkFile(measure="fid", name="inception-2015-12-05.pt", features=2048),
-        NetworkFile(measure="fvd", name="i3d_torchscript.pt", features=400),
-        NetworkFile(measure="fid_vid", name="resnet-50-kinetics.pt", features=2048),
-    )
-}
 _VIDEO_SIDES = {"fvd": 224, "fid_vid": 112}
 """Pixels of both sides of a video network's pictures."""
-
-
-def network_path(folder: Path | None, measure: str) -> Path | None:
-    """The file of a measure's network, if the folder has it.
-
-    Raises ModelError where the file is of another network, by its publisher's digest.
-    """
-    if folder is None:
-        return None
-    if not folder.is_dir():
-        raise ModelError(f"the folder of metric weights {folder} does not exist; check the path")
-    entry = FILES[measure]
-    path = folder / entry.name
-    if not path.is_file():
-        return None
-    if entry.digest and not sha256(path).startswith(entry.digest):
-        raise ModelError(
-            f"{path} is another network, or damaged: its SHA-256 does not begin with "
-            f"{entry.digest}; fetch it again from its publisher"
-        )
-    return path
 
 
 class Lpips(nn.Module):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from animate.evaluation.extractors import FILES
+from animate.evaluation.network_files import FILES
 from animate.evaluation.protocols import load_protocol, protocol_names
 from animate.evaluation.scores import MEASURES
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import scipy.linalg
 import torch
 
 from animate import evaluate
+from animate.cli.main import main
 from animate.errors import ModelError
-from animate.evaluation import extractors
-from animate.evaluation.extractors import FILES, Lpips, Networks, ScriptedExtractor
+from animate.evaluation.extractors import Lpips, Networks, ScriptedExtractor
 from animate.evaluation.frechet import Statistics, frechet_distance
+from animate.evaluation.network_files import FILES
 from animate.evaluation.vmaf import ffmpeg_with_vmaf
 from tests.evaluation.scenes import blurred, images, noisy, sliding, texture
 from tests.evaluation.vgg import random_vgg
@@ -164,12 +166,34 @@ def test_files_of_other_networks_are_refused(
         Lpips(tmp_path / "other.pth")
     # With the digest of the stand-in, the folder's VGG is taken.
     digest = hashlib.sha256((weights / FILES["lpips"].name).read_bytes()).hexdigest()[:8]
-    entry = extractors.NetworkFile(
-        measure="lpips", name=FILES["lpips"].name, features=0, digest=digest
-    )
-    monkeypatch.setitem(FILES, "lpips", entry)
+    monkeypatch.setitem(FILES, "lpips", replace(FILES["lpips"], digest=digest))
     assert Networks(weights).missing("lpips") == ""
     assert "inception" in Networks(weights).missing("fid")
+
+
+def test_a_folder_is_named_once_and_listed_with_digests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    own = tmp_path / "own.yaml"
+    own.write_text("summary: x\nmeasures: [fid]\n")
+    clip = images(tmp_path / "clip", FRAMES)
+    command = ["evaluate", str(clip), "--truth", str(clip), "--protocol", str(own)]
+    assert main(command) == 0
+    assert "--weights FOLDER" in capsys.readouterr().out
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    scripted(folder / FILES["fid"].name, 2048)
+    assert main([*command, "--weights", str(folder)]) == 0
+    assert "FID (own)" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "FID (own)" in capsys.readouterr().out
+    assert main(["models", "list", "--kind", "metric"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    digest = hashlib.sha256((folder / FILES["fid"].name).read_bytes()).hexdigest()
+    assert [line for line in lines if digest in line and line.startswith("fid ")]
+    assert len([line for line in lines if "not here" in line]) == 3
+    assert main([*command, "--weights", str(tmp_path / "nowhere")]) == 2
 
 
 @pytest.mark.skipif(ffmpeg_with_vmaf() is None, reason="no ffmpeg with libvmaf is installed")

@@ -1,0 +1,123 @@
+"""Files of networks that no package carries: named by the user, in one folder.
+
+| measure | file in the folder | network |
+| --- | --- | --- |
+| LPIPS | `vgg16-397923af.pth` | torchvision's VGG-16 (state dict) |
+| FID | `inception-2015-12-05.pt` | Inception v3 of the published FID (TorchScript) |
+| FVD | `i3d_torchscript.pt` | I3D, Kinetics-400 (TorchScript) |
+| FID-VID | `resnet-50-kinetics.pt` | 3-D ResNet-50, Kinetics (TorchScript) |
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from animate.errors import ModelError
+from animate.files import sha256, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFile:
+    """A file that a measure needs."""
+
+    measure: str
+    name: str
+    network: str
+    """Name of the network."""
+    features: int
+    """Values that it gives for a picture or clip; 0 for VGG."""
+    digest: str = ""
+    """Beginning of the file's SHA-256, where its publisher states it."""
+
+
+FILES = {
+    entry.measure: entry
+    for entry in (
+        NetworkFile(
+            measure="lpips",
+            name="vgg16-397923af.pth",
+            network="torchvision's VGG-16",
+            features=0,
+            digest="397923af",
+        ),
+        NetworkFile(
+            measure="fid",
+            name="inception-2015-12-05.pt",
+            network="Inception v3 of the published FID",
+            features=2048,
+        ),
+        NetworkFile(
+            measure="fvd",
+            name="i3d_torchscript.pt",
+            network="I3D on Kinetics-400",
+            features=400,
+        ),
+        NetworkFile(
+            measure="fid_vid",
+            name="resnet-50-kinetics.pt",
+            network="3-D ResNet-50 on Kinetics",
+            features=2048,
+        ),
+    )
+}
+
+
+def network_path(folder: Path | None, measure: str) -> Path | None:
+    """The file of a measure's network, if the folder has it.
+
+    Raises ModelError where there is no such folder, or the file is of another network by its
+    publisher's digest.
+    """
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise ModelError(f"the folder of metric weights {folder} does not exist; check the path")
+    entry = FILES[measure]
+    path = folder / entry.name
+    if not path.is_file():
+        return None
+    if entry.digest and not sha256(path).startswith(entry.digest):
+        raise ModelError(
+            f"{path} is another network, or damaged: its SHA-256 does not begin with "
+            f"{entry.digest}; fetch it again from its publisher"
+        )
+    return path
+
+
+def remembered_folder() -> Path | None:
+    """The folder that was named last, if it is still there."""
+    try:
+        folder = Path(_note().read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError):
+        return None
+    return folder if folder.is_absolute() and folder.is_dir() else None
+
+
+def remember_folder(folder: Path) -> None:
+    """Keep the folder's path for later commands. Raises ModelError where that cannot be written."""
+    note = _note()
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_text(note, f"{folder.resolve()}\n")
+    except OSError as reason:
+        raise ModelError(f"{note} cannot be written: {reason.strerror}") from reason
+
+
+def network_lines(folder: Path | None) -> list[str]:
+    """A line for each file: its measure, where it is, and its SHA-256."""
+    lines = []
+    for entry in FILES.values():
+        path = folder / entry.name if folder is not None else None
+        if path is not None and path.is_file():
+            state = f"{path}, sha256 {sha256(path)}"
+        else:
+            state = f"not here: cnx evaluate --weights FOLDER with {entry.name}"
+        lines.append(f"{entry.measure:<8} {entry.network}; {state}")
+    return lines
+
+
+def _note() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "cnx-animate" / "metric-weights"

@@ -117,7 +117,7 @@ def read_record(clip: Path) -> Record | None:
 
 @dataclass(kw_only=True)
 class Asked:
-    """What a clip was asked to show."""
+    """The request behind a clip, as poses and pictures."""
 
     control: PoseSequence | None = None
     """One person's poses on the clip's canvas; times count from the clip's first frame."""

@@ -135,7 +135,7 @@ class _Clip:
     asked: Asked = field(default_factory=Asked)
     truth: Companion | None = None
     control: PoseSequence | None = None
-    shown: PoseSequence | None = None
+    estimated: PoseSequence | None = None
     """Poses of everybody on the clip, estimated again."""
     borders: tuple[int, ...] = ()
     scores: list[Score] = field(default_factory=list)
@@ -273,7 +273,7 @@ class Scorer:
         """Estimate poses on the clip, and on the truth where nothing else says what was asked."""
         if self._estimator is None:
             return
-        clip.shown = self._poses_of(clip, clip.frames(), clip.count)
+        clip.estimated = self._poses_of(clip, clip.frames(), clip.count)
         control = clip.asked.control
         if control is None and clip.truth is not None:
             count = min(clip.count, clip.truth.frames)
@@ -284,7 +284,7 @@ class Scorer:
         if control is not None:
             clip.control = on_clip(control, clip.source.info.fps, clip.count)
             try:
-                clip.scores += pose_scores(clip.control, clip.shown)
+                clip.scores += pose_scores(clip.control, clip.estimated)
             except PoseError as reason:
                 clip.asked.reasons["control"] = str(reason)
 
@@ -351,7 +351,7 @@ class Scorer:
 
     def _background_meter(self, clip: _Clip) -> list[Meter]:
         asked = clip.asked
-        known = [poses for poses in (clip.control, clip.shown) if poses is not None]
+        known = [poses for poses in (clip.control, clip.estimated) if poses is not None]
         people = [poses for poses in known if poses.present.any()]
         if asked.picture is None or asked.picture_pose is None or not people:
             return []
@@ -359,7 +359,7 @@ class Scorer:
 
     def _identity_meter(self, clip: _Clip) -> list[Meter]:
         asked = clip.asked
-        if asked.original is None or asked.original_pose is None or clip.shown is None:
+        if asked.original is None or asked.original_pose is None or clip.estimated is None:
             return []
         if not asked.original_pose.present.any():
             return []
@@ -370,7 +370,7 @@ class Scorer:
         if reference is None:
             asked.reasons["face"] = "no face is seen well enough in the reference"
             return []
-        return [IdentityMeter(self._embed, reference, clip.shown)]
+        return [IdentityMeter(self._embed, reference, clip.estimated)]
 
     def _measure(
         self, clip: _Clip, meters: Sequence[Meter], preview: PreviewWriter | None
@@ -461,7 +461,7 @@ def _reason(measure: str, clip: _Clip) -> str:
     if measure in ("background", "sharpness"):
         return (
             reasons.get("reference")
-            or (reasons.get("control") if clip.shown is None else None)
+            or (reasons.get("control") if clip.estimated is None else None)
             or "nothing of the background is seen in both"
         )
     if measure in GROUPS["time"]:

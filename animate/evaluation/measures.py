@@ -125,7 +125,7 @@ def _halved(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def figure_mask(picture: Picture, background: Picture) -> NDArray[np.bool_]:
-    """Where a picture differs from its empty background: (h,w)."""
+    """Pixels (h,w) at which a picture differs from its empty background."""
     difference = np.abs(picture.astype(np.int16) - background.astype(np.int16))
     return np.asarray(difference.max(-1) > FIGURE_LEVELS)
 

@@ -106,14 +106,14 @@ class MotionMeter:
     def scores(self) -> list[Score]:
         """See `Meter`."""
         flicker = (None if v is None else 1 - v / 255 for v in self._steps)
-        found = [mean_score("flicker", flicker)]
+        scores = [mean_score("flicker", flicker)]
         if self._flow is not None:
-            found.append(mean_score("warping_error", self._warping, scale=1000))
+            scores.append(mean_score("warping_error", self._warping, scale=1000))
         if self._borders:
-            found.append(self._seams())
+            scores.append(self._seams())
         if self._with_faults:
-            found += self._faults()
-        return [score for score in found if score is not None]
+            scores += self._faults()
+        return [score for score in scores if score is not None]
 
     def _seams(self) -> Score | None:
         try:
@@ -155,19 +155,19 @@ class LookMeter:
 
     def scores(self) -> list[Score]:
         """See `Meter`."""
-        found: list[Score | None] = []
+        scores: list[Score | None] = []
         values = np.array(self._sharpness)
         if self._reference:
-            found.append(mean_score("sharpness", values / self._reference))
+            scores.append(mean_score("sharpness", values / self._reference))
         if self._with_drift and len(values) > 1:
             colours = np.stack(self._colours)
             away = np.linalg.norm(colours - colours[0], axis=1)
             drift = 100 * float(np.linalg.norm(slope(colours)))
-            found.append(Score(measure="colour_drift", value=drift, curve=tuple(away.tolist())))
+            scores.append(Score(measure="colour_drift", value=drift, curve=tuple(away.tolist())))
             if values.mean() > 0:
                 change = 100 * 100 * float(slope(values)) / float(values.mean())
-                found.append(Score(measure="sharpness_drift", value=change))
-        return [score for score in found if score is not None]
+                scores.append(Score(measure="sharpness_drift", value=change))
+        return [score for score in scores if score is not None]
 
 
 class BackgroundMeter:
@@ -181,16 +181,16 @@ class BackgroundMeter:
         self._picture = picture
         self._people = people
         self._size = (picture.shape[1], picture.shape[0])
-        own = self._skeleton(reference, 0)
+        standing = self._skeleton(reference, 0)
         count = min(poses.frames for poses in people)
         looks = range(0, count, max(1, count // 16))
-        self._unit = body_unit([own, *(self._skeleton(people[0], index) for index in looks)])
-        self._own = distance(own, self._unit)
+        self._unit = body_unit([standing, *(self._skeleton(people[0], index) for index in looks)])
+        self._standing = distance(standing, self._unit)
         self._curve: list[float | None] = []
 
     def add(self, step: Step) -> None:
         """See `Meter`."""
-        away = self._own
+        away = self._standing
         for poses in self._people:
             if step.index < poses.frames:
                 skeleton = self._skeleton(poses, step.index)
@@ -212,26 +212,29 @@ class IdentityMeter:
     """Distance of each frame's face to the reference's."""
 
     def __init__(
-        self, embed: FaceEmbedder, reference: NDArray[np.float32], shown: PoseSequence
+        self, embed: FaceEmbedder, reference: NDArray[np.float32], estimated: PoseSequence
     ) -> None:
-        """`reference` (128,) is the reference's face; `shown` the clip's one person."""
-        self._embed, self._reference, self._shown = embed, reference, shown
+        """`reference` (128,) is the reference's face; `estimated` the clip's one person."""
+        self._embed, self._reference, self._estimated = embed, reference, estimated
         self._curve: list[float | None] = []
 
     def add(self, step: Step) -> None:
         """See `Meter`."""
         face = None
-        if step.index < self._shown.frames and self._shown.people:
-            points, scores = self._shown.points[step.index, 0], self._shown.scores[step.index, 0]
+        if step.index < self._estimated.frames and self._estimated.people:
+            points, scores = (
+                self._estimated.points[step.index, 0],
+                self._estimated.scores[step.index, 0],
+            )
             face = self._embed(step.frame, points, scores)
         self._curve.append(None if face is None else float(np.linalg.norm(face - self._reference)))
 
     def scores(self) -> list[Score]:
         """See `Meter`."""
         same = (None if v is None else 100.0 * (v <= SAME_PERSON) for v in self._curve)
-        found = [mean_score("identity", self._curve), mean_score("identity_share", same)]
+        scores = [mean_score("identity", self._curve), mean_score("identity_share", same)]
         faceless = [value is None for value in self._curve]
-        return [*(s for s in found if s is not None), _count("faceless_frames", faceless)]
+        return [*(s for s in scores if s is not None), _count("faceless_frames", faceless)]
 
 
 def _count(measure: str, flags: Sequence[bool]) -> Score:

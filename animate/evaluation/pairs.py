@@ -40,24 +40,24 @@ def pair_clips(
     Raises RequestError where nothing is there, or a folder has a partner for no clip.
     """
     named = [clips] if isinstance(clips, (str, os.PathLike)) else list(clips)
-    found = [clip for path in named for clip in _clips(Path(path))]
-    if not found:
+    files = [clip for path in named for clip in _clips(Path(path))]
+    if not files:
         raise RequestError("no clip was named; name a video, numbered images or a folder of clips")
     partners = {
-        "truth": _partners(truth, VIDEO_SUFFIXES, found, "truth"),
-        "reference": _partners(reference, IMAGE_SUFFIXES, found, "reference"),
-        "driving": _partners(driving, (*VIDEO_SUFFIXES, *POSE_SUFFIXES), found, "driving"),
+        "truth": _partners(truth, VIDEO_SUFFIXES, files, "truth"),
+        "reference": _partners(reference, IMAGE_SUFFIXES, files, "reference"),
+        "driving": _partners(driving, (*VIDEO_SUFFIXES, *POSE_SUFFIXES), files, "driving"),
     }
     pairs = []
-    for index, clip in enumerate(found):
-        files = {role: paths[index] for role, paths in partners.items()}
-        given = {"truth": truth, "reference": reference, "driving": driving}
+    for index, clip in enumerate(files):
+        chosen = {role: paths[index] for role, paths in partners.items()}
+        named_files = {"truth": truth, "reference": reference, "driving": driving}
         notes = tuple(
-            f"{given[role]} has no {role} named {clip.stem}"
-            for role, path in files.items()
-            if path is None and given[role] is not None
+            f"{named_files[role]} has no {role} named {clip.stem}"
+            for role, path in chosen.items()
+            if path is None and named_files[role] is not None
         )
-        pairs.append(Pair(clip=clip, notes=notes, **files))
+        pairs.append(Pair(clip=clip, notes=notes, **chosen))
     return tuple(pairs)
 
 

@@ -95,20 +95,20 @@ def _shoulders(points: NDArray[np.float32], scores: NDArray[np.float32]) -> floa
     return float(np.percentile(widths[seen], 90))
 
 
-def pose_scores(control: PoseSequence, shown: PoseSequence) -> list[Score]:
-    """Scores of the poses shown against those asked for, frame by frame, one person each.
+def pose_scores(control: PoseSequence, estimated: PoseSequence) -> list[Score]:
+    """Scores of the poses estimated against those asked for, frame by frame, one person each.
 
     A frame in which nobody was asked for does not count. Raises PoseError where nobody is.
     """
-    count = min(control.frames, shown.frames)
+    count = min(control.frames, estimated.frames)
     asked, scores = control.points[:count, 0], control.scores[:count, 0]
     wanted = control.present[:count, 0]
     if not wanted.any():
         raise PoseError("nobody was asked for in any frame")
-    person = _likeliest(control, shown, count)
-    there = shown.present[:count, person] if shown.people else np.zeros(count, bool)
-    points = shown.points[:count, person] if shown.people else np.zeros_like(asked)
-    seen = shown.scores[:count, person] if shown.people else np.zeros_like(scores)
+    person = _likeliest(control, estimated, count)
+    there = estimated.present[:count, person] if estimated.people else np.zeros(count, bool)
+    points = estimated.points[:count, person] if estimated.people else np.zeros_like(asked)
+    seen = estimated.scores[:count, person] if estimated.people else np.zeros_like(scores)
     distances = np.linalg.norm(points - asked, axis=-1) / trunks(asked, scores)[:, None]
     both = (scores >= SEEN) & (seen >= SEEN) & (wanted & there)[:, None]
     result: list[Score | None] = []
@@ -124,13 +124,13 @@ def pose_scores(control: PoseSequence, shown: PoseSequence) -> list[Score]:
     return [score for score in result if score is not None]
 
 
-def _likeliest(control: PoseSequence, shown: PoseSequence, count: int) -> int:
+def _likeliest(control: PoseSequence, estimated: PoseSequence, count: int) -> int:
     """The person of the clip who stands nearest to the one asked for; 0 where nobody is seen."""
     distances = []
-    for person in range(shown.people):
-        both = (control.scores[:count, 0] >= SEEN) & (shown.scores[:count, person] >= SEEN)
+    for person in range(estimated.people):
+        both = (control.scores[:count, 0] >= SEEN) & (estimated.scores[:count, person] >= SEEN)
         both[:, BODY.stop :] = False
-        away = np.linalg.norm(control.points[:count, 0] - shown.points[:count, person], axis=-1)
+        away = np.linalg.norm(control.points[:count, 0] - estimated.points[:count, person], axis=-1)
         # Frames in which a person is missing count as far off.
         far = float(max(control.canvas))
         distances.append(np.where(both, away, far)[:, BODY].mean())

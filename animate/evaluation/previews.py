@@ -32,7 +32,7 @@ class ClipPreview:
     """Pictures of one clip in the report."""
 
     panes: tuple[str, ...]
-    """What stands beside each other in the player and the pictures, from the left."""
+    """Names of the pictures beside each other, from the left."""
     video: str
     """An MP4 file as base64."""
     frames: int

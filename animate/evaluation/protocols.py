@@ -66,7 +66,7 @@ class Protocol:
     beside: str = ""
     """Another protocol that is computed in the same run, to compare with."""
     quirks: Mapping[str, str] = field(default_factory=dict)
-    """What differs from the measures' definitions, by measure."""
+    """Departures from the measures' definitions, by measure."""
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Libraries and versions whose figures these are."""
 

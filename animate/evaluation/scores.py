@@ -30,7 +30,7 @@ class Definition:
     unit: str = ""
     better: Better
     against: Against
-    """What the clip is compared with: a true clip, what was asked for, or nothing but itself."""
+    """The other side of the comparison: a true clip, the request, or the clip itself."""
 
     def distance(self, value: float) -> float:
         """A number that is smaller for a better value."""
@@ -179,7 +179,7 @@ class Evaluation:
     clips: tuple[ClipScores, ...]
     protocols: tuple[str, ...]
     quirks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What a protocol does otherwise than the measures' definitions, by protocol and measure."""
+    """Departures of a protocol from the measures' definitions, by protocol and measure."""
     pooled: tuple[Score, ...] = ()
     """Measures that need all clips at once (FID, FVD over a set)."""
 
@@ -241,8 +241,8 @@ def verdict(evaluation: Evaluation) -> list[str]:
         values = [clip.value(mean.measure, mean.protocol) for clip in clips]
         best = best_of(mean.measure, values)
         if len(best) == 1:
-            shown = " / ".join("-" if v is None else f"{v:.3g}" for v in values)
-            wins[best.pop()].append(f"{key_of(mean)} ({shown})")
+            figures = " / ".join("-" if v is None else f"{v:.3g}" for v in values)
+            wins[best.pop()].append(f"{key_of(mean)} ({figures})")
     names = short_names([clip.clip for clip in clips])
     total = sum(map(len, wins.values()))
     ranked = sorted(wins, key=lambda index: -len(wins[index]))

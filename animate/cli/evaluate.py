@@ -92,10 +92,13 @@ def parser() -> Parser:
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse files that would replace an input, before any work."""
-    from animate.clip.record import sidecar_path
+    from animate.clip.record import record_paths
 
     inputs = {path.resolve() for path in arguments.clips}
-    inputs |= {sidecar_path(path).resolve() for path in arguments.clips if not path.is_dir()}
+    for clip in arguments.clips:
+        inputs |= {
+            record.resolve() for record in record_paths(clip / "0" if clip.is_dir() else clip)
+        }
     for name in ("truth", "reference", "driving"):
         if (path := getattr(arguments, name)) is not None:
             inputs.add(path.resolve())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from animate.clip.record import ClipRecord, sidecar_path
+from animate.clip.record import ClipRecord, find_record
 from animate.driving.placement import Placement
 from animate.driving.poses import (
     clip_poses,
@@ -101,8 +101,8 @@ def read_record(clip: Path) -> Record | None:
     Raises MediaError for a damaged one, or one of another clip.
     """
     # A folder's record is that of the numbered images in it.
-    path = sidecar_path(clip / "%04d.png" if clip.is_dir() else clip)
-    if not path.is_file():
+    path = find_record(clip / "%04d.png" if clip.is_dir() else clip)
+    if path is None:
         return None
     record = ClipRecord.read(path)
     files = clip / record.clip.name if clip.is_dir() and record.clip is not None else clip

@@ -14,6 +14,7 @@ from animate.cli.main import main
 from animate.clip.record import ClipFile
 from animate.errors import MediaError, RequestError, UserError
 from animate.evaluation.scores import ClipScores
+from animate.files import sha256
 from animate.request.request import AnimationRequest
 from tests.clip.records import some_record
 from tests.evaluation.scenes import blurred, images, noisy, sliding, texture, video
@@ -127,7 +128,8 @@ def write_record(clip: Path, **settings: object) -> Path:
     request = AnimationRequest(
         reference=Path("r.png"), driving=Path("d.mp4"), output=Path(clip.name)
     )
-    record = some_record(request, settings=values, clip=ClipFile.of(clip))
+    file = ClipFile.of(clip, {clip.name: sha256(clip)}, clip.stat().st_size)
+    record = some_record(request, settings=values, clip=file)
     return record.write(clip.with_suffix(".json"))
 
 

@@ -6,9 +6,9 @@ A protocol is a YAML file, `configs/protocols/NAME.yaml` or any file named by it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from animate.evaluation import measures
 from animate.evaluation.scores import MEASURES
 from animate.media.info import Image
 from animate.models.variants import configs_folder
+from animate.request.schema import build
 from animate.request.values import Size
 from animate.request.wording import nearest
 from animate.request.yaml_file import read_yaml
@@ -141,7 +142,10 @@ def load_protocol(name: str | Path) -> Protocol:
                 f"{', '.join(names)}, or name a YAML file"
             )
         path = configs_folder() / "protocols" / f"{name}.yaml"
-    return _built(path, read_yaml(path))
+    values = read_yaml(path)
+    if "name" in values:
+        raise RequestError(f"{path}: unknown setting 'name'; the file's own name is meant")
+    return build(Protocol, {**values, "name": path.stem}, str(path))
 
 
 def with_neighbours(names: list[str] | tuple[str, ...]) -> tuple[Protocol, ...]:
@@ -153,24 +157,3 @@ def with_neighbours(names: list[str] | tuple[str, ...]) -> tuple[Protocol, ...]:
         if protocol.beside:
             protocols.setdefault(protocol.beside, load_protocol(protocol.beside))
     return tuple(protocols.values())
-
-
-def _built(path: Path, values: dict[str, Any]) -> Protocol:
-    known = {item.name for item in fields(Protocol)} - {"name"}
-    for key in values:
-        if key not in known:
-            raise RequestError(f"{path}: unknown setting {key!r}{nearest(str(key), known)}")
-    for key in ("summary", "measures"):
-        if key not in values:
-            raise RequestError(f"{path}: {key} is missing")
-    if values.get("size", "truth") != "truth":
-        values["size"] = Size.parse(values["size"])
-    for key in ("measures", "lpips_range"):
-        if key in values:
-            if not isinstance(values[key], list):
-                raise RequestError(f"{path}: {key} must be a list")
-            values[key] = tuple(values[key])
-    try:
-        return Protocol(name=path.stem, **values)
-    except RequestError as reason:
-        raise RequestError(f"{path}: {reason}") from None

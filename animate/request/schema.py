@@ -10,6 +10,7 @@ names may stand beside those of the outer one: `steps` for `sampling: {steps: ..
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -259,11 +260,20 @@ def build(cls: type[T], values: Any, where: str = "", error: type[UserError] = R
     names, values of the wrong kind, and what the dataclass itself refuses.
     """
     try:
-        return cast(T, _built(cls, values, ""))
+        return cast(T, _built(cls, values, "", lenient=False))
     except UserError as reason:
         if not where and isinstance(reason, error):
             raise
         raise error(f"{where}: {reason}" if where else str(reason)) from reason
+
+
+def read_value(hint: Any, value: Any, name: str) -> Any:
+    """A value of any type from a plain one of a record of ours: dataclasses, lists, mappings.
+
+    Names that a dataclass does not have are left out: a later version may have added them.
+    Raises RequestError naming the first value that is missing or of another type.
+    """
+    return _read(hint, value, name, lenient=True)
 
 
 def flat(kind: Any, values: Any, name: str = "", where: str = "") -> dict[str, Any]:
@@ -274,14 +284,14 @@ def flat(kind: Any, values: Any, name: str = "", where: str = "") -> dict[str, A
     Raises RequestError for unknown names and for names that are given twice.
     """
     try:
-        return _flat(kind, values, name)
+        return _flat(kind, values, name, lenient=False)
     except RequestError as reason:
         if not where:
             raise
         raise RequestError(f"{where}: {reason}") from reason
 
 
-def _flat(kind: Any, values: Any, name: str) -> dict[str, Any]:
+def _flat(kind: Any, values: Any, name: str, lenient: bool) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise RequestError(
             f"{name or 'settings'} must hold names with values, not {quoted(values)}"
@@ -294,7 +304,7 @@ def _flat(kind: Any, values: Any, name: str) -> dict[str, Any]:
         if field_name in groups:
             if is_dataclass(value):
                 value = plain(value)
-            inner = _flat(groups[field_name], value, field_name)
+            inner = _flat(groups[field_name], value, field_name, lenient)
         elif field_name in known:
             inner = {field_name: value}
         else:
@@ -304,7 +314,7 @@ def _flat(kind: Any, values: Any, name: str) -> dict[str, Any]:
             if inner_name in found:
                 raise RequestError(f"{inner_name} is given twice")
             found[inner_name] = inner_value
-    if unknown:
+    if unknown and not lenient:
         raise RequestError(_unknown(unknown, {*known, *groups}, name))
     return found
 
@@ -318,12 +328,15 @@ def _unknown(names: list[str], known: set[str], name: str) -> str:
     return within + listed([*faults, *names[5:]], 5, separator="; ")
 
 
-def _built(cls: Any, values: Any, name: str) -> Any:
-    """A dataclass; `name` is the field that it is for, empty at the top."""
-    return _from_flat(cls, _flat(cls, values, name), name)
+def _built(cls: Any, values: Any, name: str, lenient: bool) -> Any:
+    """A dataclass; `name` is the field that it is for, empty at the top.
+
+    lenient: leave out names that the dataclass does not have
+    """
+    return _from_flat(cls, _flat(cls, values, name, lenient), name, lenient)
 
 
-def _from_flat(cls: Any, values: Mapping[str, Any], name: str) -> Any:
+def _from_flat(cls: Any, values: Mapping[str, Any], name: str, lenient: bool) -> Any:
     layout = _layout(cls)
     within = f"{name}." if name else ""
     inner: dict[str, dict[str, Any]] = {group: {} for group in layout.groups}
@@ -331,7 +344,7 @@ def _from_flat(cls: Any, values: Mapping[str, Any], name: str) -> Any:
     for key, value in values.items():
         setting = layout.settings.get(key)
         if setting is None:
-            given[key] = _read(layout.hints[key], value, within + key)
+            given[key] = _read(layout.hints[key], value, within + key, lenient)
         elif setting.group:
             inner[setting.group][key] = value
         else:  # which the dataclass itself reads
@@ -340,7 +353,7 @@ def _from_flat(cls: Any, values: Mapping[str, Any], name: str) -> Any:
         raise RequestError(f"the setting {within + field_name!r} is missing")
     for group_name, group_values in inner.items():
         if group_values:
-            given[group_name] = _from_flat(layout.groups[group_name], group_values, "")
+            given[group_name] = _from_flat(layout.groups[group_name], group_values, "", lenient)
     try:
         return cls(**given)
     except UserError as reason:
@@ -354,13 +367,16 @@ def _leaves(hint: Any) -> list[Any]:
     return [leaf for part in arguments for leaf in _leaves(part)] if arguments else [hint]
 
 
-def _read(hint: Any, value: Any, name: str) -> Any:
+def _read(hint: Any, value: Any, name: str, lenient: bool = False) -> Any:
     """The value of a type from a plain one; `name` is that of the setting."""
-    words, kind, origin, optional = _analysed(hint)
-    if value is None and optional:
+    words, kinds = _analysed(hint)
+    if value is None and len(kinds) < len(get_args(hint)):
         return None
     if words:
         return _word(words, value, name)
+    kind = kinds[0]
+    if len(kinds) > 1:
+        return _first_that_fits(kinds, value, name, lenient)
     if kind in _WORDS:
         return _scalar(kind, value, name)
     if kind is Path:
@@ -368,24 +384,49 @@ def _read(hint: Any, value: Any, name: str) -> Any:
     if hasattr(kind, "parse"):
         return _parsed(kind.parse, value, name)
     if is_dataclass(kind):
-        return value if isinstance(value, cast(type, kind)) else _built(kind, value, name)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise RequestError(f"{name} {quoted(value)} is not a list")
-        return tuple(_read(get_args(kind)[0], item, name) for item in value)
-    if origin is not None:
-        return _mapping(get_args(kind)[1], value, name)
+        known = isinstance(value, cast(type, kind))
+        return value if known else _built(kind, value, name, lenient)
+    if get_origin(kind) is tuple:
+        return _tuple(get_args(kind), value, name, lenient)
+    if get_origin(kind) is not None:
+        return _mapping(get_args(kind)[1], value, name, lenient)
     return value  # of any type
 
 
 @cache
-def _analysed(hint: Any) -> tuple[tuple[str, ...], Any, Any, bool]:
-    """Allowed words, the type without None, its origin, and if None is allowed."""
-    optional = get_origin(hint) in (Union, types.UnionType)  # with None, or a variable for it
-    kind = next(k for k in get_args(hint) if k is not type(None)) if optional else hint
-    origin = get_origin(kind)
-    words = () if origin is tuple else _words(hint)  # a list of words is read word by word
-    return words, kind, origin, optional
+def _analysed(hint: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """The allowed words of a type that is made of words, and the types that it is a union of, but
+    for None and for a variable that stands for it."""
+    kinds: tuple[Any, ...] = (hint,)
+    if get_origin(hint) in (Union, types.UnionType):
+        kinds = tuple(
+            kind
+            for kind in get_args(hint)
+            if kind is not type(None) and getattr(kind, "__default__", 0) is not None
+        )
+    only_words = all(get_origin(kind) is Literal for kind in kinds)
+    return (_words(hint) if only_words else ()), kinds
+
+
+def _first_that_fits(kinds: tuple[Any, ...], value: Any, name: str, lenient: bool) -> Any:
+    faults = []
+    for kind in kinds:
+        try:
+            return _read(kind, value, name, lenient)
+        except RequestError as reason:
+            faults.append(reason)
+    raise faults[0]
+
+
+def _tuple(kinds: tuple[Any, ...], value: Any, name: str, lenient: bool) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise RequestError(f"{name} {quoted(value)} is not a list")
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(kinds) != len(value):
+        raise RequestError(f"{name} {quoted(value)} is not a list of {len(kinds)}")
+    items = zip(kinds, value, strict=True)
+    return tuple(_read(kind, item, name, lenient) for kind, item in items)
 
 
 def _words(hint: Any) -> tuple[str, ...]:
@@ -407,16 +448,19 @@ def _parsed(parse: Callable[[Any], Any], value: Any, name: str) -> Any:
         raise RequestError(str(reason) if name in str(reason) else f"{name}: {reason}") from None
 
 
-def _mapping(kind: Any, value: Any, name: str) -> dict[str, Any]:
+def _mapping(kind: Any, value: Any, name: str, lenient: bool) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise RequestError(f"{name} must hold names with values, not {quoted(value)}")
-    return {str(key): _read(kind, item, f"{name}.{key}") for key, item in value.items()}
+    return {str(key): _read(kind, item, f"{name}.{key}", lenient) for key, item in value.items()}
 
 
 def _scalar(hint: Any, value: Any, name: str) -> Any:
     if hint is float and isinstance(value, Real) and not isinstance(value, bool):
         with suppress(OverflowError):
-            return float(value)
+            number = float(value)
+            if not math.isfinite(number):
+                raise RequestError(f"{name} {number} is not a finite number")
+            return number
     if hint is int and isinstance(value, Integral) and not isinstance(value, bool):
         return int(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

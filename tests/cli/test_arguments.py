@@ -33,7 +33,7 @@ def fault(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("run clip.mp4", "argument 'clip.mp4' is one too many; see cnx run --help"),
         ("run --steps x", "--steps 'x' is not a whole number"),
         ("run --steps 0", "--steps 0 is out of range: at least 1 and at most 1000"),
-        ("run --control-weight nan", "--control-weight nan is out of range"),
+        ("run --control-weight nan", "--control-weight nan is not a finite number"),
         ("run --max-frames 1.5", "--max-frames '1.5' is not a whole number"),
         ("run --size 12", "--size '12' is not WIDTHxHEIGHT in pixels"),
         ("run --fps fast", "--fps: frame rate 'fast' is not frames per second"),

@@ -117,7 +117,7 @@ def test_a_clip_that_was_changed_does_not_fit_its_record(tmp_path: Path) -> None
         (b"[" * 100_000, "damaged: its values are nested too deep"),
         (b"{", "damaged"),
         (b"\xff", "damaged"),
-        (b"[]", "is no record of a clip: it is list, not an object"),
+        (b"[]", "is no record of a clip: settings must hold names"),
         (b'{"schema": 2}', "is no record of a clip: .* is missing"),
         (b'{"schema": 3}', "another version of this program .schema 3, this one reads 1 and 2"),
         (b'{"schema": 2, "digest": 1}', "is no record of a clip"),

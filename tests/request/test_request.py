@@ -69,7 +69,7 @@ def test_flat_and_nested_settings_mean_the_same() -> None:
         ({"steps": 0}, "at least 1"),
         ({"steps": "x"}, "not a whole number"),
         ({"steps": True}, "not a whole number"),
-        ({"control_weight": float("nan")}, "out of range"),
+        ({"control_weight": float("nan")}, "not a finite number"),
         ({"schedule": "zigzag"}, "not one of static"),
         ({"window": 4, "overlap": 4}, "use at most 3"),
         ({"start": "6", "end": "5"}, "not after start"),

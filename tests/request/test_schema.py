@@ -21,6 +21,7 @@ from animate.request.schema import (
     paths_of,
     plain,
     plain_with_paths,
+    read_value,
     settings_of,
     validate,
     with_paths,
@@ -253,3 +254,34 @@ def test_a_list_of_words_is_read_word_by_word() -> None:
     assert build(Listed, {"words": ["b", "a"]}) == Listed(words=("b", "a"))
     with pytest.raises(RequestError, match="'c' is not one of a, b"):
         build(Listed, {"words": ["a", "c"]})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    pair: tuple[int, float] = (1, 2.0)
+    size: Size | Literal["truth"] = "truth"
+    parts: tuple[Part, ...] = ()
+    anything: object = None
+
+
+def test_records_are_read_with_names_of_a_later_version() -> None:
+    values = {"pair": [3, 4], "size": "2x3", "parts": [{"count": 1, "new": 2}], "later": 5,
+              "anything": {"a": 1}}  # fmt: skip
+    assert read_value(Record, values, "") == Record(
+        pair=(3, 4.0), size=Size(2, 3), parts=(Part(count=1),), anything={"a": 1}
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pair": [3]}, r"pair \[3\] is not a list of 2"),
+        ({"pair": [3, math.nan]}, "pair nan is not a finite number"),
+        ({"size": "big"}, "size 'big' is not WIDTHxHEIGHT"),
+        ({"parts": [{}]}, r"the setting 'parts\.count' is missing"),
+        ([], "must hold names with values"),
+    ],
+)
+def test_records_that_were_tampered_with_are_refused(values: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        read_value(Record, values, "")

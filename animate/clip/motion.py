@@ -93,7 +93,7 @@ def find_motion(
         assert request.poses is not None
         return Motion(
             picture=placement.picture(picture),
-            skeletons=take_rendered(request.poses, source, selection, placement.canvas, progress),
+            skeletons=take_rendered(request.poses, source, selection, placement, progress),
             reference=skeleton,
             cuts=frozenset(),
             record=RENDERED,

@@ -14,6 +14,7 @@ from animate.driving.cache import cache_file, load_poses, save_poses
 from animate.driving.placement import Placement, person_box, place_picture
 from animate.files import sha256
 from animate.media import FrameSelection, FrameSource, source_digest
+from animate.media.posed import PoseSource
 from animate.progress import Progress
 from animate.request.request import AnimationRequest, Fit
 from animate.request.values import Size
@@ -76,6 +77,9 @@ def driving_poses(
     `digest` is the driving video's (`source_digest`); it is read for that where none is given.
     Raises PoseError when nobody is seen in any frame, or the pose file is of another video.
     """
+    if isinstance(source, PoseSource):
+        sampling = source.sampling(selection)
+        return source.poses.select(sampling.frames, fps=sampling.fps)
     digest = digest or source_digest(request.driving)
     if request.poses is not None:
         filed = _read_poses(request.poses, source, digest, progress)

@@ -13,20 +13,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from animate.driving.placement import Placement
 from animate.files import IMAGE_SUFFIXES
 from animate.media import FrameSelection, FrameSource, image_files, open_video, read_image
+from animate.media.posed import POSE_SUFFIXES
 from animate.progress import Progress
 from animate.request.values import Size
 from pose.draw import draw
 from pose.errors import PoseError
-from pose.formats.rendered import rendered_frame
+from pose.formats.rendered import rendered_frame, same_proportions
 from pose.sequence import PoseSequence
-
-POSE_SUFFIXES = (".npz", ".json")
 
 
 class Skeletons(Protocol):
@@ -64,18 +65,22 @@ class DrawnSkeletons:
 class RenderedSkeletons:
     """Skeletons that somebody rendered, resized and otherwise untouched.
 
+    Those of other proportions than the clip's are fitted into the reference's picture, and go where
+    it goes: as poses do.
+
     They are kept in a temporary file that goes away with the object, so a long clip fills no
     memory.
     """
 
     def __init__(
-        self, path: Path, source: FrameSource, selection: FrameSelection, size: Size
+        self, path: Path, source: FrameSource, selection: FrameSelection, placement: Placement
     ) -> None:
         """`path` is a video or a folder of pictures: one for each selected frame of `source`, or
         one for each of all its frames.
 
-        Raises PoseError when the numbers or proportions do not fit, MediaError for damaged files.
+        Raises PoseError when the numbers do not fit, MediaError for damaged files.
         """
+        size = placement.canvas
         sampling = source.sampling(selection)
         self.fps = sampling.fps
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the object lives
@@ -83,7 +88,7 @@ class RenderedSkeletons:
         self._shape = (size.height, size.width, 3)
         count = 0
         for image in _rendered(path):
-            self._file.write(rendered_frame(image, size).tobytes())
+            self._file.write(_laid(image, placement).tobytes())
             count += 1
         if count == len(sampling.frames):
             self._places: Sequence[int] = range(count)
@@ -130,11 +135,31 @@ def is_rendered(path: Path) -> bool:
 
 
 def take_rendered(
-    path: Path, source: FrameSource, selection: FrameSelection, size: Size, progress: Progress
+    path: Path,
+    source: FrameSource,
+    selection: FrameSelection,
+    placement: Placement,
+    progress: Progress,
 ) -> RenderedSkeletons:
     """Read rendered skeletons, telling how long it takes. Raises as `RenderedSkeletons` does."""
     with progress.stage("skeletons", None):
-        return RenderedSkeletons(path, source, selection, size)
+        return RenderedSkeletons(path, source, selection, placement)
+
+
+def _laid(image: np.ndarray, placement: Placement) -> np.ndarray:
+    """A rendered skeleton (H,W,3) on the clip's canvas."""
+    if same_proportions(image.shape[1::-1], placement.canvas):
+        return rendered_frame(image, placement.canvas)
+    width, height = placement.source
+    scale = min(width / image.shape[1], height / image.shape[0])
+    inner = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    page = np.zeros((height, width, 3), np.uint8)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    page[top : top + inner[1], left : left + inner[0]] = cv2.resize(
+        image, inner, interpolation=method
+    )
+    return placement.picture(page)
 
 
 def _rendered(path: Path) -> Iterator[np.ndarray]:

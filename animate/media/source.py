@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from animate.errors import MediaError, RequestError
@@ -12,6 +13,7 @@ from animate.files import check_readable
 from animate.media.animated import AnimatedSource, is_animated_webp
 from animate.media.info import Frame, VideoInfo
 from animate.media.numbered import NumberedSource, is_numbered
+from animate.media.posed import POSE_SUFFIXES, PoseSource
 from animate.media.selection import FrameSelection, Sampling
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ def open_video(
 ) -> FrameSource:
     """The video at `path`, looked through once (see `animate.media.scan`) but not decoded.
 
-    A folder or a name like frames_%04d.png means numbered images. `stated_fps` is their rate, and
+    A folder or a name like frames_%04d.png means numbered images; a pose file is read as a video of
+    its skeletons. `stated_fps` is their rate, and
     that of a raw stream without one; other videos have a rate of their own. "pyav" reads every
     video; "decord" is quick at scattered frames and refuses what it gets wrong.
     Raises MediaError if the file is missing, damaged or no video, or if decord is asked for and
@@ -63,6 +66,8 @@ def open_video(
         raise RequestError(f"unknown video backend {backend!r}; choose {' or '.join(BACKENDS)}")
     if is_numbered(path):
         return NumberedSource(path, stated_fps)
+    if Path(path).suffix.lower() in POSE_SUFFIXES:
+        return PoseSource(path, stated_fps)
     if is_animated_webp(check_readable(path, "video", MediaError)):
         if backend == "decord":
             raise MediaError(f'{path}: decord cannot decode WebP; use the "pyav" backend for it')

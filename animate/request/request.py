@@ -286,7 +286,7 @@ class AnimationRequest:
     )
     poses: Converted[Path | None, Path | str | None] = option(
         None,
-        "pose file, or rendered skeletons (video, folder)",
+        "pose file, or rendered skeletons (video, folder); alone they are the driving motion",
         metavar="FILE",
         role="input",
         usual=True,
@@ -335,6 +335,8 @@ class AnimationRequest:
     runtime: RuntimeOptions = group(RuntimeOptions)
 
     def __post_init__(self) -> None:
+        if self.driving in (None, "") and self.poses is not None:  # which have a rate and a length
+            object.__setattr__(self, "driving", self.poses)
         for name in ("reference", "driving", "output"):
             if getattr(self, name) in (None, ""):
                 raise RequestError(f"{name} is missing: give its path")

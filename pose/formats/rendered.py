@@ -12,6 +12,13 @@ from pose.errors import PoseError
 _STRETCH = 0.02
 
 
+def same_proportions(first: tuple[int, int], size: tuple[int, int]) -> bool:
+    """True where a picture of the first (width, height) becomes the second without a stretch."""
+    stretch = (size[0] / first[0]) / (size[1] / first[1])
+    # A pixel of rounding at either size is no stretch.
+    return abs(stretch - 1) <= _STRETCH + 1 / min(*first, *size)
+
+
 def rendered_frame(
     image: NDArray[np.uint8], size: tuple[int, int], *, swap_red_blue: bool = False
 ) -> NDArray[np.uint8]:
@@ -26,10 +33,7 @@ def rendered_frame(
             f"a rendered skeleton must be an 8-bit RGB picture, not {image.dtype} {image.shape}"
         )
     height, width = image.shape[:2]
-    stretch = (size[0] / width) / (size[1] / height)
-    # A pixel of rounding at either size is no stretch.
-    allowed = _STRETCH + 1 / min(width, height, *size)
-    if abs(stretch - 1) > allowed:
+    if not same_proportions((width, height), size):
         raise PoseError(
             f"the rendered skeletons are {width}x{height}, the clip is {size[0]}x{size[1]}: their "
             "proportions differ; crop or pad the skeletons, or choose a size to match"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import torch
@@ -34,24 +33,22 @@ def main() -> None:
     print(json.dumps(evaluate(options), indent=2))
 
 
-def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """Scores of generated clips, of the repeated reference, and of the autoencoder alone."""
+def evaluate(options: argparse.Namespace) -> dict[str, str | int | dict[str, float]]:
+    """Scores of generated clips, of the reference repeated and warped, and of the autoencoder."""
     variant = load_variant(options.model)
     engine = Engine(components=load_components(variant), device=torch.device("cpu"))
     sizes = [options.size] if options.size else list(variant.sizes)
     takes = evaluation.held_out(options.clips, options.frames, sizes)
-    changes: dict[str, Any] = {}
-    if options.steps:
-        changes["steps"] = options.steps
-    if options.guidance:
-        changes["guidance"] = Guidance(options.guidance, options.guidance)
+    scale = options.guidance
+    guidance = None if scale is None else Guidance(scale, scale)
     clips = [
-        evaluation.animate_take(engine, take, seed=number, **changes)
+        evaluation.animate_take(engine, take, seed=number, steps=options.steps, guidance=guidance)
         for number, take in enumerate(takes)
     ]
     kinds = {
         "generated": clips,
         "reference repeated": [evaluation.repeated(take) for take in takes],
+        "reference warped": [evaluation.warped(take) for take in takes],
         "truth through the autoencoder": [
             evaluation.through_autoencoder(engine, take.frames) for take in takes
         ],
@@ -59,7 +56,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if options.sheet:
         picture = sheet(takes[:12], clips[:12], variant.pose_style)
         cv2.imwrite(str(options.sheet), picture[..., ::-1])
-    rows: dict[str, Any] = {
+    rows = {
         kind: evaluation.mean_scores(
             [evaluation.score(clip, take) for clip, take in zip(frames, takes, strict=True)]
         ).as_row()
@@ -75,6 +72,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
             for clip, take, bank in zip(frames, takes, banks, strict=True)
         ]
         rows[kind]["pose_retrieval_percent"] = round(100 * sum(right) / len(right), 2)
+        pairs = zip(frames, takes, strict=True)
+        ratios = [evaluation.sharpness_ratio(clip, take.frames) for clip, take in pairs]
+        rows[kind]["sharpness"] = round(sum(ratios) / len(ratios), 4)
     window, overlap = variant.defaults.window, variant.defaults.overlap
     if options.frames > window:
         borders = evaluation.window_borders(options.frames, window, overlap)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from animate.driving.limb_warp import LimbWarp
 from animate.evaluation import asked as measuring
 from animate.evaluation import measures as metrics
 from animate.generate.pipeline import Engine
@@ -125,6 +126,23 @@ def through_autoencoder(engine: Engine, frames: Picture) -> Picture:
 def window_borders(frames: int, window: int, overlap: int) -> list[int]:
     """Frames at which a window of the static schedule begins or the one before it has ended."""
     return list(measuring.window_borders(frames, window, overlap))
+
+
+def warped(take: Take) -> Picture:
+    """The reference brought limb by limb to each pose, without any network."""
+    limbs = LimbWarp(take.reference, take.reference_points, take.reference_scores)
+    return np.stack([limbs(*pose) for pose in zip(take.points, take.scores, strict=True)])
+
+
+def sharpness_ratio(frames: Picture, truth: Picture) -> float:
+    """Mean gradient magnitude of a clip (F,h,w,3) over the truth's."""
+    return _slopes(frames) / _slopes(truth)
+
+
+def _slopes(frames: Picture) -> float:
+    grey = frames.astype(np.float32).mean(-1)
+    down, across = np.gradient(grey, axis=(1, 2))
+    return float(np.hypot(down, across).mean())
 
 
 def repeated(take: Take) -> Picture:

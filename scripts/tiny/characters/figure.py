@@ -197,14 +197,14 @@ def _paint_shadow(painter: Painter, joints: Place, size: float) -> None:
 
 
 def _paint_hand(
-    painter: Painter, joints: Place, size: float, identity: Identity, skin: Picture
+    painter: Painter, hand: Place, size: float, identity: Identity, skin: Picture
 ) -> None:
     red, green, blue = mean_colour(skin)
     width = 0.17 * identity.build.hand * size
-    palm = cv2.convexHull(joints[[0, 1, 5, 9, 13, 17]].astype(np.float32))[:, 0].astype(np.float64)
-    centre = joints[[0, 1, 5, 9, 13, 17]].mean(0)
+    palm = cv2.convexHull(hand[[0, 1, 5, 9, 13, 17]].astype(np.float32))[:, 0].astype(np.float64)
+    centre = hand[[0, 1, 5, 9, 13, 17]].mean(0)
     painter.fill(centre + (palm - centre) * 1.12, (red, green, blue))
     for finger in range(5):
         shade = 1.0 - 0.05 * (finger % 2)
-        joints = joints[4 * finger + 1 : 4 * finger + 5]
+        joints = hand[4 * finger + 1 : 4 * finger + 5]
         painter.line(joints, width, (shade * red, shade * green, shade * blue))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from animate.request.values import Size
@@ -43,3 +44,20 @@ def test_the_other_poses_are_of_the_same_character_in_the_same_place() -> None:
 def test_windows_begin_and_end_at_borders() -> None:
     # Windows 0-7, 5-12 and 8-15.
     assert evaluation.window_borders(16, 8, 3) == [5, 8, 13]
+
+
+def test_warped_references_lie_between_the_repeated_one_and_the_truth() -> None:
+    takes = evaluation.held_out(6, 2, [SIZE])
+    scores = {
+        make.__name__: evaluation.mean_scores([evaluation.score(make(t), t) for t in takes])
+        for make in (evaluation.repeated, evaluation.warped)
+    }
+    assert scores["warped"].psnr > scores["repeated"].psnr + 2
+    assert scores["warped"].figure_psnr > scores["repeated"].figure_psnr + 2
+
+
+def test_blurred_clips_have_less_than_the_truth_s_sharpness() -> None:
+    take = evaluation.held_out(1, 2, [SIZE])[0]
+    blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), 1.5) for frame in take.frames])
+    assert evaluation.sharpness_ratio(take.frames, take.frames) == 1
+    assert 0.2 < evaluation.sharpness_ratio(blurred, take.frames) < 0.8

@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
 class _HelpAll(argparse.Action):
     """Show the help with all options."""
 
-    def __call__(self, parser: Any, *rest: Any, **named: Any) -> None:
+    def __call__(self, parser: Any, *arguments: Any, **options: Any) -> None:
         for action, text in parser.unusual:
             action.help = text
         parser.print_help()
@@ -101,7 +101,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
 
     Raises RequestError for what the parser does not know or take, and where two exclude each other.
     """
-    add_shown(parser, default=False)
+    add_display(parser, default=False)
     parser.set_defaults(progress="auto")
     arguments = parser.parse_args(argv)
     chosen = {
@@ -115,14 +115,14 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
     return arguments
 
 
-def shown(arguments: argparse.Namespace) -> Progress:
+def progress_of(arguments: argparse.Namespace) -> Progress:
     """The display of a command's progress, as its arguments ask for it."""
     return choose_progress(
         quiet=arguments.quiet, as_json=arguments.json_progress, kind=arguments.progress
     )
 
 
-def add_shown(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
+def add_display(parser: argparse.ArgumentParser, default: Any = argparse.SUPPRESS) -> None:
     """Add the options that every command has; also after an action, where the default is the
     command's own."""
     group = parser.add_argument_group("what is shown")

@@ -16,8 +16,8 @@ from animate.cli.arguments import (
     add_options,
     make_parser,
     parse,
+    progress_of,
     read_config,
-    shown,
 )
 from animate.progress import JsonLines, Progress
 from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
@@ -44,13 +44,13 @@ def main(argv: list[str]) -> int:
         arguments.manifest,
         arguments.output_dir,
         defaults=read_config(AnimationRequest, arguments.config),
-        overrides=_given(arguments),
+        overrides=_settings(arguments),
         roots=arguments.root,
         name=arguments.name,
         keep_going=arguments.keep_going,
         rows=None if arguments.rows is None else parse_ranges(arguments.rows),
     )
-    progress = shown(arguments)
+    progress = progress_of(arguments)
     if arguments.evaluate is not None:
         from animate.evaluation.protocols import load_protocol
 
@@ -139,13 +139,13 @@ def parser() -> Parser:
     return command
 
 
-def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings that the command line gives."""
     known = settings_of(AnimationRequest)
-    given = {k: v for k, v in vars(arguments).items() if k in known and k not in _OWN}
+    settings = {k: v for k, v in vars(arguments).items() if k in known and k not in _OWN}
     if arguments.executor == "ray":
-        given.pop("ray_address", None)  # where the jobs go, not a clip's windows
-    return given
+        settings.pop("ray_address", None)  # where the jobs go, not a clip's windows
+    return settings
 
 
 def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import Parser, make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, progress_of
 from animate.errors import RequestError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
 
     from animate.clip.leftovers import leftovers
 
-    say = shown(arguments).note
+    say = progress_of(arguments).note
     listed = list(leftovers(arguments.folder, recursive=arguments.recursive))
     for leftover in listed:
         verb = "kept, a run is using it:" if leftover.busy else "would remove"

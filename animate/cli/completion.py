@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from animate.cli.arguments import Parser, add_shown, make_parser, parse, preset_names
+from animate.cli.arguments import Parser, add_display, make_parser, parse, preset_names
 from animate.errors import ExecutorError
 from animate.request.request import AnimationRequest
 from animate.request.schema import settings_of
@@ -48,11 +48,11 @@ def whole_parser(files: Any) -> Parser:
     """
     from animate.cli.main import COMMANDS
 
-    whole = make_parser("", "")
-    commands = whole.add_subparsers(dest="command")
+    root = make_parser("", "")
+    commands = root.add_subparsers(dest="command")
     for name, text in COMMANDS.items():
         command: Parser = import_module(f"animate.cli.{name}").parser()
-        add_shown(command)
+        add_display(command)
         for action, help_text in command.unusual:
             action.help = help_text
         for action in _actions(command):
@@ -60,7 +60,7 @@ def whole_parser(files: Any) -> Parser:
         commands.add_parser(
             name, help=text, parents=[command], add_help=False, conflict_handler="resolve"
         )
-    return whole
+    return root
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

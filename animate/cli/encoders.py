@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import Parser, make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, progress_of
 from animate.progress import JsonLines
 
 if TYPE_CHECKING:
@@ -34,16 +34,16 @@ def parser() -> Parser:
 def main(argv: list[str]) -> int:
     """Try what needs trying and print a table; returns the exit code."""
     arguments = parse(parser(), argv)
-    progress = shown(arguments)
+    progress = progress_of(arguments)
 
     from animate.media.codecs import other_hardware
 
-    found = rows()
+    encoders = rows()
     if isinstance(progress, JsonLines):
-        for row in found:
+        for row in encoders:
             progress.event("encoder", **row)
         return 0
-    for line in table(found):
+    for line in table(encoders):
         progress.note(line)
     if more := other_hardware():
         progress.note(f"Also in the video library, but not offered here: {', '.join(more)}")
@@ -55,7 +55,7 @@ def rows() -> list[dict[str, str]]:
     from animate.media.codecs import CODECS, FORMATS, default_codec, why_not
     from animate.media.output import SEQUENCES
 
-    found = []
+    encoders = []
     for name, codec in CODECS.items():
         files = [
             suffix + ("*" if default_codec(form) == name else "")
@@ -63,7 +63,7 @@ def rows() -> list[dict[str, str]]:
             if form in codec.formats
         ]
         reason = why_not(name)
-        found.append(
+        encoders.append(
             {
                 "codec": name,
                 "encoder": codec.encoder,
@@ -73,7 +73,7 @@ def rows() -> list[dict[str, str]]:
             }
         )
     for name, bits in SEQUENCES.items():
-        found.append(
+        encoders.append(
             {
                 "codec": name,
                 "encoder": f"PNG, {bits} bits",
@@ -82,7 +82,7 @@ def rows() -> list[dict[str, str]]:
                 "works": "yes",
             }
         )
-    return found
+    return encoders
 
 
 def _quality(codec: VideoCodec) -> str:
@@ -93,8 +93,8 @@ def _quality(codec: VideoCodec) -> str:
     return f"{low}-{high}, best {best}, usual {codec.quality}"
 
 
-def table(found: list[dict[str, str]]) -> list[str]:
+def table(encoders: list[dict[str, str]]) -> list[str]:
     """Lines of aligned columns."""
-    lines = [HEADS, *found]
+    lines = [HEADS, *encoders]
     widths = {key: max(len(line[key]) for line in lines) for key in HEADS}
     return ["  ".join(line[key].ljust(widths[key]) for key in HEADS).rstrip() for line in lines]

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import Parser, make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, progress_of
 from animate.errors import RequestError
 from animate.files import check_output
 from animate.progress import JsonLines
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     """Parse, score, print; returns the exit code. Errors pass through."""
     arguments = parse(parser(), argv)
     _check_outputs(arguments)
-    progress = shown(arguments)
+    progress = progress_of(arguments)
 
     from animate.evaluation.evaluate import evaluate
     from animate.evaluation.network_files import remember_folder, remembered_folder

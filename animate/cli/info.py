@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from animate.cli.arguments import Parser, make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, progress_of
 from animate.errors import MediaError
 from animate.progress import JsonLines
 
@@ -30,16 +30,16 @@ def parser() -> Parser:
 def main(argv: list[str]) -> int:
     """Parse, read, print. Returns the exit code; errors pass through."""
     arguments = parse(parser(), argv)
-    progress, found = shown(arguments), provenance_of(arguments.clip)
+    progress, facts = progress_of(arguments), provenance_of(arguments.clip)
     if isinstance(progress, JsonLines):
-        progress.event("info", **found)
+        progress.event("info", **facts)
     elif arguments.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(facts, indent=2))
     elif not arguments.quiet:
-        print("\n".join(_lines(found)))
-    if found["credentials"] and found["credentials"]["state"] == "Invalid":
+        print("\n".join(_lines(facts)))
+    if facts["credentials"] and facts["credentials"]["state"] == "Invalid":
         raise MediaError(f"{arguments.clip} was changed after it was signed")
-    if not found["copy"] and not found["credentials"]:
+    if not facts["copy"] and not facts["credentials"]:
         raise MediaError(f"{arguments.clip} does not say where it comes from")
     return 0
 
@@ -70,15 +70,15 @@ def provenance_of(clip: Path) -> dict[str, Any]:
     }
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    copy, credentials = found["copy"] or {}, found["credentials"]
+def _lines(facts: dict[str, Any]) -> list[str]:
+    copy, credentials = facts["copy"] or {}, facts["credentials"]
     lines = [f"{name:<12} {value}" for name, value in copy.items() if name != "inputs"]
     lines += [f"{name:<12} sha256 {digest}..." for name, digest in copy.get("inputs", {}).items()]
-    if found["record"]:
-        same = "of this very run" if found["same_run"] else "of another run"
-        lines.append(f"{'record':<12} {found['record']}, {same}")
+    if facts["record"]:
+        same = "of this very run" if facts["same_run"] else "of another run"
+        lines.append(f"{'record':<12} {facts['record']}, {same}")
     if credentials:
         lines.append(f"{'credentials':<12} {credentials['state']}, by {credentials['signer']}")
-    elif not found["credentials_checked"]:
+    elif not facts["credentials_checked"]:
         lines.append(f"{'credentials':<12} not checked: pip install 'cnx-animate[c2pa]'")
     return lines

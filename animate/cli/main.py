@@ -46,17 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"cnx {animate.__version__}")
         return 0
-    name, rest = arguments[0], arguments[1:]
+    name, options = arguments[0], arguments[1:]
     if name not in COMMANDS:
         from animate.request.wording import nearest, quoted
 
         hint = nearest(name, COMMANDS) or "; see cnx --help"
         return _complain(f"unknown command {quoted(name)}{hint}")
     with raised_on_sigterm():
-        code, complaint = _run(name, rest)
+        code, complaint = _run(name, options)
     if complaint:
         _complain(complaint, code)
-        _tell_farm(rest, complaint)
+        _tell_farm(options, complaint)
     return code
 
 
@@ -90,7 +90,7 @@ def _run(name: str, arguments: list[str]) -> tuple[int, str]:
 
 
 def _notes(error: BaseException) -> str:
-    """What was added to an error on its way, such as how to go on."""
+    """Notes that were added to an error on its way, such as on how to go on."""
     return "\n".join(getattr(error, "__notes__", ()))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from animate.cli.arguments import Parser, add_shown, make_parser, parse, shown
+from animate.cli.arguments import Parser, add_display, make_parser, parse, progress_of
 from animate.errors import ModelError
 from animate.models.config import Source
 from animate.models.store import ModelFile
@@ -37,7 +37,7 @@ def parser() -> Parser:
     ):
         sub = actions.add_parser(action, help=text, allow_abbrev=False)
         sub.add_argument("name", metavar="NAME", help=f"a variant, a folder, or {POSE_NETWORKS}")
-        add_shown(sub)
+        add_display(sub)
     _add_import(actions)
     return command
 
@@ -61,7 +61,7 @@ def _add_import(actions: Any) -> None:
     sub.add_argument(
         "--like", metavar="NAME", help="variant whose constants to take, if it is not recognised"
     )
-    add_shown(sub)
+    add_display(sub)
 
 
 def main(argv: list[str]) -> int:
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     arguments = parse(parser(), argv)
     if arguments.action == "list":
         return show_list() if arguments.kind == "variant" else show_metrics()
-    progress = shown(arguments)
+    progress = progress_of(arguments)
     if arguments.action == "import":
         return import_files(arguments, progress)
     act = fetch if arguments.action == "fetch" else verify
@@ -160,11 +160,8 @@ def verify(name: str, progress: Progress) -> int:
     states = verify_files(files_of(name)[0])
     for state in states:
         progress.note(f"{state.state:<8} {state.file}")
-    bad = _shown(str(state.file) for state in states if state.state in ("missing", "damaged"))
+    bad = [state.file for state in states if state.state in ("missing", "damaged")]
     if bad:
-        raise ModelError(f"{name}: missing or damaged: {bad}; cnx models fetch {name} gets them")
+        files = listed(bad)
+        raise ModelError(f"{name}: missing or damaged: {files}; cnx models fetch {name} gets them")
     return 0
-
-
-def _shown(names: Iterable[str]) -> str:
-    return ", ".join(names)

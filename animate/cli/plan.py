@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import Parser, add_option, make_parser, parse, shown
+from animate.cli.arguments import Parser, add_option, make_parser, parse, progress_of
 from animate.errors import RequestError
 from animate.progress import JsonLines
 from animate.request.request import AnimationRequest
@@ -52,8 +52,10 @@ def main(argv: list[str]) -> int:
     from animate.generate.settings import settle
     from animate.models.variants import resolve
 
-    given = {name: value for name, value in vars(arguments).items() if name in _SETTINGS}
-    request = AnimationRequest.from_dict({"reference": "-", "driving": "-", "output": "-", **given})
+    values = {name: value for name, value in vars(arguments).items() if name in _SETTINGS}
+    request = AnimationRequest.from_dict(
+        {"reference": "-", "driving": "-", "output": "-", **values}
+    )
     variant = resolve(request.model).variant
     settings = settle(request, variant, Size(*variant.sizes[0]))
     device = torch.device(arguments.device)
@@ -70,11 +72,11 @@ def _show(
     plan: MemoryPlan, model: str, settings: ClipSettings, arguments: argparse.Namespace
 ) -> None:
     """One object for programs, lines for people, nothing where only errors are wanted."""
-    progress = shown(arguments)
+    progress = progress_of(arguments)
     if isinstance(progress, JsonLines):
         values = {f.name: getattr(plan, f.name) for f in fields(plan)}
-        for own in ("request", "rung"):
-            del values[own]
+        for name in ("request", "rung"):
+            del values[name]
         clip = {"model": model, "size": str(settings.size), "window": settings.window}
         progress.event("plan", **clip, **plain(values))
         return

@@ -9,12 +9,12 @@ from typing import Any
 
 from animate.cli.arguments import (
     Parser,
+    add_display,
     add_option,
-    add_shown,
     make_parser,
     parse,
+    progress_of,
     reader,
-    shown,
 )
 from animate.errors import MediaError
 from animate.files import check_output, check_readable
@@ -47,7 +47,7 @@ def parser() -> Parser:
 def main(argv: list[str]) -> int:
     """Parse and run one of the four; returns the exit code."""
     arguments = parse(parser(), argv)
-    ACTIONS[arguments.action](arguments, shown(arguments))
+    ACTIONS[arguments.action](arguments, progress_of(arguments))
     return 0
 
 
@@ -100,7 +100,7 @@ def _sub(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
         name, help=text, description=text, allow_abbrev=False
     )
     sub.add_argument("--overwrite", action="store_true", help="replace an existing output")
-    add_shown(sub)
+    add_display(sub)
     return sub
 
 

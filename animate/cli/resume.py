@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import chdir, nullcontext
 from pathlib import Path
 
-from animate.cli.arguments import Parser, make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, progress_of
 from animate.cli.run import make_clip
 
 
@@ -27,7 +27,7 @@ def parser() -> Parser:
 def main(argv: list[str]) -> int:
     """Parse, go on, report. Returns the exit code; errors pass through."""
     arguments = parse(parser(), argv)
-    progress = shown(arguments)
+    progress = progress_of(arguments)
 
     from animate.clip.work import find_request
 

@@ -9,8 +9,8 @@ from animate.cli.arguments import (
     add_options,
     make_parser,
     parse,
+    progress_of,
     read_options,
-    shown,
 )
 from animate.errors import RequestError
 from animate.progress import JsonLines, Progress
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     """Parse, animate, report. Returns the exit code; errors pass through."""
     arguments = parse(parser(), argv)
     request = read_options(AnimationRequest, arguments)
-    return make_clip(request, shown(arguments))
+    return make_clip(request, progress_of(arguments))
 
 
 def make_clip(request: AnimationRequest, progress: Progress) -> int:

@@ -9,8 +9,8 @@ from animate.cli.arguments import (
     add_options,
     make_parser,
     parse,
+    progress_of,
     read_options,
-    shown,
 )
 from animate.progress import JsonLines
 from animate.request.still import StillRequest
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     if "--list" in argv:
         return _list(argv)
     arguments = parse(parser(), argv)
-    progress = shown(arguments)
+    progress = progress_of(arguments)
     request = read_options(StillRequest, arguments)
 
     from animate.stills.make import make_stills
@@ -51,8 +51,8 @@ def main(argv: list[str]) -> int:
             kept=result.kept,
         )
         return 0
-    kept = f", {result.kept} of them kept from before" if result.kept else ""
-    progress.note(f"{result.outputs[0]}: {len(result.outputs)} pictures{kept}")
+    earlier = f", {result.kept} of them kept from before" if result.kept else ""
+    progress.note(f"{result.outputs[0]}: {len(result.outputs)} pictures{earlier}")
     return 0
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from animate.cli.arguments import Parser, make_parser, parse, shown
+from animate.cli.arguments import Parser, make_parser, parse, progress_of
 from animate.progress import Progress
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     if argv and argv[0] in ACTIONS:
         return ACTIONS[argv[0]](argv[1:])
     arguments = parse(parser(), argv)
-    progress = shown(arguments)
+    progress = progress_of(arguments)
 
     from animate.training.finetune import fine_tune
     from animate.training.finetune_config import load_finetune_config
@@ -81,7 +81,7 @@ def export_main(argv: list[str]) -> int:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
     arguments = parse(parser, argv)
-    progress = shown(arguments)
+    progress = progress_of(arguments)
 
     from animate.training.finetune_config import load_finetune_config
 
@@ -128,7 +128,7 @@ def delta_main(argv: list[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.safetensors")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
     arguments = parse(parser, argv)
-    progress = shown(arguments)
+    progress = progress_of(arguments)
 
     from animate.models.components import load_components
     from animate.models.delta import save_delta
@@ -166,7 +166,7 @@ def apply_main(argv: list[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
     arguments = parse(parser, argv)
-    progress = shown(arguments)
+    progress = progress_of(arguments)
 
     from animate.models.base import load_base
     from animate.models.delta import apply_delta

@@ -1,4 +1,4 @@
-"""What one animation is made of: the request, its options, and what comes back.
+"""The settings of one animation: the request, its groups of options, and the result.
 
 These dataclasses are the only schema. The command line, YAML files, the Python interface and
 everything that runs many clips build the same objects, so a setting means the same everywhere.
@@ -8,8 +8,6 @@ and recorded beside the clip.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +73,7 @@ LoraText = Lora | tuple[Path | str, float] | Path | str
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions(Generic[Open]):
-    """How latents become a clip. None takes the model variant's default.
+    """Settings by which latents become a clip. None takes the model variant's default.
 
     The variant's own defaults are of this class, and so is what a clip is made with
     (`animate.generate.settings.ClipSettings`), where nothing is open any more.
@@ -131,8 +129,8 @@ class SamplingOptions(Generic[Open]):
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
-    """Where and how it runs. What is made changes by rounding alone, but for 8-bit weights, named
-    pose networks, and frames that too little memory does not let be decoded together."""
+    """Device, memory, workers and folders of a run. They change frames by rounding alone, but for
+    8-bit weights and for pose networks that are named."""
 
     device: str = option(
         "auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", role="runtime", usual=True
@@ -386,40 +384,30 @@ class AnimationRequest:
         """The same request with every path in it changed, such as by `Path.absolute`."""
         return with_paths(self, change)
 
-    def digest(self, **resolved: Any) -> str:
-        """SHA-256 over everything that decides the pictures, and the resolved values given, which
-        the digests of the inputs are among."""
-        text = json.dumps({**self.look(), **plain(resolved)}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
 
 @dataclass(frozen=True, kw_only=True)
 class AnimationResult:
-    """What a finished animation reports.
-
-    Attributes:
-        output: the clip.
-        sidecar: JSON file with every setting, digest, timing and peak.
-        frames: number of frames written.
-        fps: exact frame rate.
-        size: (width, height) in pixels.
-        model: name of the variant that made it.
-        seconds: wall time of each stage.
-        peak_host_bytes: largest resident memory of the process so far.
-        peak_device_bytes: largest allocation on the accelerator, None on a CPU.
-        warnings: what a person should know about this clip.
-    """
+    """The report on a finished animation."""
 
     output: Path
+    """The clip."""
     sidecar: Path
+    """JSON file with every setting, digest, timing and peak."""
     frames: int
     fps: Fraction
+    """Exact frame rate."""
     size: Size
+    """(width, height) in pixels."""
     model: str
+    """Name of the variant that made it."""
     seconds: Mapping[str, float]
+    """Wall time of each stage."""
     peak_host_bytes: int
+    """Largest resident memory of the process so far."""
     peak_device_bytes: int | None = None
+    """Largest allocation on the accelerator; None on a CPU."""
     warnings: tuple[str, ...] = ()
+    """Warnings about this clip, in sentences."""
 
     @property
     def duration(self) -> Fraction:

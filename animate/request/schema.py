@@ -51,7 +51,7 @@ from animate.request.wording import listed, nearest, quoted
 
 T = TypeVar("T")
 Role = Literal["input", "output", "place", "look", "runtime"]
-"""What a setting is: `input` names files that are read and decide the pictures; `output` says what
+"""Roles of settings: `input` names files that are read and decide the pictures; `output` says what
 is written and how; `place` names folders that keep something between runs; `look` decides the
 pictures itself; `runtime` says how they are computed."""
 
@@ -192,7 +192,7 @@ def settings_of(kind: type) -> Mapping[str, Setting]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """What the reader knows of a dataclass; worked out once, as a file may hold 100,000 of them."""
+    """The reader's view of a dataclass; worked out once, as a file may hold 100,000 of them."""
 
     hints: Mapping[str, Any]
     """Type of each field."""
@@ -200,7 +200,7 @@ class _Layout:
     """Fields without a default."""
     groups: Mapping[str, Any]
     """Dataclasses of settings by the field that holds them."""
-    own: tuple[Setting, ...]
+    ungrouped: tuple[Setting, ...]
     """Settings that are not of a group."""
     settings: Mapping[str, Setting]
     """All settings, those of groups too."""
@@ -217,12 +217,12 @@ def _layout(kind: type) -> _Layout:
 def _worked_out(kind: Any) -> _Layout:
     hints, items = get_type_hints(kind), fields(kind)
     groups = {item.name: hints[item.name] for item in items if _GROUP in item.metadata}
-    own = tuple(
+    ungrouped = tuple(
         Setting(name=item.name, group="", hint=hints[item.name], default=item.default, **stated)
         for item in items
         if (stated := item.metadata.get(_SETTING))
     )
-    settings = {setting.name: setting for setting in own}
+    settings = {setting.name: setting for setting in ungrouped}
     for name, inner in groups.items():
         settings |= {s.name: replace(s, group=name) for s in settings_of(inner).values()}
     return _Layout(
@@ -233,7 +233,7 @@ def _worked_out(kind: Any) -> _Layout:
             if item.default is MISSING and item.default_factory is MISSING
         ),
         groups=groups,
-        own=own,
+        ungrouped=ungrouped,
         settings=types.MappingProxyType(settings),
         known=frozenset({item.name for item in items} - groups.keys() | settings.keys()),
     )
@@ -246,7 +246,7 @@ def validate(options: Any) -> None:
         if not isinstance(getattr(options, name), kind):
             wrong = quoted(getattr(options, name))
             raise RequestError(f"{name} {wrong} is not of the class {kind.__name__}")
-    for setting in layout.own:
+    for setting in layout.ungrouped:
         value = getattr(options, setting.name)
         if value is not setting.default:
             object.__setattr__(options, setting.name, setting.read(value))
@@ -297,7 +297,7 @@ def _flat(kind: Any, values: Any, name: str, lenient: bool) -> dict[str, Any]:
             f"{name or 'settings'} must hold names with values, not {quoted(values)}"
         )
     groups, known = _layout(kind).groups, _layout(kind).known
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     unknown = []
     for key, value in values.items():
         field_name = str(key).replace("-", "_")
@@ -311,12 +311,12 @@ def _flat(kind: Any, values: Any, name: str, lenient: bool) -> dict[str, Any]:
             unknown.append(str(key))
             continue
         for inner_name, inner_value in inner.items():
-            if inner_name in found:
+            if inner_name in by_name:
                 raise RequestError(f"{inner_name} is given twice")
-            found[inner_name] = inner_value
+            by_name[inner_name] = inner_value
     if unknown and not lenient:
         raise RequestError(_unknown(unknown, {*known, *groups}, name))
-    return found
+    return by_name
 
 
 def _unknown(names: list[str], known: set[str], name: str) -> str:
@@ -340,22 +340,22 @@ def _from_flat(cls: Any, values: Mapping[str, Any], name: str, lenient: bool) ->
     layout = _layout(cls)
     within = f"{name}." if name else ""
     inner: dict[str, dict[str, Any]] = {group: {} for group in layout.groups}
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for key, value in values.items():
         setting = layout.settings.get(key)
         if setting is None:
-            given[key] = _read(layout.hints[key], value, within + key, lenient)
+            arguments[key] = _read(layout.hints[key], value, within + key, lenient)
         elif setting.group:
             inner[setting.group][key] = value
         else:  # which the dataclass itself reads
-            given[key] = value
-    for field_name in layout.needed - given.keys():
+            arguments[key] = value
+    for field_name in layout.needed - arguments.keys():
         raise RequestError(f"the setting {within + field_name!r} is missing")
     for group_name, group_values in inner.items():
         if group_values:
-            given[group_name] = _from_flat(layout.groups[group_name], group_values, "", lenient)
+            arguments[group_name] = _from_flat(layout.groups[group_name], group_values, "", lenient)
     try:
-        return cls(**given)
+        return cls(**arguments)
     except UserError as reason:
         if not name:
             raise

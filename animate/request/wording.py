@@ -33,9 +33,9 @@ def clock_text(seconds: float) -> str:
     if seconds < 59.5:
         decimals = 2 if seconds < 1 else 1 if seconds < 10 else 0
         return f"{seconds:.{decimals}f} s"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remainder = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes}:{rest:02} min"
+        return f"{minutes}:{remainder:02} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02} h"
 

@@ -87,7 +87,7 @@ def _mapping(content: bytes) -> dict[str, Any]:
 
 
 class _Fault(Exception):
-    """What is wrong, and the line where it is, in words."""
+    """A fault of the file, and its line, in words."""
 
     def __init__(self, text: str, mark: Any = None) -> None:
         super().__init__(text)

@@ -96,9 +96,8 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
     inputs = {path.resolve() for path in arguments.clips}
     for clip in arguments.clips:
-        inputs |= {
-            record.resolve() for record in record_paths(clip / "0" if clip.is_dir() else clip)
-        }
+        pattern = clip / "%04d.png" if clip.is_dir() else clip
+        inputs |= {record.resolve() for record in record_paths(pattern)}
     for name in ("truth", "reference", "driving"):
         if (path := getattr(arguments, name)) is not None:
             inputs.add(path.resolve())

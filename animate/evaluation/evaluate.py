@@ -14,7 +14,6 @@ from animate.evaluation.asked import Asked, Record, ask, read_record
 from animate.evaluation.extractors import FeatureMeter, Networks, frechet_scores
 from animate.evaluation.frechet import Statistics
 from animate.evaluation.identity import FaceEmbedder
-from animate.evaluation.measures import MS_SSIM_SHORTEST
 from animate.evaluation.meters import (
     BackgroundMeter,
     IdentityMeter,
@@ -28,7 +27,7 @@ from animate.evaluation.meters import (
 from animate.evaluation.network_files import FILES
 from animate.evaluation.page import write_page
 from animate.evaluation.pairs import Pair, PathLike, pair_clips
-from animate.evaluation.pose_error import clip_poses_again, on_clip, pose_scores
+from animate.evaluation.pose_error import clip_poses_again, likeliest_person, on_clip, pose_scores
 from animate.evaluation.previews import (
     ClipPreview,
     Panes,
@@ -337,9 +336,9 @@ class Scorer:
         self, clip: _Clip, protocol: Protocol, truth: Companion, stack: ExitStack
     ) -> list[Meter]:
         size = truth.size if protocol.size == "truth" else protocol.size
-        measures, small = picture_measures(protocol, size, MS_SSIM_SHORTEST)
-        for name in small:
-            clip.left_out[name] = f"pictures of {size} are below {MS_SSIM_SHORTEST} pixels"
+        measures, small = picture_measures(protocol, size)
+        for name, least in small.items():
+            clip.left_out[name] = f"pictures of {size} are below {least} pixels"
         meters: list[Meter] = [PictureMeter(protocol, size, measures)]
         meters += self._networks.meters(protocol, size)
         program = ffmpeg_with_vmaf() if protocol.wants("vmaf") else None
@@ -370,7 +369,10 @@ class Scorer:
         if reference is None:
             asked.reasons["face"] = "no face is seen well enough in the reference"
             return []
-        return [IdentityMeter(self._embed, reference, clip.estimated)]
+        person = clip.estimated
+        if clip.control is not None and person.people > 1:
+            person = person.person(likeliest_person(clip.control, person))
+        return [IdentityMeter(self._embed, reference, person)]
 
     def _measure(
         self, clip: _Clip, meters: Sequence[Meter], preview: PreviewWriter | None

@@ -15,6 +15,8 @@ FIGURE_LEVELS = 30
 
 MS_SSIM_SHORTEST = 161
 """Pixels of the short side from which the last of five scales holds a whole window."""
+SHORTEST = {"ssim": 11, "ms_ssim": MS_SSIM_SHORTEST}
+"""Pixels that the short side of a picture must have, by measure."""
 _MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _GREY_WINDOW = 7
 

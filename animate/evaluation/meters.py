@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animate.evaluation.identity import SAME_PERSON, FaceEmbedder
-from animate.evaluation.measures import psnr, seam_ratio
+from animate.evaluation.measures import SHORTEST, psnr, seam_ratio
 from animate.evaluation.motion import (
     REPEATED,
     DenseFlow,
@@ -242,8 +242,11 @@ def _count(measure: str, flags: Sequence[bool]) -> Score:
     return Score(measure=measure, value=float(sum(flags)), curve=curve)
 
 
-def picture_measures(protocol: Protocol, size: Size, shortest: int) -> tuple[list[str], list[str]]:
-    """(measures, those left out) of a protocol for pictures of a size; MS-SSIM needs `shortest`."""
+def picture_measures(protocol: Protocol, size: Size) -> tuple[list[str], dict[str, int]]:
+    """Measures of a protocol for pictures of a size; and those left out, with the pixels that the
+    short side must have."""
     wanted = [name for name in PICTURE_MEASURES if protocol.wants(name)]
-    small = [name for name in wanted if name == "ms_ssim" and min(size) < shortest]
-    return [name for name in wanted if name not in small], small
+    small = {name: least for name, least in SHORTEST.items() if min(size) < least}
+    return [name for name in wanted if name not in small], {
+        n: small[n] for n in wanted if n in small
+    }

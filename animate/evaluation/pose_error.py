@@ -105,7 +105,7 @@ def pose_scores(control: PoseSequence, estimated: PoseSequence) -> list[Score]:
     wanted = control.present[:count, 0]
     if not wanted.any():
         raise PoseError("nobody was asked for in any frame")
-    person = _likeliest(control, estimated, count)
+    person = likeliest_person(control, estimated)
     there = estimated.present[:count, person] if estimated.people else np.zeros(count, bool)
     points = estimated.points[:count, person] if estimated.people else np.zeros_like(asked)
     seen = estimated.scores[:count, person] if estimated.people else np.zeros_like(scores)
@@ -124,8 +124,9 @@ def pose_scores(control: PoseSequence, estimated: PoseSequence) -> list[Score]:
     return [score for score in result if score is not None]
 
 
-def _likeliest(control: PoseSequence, estimated: PoseSequence, count: int) -> int:
+def likeliest_person(control: PoseSequence, estimated: PoseSequence) -> int:
     """The person of the clip who stands nearest to the one asked for; 0 where nobody is seen."""
+    count = min(control.frames, estimated.frames)
     distances = []
     for person in range(estimated.people):
         both = (control.scores[:count, 0] >= SEEN) & (estimated.scores[:count, person] >= SEEN)

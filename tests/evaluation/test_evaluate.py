@@ -116,6 +116,15 @@ def test_small_pictures_have_no_ms_ssim_and_the_reason_is_said(tmp_path: Path) -
     assert "161" in dict(scores.left_out)["ms_ssim"]
 
 
+def test_one_tiny_frame_is_scored_by_what_can_be(tmp_path: Path) -> None:
+    clip = images(tmp_path / "clip", [FRAMES[0][:8, :8]])
+    scores = score(clip, truth=clip)
+    assert scores.value("psnr") == 100
+    left_out = dict(scores.left_out)
+    assert "11 pixels" in left_out["ssim"]
+    assert {"flicker", "warping_error", "colour_drift"} <= set(left_out)
+
+
 def test_a_clip_without_record_or_truth_has_reasons(truth: Path) -> None:
     left_out = dict(score(truth).left_out)
     assert "record" in left_out["seams"]
@@ -208,6 +217,8 @@ def test_one_unreadable_clip_among_several_is_named_and_the_others_are_scored(
         (["{clip}", "--truth", "nowhere"], "does not exist"),
         (["{clip}", "--json", "{clip}"], "input"),
         (["{clip}", "--json", "{record}"], "record"),
+        (["{clip}", "--report", "{record}"], "record"),
+        (["{clip}", "--report", "nowhere/page.html"], "does not exist"),
     ],
 )
 def test_mistakes_are_named(
@@ -226,9 +237,9 @@ def test_the_better_of_two_clips_is_marked(
 ) -> None:
     worse = images(tmp_path / "worse", noisy(FRAMES, 12))
     better = images(tmp_path / "better", noisy(FRAMES, 3))
-    assert main(["evaluate", str(worse), str(better), "--truth", str(truth), "--quiet"]) == 0
-    assert capsys.readouterr().out == ""
     options = ["--truth", str(truth), "--protocol", "quick"]
+    assert main(["evaluate", str(worse), str(better), *options, "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
     assert main(["evaluate", str(worse), str(better), *options]) == 0
     rows = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
     assert rows["PSNR [dB] (quick)"].rstrip().endswith("*")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_origin
 
@@ -177,7 +178,7 @@ def add_option(
         text += f" (default: {setting.default})"
     return parser.add_argument(
         setting.flag,
-        type=reader(setting.flag, setting.name, setting.read_text),
+        type=TextReader(setting.flag, setting.name, setting.read_text, setting),
         metavar=setting.metavar or _placeholder(setting),
         help=text.replace("%", "%%"),
         **common,
@@ -192,20 +193,25 @@ def _placeholder(setting: Setting) -> str:
     return next((kinds[kind] for kind in setting.kinds if kind in kinds), "NAME")
 
 
-def reader(flag: str, name: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A reader of an option's text, whose faults name the option as it is typed.
+@dataclass(frozen=True)
+class TextReader:
+    """A reader of an option's text, whose faults name the option as it is typed."""
 
-    name: what the reader's own messages begin with
-    """
+    flag: str
+    name: str
+    """Word that the reader's own messages begin with."""
+    read: Callable[[str], Any]
+    setting: Setting | None = None
+    """The setting that is read, where it is one."""
 
-    def from_text(text: str) -> Any:
+    def __call__(self, text: str) -> Any:
+        """The value of a text. Raises RequestError."""
         try:
-            return read(text)
+            return self.read(text)
         except RequestError as reason:
-            typed = as_typed(str(reason), {name: flag})
-            raise RequestError(typed if typed.startswith(flag) else f"{flag}: {typed}") from None
-
-    return from_text
+            fault = as_typed(str(reason), {self.name: self.flag})
+            prefix = "" if fault.startswith(self.flag) else f"{self.flag}: "
+            raise RequestError(prefix + fault) from None
 
 
 def as_typed(fault: str, flags: Mapping[str, str]) -> str:

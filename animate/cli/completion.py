@@ -8,10 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from animate.cli.arguments import Parser, add_display, make_parser, parse, preset_names
+from animate.cli.arguments import Parser, TextReader, add_display, make_parser, parse, preset_names
 from animate.errors import ExecutorError
-from animate.request.request import AnimationRequest
-from animate.request.schema import settings_of
 
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -74,7 +72,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _state_words(action: Any, files: Any) -> None:
-    setting = settings_of(AnimationRequest).get(action.dest)
+    setting = action.type.setting if isinstance(action.type, TextReader) else None
     if action.dest == "config":
         action.choices = preset_names()
     elif setting is not None and setting.choices:

@@ -9,12 +9,12 @@ from typing import Any
 
 from animate.cli.arguments import (
     Parser,
+    TextReader,
     add_display,
     add_option,
     make_parser,
     parse,
     progress_of,
-    reader,
 )
 from animate.errors import MediaError
 from animate.files import check_output, check_readable
@@ -82,7 +82,7 @@ def _add_convert(actions: Any) -> None:
     sub.add_argument("--to", choices=FORMATS, required=True, help="format to write")
     sub.add_argument(
         "--canvas",
-        type=reader("--canvas", "size", Size.parse),
+        type=TextReader("--canvas", "size", Size.parse),
         metavar="WxH",
         help="size of the picture, if it is not in the file",
     )

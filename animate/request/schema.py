@@ -142,6 +142,8 @@ class Setting:
             if text.lower() not in ("true", "false"):
                 raise RequestError(f"{self.name} {quoted(text)} is not true or false")
             return text.lower() == "true"
+        if self.parse is None and get_origin(self.hint) is tuple:
+            return self.read([text])
         numbers = [kind for kind in self.kinds if kind in (int, float)]
         if self.parse is not None or not numbers:
             return self.read(text)

@@ -19,8 +19,8 @@ from animate.errors import raises_ours
 from animate.generate.memory import check_precision
 from animate.generate.pipeline import Engine
 from animate.generate.settings import settle
-from animate.generate.workers.choose import ray_workers
 from animate.generate.workers.protocol import WindowExecutor
+from animate.generate.workers.ray_windows import ray_workers
 from animate.models.components import load_components
 from animate.models.variants import Resolution, resolve
 from animate.progress import Progress, Quiet, Remembering

@@ -15,6 +15,7 @@
     |   +-- MotionError    poses, pose files, estimators: also a pose.errors.PoseError
     |   +-- WindowError    windows, chunks: also a temporal.errors.TemporalError
     |       +-- BudgetError    an amount of memory in which nothing runs: also a MemoryBudgetError
+    |   +-- NotFiniteError a network gave numbers that are not finite
     +-- InternalError      a promise inside this project was broken; please report it (exit 1)
 
 `pose` and `temporal` stand alone and have errors of their own (`ValueError`s). Where they would
@@ -85,6 +86,22 @@ class WindowError(UserError, TemporalError):
 
 class BudgetError(WindowError, MemoryBudgetError):
     """An amount of memory in which nothing runs; names the nearest one that is enough."""
+
+
+class NotFiniteError(UserError):
+    """A network gave numbers that are not finite: a picture of them would be black or noise."""
+
+    def __init__(self, stage: str, position: str, network: str) -> None:
+        """`position`: step and frames within the stage."""
+        super().__init__(stage, position, network)
+        self.stage, self.position, self.network = stage, position, network
+
+    def __str__(self) -> str:
+        return (
+            f"{self.stage}: the {self.network} gave numbers that are not finite ({self.position}); "
+            "run again with --precision bfloat16 or float32, which hold larger numbers; if that "
+            "is in use already, the model's weights or an adapter are damaged"
+        )
 
 
 class InternalError(AnimateError):

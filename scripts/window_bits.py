@@ -29,8 +29,7 @@ if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and n
     sys.path.insert(0, str(ROOT))
 
 from animate.driving.skeletons import ControlFrames  # noqa: E402
-from animate.generate.keeper import KeepsNothing  # noqa: E402
-from animate.generate.pipeline import Engine, encode, sample  # noqa: E402
+from animate.generate.pipeline import Engine, sample  # noqa: E402
 from animate.generate.settings import settle  # noqa: E402
 from animate.generate.workers.ranks import joined, started_by_torchrun  # noqa: E402
 from animate.generate.workers.ray_windows import RayWindows  # noqa: E402
@@ -73,10 +72,9 @@ class Clip:
     def latents(self, executor: Any = None) -> tuple[str, float]:
         """Digest of the latents, and the seconds they took."""
         engine = Engine(components=self.parts, device=torch.device("cpu"), executor=executor)
-        known = encode(engine, self.settings, self._picture, Quiet())
         start = time.perf_counter()
-        made = sample(engine, self.settings, known, self.control, Quiet(), KeepsNothing())
-        digest = hashlib.sha256(made.contiguous().numpy().tobytes()).hexdigest()
+        latents = sample(engine, self.settings, self._picture, self.control, Quiet())
+        digest = hashlib.sha256(latents.contiguous().numpy().tobytes()).hexdigest()
         return digest, time.perf_counter() - start
 
 
@@ -125,17 +123,17 @@ def by_ray(clip: Clip, workers: int) -> dict[str, tuple[str, float]]:
 def _no_work(clip: Clip) -> Any:
     """A clip that is opened and of which nothing is asked."""
     from animate.generate.conditioning import Conditioning
-    from animate.generate.pipeline import plan_clip
-    from animate.generate.workers.protocol import ClipWork
+    from animate.generate.denoise import Steps
+    from animate.generate.network import ClipWork
+    from animate.generate.settings import plan_clip
 
     empty = torch.zeros(1)
+    plan = plan_clip(clip.settings, frames=len(clip.control), steps=1)
     return ClipWork(
         settings=clip.settings,
-        plan=plan_clip(clip.settings, frames=len(clip.control), steps=1),
+        steps=Steps(plan=plan, timesteps=empty, scales=(None,)),
         conditioning=Conditioning(embedding=empty, latents=empty, micro=empty),
         control=clip.control,
-        timesteps=empty,
-        scales=(None,),
     )
 
 

@@ -82,7 +82,8 @@ def decode_frames(
 
     Yields:
         (n,3,H,W) frames in [-1,1], RGB, in the autoencoder's type and on its device; the frames of
-        all pieces are those of the clip from `first` on, each once.
+        all pieces are those of the clip from `first` on, each once. NaN where the decoder gave
+        numbers that are not finite.
     """
     options = options or DecodeOptions()
     weight = next(vae.decoder.parameters())
@@ -98,7 +99,7 @@ def decode_frames(
             continue
         group = latents_FChw[start : start + options.group].to(weight.device) / scaling
         with torch.no_grad():
-            frames = _decode_group(vae.decoder, group.to(weight.dtype), options).clamp_(-1, 1)
+            frames = _clamped(_decode_group(vae.decoder, group.to(weight.dtype), options))
         if tail is not None and len(tail):
             frames[: len(tail)] = _fade(tail, frames[: len(tail)], dim=0)
         tail = frames[end - start :].clone()
@@ -107,6 +108,13 @@ def decode_frames(
         if len(ready):
             yield ready
         done = max(done, end)
+
+
+def _clamped(frames: Tensor) -> Tensor:
+    """Frames in [-1,1], in place. A group in which a number is not finite is NaN throughout: an
+    infinite one would come out as white or black."""
+    broken = ~torch.isfinite(frames).all()
+    return frames.clamp_(-1, 1).masked_fill_(broken, torch.nan)
 
 
 def _group_starts(count: int, options: DecodeOptions) -> list[int]:

@@ -41,7 +41,7 @@ from animate.driving.poses import selection_of
 from animate.driving.skeletons import ControlFrames, Skeletons
 from animate.finish.chain import Finish, find_tempo
 from animate.generate.memory import plan_clip_memory, wants_plan
-from animate.generate.pipeline import Engine, generate
+from animate.generate.pipeline import Engine, decode, sample
 from animate.generate.settings import ClipSettings, cautions, settle
 from animate.generate.workers.protocol import WindowExecutor
 from animate.media import open_video, read_image
@@ -131,15 +131,6 @@ def make_clip(
 
         engine = engine_for(loaded, request, memory, progress)
         control = ControlFrames(motion.skeletons)
-        generated = generate(
-            engine,
-            settings,
-            motion.picture,
-            control,
-            progress,
-            work.keeper,
-            picture_of=motion.picture_of,
-        )
         finish = Finish(
             request=request,
             picture=motion.picture,
@@ -152,6 +143,16 @@ def make_clip(
         model = model_record(loaded, adapters)
         copy = ShortCopy.of(model, settings.seed, fingerprint)
         with clock("generate and write"):
+            latents = sample(
+                engine,
+                settings,
+                motion.picture,
+                control,
+                progress,
+                work.keeper,
+                picture_of=motion.picture_of,
+            )
+            generated = decode(engine, settings, latents, progress, work.keeper)
             written = write_clip(
                 work, finish, source, generated, ahead=settings.decode_chunk, copy=copy
             )

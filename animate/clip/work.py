@@ -16,7 +16,7 @@ from animate.clip.record import Conditions, Resumed
 from animate.clip.work_folder import POSES, WorkFolder, closes, work_folder
 from animate.errors import WorkError
 from animate.files import is_sequence
-from animate.generate.keeper import Keeper, KeepsNothing
+from animate.generate.clip_state import Keeper, KeepsNothing
 from animate.progress import Progress
 from animate.request.request import AnimationRequest
 from animate.request.schema import NONE, build, plain

@@ -1,4 +1,4 @@
-"""How far the denoising loop has come: all that it takes to go on, and to step a long clip.
+"""State of the denoising loop: all that it takes to go on, to step a long clip, and to keep.
 
 Shapes: F frames of the clip, C H W a latent.
 
@@ -12,8 +12,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,19 +24,17 @@ _STEP_BYTES = 4 << 20
 
 @dataclass(kw_only=True)
 class ClipState:
-    """The clip between two calls of the network. The loop changes it in place.
-
-    step: the step that comes next, or that is under way
-    window: windows of that step whose predictions are in `fused`
-    latents: (F,C,H,W) float32, as they are before that step
-    fused: (F,C,H,W) float32, the predictions fused so far, zero where window is 0; or of no frame,
-        until the loop needs it: by then the noise may have gone
-    """
+    """The clip between two calls of the network. The loop changes it in place."""
 
     step: int
+    """Step that comes next, or that is under way."""
     window: int
+    """Windows of that step whose predictions are in `fused`."""
     latents: Tensor
+    """(F,C,H,W) float32, as they are before that step."""
     fused: Tensor
+    """(F,C,H,W) float32, the predictions fused so far, zero where window is 0; or of no frame,
+    until the loop needs it: by then the noise may have gone."""
 
     @classmethod
     def begin(cls, noise_FCHW: Tensor, scheduler: Any) -> ClipState:
@@ -49,6 +48,40 @@ class ClipState:
         self.fused.zero_()
 
 
+class Keeper(Protocol):
+    """Keeps the pipeline's work, and gives back an earlier run's."""
+
+    def state(self, scheduler: Any) -> ClipState | None:
+        """The newest state kept, with `scheduler` (new, of the same settings) brought there."""
+
+    def offer_state(self, state: ClipState, scheduler: Any) -> None:
+        """Take the clip between two calls of the network; it is kept when it is time."""
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Pictures (F,H,W,3) uint8 RGB decoded by an earlier run, from the first frame on."""
+
+    def offer_frames(self, pictures: np.ndarray) -> None:
+        """Take the next decoded pictures (F,H,W,3) uint8 RGB; they are kept when it is time."""
+
+
+class KeepsNothing:
+    """The `Keeper` of a run without a work folder."""
+
+    def state(self, scheduler: Any) -> ClipState | None:
+        """None."""
+        return None
+
+    def offer_state(self, state: ClipState, scheduler: Any) -> None:
+        """Keep nothing."""
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """None."""
+        return iter(())
+
+    def offer_frames(self, pictures: np.ndarray) -> None:
+        """Keep nothing."""
+
+
 def step_clip(
     scheduler: Any, state: ClipState, timestep: Tensor, step_bytes: int = _STEP_BYTES
 ) -> None:
@@ -57,8 +90,8 @@ def step_clip(
     step_bytes: of latents that are stepped together; what else a step needs is a few times that
     """
     frames = len(state.latents)
-    each = state.latents[0].numel() * state.latents.element_size()
-    together = max(1, step_bytes // each)
+    frame_bytes = state.latents[0].numel() * state.latents.element_size()
+    together = max(1, step_bytes // frame_bytes)
     if together >= frames:
         state.latents = scheduler.step(state.fused, timestep, state.latents).prev_sample
         state.fused = torch.zeros_like(state.latents)  # a solver may remember the other
@@ -76,28 +109,28 @@ def _step_in_parts(scheduler: Any, state: ClipState, timestep: Tensor, together:
     for first in range(0, len(state.latents), together):
         some = slice(first, first + together)
         part = _copied(scheduler)
-        for name, whole in before.items():
-            _put(part, name, whole[some])
+        for name, tensor in before.items():
+            _put(part, name, tensor[some])
         latents = part.step(state.fused[some], timestep, state.latents[some]).prev_sample
         # Copies: what is remembered may be a view of what is about to be overwritten.
-        kept = {name: x.clone() for name, x in _memory(part, latents.shape)}
-        for name, values in kept.items():
-            whole = after.setdefault(name, before.get(name, state.latents[:0]))
-            if not len(whole):
-                whole = after[name] = torch.empty_like(state.latents)
-            whole[some] = values
+        copies = {name: x.clone() for name, x in _memory(part, latents.shape)}
+        for name, values in copies.items():
+            tensor = after.setdefault(name, before.get(name, state.latents[:0]))
+            if not len(tensor):
+                tensor = after[name] = torch.empty_like(state.latents)
+            tensor[some] = values
         state.latents[some] = latents
     vars(scheduler).update(vars(part))
-    for name, whole in after.items():
-        _put(scheduler, name, whole)
+    for name, tensor in after.items():
+        _put(scheduler, name, tensor)
 
 
 def _memory(scheduler: Any, shape: torch.Size) -> Iterator[tuple[str, Tensor]]:
-    """What a scheduler remembers of latents of that shape, by the attribute's name and place."""
+    """Tensors of latents of that shape in a scheduler, by the attribute's name and index."""
     for name, value in vars(scheduler).items():
-        for place, item in enumerate(value if isinstance(value, list) else [value]):
+        for index, item in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(item, Tensor) and item.ndim == len(shape) and item.shape == shape:
-                yield f"{name}.{place}" if isinstance(value, list) else name, item
+                yield f"{name}.{index}" if isinstance(value, list) else name, item
 
 
 def _copied(scheduler: Any) -> Any:
@@ -109,9 +142,9 @@ def _copied(scheduler: Any) -> Any:
 
 
 def _put(scheduler: Any, name: str, value: Any) -> None:
-    attribute, _, place = name.partition(".")
-    if place:
-        getattr(scheduler, attribute)[int(place)] = value
+    attribute, _, index = name.partition(".")
+    if index:
+        getattr(scheduler, attribute)[int(index)] = value
     else:
         setattr(scheduler, attribute, value)
 
@@ -119,14 +152,14 @@ def _put(scheduler: Any, name: str, value: Any) -> None:
 def solver_state(scheduler: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and plain values of a scheduler that its steps may have changed.
 
-    All of its attributes but its configuration, by name, items of a list as `name.place`.
+    All of its attributes but its configuration, by name, items of a list as `name.index`.
     """
     tensors: dict[str, Tensor] = {}
     values: dict[str, Any] = {}
     for name, value in vars(scheduler).items():
         items = value if isinstance(value, list) else [value]
-        for place, item in enumerate(items):
-            key = f"{name}.{place}" if isinstance(value, list) else name
+        for index, item in enumerate(items):
+            key = f"{name}.{index}" if isinstance(value, list) else name
             if isinstance(item, Tensor):
                 tensors[key] = item
             elif item is None or isinstance(item, (bool, int, float)):

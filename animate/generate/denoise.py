@@ -3,7 +3,8 @@
 Shapes: F frames of the clip, W windows computed together, S slots of a window, C H W a latent,
 c h w a control feature map.
 
-The loop never asks the device for a value, so the device is never waited for.
+The loop never asks the device for a value, so the device is never waited for. Predictions that lie
+on the host are looked at there: one that is not finite ends the clip at once.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from animate.errors import InternalError
+from animate.errors import InternalError, NotFiniteError
 from animate.generate.clip_state import ClipState, step_clip
+from animate.generate.guidance import step_scales
+from animate.generate.schedules import call_sigmas
+from animate.request.values import Guidance, NoiseInterval
 from temporal.fuse import add_window, plan_tables
 from temporal.windows import Window, WindowPlan
 
@@ -26,18 +30,56 @@ ControlFeatures = Callable[[Sequence[int], Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """What one call of the network is about.
-
-    step: number of the call, from 0
-    timestep: the scheduler's, a tensor of one number on the device
-    scale: guidance scale of each slot (S); None: the conditional half alone
-    windows: the W windows that it is for
-    """
+    """One call of the network."""
 
     step: int
+    """Number of the denoising step, from 0."""
     timestep: Tensor
+    """The scheduler's: one number, on the device."""
     scale: Tensor | None
+    """Guidance scale of each slot (S); None: the conditional half alone."""
     windows: tuple[Window, ...]
+    """The W windows that it is for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """The steps of one clip, fixed before the first. Raises InternalError where counts differ."""
+
+    plan: WindowPlan
+    """The windows of every step."""
+    timesteps: Tensor
+    """The scheduler's, one for each step."""
+    scales: tuple[Tensor | None, ...]
+    """Guidance of each step, from `guidance.step_scales`."""
+
+    def __post_init__(self) -> None:
+        if not self.plan.steps == len(self.timesteps) == len(self.scales):
+            raise InternalError(
+                f"{self.plan.steps} planned steps, {len(self.timesteps)} timesteps and "
+                f"{len(self.scales)} guidance scales do not belong together"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        scheduler: Any,
+        plan: WindowPlan,
+        guidance: Guidance,
+        interval: NoiseInterval | None = None,
+    ) -> Steps:
+        """The steps of a scheduler, with this guidance at the noise levels of the interval."""
+        times = scheduler.timesteps
+        scales = step_scales(
+            guidance, plan.window, call_sigmas(scheduler), interval=interval, device=times.device
+        )
+        return cls(plan=plan, timesteps=times, scales=scales)
+
+    def call(self, step: int, windows: tuple[Window, ...]) -> Call:
+        """The call of the network for these windows of a step."""
+        return Call(
+            step=step, timestep=self.timesteps[step], scale=self.scales[step], windows=windows
+        )
 
 
 class Predict(Protocol):
@@ -49,80 +91,113 @@ class Predict(Protocol):
     def __call__(self, sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor: ...
 
 
+def _always(state: ClipState) -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """The networks as the loop calls them, ready to compute."""
+
+    predict: Predict
+    control: ControlFeatures | None = None
+    """Asked once per frame and step, for the frames that the next window needs; None: no control,
+    or `predict` sees to it."""
+    batch: int = 1
+    """Windows that go through the network together."""
+    on_window: Callable[[int], None] | None = None
+    """Called with the number of windows just finished; None: nobody counts, or `predict` does."""
+    resumable: Callable[[ClipState], bool] = _always
+    """True for a state from which new networks would go on with the same bits."""
+
+
 @torch.no_grad()
 def denoise(
     start: Tensor | ClipState,
-    *,
     scheduler: Any,
-    plan: WindowPlan,
-    predict: Predict,
-    control: ControlFeatures | None,
-    scales: Sequence[Tensor | None],
+    steps: Steps,
+    networks: Networks,
+    *,
     device: torch.device | str | None = None,
-    batch: int = 1,
-    on_window: Callable[[int], None] | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
     on_state: Callable[[ClipState], None] | None = None,
 ) -> Tensor:
     """Turn standard normal noise into clean latents (F,C,H,W), float32.
 
-    start: the noise, or how far an earlier run has come, which is taken over and changed; where
-        it lies, the clip's latents lie all along
+    start: the noise, or the state of an earlier run, which is taken over and changed; the clip's
+        latents stay on its device
     scheduler: any of diffusers', with its timesteps set on `device`; not yet stepped, or brought
         to the state's step by `restore_solver`
-    control: asked once per frame and step, for the frames that the next window needs; None: none
-    scales: guidance of each step, from `guidance.step_scales`
     device: where the networks are; None: where the noise is. Keeping the latents elsewhere makes
         the device's memory independent of the clip's length and waits for it once per window.
-    batch: windows that go through the network together
-    on_window: called with the number of windows just finished
     on_step: called after each step with its number and the latents, which must not be changed
     on_state: called after each window and after each step with all that it takes to go on from
-        there, together with the scheduler; it must be copied or written at once
+        there, together with the scheduler; it must be copied or written at once. Not called with
+        states that the networks cannot go on from.
+
+    Raises NotFiniteError for a prediction on the host that is not finite.
     """
     state = start if isinstance(start, ClipState) else ClipState.begin(start, scheduler)
     device = state.latents.device if device is None else device
-    if not plan.steps == len(scheduler.timesteps) == len(scales):
-        raise InternalError(
-            f"{plan.steps} planned steps, {len(scheduler.timesteps)} timesteps and "
-            f"{len(scales)} guidance scales do not belong together"
-        )
+    plan, batch = steps.plan, networks.batch
     tables = plan_tables(plan, state.latents.device)
     if not len(state.fused):
         state.fused = torch.zeros_like(state.latents)
     while state.step < plan.steps:
-        step, timestep = state.step, scheduler.timesteps[state.step]
+        step, timestep = state.step, steps.timesteps[state.step]
         windows, table = plan.at(step), tables[step % len(tables)]
-        features = _StepFeatures(control, timestep, windows, batch)
+        features = _StepFeatures(networks.control, timestep, windows, batch)
         for first in range(state.window, len(windows), batch):
             group = windows[first : first + batch]
-            places = range(first, first + len(group))
+            indices = range(first, first + len(group))
             samples = [
                 scheduler.scale_model_input(state.latents[table.frames[w]], timestep)
-                for w in places
+                for w in indices
             ]
-            prediction = predict(
-                torch.stack(samples).to(device),
-                features.of(places),
-                Call(step=step, timestep=timestep, scale=scales[step], windows=group),
-            ).to(state.fused.device)
-            for row, w in enumerate(places):
+            control = features.of(indices)
+            call = steps.call(step, group)
+            prediction = networks.predict(torch.stack(samples).to(device), control, call)
+            prediction = prediction.to(state.fused.device)
+            _check_finite(prediction, control, call, plan.steps)
+            for row, w in enumerate(indices):
                 part = prediction[row : row + 1]
                 add_window(state.fused[None], part, table.frames[w], table.shares[w])
-            state.window = places.stop
-            _tell(on_window, len(group))
+            state.window = indices.stop
+            if networks.on_window is not None:
+                networks.on_window(len(group))
             if state.window < len(windows):
-                _tell(on_state, state)
+                _offer(state, networks, on_state)
         # One step for the whole clip: solvers that remember earlier predictions stay right.
         step_clip(scheduler, state, timestep)
-        _tell(on_step, step, state.latents)
-        _tell(on_state, state)
+        if on_step is not None:
+            on_step(step, state.latents)
+        _offer(state, networks, on_state)
     return state.latents
 
 
-def _tell(listener: Callable[..., None] | None, *values: Any) -> None:
-    if listener is not None:
-        listener(*values)
+def _offer(
+    state: ClipState, networks: Networks, on_state: Callable[[ClipState], None] | None
+) -> None:
+    if on_state is not None and networks.resumable(state):
+        on_state(state)
+
+
+def _check_finite(prediction: Tensor, control: Tensor | None, call: Call, steps: int) -> None:
+    """Raise NotFiniteError for a prediction on the host that is not finite.
+
+    A device's is left alone: to look at it would wait for the device.
+    """
+    if prediction.device.type != "cpu" or bool(torch.isfinite(prediction).all()):
+        return
+    network = "UNet"
+    if control is not None and not bool(torch.isfinite(control).all()):
+        network = "control network"
+    frames = [window.frames for window in call.windows]
+    raise NotFiniteError(
+        "denoise",
+        f"step {call.step + 1} of {steps}, frames {frames[0][0]} to {frames[-1][-1]}",
+        network,
+    )
 
 
 class _StepFeatures:
@@ -137,25 +212,25 @@ class _StepFeatures:
     ) -> None:
         self._control, self._timestep, self._windows = control, timestep, windows
         self._held: dict[int, Tensor] = {}
-        self._last_use = {f: place for place, w in enumerate(windows) for f in w.control}
-        # The frames that are new to each group of windows. A step that is taken up in its midst
-        # asks for the same groups again: features computed in other company may differ in rounding.
+        self._last_use = {f: index for index, w in enumerate(windows) for f in w.control}
+        # The frames that are new to each group of windows. A step that resumes in the middle asks
+        # for the same groups again: features computed in other company may differ in rounding.
         self._group_of: dict[int, int] = {}
         self._groups: dict[int, list[int]] = {}
-        for place, window in enumerate(windows):
+        for index, window in enumerate(windows):
             for frame in sorted(set(window.control) - self._group_of.keys()):
-                self._group_of[frame] = place // batch
-                self._groups.setdefault(place // batch, []).append(frame)
+                self._group_of[frame] = index // batch
+                self._groups.setdefault(index // batch, []).append(frame)
 
-    def of(self, places: range) -> Tensor | None:
-        """Features (W,S,c,h,w) of the windows at these places, asked for in rising order."""
+    def of(self, indices: range) -> Tensor | None:
+        """Features (W,S,c,h,w) of the windows with these indices, asked for in rising order."""
         if self._control is None:
             return None
-        wanted = [self._windows[place].control for place in places]
+        wanted = [self._windows[index].control for index in indices]
         missing = {f for frames in wanted for f in frames} - self._held.keys()
         for group in sorted({self._group_of[frame] for frame in missing}):
             frames = sorted(self._groups[group])
             self._held.update(zip(frames, self._control(frames, self._timestep), strict=True))
         features = torch.stack([torch.stack([self._held[f] for f in frames]) for frames in wanted])
-        self._held = {f: x for f, x in self._held.items() if self._last_use[f] > places[-1]}
+        self._held = {f: x for f, x in self._held.items() if self._last_use[f] > indices[-1]}
         return features

@@ -3,7 +3,7 @@
 Neighbouring steps give nearly the same features deep in the UNet (DeepCache, Ma et al.,
 arXiv 2312.00858). With `every` = k each window runs the whole UNet at one step in k and only its
 first and last block at the others. This changes the result; it is off unless asked for. Control
-goes in before what is kept, at either place, so it acts at the full steps only.
+goes in before what is kept, at either hook point, so it acts at the full steps only.
 
 The features kept grow with the clip: one map at the last block's input per frame and guidance
 half.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,28 +21,44 @@ from torch import Tensor
 
 from animate.errors import RequestError
 from animate.generate.clip_state import ClipState
-from animate.generate.denoise import Call, Predict
+from animate.generate.denoise import Call, Networks
 from temporal.windows import WindowPlan
 from temporal.wrapping import override_forward
 
 
-class _DeepFeatures:
-    """What the blocks between the first and the last gave, by window and guidance half."""
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """Features of one window and guidance half."""
+
+    step: int
+    """Step that computed them."""
+    features: Tensor
+    """Input of the last block."""
+    skips: list[tuple[Tensor, ...]]
+    """Skip tensors of the blocks that are left out: their shapes alone."""
+
+
+class DeepFeatures:
+    """Results of the blocks between the first and the last, by window and guidance half."""
 
     def __init__(self, every: int) -> None:
         self._every = every
-        self._kept: dict[Hashable, tuple[int, Tensor, list[tuple[Tensor, ...]]]] = {}
+        self._entries: dict[Hashable, _Entry] = {}
         self._step, self._calls = 0, 0
         self._windows: Hashable = ()
         self._key: Hashable = ()
         self.reuse = False
         self.skips: list[tuple[Tensor, ...]] = []
 
+    @property
+    def held(self) -> int:
+        """Number of feature maps."""
+        return len(self._entries)
+
     def enter(self, call: Call) -> None:
-        """Say what the next calls of the UNet are about."""
+        """Say which windows the next calls of the UNet are for."""
         if call.step != self._step:  # what no later step may use goes: guidance has ended, say
-            young = {k: v for k, v in self._kept.items() if call.step - v[0] < self._every}
-            self._kept = young
+            self._entries = {k: e for k, e in self._entries.items() if self._young(e, call.step)}
         self._step, self._calls = call.step, 0
         self._windows = (*(window.frames for window in call.windows), call.scale is None)
 
@@ -49,28 +66,31 @@ class _DeepFeatures:
         """The UNet has reached its second block."""
         self._key = (self._windows, self._calls)  # guidance in turn calls it twice
         self._calls += 1
-        step = self._kept[self._key][0] if self._key in self._kept else None
-        self.reuse = step is not None and self._step - step < self._every
-        self.skips = self._kept[self._key][2] if self.reuse else []
+        entry = self._entries.get(self._key)
+        self.reuse = entry is not None and self._young(entry, self._step)
+        self.skips = entry.skips if entry is not None and self.reuse else []
 
     def useful(self, step: int) -> bool:
-        """Whether anything kept is young enough for that step."""
-        return any(step - kept < self._every for kept, _, _ in self._kept.values())
+        """True if anything is young enough for that step."""
+        return any(self._young(entry, step) for entry in self._entries.values())
 
     def output(self, compute: Callable[[], Tensor]) -> Tensor:
-        """The last block's input: what was kept, or computed now and kept."""
+        """The last block's input: from an earlier step, or computed now and kept."""
         if not self.reuse:
-            self._kept[self._key] = (self._step, compute(), self.skips)
-        return self._kept[self._key][1]
+            self._entries[self._key] = _Entry(step=self._step, features=compute(), skips=self.skips)
+        return self._entries[self._key].features
+
+    def _young(self, entry: _Entry, step: int) -> bool:
+        return step - entry.step < self._every
 
 
 @contextmanager
 def cached_features(
-    unet: Any, predict: Predict, plan: WindowPlan, *, every: int
-) -> Iterator[Predict]:
-    """A `Predict` that runs the whole UNet at one step in `every` only; the UNet is restored.
+    unet: Any, networks: Networks, plan: WindowPlan, *, every: int
+) -> Iterator[Networks]:
+    """Networks that run the whole UNet at one step in `every` only; the UNet is restored.
 
-    unet: the network that `predict` calls
+    unet: the network that `networks.predict` calls
     every: at least 1; 1 changes nothing
     Raises RequestError for other values, for a UNet of fewer than two scales, and for windows that
     move from step to step, since features belong to a window.
@@ -84,39 +104,32 @@ def cached_features(
         )
     if len(unet.down_blocks) < 2 or len(unet.up_blocks) < 2:
         raise RequestError("this UNet has a single scale: there are no deep features to keep")
-    deep = _DeepFeatures(every)
+    deep = DeepFeatures(every)
+
+    def predict(sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
+        deep.enter(call)
+        return networks.predict(sample_WSCHW, control, call)
+
+    def resumable(state: ClipState) -> bool:
+        """True where no features that are kept would be used from this state on."""
+        return state.step == plan.steps or not (state.window or deep.useful(state.step))
+
     with ExitStack() as stack:
-        for place, block in enumerate(unet.down_blocks[1:]):
-            override_forward(stack, block, _down(deep, block.forward, place))
+        for index, block in enumerate(unet.down_blocks[1:]):
+            override_forward(stack, block, _down(deep, block.forward, index))
         for block in (unet.mid_block, *unet.up_blocks[:-2]):
             override_forward(stack, block, _inner(deep, block.forward))
         last = unet.up_blocks[-2]
         override_forward(stack, last, _last(deep, last.forward))
-
-        yield _Cached(deep, predict, plan.steps)
-
-
-class _Cached:
-    """A `Predict` that remembers; `resumable` says when forgetting it would change nothing."""
-
-    def __init__(self, deep: _DeepFeatures, predict: Predict, steps: int) -> None:
-        self._deep, self._predict, self._steps = deep, predict, steps
-
-    def __call__(self, sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
-        self._deep.enter(call)
-        return self._predict(sample_WSCHW, control, call)
-
-    def resumable(self, state: ClipState) -> bool:
-        """Whether nothing that is kept would be used from this state on."""
-        return state.step == self._steps or not (state.window or self._deep.useful(state.step))
+        yield replace(networks, predict=predict, resumable=resumable)
 
 
-def _down(deep: _DeepFeatures, compute: Callable[..., Any], place: int) -> Callable[..., Any]:
+def _down(deep: DeepFeatures, compute: Callable[..., Any], index: int) -> Callable[..., Any]:
     def forward(hidden_states: Tensor, **kwargs: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if place == 0:
+        if index == 0:
             deep.begin()
         if deep.reuse:
-            return hidden_states, deep.skips[place]
+            return hidden_states, deep.skips[index]
         output, skips = compute(hidden_states=hidden_states, **kwargs)
         # The blocks that would take them are left out too: the UNet only asks for their shapes.
         deep.skips.append(tuple(torch.empty_like(skip, device="meta") for skip in skips))
@@ -125,14 +138,14 @@ def _down(deep: _DeepFeatures, compute: Callable[..., Any], place: int) -> Calla
     return forward
 
 
-def _inner(deep: _DeepFeatures, compute: Callable[..., Any]) -> Callable[..., Any]:
+def _inner(deep: DeepFeatures, compute: Callable[..., Any]) -> Callable[..., Any]:
     def forward(hidden_states: Tensor, **kwargs: Any) -> Tensor:
         return hidden_states if deep.reuse else compute(hidden_states=hidden_states, **kwargs)
 
     return forward
 
 
-def _last(deep: _DeepFeatures, compute: Callable[..., Any]) -> Callable[..., Any]:
+def _last(deep: DeepFeatures, compute: Callable[..., Any]) -> Callable[..., Any]:
     def forward(hidden_states: Tensor, **kwargs: Any) -> Tensor:
         return deep.output(lambda: compute(hidden_states=hidden_states, **kwargs))
 

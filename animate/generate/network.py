@@ -1,4 +1,5 @@
-"""What the denoising loop calls: the UNet with guidance and control, and the control network.
+"""The networks as the denoising loop calls them: the UNet with guidance and control, and the
+control network.
 
 Shapes: W windows, S slots of a window, N = W windows times the conditions they are run under,
 C H W a latent, c h w a control feature map.
@@ -6,19 +7,103 @@ C H W a latent, c h w a control feature map.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from animate.driving.skeletons import ControlFrames
 from animate.generate.conditioning import Conditioning
-from animate.generate.denoise import Call
+from animate.generate.denoise import Call, Networks, Steps
+from animate.generate.feature_cache import cached_features
 from animate.generate.guidance import guide
-from animate.models.injection import ControlPort
+from animate.generate.settings import ClipSettings
+from animate.models.components import Components
+from animate.models.injection import ControlPort, inject, learned_weight, unconditional_weight
+from temporal.constant_attention import constant_cross_attention
+from temporal.errors import TemporalError
+from temporal.memory import apply_plan
+from temporal.memory_plan import MemoryPlan
+from temporal.offload import Offload, offloaded
+from temporal.speed import cached_chunks, compiled, tuned_for_cpu
 
 _BLANK, _KNOWN = 0, 1  # the unconditional half, the conditional half
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipWork:
+    """Everything that networks need of one clip, besides its latents."""
+
+    settings: ClipSettings
+    steps: Steps
+    conditioning: Conditioning
+    """Of the reference."""
+    control: ControlFrames
+    """Skeletons of all frames, drawn where they are needed."""
+    memory: MemoryPlan | None = None
+    """Pieces and offloading that keep within an amount of memory; None runs everything whole."""
+    compiler: str | None = None
+    """Backend of `torch.compile` for the UNet; None runs it as it is."""
+
+
+@contextmanager
+def networks_for(parts: Components, work: ClipWork, device: torch.device) -> Iterator[Networks]:
+    """The networks on the device, every shortcut on, control going in; undone at the end.
+
+    Raises TemporalError for settings that exclude each other.
+    """
+    memory, settings, unet = work.memory, work.settings, parts.unet
+    injection = parts.variant.injection
+    offload: Offload = "none" if memory is None or memory.offload == "none" else "model"
+    with ExitStack() as stack:
+        stack.enter_context(offloaded(parts.controlnext, device, offload))
+        if memory is None:
+            stack.enter_context(offloaded(unet, device))
+            stack.enter_context(constant_cross_attention(unet))
+        else:
+            stack.enter_context(apply_plan(unet, memory, device))
+        if device.type == "cpu":
+            pixels = work.conditioning.latents[0, 0].numel()
+            pieces = cached_chunks(unet, window=work.steps.plan.window, pixels=pixels)
+            cut = memory is not None and memory.chunks is not None
+            tuned = tuned_for_cpu(unet, None if cut else pieces, parts.controlnext)
+            stack.enter_context(tuned)
+        weight = learned_weight(injection, parts.controlnext, settings.control_weight)
+        port = stack.enter_context(inject(unet, injection, weight))
+        if work.compiler is not None:  # last: compiled code does not see what is hooked later
+            _check_compilable(work)
+            stack.enter_context(compiled(unet, backend=work.compiler))
+        guided = GuidedUNet(
+            unet=unet,
+            port=port,
+            conditioning=work.conditioning,
+            unconditional_weight=unconditional_weight(
+                injection, parts.controlnext, settings.control_weight
+            ),
+            together=memory is None or memory.halves_together,
+        )
+        encoder = ControlEncoder(controlnext=parts.controlnext, draw=work.control, device=device)
+        networks = Networks(
+            predict=guided, control=encoder, batch=1 if memory is None else memory.window_batch
+        )
+        if settings.keep_features > 1:
+            caching = cached_features(unet, networks, work.steps.plan, every=settings.keep_features)
+            networks = stack.enter_context(caching)
+        yield networks
+
+
+def _check_compilable(work: ClipWork) -> None:
+    """Raise TemporalError for what takes the UNet apart while it runs."""
+    if work.settings.keep_features > 1:
+        raise TemporalError("--compile does not go with --keep-features; leave out one of them")
+    if work.memory is not None and work.memory.offload == "stream":
+        raise TemporalError(
+            "--compile does not go with weights that are streamed block by block; leave it out, or "
+            "allow more --memory"
+        )
 
 
 class GuidedUNet:
@@ -47,36 +132,30 @@ class GuidedUNet:
         self._inputs: dict[tuple[tuple[int, ...], int], Conditioning] = {}
 
     def __call__(self, sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
-        if call.scale is None:
-            return self._run(sample_WSCHW, control, call, (_KNOWN,))
-        if self.together:
-            both = self._run(sample_WSCHW, control, call, (_BLANK, _KNOWN))
-            blank, known = both.chunk(2)
-        else:
-            blank = self._run(sample_WSCHW, control, call, (_BLANK,))
-            known = self._run(sample_WSCHW, control, call, (_KNOWN,))
-        return guide(blank.float(), known.float(), call.scale)
-
-    def _run(
-        self, sample_WSCHW: Tensor, control: Tensor | None, call: Call, halves: tuple[int, ...]
-    ) -> Tensor:
-        """The UNet's output for all windows under each condition, (N,S,C,H,W)."""
         windows, slots = sample_WSCHW.shape[:2]
-        inputs = self._conditions(halves, windows)
-        if control is not None:
-            self._set_control(control, halves)
-        sample = sample_WSCHW.to(self.unet.dtype).repeat(len(halves), 1, 1, 1, 1)
-        image = self._image_latents(inputs, halves, call, slots)
-        try:
-            return self.unet(
-                torch.cat([sample, image], dim=2),
-                call.timestep,
-                encoder_hidden_states=inputs.embedding,
-                added_time_ids=inputs.micro,
-                return_dict=False,
-            )[0]
-        finally:
-            self.port.control = self.port.weights = None
+        halves = (_KNOWN,) if call.scale is None else (_BLANK, _KNOWN)
+        outputs = []
+        for part in [halves] if self.together else [(half,) for half in halves]:
+            inputs = self._conditions(part, windows)
+            if control is not None:
+                self._set_control(control, part)
+            sample = sample_WSCHW.to(self.unet.dtype).repeat(len(part), 1, 1, 1, 1)
+            image = self._image_latents(inputs, part, call, slots)
+            try:
+                output = self.unet(
+                    torch.cat([sample, image], dim=2),
+                    call.timestep,
+                    encoder_hidden_states=inputs.embedding,
+                    added_time_ids=inputs.micro,
+                    return_dict=False,
+                )[0]
+            finally:
+                self.port.control = self.port.weights = None
+            outputs += output.chunk(len(part))
+        if call.scale is None:
+            return outputs[0]
+        blank, known = outputs
+        return guide(blank.float(), known.float(), call.scale)
 
     def _image_latents(
         self, inputs: Conditioning, halves: tuple[int, ...], call: Call, slots: int

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from animate.driving.skeletons import ControlFrames, DrawnSkeletons
 from animate.generate.conditioning import Conditioning, encode_reference
-from animate.generate.denoise import Predict, denoise
+from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.feature_cache import cached_features
-from animate.generate.guidance import step_scales
 from animate.generate.network import ControlEncoder, GuidedUNet
-from animate.generate.schedules import Levels, Solver, call_sigmas, make_scheduler
+from animate.generate.schedules import make_scheduler
 from animate.models.components import Components, load_components
 from animate.models.injection import inject, learned_weight
 from animate.models.variants import load_variant
+from animate.request.request import Levels, Solver
 from animate.request.values import Guidance, NoiseInterval, Size
 from pose.sequence import PoseSequence
 from scripts.tiny.characters import render_clip
@@ -136,21 +136,21 @@ class Studio:
             stack.enter_context(constant_cross_attention(unet))
             tuned = tuned_for_cpu(unet, self._pieces(plan), self.parts.controlnext)
             stack.enter_context(tuned)
-            predict: Predict = GuidedUNet(unet, port, conditioning)
-            if way.every > 1:
-                predict = stack.enter_context(cached_features(unet, predict, plan, every=way.every))
-            return denoise(
-                frame_noise(frames, self._latent_shape(), seed),
-                scheduler=scheduler,
-                plan=plan,
-                predict=predict,
+            networks = Networks(
+                predict=GuidedUNet(unet, port, conditioning),
                 control=ControlEncoder(
                     controlnext=self.parts.controlnext,
                     draw=lambda frames_wanted: _pick(drawn, frames_wanted),
                 ),
-                scales=step_scales(
-                    guidance, plan.window, call_sigmas(scheduler), interval=way.interval
-                ),
+            )
+            if way.every > 1:
+                caching = cached_features(unet, networks, plan, every=way.every)
+                networks = stack.enter_context(caching)
+            return denoise(
+                frame_noise(frames, self._latent_shape(), seed),
+                scheduler,
+                Steps.of(scheduler, plan, guidance, way.interval),
+                networks,
             )
 
     def decode(self, latents: Tensor) -> Tensor:

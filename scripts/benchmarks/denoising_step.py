@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,9 @@ from torch import Tensor
 
 from animate.driving.skeletons import ControlFrames
 from animate.generate.conditioning import Conditioning
-from animate.generate.denoise import Call, Predict, denoise
-from animate.generate.guidance import step_scales
-from animate.generate.network import ControlEncoder
-from animate.generate.pipeline import Engine, prepared
-from animate.generate.schedules import call_sigmas, make_scheduler
+from animate.generate.denoise import Call, Networks, Steps, denoise
+from animate.generate.network import ClipWork, networks_for
+from animate.generate.schedules import make_scheduler
 from animate.generate.settings import plan_clip, settle
 from animate.models.components import Components
 from animate.models.injection import cross_normalise
@@ -177,7 +175,6 @@ class PipelineStep:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._engine = Engine(components=scene.parts, device=torch.device("cpu"))
         frames = len(scene.noise)
         request = AnimationRequest(
             reference=Path("picture.png"),
@@ -186,33 +183,30 @@ class PipelineStep:
             size=scene.size,
             sampling=SamplingOptions(steps=1, window=frames, overlap=0),
         )
-        self._settings = settle(request, scene.parts.variant, scene.size)
-        self._plan = plan_clip(self._settings, frames=frames, steps=1)
-        self._predict: Predict
+        settings = settle(request, scene.parts.variant, scene.size)
+        plan = plan_clip(settings, frames=frames, steps=1)
+        self._work = ClipWork(
+            settings=settings,
+            steps=Steps.of(scene.scheduler(), plan, settings.guidance),
+            conditioning=scene.conditioning,
+            control=scene.control,
+        )
+        self._networks: Networks
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Everything that is set up once for a clip."""
-        scene = self._scene
-        with prepared(self._engine, self._settings, self._plan, scene.conditioning) as predict:
-            self._predict = predict
+        """Set up the networks, once for a clip."""
+        with networks_for(self._scene.parts, self._work, torch.device("cpu")) as networks:
+            self._networks = networks
             yield
 
     def step(self) -> None:
-        """The loop, for one step."""
-        scheduler = self._scene.scheduler()
-        denoise(
-            self._scene.noise.clone(),
-            scheduler=scheduler,
-            plan=self._plan,
-            predict=self._recorded,
-            control=ControlEncoder(
-                controlnext=self._scene.parts.controlnext, draw=self._scene.control
-            ),
-            scales=step_scales(self._settings.guidance, self._plan.window, call_sigmas(scheduler)),
-        )
+        """Take one step by the loop."""
+        networks = replace(self._networks, predict=self._recorded)
+        noise = self._scene.noise.clone()
+        denoise(noise, self._scene.scheduler(), self._work.steps, networks)
 
     def _recorded(self, sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
-        guided = self._predict(sample_WSCHW, control, call)
+        guided = self._networks.predict(sample_WSCHW, control, call)
         self.guided = guided[0]
         return guided

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import replace
 
-from animate.generate.schedules import Solver
+from animate.request.request import Solver
 from animate.request.values import Guidance, NoiseInterval
 from scripts.benchmarks._clips import Case, Studio, Way, psnr
 from scripts.benchmarks.rows import Row, interleaved

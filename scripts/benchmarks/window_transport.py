@@ -25,7 +25,7 @@ def transport(workers: int = WORKERS) -> list[float]:
     """Seconds of each step by Ray with a UNet that answers at once, the first one left out."""
     from animate.generate.denoise import Call
     from animate.generate.workers.ray_cluster import connect, disconnect, require_ray
-    from animate.generate.workers.ray_windows import RayWindows
+    from animate.generate.workers.ray_windows import RayWindows, References
 
     plan = window_plan()
     store = 8 * FRAMES * CHANNELS * HEIGHT * WIDTH * 4
@@ -35,13 +35,13 @@ def transport(workers: int = WORKERS) -> list[float]:
     executor._actors = [  # the real driver, with workers that only send back what they got
         ray.remote(_Echo).options(num_cpus=1).remote() for _ in range(workers)
     ]
-    handles = [ray.put(0), ray.put(0)]
+    references = References(networks=ray.put(0), clip=ray.put(0))
     sample = torch.randn(FRAMES, CHANNELS, HEIGHT, WIDTH)
     call = Call(step=0, timestep=torch.tensor(0.0), scale=None, windows=plan.at(0))
     seconds = []
     for _ in range(STEPS + 1):
         start = time.perf_counter()
-        step(sample, plan, lambda rows: executor._step(rows, call.step, handles, lambda n: None))
+        step(sample, plan, lambda rows: executor._step(rows, call.step, references, lambda n: None))
         seconds.append(time.perf_counter() - start)
     executor._actors = []
     if cluster:
@@ -52,9 +52,7 @@ def transport(workers: int = WORKERS) -> list[float]:
 class _Echo:
     """A worker whose UNet takes no time."""
 
-    def predict(
-        self, handles: list[Any], step: int, position: int, sample: np.ndarray
-    ) -> np.ndarray:
+    def predict(self, references: Any, step: int, index: int, sample: np.ndarray) -> np.ndarray:
         return sample + np.float32(0)
 
 

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from animate.generate.conditioning import encode_reference, upcast
-from animate.generate.denoise import denoise
-from animate.generate.guidance import step_scales
+from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.network import ControlEncoder, GuidedUNet
-from animate.generate.schedules import call_sigmas, make_scheduler
+from animate.generate.schedules import make_scheduler
 from animate.models.config import Injection
 from animate.models.injection import inject
 from animate.request.values import Guidance
@@ -92,16 +91,14 @@ def run_published(
     )
     drawn = torch.from_numpy(poses).permute(0, 3, 1, 2)
     with inject(unet, run.injection, run.weight) as port:
-        latents = denoise(
-            initial_noise[0],
-            scheduler=scheduler,
-            plan=plan,
+        networks = Networks(
             predict=GuidedUNet(
                 unet, port, conditioning, unconditional_weight=run.unconditional_weight
             ),
             control=ControlEncoder(controlnext=controlnext, draw=lambda f: drawn[list(f)]),
-            scales=step_scales(run.guidance, plan.window, call_sigmas(scheduler)),
         )
+        steps = Steps.of(scheduler, plan, run.guidance)
+        latents = denoise(initial_noise[0], scheduler, steps, networks)
     return latents[None], decode_published(latents, vae, run.decode_chunk)
 
 

@@ -266,7 +266,7 @@ def test_memory_that_runs_out_makes_the_plan_smaller_and_says_so(
     real, calls = pipeline.denoise, []
 
     def tight(*args: Any, **kwargs: Any) -> Any:
-        calls.append(kwargs["predict"])
+        calls.append(args)
         if len(calls) == 1:
             raise torch.OutOfMemoryError("stand-in")
         return real(*args, **kwargs)

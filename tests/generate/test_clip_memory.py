@@ -13,9 +13,8 @@ from animate.animator import Animator
 from animate.errors import RequestError
 from animate.generate import feature_cache as shortcuts
 from animate.generate import pipeline
-from animate.generate.keeper import KeepsNothing
 from animate.generate.memory import device_memory, plan_clip_memory
-from animate.generate.pipeline import Engine, encode, generate, sample
+from animate.generate.pipeline import Engine, sample
 from animate.models.components import Components, load_components
 from animate.progress import Quiet
 from animate.request.request import RuntimeOptions
@@ -76,29 +75,32 @@ def test_what_an_earlier_clip_left_on_a_gpu_is_still_ours(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("first", ["model", "none"])
 def test_networks_on_the_card_go_home_before_stages_that_do_not_count_them(
-    monkeypatch: pytest.MonkeyPatch, first: str
+    monkeypatch: pytest.MonkeyPatch, scene: Scene, first: str
 ) -> None:
     """At once, or when a smaller plan is the first to keep networks on the host."""
     did: list[str] = []
     network = SimpleNamespace(to=lambda device: did.append(f"to {device}"))
     plans: Any = [SimpleNamespace(offload=way, peaks={"denoise": 1}) for way in (first, "model")]
-    parts: Any = SimpleNamespace(networks=lambda: (network,))
+    parts: Any = SimpleNamespace(networks=lambda: (network,), variant=scene.parts.variant)
+    parts.vae = scene.parts.vae
 
-    def sample(engine: Engine, *_: Any) -> None:
-        did.append(f"sample {engine.offload}")
-        if engine.plan is plans[0]:
+    def networks_of(engine: Engine, *_: Any) -> Any:
+        did.append(f"denoise {engine.offload}")
+        return contextlib.nullcontext()
+
+    def denoise(*_: Any, **__: Any) -> None:
+        if len([word for word in did if word.startswith("denoise")]) == 1:
             raise torch.OutOfMemoryError("stand-in")
 
     monkeypatch.setattr(pipeline, "encode", lambda *_: did.append("encode"))
-    monkeypatch.setattr(pipeline, "sample", sample)
-    monkeypatch.setattr(pipeline, "decode", lambda *_: ())
+    monkeypatch.setattr(pipeline, "networks_of", networks_of)
+    monkeypatch.setattr(pipeline, "denoise", denoise)
     monkeypatch.setattr(pipeline, "smaller", lambda *_: plans[1])
     engine = Engine(components=parts, device=torch.device("cpu"), plan=plans[0])
-    settings: Any = None
-    list(generate(engine, settings, settings, settings, Quiet()))
-    retried = ["to cpu", "sample model"]
+    sample(engine, scene.settings(), picture(SIZE), scene.control, Quiet())
+    retried = ["to cpu", "denoise model"]
     before = ["to cpu"] if first == "model" else []
-    assert did == [*before, "encode", f"sample {first}", *retried]
+    assert did == [*before, "encode", f"denoise {first}", *retried]
 
 
 def test_the_loaded_networks_precision_is_priced(scene: Scene) -> None:
@@ -164,17 +166,16 @@ def test_features_that_are_kept_are_counted(
 ) -> None:
     made: list[Any] = []
 
-    class Seen(shortcuts._DeepFeatures):
+    class Seen(shortcuts.DeepFeatures):
         def __init__(self, every: int) -> None:
             super().__init__(every)
             made.append(self)
 
-    monkeypatch.setattr(shortcuts, "_DeepFeatures", Seen)
+    monkeypatch.setattr(shortcuts, "DeepFeatures", Seen)
     settings = scene.settings(steps=4, keep_features=2, **changes)
     engine = Engine(components=scene.parts, device=CPU)
-    reference = encode(engine, settings, picture(SIZE), Quiet())
-    sample(engine, settings, reference, scene.control, Quiet(), KeepsNothing())
-    kept = sum(features.numel() for _, features, _ in made[0]._kept.values())
+    sample(engine, settings, picture(SIZE), scene.control, Quiet())
+    kept = sum(entry.features.numel() for entry in made[0]._entries.values())
     assert kept == plan(scene, settings=settings).request.kept
     none = plan(scene, settings=scene.settings(steps=4, **changes))
     ours = plan(scene, settings=settings)

@@ -9,7 +9,7 @@ import torch
 
 from animate.generate import denoise as loop
 from animate.generate.clip_state import ClipState, restore_solver, solver_state, step_clip
-from animate.generate.denoise import denoise
+from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.schedules import SOLVERS, make_scheduler
 from temporal.noise import frame_noise
 from temporal.windows import SCHEDULES, plan_windows
@@ -34,16 +34,10 @@ def run(solver, schedule="static", start=NOISE, scheduler=None, batch=1, **liste
     def predict(sample, control, call):
         return network(sample, control, call) + 1e-7 * control
 
-    return denoise(
-        start,
-        scheduler=scheduler,
-        plan=plan_windows(FRAMES, window=8, overlap=3, steps=calls, schedule=schedule),
-        predict=predict,
-        control=Features(),
-        scales=[None] * calls,
-        batch=batch,
-        **listeners,
-    )
+    plan = plan_windows(FRAMES, window=8, overlap=3, steps=calls, schedule=schedule)
+    steps = Steps(plan=plan, timesteps=scheduler.timesteps, scales=(None,) * calls)
+    networks = Networks(predict=predict, control=Features(), batch=batch)
+    return denoise(start, scheduler, steps, networks, **listeners)
 
 
 LAYOUTS = [(solver, "static", 1) for solver in SOLVERS]

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from animate.generate.keeper import KeepsNothing
 from animate.generate.memory import plan_clip_memory, windows_of_a_step
-from animate.generate.pipeline import Engine, encode, sample
+from animate.generate.pipeline import Engine, sample
 from animate.progress import Quiet
 from animate.request.request import RuntimeOptions
 from temporal.errors import TemporalError
@@ -28,9 +27,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 def latents(scene: Scene, engine: Engine, **changes: Any) -> Tensor:
-    settings = scene.settings(**changes)
-    reference = encode(engine, settings, picture(SIZE), Quiet())
-    return sample(engine, settings, reference, scene.control, Quiet(), KeepsNothing())
+    return sample(engine, scene.settings(**changes), picture(SIZE), scene.control, Quiet())
 
 
 def plan(scene: Scene, device: torch.device, **options: Any) -> MemoryPlan:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from animate.errors import InternalError
-from animate.generate.denoise import denoise
+from animate.errors import InternalError, NotFiniteError
+from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.schedules import SOLVERS, make_scheduler
 from temporal.noise import frame_noise
 from temporal.published import published_plan
@@ -24,12 +24,17 @@ def ideal(spread: float = 0.4) -> IdealNetwork:
     return IdealNetwork(frame_noise(FRAMES, SHAPE, seed=99), spread)
 
 
-def run(network, *, solver="euler", steps=6, plan=None, **options):
+def run(
+    network, *, solver="euler", steps=6, plan=None, scales=None, on_step=None, on_state=None, **more
+):
+    """Latents; `more` are fields of `Networks`."""
     scheduler = make_scheduler(SVD_SCHEDULER, steps, solver=solver)
     calls = len(scheduler.timesteps)
     plan = plan or plan_windows(FRAMES, window=8, overlap=3, steps=calls)
-    given = {"control": None, "scales": [None] * calls, **options}
-    return denoise(NOISE, scheduler=scheduler, plan=plan, predict=network, **given)
+    scales = (None,) * calls if scales is None else tuple(scales)
+    order = Steps(plan=plan, timesteps=scheduler.timesteps, scales=scales)
+    networks = Networks(predict=network, **more)
+    return denoise(NOISE, scheduler, order, networks, on_step=on_step, on_state=on_state)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -153,6 +158,49 @@ def test_the_scale_of_each_step_reaches_the_network():
     scales = [torch.full((8,), float(step)) for step in range(5)] + [None]
     run(network, scales=scales)
     assert all(call.scale is scales[call.step] for call in network.calls)
+
+
+def test_a_network_says_which_states_are_offered():
+    states = []
+    run(ideal(), on_state=lambda s: states.append((s.step, s.window)))
+    steps = []
+    run(ideal(), resumable=lambda s: not s.window, on_state=lambda s: steps.append(s.step))
+    assert steps == [step for step, window in states if not window] == list(range(1, 7))
+    assert len(states) > len(steps)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_prediction_that_is_not_finite_ends_the_clip_before_it_is_fused(value):
+    network, states = ideal(), []
+
+    def predict(sample, control, call):
+        prediction = network(sample, control, call)
+        if call.step == 2 and call.windows[0].frames[0] > 0:
+            prediction[0, 3, 1, 2, 2] = value
+        return prediction
+
+    def keep(state):
+        states.append((state.step, state.window))
+        assert torch.isfinite(state.fused).all()
+
+    with pytest.raises(NotFiniteError) as stop:
+        run(predict, on_state=keep)
+    assert states[-1] == (2, 1)  # work up to there can be kept
+    for words in ("denoise", "UNet", "step 3 of 6", "frames 5 to 12", "--precision bfloat16"):
+        assert words in str(stop.value)
+
+
+def test_control_that_is_not_finite_is_named():
+    control = Control()
+
+    def broken(frames, timestep):
+        return control(frames, timestep) * float("nan")
+
+    def predict(sample, features, call):
+        return sample * features.sum()
+
+    with pytest.raises(NotFiniteError, match="the control network gave numbers"):
+        run(predict, control=broken)
 
 
 def test_steps_that_do_not_belong_together_are_refused():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from animate.generate.denoise import denoise
+from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.schedules import make_scheduler
 from temporal.noise import frame_noise
 from temporal.windows import plan_windows
@@ -31,16 +31,9 @@ def run(noise: torch.Tensor, device: str, network: IdealNetwork) -> torch.Tensor
             torch.cuda.set_sync_debug_mode("error")
 
     try:
-        return denoise(
-            noise,
-            scheduler=scheduler,
-            plan=plan,
-            predict=strict,
-            control=None,
-            scales=[None] * 6,
-            device=device,
-            on_step=mark,
-        )
+        steps = Steps(plan=plan, timesteps=scheduler.timesteps, scales=(None,) * 6)
+        networks = Networks(predict=strict)
+        return denoise(noise, scheduler, steps, networks, device=device, on_step=mark)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

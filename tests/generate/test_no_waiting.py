@@ -14,10 +14,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from animate.generate.denoise import denoise
-from animate.generate.guidance import step_scales
+from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.network import GuidedUNet
-from animate.generate.schedules import SOLVERS, call_sigmas, make_scheduler
+from animate.generate.schedules import SOLVERS, make_scheduler
 from animate.models.config import Injection
 from animate.models.injection import inject
 from animate.request.values import Guidance
@@ -47,18 +46,15 @@ def run(predict: Any, solver: str, schedule: str) -> tuple[int, int]:
     scheduler = make_scheduler(SVD_SCHEDULER, STEPS, solver=solver, device=META)
     calls = len(scheduler.timesteps)
     plan = plan_windows(FRAMES, window=5, overlap=2, steps=calls, schedule=schedule)
-    sigmas = call_sigmas(scheduler)
     uploads: list[int] = []
     with Uploads() as watch:
-        latents = denoise(
-            torch.empty(FRAMES, 4, 10, 6, device=META),
-            scheduler=scheduler,
-            plan=plan,
+        networks = Networks(
             predict=predict,
             control=lambda frames, time: torch.empty(len(frames), 32, 10, 6, device=META),
-            scales=step_scales(Guidance(1, 2), plan.window, sigmas, device=META),
             on_window=lambda count: uploads.append(watch.count),
         )
+        noise = torch.empty(FRAMES, 4, 10, 6, device=META)
+        latents = denoise(noise, scheduler, Steps.of(scheduler, plan, Guidance(1, 2)), networks)
     assert latents.device == META
     return uploads[-1] - uploads[0], len(uploads)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from animate.errors import RequestError
-from animate.generate.denoise import Call, denoise
-from animate.generate.feature_cache import _DeepFeatures, cached_features
+from animate.generate.denoise import Call, Networks, Steps, denoise
+from animate.generate.feature_cache import DeepFeatures, cached_features
 from animate.generate.network import GuidedUNet
 from animate.generate.schedules import make_scheduler
 from animate.models.config import Injection
@@ -37,17 +37,15 @@ def sample(unet, conditioning, every=None, *, together=True, scales=None, schedu
     ]
     with inject(unet, Injection(hook_point="down", weight=0.5)) as port:
         network = GuidedUNet(unet, port, conditioning, together=together)
-        given = {
-            "scheduler": make_scheduler(SVD_SCHEDULER, STEPS),
-            "plan": plan,
-            "control": control,
-            "scales": scales or [torch.full((5,), 2.0)] * STEPS,
-        }
+        networks = Networks(predict=network, control=control)
+        scheduler = make_scheduler(SVD_SCHEDULER, STEPS)
+        scales = tuple(scales or [torch.full((5,), 2.0)] * STEPS)
+        steps = Steps(plan=plan, timesteps=scheduler.timesteps, scales=scales)
         if every is None:
-            latents = denoise(noise, predict=network, **given)
+            latents = denoise(noise, scheduler, steps, networks)
         else:
-            with cached_features(unet, network, plan, every=every) as predict:
-                latents = denoise(noise, predict=predict, **given)
+            with cached_features(unet, networks, plan, every=every) as caching:
+                latents = denoise(noise, scheduler, steps, caching)
     for hook in hooks:
         hook.remove()
     return latents, ran
@@ -86,14 +84,14 @@ def test_a_change_of_guidance_makes_features_new(unet, conditioning):
 
 
 def test_features_that_no_step_may_use_are_let_go_of():
-    deep, windows = _DeepFeatures(every=2), plan_windows(8, window=4, overlap=0, steps=5).at(0)
+    deep, windows = DeepFeatures(every=2), plan_windows(8, window=4, overlap=0, steps=5).at(0)
     held = []
     for step, scale in enumerate([torch.ones(4)] * 2 + [None] * 3):
         for window in windows:
             deep.enter(Call(step=step, timestep=torch.tensor(1.0), scale=scale, windows=(window,)))
             deep.begin()
             deep.output(lambda: torch.zeros(1))
-        held.append(len(deep._kept))
+        held.append(deep.held)
     assert held == [2, 2, 2, 2, 2]
 
 

@@ -21,23 +21,20 @@ from torch import Tensor, nn
 
 from animate.driving.skeletons import ControlFrames, DrawnSkeletons
 from animate.errors import InternalError
-from animate.generate.workers.protocol import ClipWork
+from animate.generate.network import ClipWork
 from animate.models.components import Components
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """Anything picklable, its tensors apart.
-
-    Attributes:
-        pickled: everything else.
-        arrays: bytes of each tensor, (n,) uint8.
-        kinds: its torch type by name, shape, and whether it is a parameter.
-    """
+    """Anything picklable, its tensors apart."""
 
     pickled: bytes
+    """Everything but the tensors."""
     arrays: tuple[np.ndarray, ...]
+    """Bytes of each tensor, (n,) uint8."""
     kinds: tuple[tuple[str, tuple[int, ...], bool], ...]
+    """Torch type of each tensor by name, its shape, and True for a parameter."""
 
     @property
     def size(self) -> int:
@@ -62,7 +59,7 @@ def pack(value: Any) -> Packed:
 
 
 def unpack(packed: Packed) -> Any:
-    """What was packed. Its tensors lie in the arrays: they must not be changed in place."""
+    """The packed value. Its tensors lie in the arrays: they must not be changed in place."""
     tensors = [
         _tensor(array, *kind) for array, kind in zip(packed.arrays, packed.kinds, strict=True)
     ]
@@ -73,16 +70,16 @@ class _Pickler(pickle.Pickler):
     def __init__(self, stream: io.BytesIO, protocol: int) -> None:
         super().__init__(stream, protocol)
         self.tensors: list[Tensor] = []
-        self._places: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}
 
     def persistent_id(self, value: Any) -> int | None:
         """A tensor's number; tensors that are the same one stay so."""
         if not isinstance(value, Tensor):
             return None
-        if id(value) not in self._places:
-            self._places[id(value)] = len(self.tensors)
+        if id(value) not in self._numbers:
+            self._numbers[id(value)] = len(self.tensors)
             self.tensors.append(value)
-        return self._places[id(value)]
+        return self._numbers[id(value)]
 
 
 class _Unpickler(pickle.Unpickler):
@@ -90,8 +87,8 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(stream)
         self._tensors = tensors
 
-    def persistent_load(self, place: Any) -> Tensor:
-        return self._tensors[place]
+    def persistent_load(self, number: Any) -> Tensor:
+        return self._tensors[number]
 
 
 def _bytes(tensor: Tensor) -> np.ndarray:
@@ -113,7 +110,7 @@ def _tensor(array: np.ndarray, kind: str, shape: tuple[int, ...], parameter: boo
 
 
 def networks_of(parts: Components) -> Components:
-    """What a worker needs of a model: the UNet and the control network."""
+    """The part of a model that a worker needs: the UNet and the control network."""
     return replace(parts, vae=None, image_encoder=None, scheduler=None, reports=())
 
 
@@ -139,7 +136,7 @@ class PackedSkeletons:
 
     def picture(self, frame: int) -> np.ndarray:
         """See `Skeletons`."""
-        held = np.frombuffer(self._files[frame], np.uint8)
-        picture = cv2.imdecode(held, cv2.IMREAD_COLOR)  # colours stay in the order they came in
+        file = np.frombuffer(self._files[frame], np.uint8)
+        picture = cv2.imdecode(file, cv2.IMREAD_COLOR)  # colours stay in the order they came in
         assert picture is not None
         return np.asarray(picture)

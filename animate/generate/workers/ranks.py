@@ -11,6 +11,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -21,10 +22,9 @@ from torch import Tensor
 
 from animate.errors import ExecutorError
 from animate.generate.denoise import Call, Predict
+from animate.generate.network import ClipWork
 from animate.generate.workers.packing import Packed, networks_of, pack, portable, unpack
-from animate.generate.workers.protocol import ClipWork
-from animate.generate.workers.serial import samples
-from animate.generate.workers.worker import WindowPredict, window_worker
+from animate.generate.workers.worker import WindowPredict, step_samples, window_worker
 from animate.models.components import Components
 
 _STARTED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "LOCAL_RANK")
@@ -32,8 +32,47 @@ _PATIENCE = timedelta(days=7)
 """Others wait while rank 0 estimates poses and decodes; `torchrun` ends them if it dies."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Networks:
+    """Rank 0 sends networks, which compute with so many threads."""
+
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clip:
+    """Rank 0 sends a clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """Rank 0 sends each rank its windows of a step."""
+
+    step: int
+    shape: tuple[int, ...]
+    """(W,S,C,H,W) of all windows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tensors:
+    """Tensors follow, after everything else of a `Packed`."""
+
+    pickled: bytes
+    kinds: tuple[tuple[str, tuple[int, ...], bool], ...]
+    sizes: tuple[int, ...]
+    """Bytes of each tensor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    """All is done."""
+
+
+_Message = _Networks | _Clip | _Step | _Tensors | _End
+
+
 def started_by_torchrun() -> bool:
-    """Whether this process is one of several that `torchrun` has started."""
+    """True in a process that is one of several that `torchrun` has started."""
     return all(name in os.environ for name in _STARTED) and int(os.environ["WORLD_SIZE"]) > 1
 
 
@@ -70,7 +109,7 @@ class Ranks:
         self._wire = dist.new_group(backend="gloo", timeout=_PATIENCE)
         self._parts: Components | None = None
         self._listening = rank == 0 and workers > 1
-        """Whether the others wait for the next word of rank 0."""
+        """True while the others wait for the next word of rank 0."""
 
     def describe(self) -> str:
         """See `WindowExecutor`."""
@@ -82,15 +121,15 @@ class Ranks:
     ) -> Iterator[Predict]:
         """See `WindowExecutor`."""
         if parts is not self._parts:
-            self._tell("networks", torch.get_num_threads())
+            self._tell(_Networks(threads=torch.get_num_threads()))
             self._send_packed(pack(networks_of(parts)))
             self._parts = parts
-        self._tell("clip")
+        self._tell(_Clip())
         self._send_packed(pack(portable(work)))
         with window_worker(parts, work, self.device) as compute:
 
             def predict(sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
-                rows = samples(sample_WSCHW, call, work)
+                rows = step_samples(sample_WSCHW, call, work)
                 return self._step(rows, call.step, compute, on_window)
 
             yield predict
@@ -99,7 +138,7 @@ class Ranks:
         """Rank 0 lets the others go; safe to call twice."""
         if self._listening:
             self._listening = False
-            self._tell("end")
+            self._tell(_End())
 
     def serve(self) -> None:
         """Compute windows for rank 0 until it says that all is done."""
@@ -107,21 +146,22 @@ class Ranks:
         compute: WindowPredict | None = None
         with ExitStack() as stack:
             while True:
-                word, *values = self._told()
-                if word == "end":
+                message = self._hear()
+                if isinstance(message, _End):
                     return
-                if word == "networks":
+                if isinstance(message, _Networks):
                     stack.close()
-                    torch.set_num_threads(values[0])
+                    torch.set_num_threads(message.threads)
                     parts = unpack(self._receive_packed())
-                elif word == "clip":
+                elif isinstance(message, _Clip):
                     stack.close()
                     work = unpack(self._receive_packed())
                     assert parts is not None
                     compute = stack.enter_context(window_worker(parts, work, self.device))
                 else:
                     assert compute is not None
-                    self._share(compute, *values)
+                    assert isinstance(message, _Step)
+                    self._share(compute, message.step, message.shape)
 
     def _step(
         self,
@@ -131,19 +171,20 @@ class Ranks:
         on_window: Callable[[int], None],
     ) -> Tensor:
         """All windows of a step: every rank those that it is due, put back in window order."""
-        self._tell("step", step, rows.shape)
+        self._tell(_Step(step=step, shape=rows.shape))
         self._listening = False  # if this ends here, nobody would understand another word
         sample = torch.from_numpy(rows)
         for rank in range(1, self.workers):
             share = sample[rank :: self.workers].contiguous()
             if len(share):
                 dist.send(share, rank, group=self._wire)
-        own, failure = _attempt(compute, step, range(0, len(rows), self.workers), rows, on_window)
+        mine = range(0, len(rows), self.workers)
+        computed, failure = _attempt(compute, step, mine, rows, on_window)
         failures: list[Any] = [None] * self.workers
         dist.gather_object(failure, failures, 0, group=self._wire)
         predictions = torch.empty_like(sample)
-        if own is not None:
-            predictions[:: self.workers] = own
+        if computed is not None:
+            predictions[:: self.workers] = computed
         for rank in range(1, self.workers):
             share = predictions[rank :: self.workers].contiguous()
             if len(share) and failures[rank] is None:
@@ -160,54 +201,57 @@ class Ranks:
 
     def _share(self, compute: WindowPredict, step: int, shape: tuple[int, ...]) -> None:
         """This rank's windows of a step."""
-        places = range(self.rank, shape[0], self.workers)
-        sample = torch.empty(len(places), *shape[1:])
-        if len(places):
+        indices = range(self.rank, shape[0], self.workers)
+        sample = torch.empty(len(indices), *shape[1:])
+        if len(indices):
             dist.recv(sample, 0, group=self._wire)
-        whole = np.empty(shape, np.float32)
-        whole[self.rank :: self.workers] = sample.numpy()
-        own, failure = _attempt(compute, step, places, whole, lambda windows: None)
+        rows = np.empty(shape, np.float32)
+        rows[self.rank :: self.workers] = sample.numpy()
+        computed, failure = _attempt(compute, step, indices, rows, lambda windows: None)
         dist.gather_object(failure, None, 0, group=self._wire)
-        if own is not None and len(places):
-            dist.send(own, 0, group=self._wire)
+        if computed is not None and len(indices):
+            dist.send(computed, 0, group=self._wire)
 
-    def _tell(self, *words: Any) -> None:
-        dist.broadcast_object_list([words], 0, group=self._wire)
+    def _tell(self, message: _Message) -> None:
+        dist.broadcast_object_list([message], 0, group=self._wire)
 
-    def _told(self) -> tuple[Any, ...]:
-        words: list[Any] = [None]
-        dist.broadcast_object_list(words, 0, group=self._wire)
-        return words[0]
+    def _hear(self) -> _Message:
+        messages: list[Any] = [None]
+        dist.broadcast_object_list(messages, 0, group=self._wire)
+        message: _Message = messages[0]
+        return message
 
     def _send_packed(self, packed: Packed) -> None:
-        self._tell(packed.pickled, packed.kinds, [array.size for array in packed.arrays])
+        sizes = tuple(array.size for array in packed.arrays)
+        self._tell(_Tensors(pickled=packed.pickled, kinds=packed.kinds, sizes=sizes))
         for array in packed.arrays:
             if array.size:
                 dist.broadcast(torch.from_numpy(array), 0, group=self._wire)
 
     def _receive_packed(self) -> Packed:
-        pickled, kinds, sizes = self._told()
+        message = self._hear()
+        assert isinstance(message, _Tensors)
         arrays = []
-        for size in sizes:
+        for size in message.sizes:
             tensor = torch.empty(size, dtype=torch.uint8)
             if size:
                 dist.broadcast(tensor, 0, group=self._wire)
             arrays.append(tensor.numpy())
-        return Packed(pickled=pickled, arrays=tuple(arrays), kinds=kinds)
+        return Packed(pickled=message.pickled, arrays=tuple(arrays), kinds=message.kinds)
 
 
 def _attempt(
     compute: WindowPredict,
     step: int,
-    places: range,
+    indices: range,
     rows: np.ndarray,
     on_window: Callable[[int], None],
 ) -> tuple[Tensor | None, Exception | None]:
-    """The predictions of some windows, or what went wrong, as something that can travel."""
+    """The predictions of some windows, or the error, as something that can travel."""
     predictions = []
     try:
-        for place in places:
-            predictions.append(compute(step, place, rows[place]))
+        for index in indices:
+            predictions.append(compute(step, index, rows[index]))
             on_window(1)
     except Exception as reason:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from torch import Tensor
 
 from animate.errors import ExecutorError
 from animate.generate.denoise import Call, Predict
+from animate.generate.network import ClipWork
 from animate.generate.workers.packing import networks_of, pack, portable, unpack
-from animate.generate.workers.protocol import ClipWork
+from animate.generate.workers.protocol import WindowExecutor
 from animate.generate.workers.ray_cluster import check_resources, connect, disconnect, require_ray
-from animate.generate.workers.serial import samples
-from animate.generate.workers.worker import WindowPredict, window_worker
+from animate.generate.workers.worker import WindowPredict, step_samples, window_worker
 from animate.models.components import Components
+from animate.request.request import RuntimeOptions
 
 _IN_HAND = 2
 """Calls that a worker has at a time: one that it computes and one that is on its way."""
@@ -32,6 +34,34 @@ _GATHER_SECONDS = 60.0
 _SETTLE_SECONDS = 2.0
 """What Ray has to finish making a room in before it is told to take it down: a room that goes while
 it is being made may keep its processors, and others wait for ever (ray-project/ray#64693)."""
+
+
+def ray_workers(runtime: RuntimeOptions, device: torch.device) -> WindowExecutor:
+    """Ray workers as `runtime` names them. Raises ExecutorError where Ray is not installed.
+
+    A worker on a CPU computes with one thread unless `threads` says otherwise: the bits may depend
+    on it, so it must not depend on how many workers there are.
+    """
+    require_ray()
+    assert runtime.workers is not None
+    return RayWindows(
+        runtime.workers,
+        device=device,
+        threads=runtime.threads or 1,
+        address=runtime.ray_address,
+        limit=runtime.worker_limit,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """References into Ray's object store, sent with every call: a worker that starts again finds
+    everything there."""
+
+    networks: Any
+    """Of packed `Components`."""
+    clip: Any
+    """Of a packed `ClipWork`."""
 
 
 class RayWindows:
@@ -74,11 +104,12 @@ class RayWindows:
             if not self._actors:
                 self._start(packed.size)
             self._networks, self._parts = ray.put(packed), parts
-        # Held here, and sent with every call: a worker that starts again finds everything.
-        held = [self._networks, ray.put(pack(portable(work)))]
+        references = References(networks=self._networks, clip=ray.put(pack(portable(work))))
 
         def predict(sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
-            return self._step(samples(sample_WSCHW, call, work), call.step, held, on_window)
+            return self._step(
+                step_samples(sample_WSCHW, call, work), call.step, references, on_window
+            )
 
         yield predict
 
@@ -142,18 +173,18 @@ class RayWindows:
                 "with fewer --workers"
             )
         kind = ray.remote(_Worker)
-        for place in range(self.workers):
+        for index in range(self.workers):
             actor = kind.options(
                 num_cpus=needed["CPU"],
                 num_gpus=needed.get("GPU", 0),
                 max_restarts=-1,
                 max_task_retries=-1,
-                scheduling_strategy=_placed(self._group, place),
+                scheduling_strategy=_bundle(self._group, index),
             )
             self._actors.append(actor.remote(self._device, self._threads))
 
     def _step(
-        self, rows: np.ndarray, step: int, held: list[Any], on_window: Callable[[int], None]
+        self, rows: np.ndarray, step: int, references: References, on_window: Callable[[int], None]
     ) -> Tensor:
         """All windows of a step, each by whoever is free, put back in window order."""
         ray = require_ray()
@@ -164,9 +195,9 @@ class RayWindows:
         try:
             while waiting or running:
                 while waiting and min(hands.values()) < _IN_HAND:
-                    actor = min(hands, key=lambda place: hands[place])
+                    actor = min(hands, key=lambda index: hands[index])
                     row = waiting.pop()
-                    call = self._actors[actor].predict.remote(held, step, row, rows[row])
+                    call = self._actors[actor].predict.remote(references, step, row, rows[row])
                     running[call] = (row, actor)
                     hands[actor] += 1
                 ready, _ = ray.wait(list(running), num_returns=1, timeout=self._limit)
@@ -199,23 +230,22 @@ class RayWindows:
             raise ExecutorError(f"a worker could not be started again: {failure}") from failure
 
 
-def _placed(group: Any, place: int) -> Any:
+def _bundle(group: Any, index: int) -> Any:
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     return PlacementGroupSchedulingStrategy(
-        placement_group=group, placement_group_bundle_index=place
+        placement_group=group, placement_group_bundle_index=index
     )
 
 
 class _Worker:
-    """An actor: what the last call was about, for the next one of the same clip."""
+    """An actor that keeps the networks and the clip of its last call for the next."""
 
     def __init__(self, device: str, threads: int) -> None:
         torch.set_num_threads(threads)
         self._device = torch.device(device)
         self._open = ExitStack()
-        self._networks: Any = None
-        self._clip: Any = None
+        self._references: References | None = None
         self._parts: Components | None = None
         self._compute: WindowPredict | None = None
 
@@ -223,19 +253,20 @@ class _Worker:
         """This worker's process."""
         return os.getpid()
 
-    def predict(self, held: list[Any], step: int, place: int, sample: np.ndarray) -> np.ndarray:
-        """One window. `held` has references to networks and clip, fetched when they are others."""
-        networks, clip = held
-        if self._compute is None or (networks, clip) != (self._networks, self._clip):
-            self._take(networks, clip)
+    def predict(
+        self, references: References, step: int, index: int, sample: np.ndarray
+    ) -> np.ndarray:
+        """One window; networks and clip are fetched when they are others."""
+        if self._compute is None or references != self._references:
+            self._take(references)
         assert self._compute is not None
-        return self._compute(step, place, sample)
+        return self._compute(step, index, sample)
 
-    def _take(self, networks: Any, clip: Any) -> None:
+    def _take(self, references: References) -> None:
         ray = require_ray()
-        self._compute = None
+        before, self._compute = self._references, None
         self._open.close()
-        if self._parts is None or networks != self._networks:
-            self._parts, self._networks = unpack(ray.get(networks)), networks
-        opened = window_worker(self._parts, unpack(ray.get(clip)), self._device)
-        self._compute, self._clip = self._open.enter_context(opened), clip
+        if self._parts is None or before is None or before.networks != references.networks:
+            self._parts = unpack(ray.get(references.networks))
+        opened = window_worker(self._parts, unpack(ray.get(references.clip)), self._device)
+        self._compute, self._references = self._open.enter_context(opened), references

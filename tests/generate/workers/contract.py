@@ -7,7 +7,7 @@ Each takes an executor and a `Scene`; what it asserts is exact.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from animate.driving.skeletons import ControlFrames, DrawnSkeletons
-from animate.generate.keeper import KeepsNothing
-from animate.generate.pipeline import Engine, encode, sample
+from animate.generate.conditioning import FramePictures
+from animate.generate.pipeline import Engine, sample
 from animate.generate.settings import ClipSettings, settle
 from animate.generate.workers.protocol import WindowExecutor
 from animate.models.components import Components, load_components
@@ -51,7 +51,7 @@ class Scene:
         executor: WindowExecutor | None,
         control: ControlFrames | None = None,
         parts: Components | None = None,
-        frame_latents: Tensor | None = None,
+        picture_of: FramePictures | None = None,
         **changes: Any,
     ) -> Tensor:
         """Latents (F,C,h,w) of the clip, by these workers or undivided."""
@@ -59,10 +59,14 @@ class Scene:
             components=parts or self.parts, device=torch.device("cpu"), executor=executor
         )
         settings = self.settings(**changes)
-        reference = encode(engine, settings, picture(SIZE), Quiet())
-        reference = replace(reference, frame_latents=frame_latents)
-        control = control or self.control
-        return sample(engine, settings, reference, control, Quiet(), KeepsNothing())
+        return sample(
+            engine,
+            settings,
+            picture(SIZE),
+            control or self.control,
+            Quiet(),
+            picture_of=picture_of,
+        )
 
 
 def make_scene(folder: Path, frames: int = 14) -> Scene:
@@ -99,11 +103,12 @@ def rendered_skeletons_travel(executor: WindowExecutor, scene: Scene) -> None:
 
 
 def image_latents_of_frames_travel(executor: WindowExecutor, scene: Scene) -> None:
-    generator = torch.Generator().manual_seed(7)
-    latents = torch.randn(len(scene.control), 8, 16, 16, generator=generator).half()
-    own = scene.latents(executor, frame_latents=latents)
-    assert torch.equal(own, scene.latents(None, frame_latents=latents))
-    assert not torch.equal(own, scene.latents(None))
+    def moved(frame: int) -> np.ndarray:
+        return np.roll(picture(SIZE), 3 * frame, axis=1)
+
+    ours = scene.latents(executor, picture_of=moved)
+    assert torch.equal(ours, scene.latents(None, picture_of=moved))
+    assert not torch.equal(ours, scene.latents(None))
 
 
 def other_networks_are_noticed(executor: WindowExecutor, scene: Scene) -> None:
@@ -130,9 +135,7 @@ def every_window_is_counted_once(executor: WindowExecutor, scene: Scene) -> None
             return _counted(stage, counted) if name == "denoise" else stage
 
     engine = Engine(components=scene.parts, device=torch.device("cpu"), executor=executor)
-    settings = scene.settings()
-    reference = encode(engine, settings, picture(SIZE), Quiet())
-    sample(engine, settings, reference, scene.control, Counting(), KeepsNothing())
+    sample(engine, scene.settings(), picture(SIZE), scene.control, Counting())
     assert sum(counted) == 2 * 4  # steps x windows
 
 

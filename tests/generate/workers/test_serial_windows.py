@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from animate.generate.workers.packing import pack, unpack
-from animate.generate.workers.protocol import first_uses
-from animate.generate.workers.serial import SerialWindows
+from animate.generate.workers.worker import SerialWindows, first_uses
 from temporal.windows import plan_windows
 from tests.generate.workers.contract import CHECKS, Scene, make_scene
 

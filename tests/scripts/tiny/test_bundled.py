@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from animate.generate.keeper import KeepsNothing
+from animate.generate.clip_state import KeepsNothing
 from animate.generate.pipeline import Engine, decode
 from animate.generate.settings import settle
 from animate.models.components import load_components

@@ -12,6 +12,7 @@ memory                    nothing fits in the memory that may be used           
 windows                   windows, overlaps or schedules that do not go together  no
 work                      a work folder that cannot be used                       no
 workers                   workers of a clip that are missing or were lost         no
+not-finite                a network gave numbers that are not finite              no
 time-limit                the job took longer than it may                         no
 fault                     a fault of the program                                  no
 busy                      another process makes this clip                         yes
@@ -31,7 +32,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from animate.errors import BusyError, ExecutorError, MediaError, ModelError, UserError, WorkError
+from animate.errors import (
+    BusyError,
+    ExecutorError,
+    MediaError,
+    ModelError,
+    NotFiniteError,
+    UserError,
+    WorkError,
+)
 
 Kind = Literal[
     "request",
@@ -43,6 +52,7 @@ Kind = Literal[
     "windows",
     "work",
     "workers",
+    "not-finite",
     "time-limit",
     "fault",
     "busy",
@@ -53,7 +63,18 @@ Kind = Literal[
 ]
 
 USER_KINDS: frozenset[Kind] = frozenset(
-    ("request", "missing-file", "media", "pose", "model", "memory", "windows", "work", "workers")
+    (
+        "request",
+        "missing-file",
+        "media",
+        "pose",
+        "model",
+        "memory",
+        "windows",
+        "work",
+        "workers",
+        "not-finite",
+    )
 )
 """Kinds that are mended by another input, setting or machine, and that have no trace."""
 
@@ -127,6 +148,7 @@ def _error_types() -> tuple[tuple[Kind, type[BaseException]], ...]:
         ("windows", TemporalError),
         ("work", WorkError),
         ("workers", ExecutorError),
+        ("not-finite", NotFiniteError),
         ("request", UserError),
     )
 

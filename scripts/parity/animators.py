@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from animate.generate.conditioning import Conditioning, encode_reference
-from animate.generate.denoise import Call, denoise
+from animate.generate.denoise import Call, Networks, Steps, denoise
 from animate.generate.guidance import guide
 from animate.generate.schedules import make_scheduler
 from animate.models.config import Injection, PoseNetConfig
@@ -31,6 +31,7 @@ from animate.models.reference_attention import (
     reference_written,
 )
 from animate.models.variants import load_variant
+from animate.request.values import Guidance
 from scripts.parity.checks import NETWORK_TOLERANCE, PIPELINE_TOLERANCE, Check, compare, skipped
 from scripts.parity.published_sampling import decode_published
 from scripts.parity.recipe import array, fill, scaled
@@ -217,19 +218,18 @@ class _PoseNetAnimator(_Animator):
         guided = _GuidedByFrame(self.unet, conditioning, torch.linspace(low, high, frames))
         noise = tensors["pipeline.initial_noise"][0][[n % tile for n in range(frames)]]
         first: list[Tensor] = []
+        plan = published_plan(
+            "mimicmotion",
+            frames,
+            window=tile,
+            overlap=settings["tile_overlap"],
+            steps=settings["num_inference_steps"],
+        )
         latents = denoise(
             noise,
-            scheduler=scheduler,
-            plan=published_plan(
-                "mimicmotion",
-                frames,
-                window=tile,
-                overlap=settings["tile_overlap"],
-                steps=settings["num_inference_steps"],
-            ),
-            predict=guided,
-            control=lambda wanted, timestep: features[list(wanted)],
-            scales=[torch.ones(tile)] * settings["num_inference_steps"],
+            scheduler,
+            Steps.of(scheduler, plan, Guidance(low, high)),
+            Networks(predict=guided, control=lambda wanted, timestep: features[list(wanted)]),
             on_step=lambda step, latents: first.append(latents.clone()),
         )
         decoded = decode_published(latents, self.vae, settings["decode_chunk_size"])[0]
@@ -456,11 +456,13 @@ class _AnimateAnyone(_Animator):
 
         result = denoise(
             tensors["pipeline.initial_noise"][0].transpose(0, 1),
-            scheduler=scheduler,
-            plan=_wrapped(settings["windows"], settings),
-            predict=predict,
-            control=lambda wanted, timestep: control[list(wanted)],
-            scales=[torch.ones(1)] * settings["num_inference_steps"],
+            scheduler,
+            Steps.of(
+                scheduler,
+                _wrapped(settings["windows"], settings),
+                Guidance(settings["guidance"], settings["guidance"]),
+            ),
+            Networks(predict=predict, control=lambda wanted, timestep: control[list(wanted)]),
             on_step=lambda step, latents: first.append(latents.clone()),
         )
         decoded = torch.cat(

@@ -457,10 +457,10 @@ class _AnimateAnyone(_Animator):
         result = denoise(
             tensors["pipeline.initial_noise"][0].transpose(0, 1),
             scheduler,
-            Steps.of(
-                scheduler,
-                _wrapped(settings["windows"], settings),
-                Guidance(settings["guidance"], settings["guidance"]),
+            Steps(
+                plan=_wrapped(settings["windows"], settings),
+                timesteps=scheduler.timesteps,
+                scales=(torch.ones(1),) * settings["num_inference_steps"],
             ),
             Networks(predict=predict, control=lambda wanted, timestep: control[list(wanted)]),
             on_step=lambda step, latents: first.append(latents.clone()),

@@ -383,7 +383,7 @@ def test_a_unet_is_compiled_when_asked_for(
         compiled.append(backend)
         yield
 
-    monkeypatch.setattr("animate.generate.pipeline.compiled", noted)
+    monkeypatch.setattr("animate.generate.network.compiled", noted)
     run(animator, scene, max_frames=2, overwrite=True)
     assert not compiled
     run(animator, scene, max_frames=2, compile=True, overwrite=True)

@@ -15,3 +15,6 @@ RetargetMode = Literal["none", "affine", "robust", "limbs"]
 
 Absence = Literal["fade", "hold", "empty"]
 """Fates of frames in which the person is not seen; see `pose.clean.fill_absence`."""
+
+DrawingStyle = Literal["canonical", "published", "small"]
+"""Ways to draw skeletons; see `pose.draw`."""

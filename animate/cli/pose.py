@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from animate.cli.arguments import (
     Parser,
@@ -22,6 +22,7 @@ from animate.progress import Progress
 from animate.request.request import AnimationRequest
 from animate.request.schema import settings_of
 from animate.request.values import Size
+from pose.kinds import DrawingStyle
 
 SETTINGS = settings_of(AnimationRequest)
 _SELECTION = ("stride", "start", "end", "max_frames", "fps")
@@ -41,11 +42,12 @@ def parser() -> Parser:
     _add_preview(actions)
     _add_retarget(actions)
     _add_convert(actions)
+    _add_render(actions)
     return command
 
 
 def main(argv: list[str]) -> int:
-    """Parse and run one of the four; returns the exit code."""
+    """Parse and run one of the actions; returns the exit code."""
     arguments = parse(parser(), argv)
     ACTIONS[arguments.action](arguments, progress_of(arguments))
     return 0
@@ -64,7 +66,9 @@ def _add_preview(actions: Any) -> None:
     sub = _sub(actions, "preview", "poses as a contact sheet (.png) or as a video")
     sub.add_argument("poses", type=Path, metavar="POSES")
     _add_output(sub, "sheet.png, or a video such as overlay.mp4")
-    sub.add_argument("--video", type=Path, help="the video they are of, shown below the skeletons")
+    below = sub.add_mutually_exclusive_group()
+    below.add_argument("--video", type=Path, help="the video they are of, below the skeletons")
+    below.add_argument("--over", type=Path, metavar="IMAGE", help="a picture below the skeletons")
 
 
 def _add_retarget(actions: Any) -> None:
@@ -87,6 +91,20 @@ def _add_convert(actions: Any) -> None:
         help="size of the picture, if it is not in the file",
     )
     add_option(sub, SETTINGS["fps"], help="frame rate, if it is not in the file", default=None)
+
+
+def _add_render(actions: Any) -> None:
+    sub = _sub(actions, "render", "skeletons on black, for cnx run --poses or other programs")
+    sub.add_argument("poses", type=Path, metavar="POSES")
+    _add_output(sub, "skeletons.mkv or %%04d.png, which hold them exactly, or another video")
+    sub.add_argument(
+        "--style",
+        choices=get_args(DrawingStyle),
+        default="canonical",
+        help="as a control network was trained: small (tiny), published (svd), or canonical",
+    )
+    add_option(sub, SETTINGS["size"], help="size of the pictures; the poses' own", default=None)
+    _add_settings(sub, "person")
 
 
 def _add_settings(sub: argparse.ArgumentParser, *names: str) -> None:
@@ -131,11 +149,16 @@ def extract(arguments: argparse.Namespace, progress: Progress) -> None:
 
 def preview(arguments: argparse.Namespace, progress: Progress) -> None:
     """Draw what the poses hold."""
-    _check(arguments, arguments.poses, arguments.video)
+    _check(arguments, arguments.poses, arguments.video, arguments.over)
     from animate.driving import tools as pose_tools
 
     pose_tools.draw_preview(
-        arguments.poses, arguments.output, arguments.video, progress, arguments.overwrite
+        arguments.poses,
+        arguments.output,
+        arguments.video,
+        progress,
+        arguments.overwrite,
+        arguments.over,
     )
 
 
@@ -175,6 +198,25 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> None:
     )
 
 
+def render(arguments: argparse.Namespace, progress: Progress) -> None:
+    """Draw the skeletons of one person."""
+    from animate import media
+    from animate.driving import tools as pose_tools
+
+    check_readable(arguments.poses, error=MediaError)
+    media.check_output(arguments.output, arguments.overwrite)
+    frames = pose_tools.render_poses(
+        arguments.poses,
+        arguments.output,
+        style=arguments.style,
+        size=arguments.size,
+        person=arguments.person,
+        progress=progress,
+        overwrite=arguments.overwrite,
+    )
+    progress.note(f"{arguments.output}: {frames} skeletons, drawn {arguments.style}")
+
+
 def _estimator(arguments: argparse.Namespace) -> Any:
     from animate.driving.estimators import estimator_options
     from pose.estimators import load_estimator
@@ -201,4 +243,5 @@ ACTIONS: dict[str, Callable[[argparse.Namespace, Progress], None]] = {
     "preview": preview,
     "retarget": retarget,
     "convert": convert,
+    "render": render,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import repeat
 from pathlib import Path
 
 from animate.driving.poses import extract_poses, frames_of_poses, person_of
@@ -21,11 +22,14 @@ from animate.media import (
 )
 from animate.media.info import Image
 from animate.progress import Progress
+from animate.request.values import Size
 from pose.clean import clean
+from pose.draw import draw
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import extract
-from pose.formats import FRAME_FORMATS, encode_file, encode_frames
+from pose.formats import FRAME_FORMATS, encode_file, encode_frames, import_poses
+from pose.formats.rendered import same_proportions
 from pose.preview import overlay_frames, sheet
 from pose.retarget import Retargeted, retarget
 from pose.sequence import PoseSequence
@@ -87,17 +91,56 @@ def _written(path: Path) -> Iterator[None]:
         raise MediaError(f"{path} cannot be written: {(error.strerror or str(error))}") from error
 
 
+def render_poses(
+    poses_file: Path,
+    output: Path,
+    *,
+    style: str,
+    size: Size | None,
+    person: str,
+    progress: Progress,
+    overwrite: bool,
+) -> int:
+    """Write one person's skeletons on black, as a control network sees them; the number of frames.
+
+    `size` is that of the pictures, the poses' canvas if not given. A .mkv and numbered images hold
+    them exactly. Raises PoseError or MediaError when a file cannot be used.
+    """
+    poses = person_of(import_poses(poses_file), person, poses_file)
+    width, height = size or poses.canvas
+    codec = "ffv1" if output.suffix.lower() == ".mkv" else None
+    with (
+        progress.stage("skeletons", poses.frames) as stage,
+        open_writer(
+            output, size=(width, height), fps=poses.fps, codec=codec, overwrite=overwrite
+        ) as writer,
+    ):
+        for points, scores in zip(poses.points, poses.scores, strict=True):
+            writer.write(draw(points, scores, poses.canvas, (width, height), style))
+            stage.advance()
+    return poses.frames
+
+
 def draw_preview(
-    poses_file: Path, output: Path, video: Path | None, progress: Progress, overwrite: bool
+    poses_file: Path,
+    output: Path,
+    video: Path | None,
+    progress: Progress,
+    overwrite: bool,
+    over: Path | None = None,
 ) -> None:
     """A contact sheet if `output` ends in .png, a video of every frame otherwise.
 
-    Raises PoseError or MediaError when a file cannot be used or the video is another one.
+    The skeletons lie over the frames of `video`, or over the picture `over`, such as the reference
+    that they were fitted to. Raises PoseError or MediaError when a file cannot be used, the video
+    is another one, or the picture has another shape than the poses' canvas.
     """
     poses = PoseSequence.load(poses_file, source=source_digest(video) if video else None)
-    pictures = None
+    pictures: Iterator[Image] | None = None
     if video:
         pictures = frames_of_poses(open_video(video, stated_fps=poses.fps), poses, poses_file)
+    elif over:
+        pictures = repeat(_of_canvas(read_image(over), poses, over), poses.frames)
     if output.suffix.lower() == ".png":
         with progress.stage("preview", None):
             write_png(output, sheet(pictures, poses))
@@ -115,6 +158,16 @@ def draw_preview(
         for frame in frames:
             writer.write(frame)
             stage.advance()
+
+
+def _of_canvas(picture: Image, poses: PoseSequence, path: Path) -> Image:
+    if not same_proportions(_size(picture), poses.canvas):
+        width, height = poses.canvas
+        raise PoseError(
+            f"{path} has another shape than the poses' canvas of {width}x{height}; lay the poses "
+            "onto it first: cnx pose retarget"
+        )
+    return picture
 
 
 def _size(picture: Image) -> tuple[int, int]:

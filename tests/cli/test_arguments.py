@@ -47,7 +47,10 @@ def fault(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("batch", "missing: MANIFEST, --output-dir; see cnx batch --help"),
         ("batch m.jsonl --output-dri d", "unknown option --output-dri; did you mean --output-dir?"),
         ("batch m.jsonl --output-dir d --jobs x", "--jobs 'x' is not a number"),
-        ("pose extarct", "action 'extarct' is not one of extract, preview, retarget, convert; did"),
+        (
+            "pose extarct",
+            "action 'extarct' is not one of extract, preview, retarget, convert, render; did",
+        ),
         ("pose extract a.mp4 --stide 2", "unknown option --stide; did you mean --stride?"),
         ("pose extract a.mp4 -o b.npz --stride 0", "--stride 0 is out of range: at least 1"),
         ("pose convert a -o b --to npz --canvas big", "--canvas 'big' is not WIDTHxHEIGHT"),

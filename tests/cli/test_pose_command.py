@@ -100,3 +100,39 @@ def test_quiet_may_stand_behind_the_action(
     given = ["preview", str(files["poses"]), "-o", str(tmp_path / "s.png"), "--quiet"]
     assert main(["pose", *given]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["s.mkv", "frames/%04d.png"])
+def test_rendered_skeletons_go_back_in_and_give_equal_frames(
+    files: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    from animate.driving.placement import place_picture
+    from animate.driving.skeletons import DrawnSkeletons, RenderedSkeletons
+    from animate.media import FrameSelection, open_video
+    from animate.request.values import Size
+
+    out, size = tmp_path / name, Size(96, 96)
+    given = ["pose", "render", str(files["poses"]), "-o", str(out), "--style", "small"]
+    assert main([*given, "--size", str(size)]) == 0
+    source = open_video(out)
+    assert (source.info.fps, source.info.frames) == (29, 12)
+    placement = place_picture(Size(64, 64), size, "crop")
+    path = out if out.suffix == ".mkv" else out.parent
+    rendered = RenderedSkeletons(path, source, FrameSelection(), placement)
+    drawn = DrawnSkeletons(poses(12), size, "small")
+    for frame in range(12):
+        assert (rendered.picture(frame) == drawn.picture(frame)).all()
+
+
+def test_fitted_poses_are_shown_over_their_picture(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    given = ["pose", "preview", str(files["poses"]), "-o", str(sheet), "--over"]
+    assert main([*given, str(files["reference"])]) == 0
+    assert read_image(sheet).max() > 200
+    import numpy as np
+
+    write_png(tmp_path / "wide.png", np.zeros((20, 80, 3), np.uint8))
+    assert main([*given, str(tmp_path / "wide.png"), "--overwrite"]) == 2
+    assert "has another shape than the poses' canvas of 64x64" in capsys.readouterr().err

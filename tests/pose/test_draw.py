@@ -7,7 +7,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from pose.draw import STYLES, draw, draw_parts
 from pose.errors import PoseError
+from pose.kinds import DrawingStyle
 from pose.layout import HAND_EDGES, LIMBS, POINTS
 from scripts.benchmarks._dancer import dancer
 
@@ -200,3 +201,7 @@ def test_parts_of_a_wrong_shape_are_named() -> None:
     parts = person(tensors, "draw0") | {"body": np.zeros((25, 2))}
     with pytest.raises(PoseError, match=r"body \(18,2\)"):
         draw_parts(**parts, size=(64, 64))
+
+
+def test_every_style_that_can_be_named_is_there() -> None:
+    assert set(get_args(DrawingStyle)) == set(STYLES)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from animate.batch.manifest import Job
 from animate.batch.records import JobRecord, is_clip_of, read_record
 from animate.errors import UserError
-from animate.evaluation.evaluate import Scorer
 from animate.evaluation.extractors import Networks
 from animate.evaluation.pairs import Pair
 from animate.evaluation.protocols import with_neighbours
+from animate.evaluation.scorer import Scorer
 from animate.progress import Progress
 from pose.errors import PoseError
 

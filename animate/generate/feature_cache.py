@@ -129,7 +129,9 @@ def _down(deep: DeepFeatures, compute: Callable[..., Any], index: int) -> Callab
         if index == 0:
             deep.begin()
         if deep.reuse:
-            return hidden_states, deep.skips[index]
+            skips = deep.skips[index]
+            # Nothing reads these values, but control that enters deeper needs their shape.
+            return hidden_states.new_zeros(1).expand(skips[-1].shape), skips
         output, skips = compute(hidden_states=hidden_states, **kwargs)
         # The blocks that would take them are left out too: the UNet only asks for their shapes.
         deep.skips.append(tuple(torch.empty_like(skip, device="meta") for skip in skips))

@@ -21,12 +21,15 @@ from tests.generate.ideal import SVD_SCHEDULER
 FRAMES, STEPS = 8, 6
 
 
-def sample(unet, conditioning, every=None, *, together=True, scales=None, schedule="static"):
+def sample(
+    unet, conditioning, every=None, *, together=True, scales=None, schedule="static", at="down"
+):
     """A clip, and how often the middle and the last block ran."""
     noise = frame_noise(FRAMES, (4, 10, 6), 1)
     plan = plan_windows(FRAMES, window=5, overlap=2, steps=STEPS, schedule=schedule)
     ran: Counter[str] = Counter()
-    features = torch.randn(FRAMES, 32, 10, 6, generator=torch.Generator().manual_seed(4))
+    channels = 64 if at.startswith("mid") else 32
+    features = torch.randn(FRAMES, channels, 10, 6, generator=torch.Generator().manual_seed(4))
 
     def control(frames, timestep):
         return features[list(frames)]
@@ -35,7 +38,7 @@ def sample(unet, conditioning, every=None, *, together=True, scales=None, schedu
         unet.mid_block.resnets[0].register_forward_hook(lambda *_: ran.update(["middle"])),
         unet.up_blocks[-1].register_forward_hook(lambda *_: ran.update(["last"])),
     ]
-    with inject(unet, Injection(hook_point="down", weight=0.5)) as port:
+    with inject(unet, Injection(hook_point=at, weight=0.5)) as port:
         network = GuidedUNet(unet, port, conditioning, together=together)
         networks = Networks(predict=network, control=control)
         scheduler = make_scheduler(SVD_SCHEDULER, STEPS)
@@ -69,6 +72,17 @@ def test_deep_blocks_run_at_one_step_in_so_many(unet, conditioning, together):
     assert ran["middle"] == full["middle"] / 3
     assert torch.isfinite(kept).all()
     assert (kept - plain).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("at", ["stem", "stem-after", "mid-input", "mid-output"])
+def test_control_may_enter_anywhere(unet, conditioning, at):
+    """Where the middle block does not run, what enters it has its size still."""
+    plain, full = sample(unet, conditioning, at=at)
+    same, _ = sample(unet, conditioning, every=1, at=at)
+    assert torch.equal(plain, same)
+    kept, ran = sample(unet, conditioning, every=3, at=at)
+    assert ran["middle"] == full["middle"] / 3
+    assert torch.isfinite(kept).all()
 
 
 def test_halves_in_turn_keep_their_own_features(unet, conditioning):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,8 @@ import torch
 from animate.errors import RequestError
 from animate.generate.settings import ClipSettings, plan_clip
 from animate.models.components import Components, build_control_network, build_network
-from animate.models.variants import ModelVariant
+from animate.models.store import read_json
+from animate.models.variants import ModelVariant, shipped_config
 from animate.request.request import Precision, RuntimeOptions
 from temporal.memory import plan_memory
 from temporal.memory_plan import MemoryPlan, MemoryRequest
@@ -19,23 +19,6 @@ from temporal.precision import computing_type
 
 # Latents, fused prediction, and what a solver remembers; always on the host.
 _CLIP_COPIES = {"euler": 2, "heun": 4, "dpmpp-2m": 4, "unipc": 5}
-# Stable Video Diffusion's autoencoder and image encoder (OpenCLIP's ViT-H/14), for variants whose
-# files are not here: the classes' own defaults are others. The UNet's are right.
-_PUBLISHED: dict[str, dict[str, Any]] = {
-    "vae": {
-        "block_out_channels": [128, 256, 512, 512],
-        "layers_per_block": 2,
-        "down_block_types": ["DownEncoderBlock2D"] * 4,
-    },
-    "image_encoder": {
-        "hidden_size": 1280,
-        "intermediate_size": 5120,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 16,
-        "patch_size": 14,
-        "projection_dim": 1024,
-    },
-}
 
 
 def wants_plan(runtime: RuntimeOptions) -> bool:
@@ -181,5 +164,5 @@ def _built(variant: ModelVariant, name: str) -> Any:
     if name == "controlnext":
         return build_control_network(variant.control_network)
     located = variant.file(variant.components[name].config).locate()
-    config = _PUBLISHED.get(name, {}) if located is None else json.loads(located.read_text())
+    config = read_json(shipped_config(name) if located is None else located)
     return build_network(name, {k: v for k, v in config.items() if not k.startswith("_")})

@@ -13,7 +13,6 @@ Shapes: r rank, i inputs, o outputs; kernels of convolutions have their extent b
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -26,13 +25,14 @@ from torch import Tensor
 
 from animate.errors import ModelError
 from animate.files import check_readable, sha256
+from animate.models.store import parse_json, read_json
 from animate.models.weight_files import LARGEST_WEIGHT, fault_of, read_weights
 from animate.request.wording import listed, quoted
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.bin")
 METADATA = "lora_adapter_metadata"
-"""Where diffusers states the sizes in a safetensors file."""
+"""Name in a safetensors file's metadata under which diffusers states the sizes."""
 
 _DOWN = re.compile(r"(?:\.lora_A|\.lora\.down|\.lora_down|_lora\.down)(?:\.\w+)?\.weight$")
 _UP = re.compile(r"(?:\.lora_B|\.lora\.up|\.lora_up|_lora\.up)(?:\.\w+)?\.weight$")
@@ -41,8 +41,6 @@ _KINDS = {"down": _DOWN, "up": _UP, "alpha": _ALPHA}
 _PREFIXES = ("base_model.model.", "unet.")
 _KOHYA = "lora_unet_"
 _PLAIN_NAME = re.compile(r"[\w.-]{1,200}")
-_LONGEST_JSON = 1 << 20
-"""Bytes of a configuration; those of real adapters have some thousand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,11 +196,7 @@ def _read_stated(file: Path) -> tuple[dict[str, Any], Path]:
     """The configuration that belongs to an adapter file, and the file that it stands in."""
     config = file.parent / CONFIG
     if file.name.startswith("adapter_model.") and config.is_file():
-        try:
-            data = config.read_bytes()[: _LONGEST_JSON + 1]
-        except OSError as reason:
-            raise ModelError(f"{config} cannot be read: {reason}") from reason
-        return _parse_json(data, config), config
+        return read_json(config), config
     if file.suffix != ".safetensors":
         return {}, file
     try:
@@ -212,18 +206,5 @@ def _read_stated(file: Path) -> tuple[dict[str, Any], Path]:
         raise ModelError(f"adapter {file} is damaged ({reason}); copy it again") from reason
     if not text:
         return {}, file
-    values = _parse_json(text.encode(errors="surrogatepass"), file)
+    values = parse_json(text.encode(errors="surrogatepass"), file)
     return {k.removeprefix("unet."): v for k, v in values.items() if k.startswith("unet.")}, file
-
-
-def _parse_json(data: bytes, file: Path) -> dict[str, Any]:
-    if len(data) > _LONGEST_JSON:
-        raise ModelError(f"the configuration in {file} is longer than 1 MiB; use another adapter")
-    try:
-        content = json.loads(data.decode())
-    except (ValueError, RecursionError) as reason:
-        fault = "nested too deeply" if isinstance(reason, RecursionError) else reason
-        raise ModelError(f"{file} is not readable JSON ({fault}); copy it again") from reason
-    if not isinstance(content, dict):
-        raise ModelError(f"{file} must hold names with values, not {quoted(content)}")
-    return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from animate.models.config import (
 from animate.models.controlnext import ControlNetwork, ControlNeXt
 from animate.models.pose_net import PoseNet
 from animate.models.single_file import read_part
-from animate.models.store import recorded_digest
+from animate.models.store import read_json, recorded_digest
 from animate.models.variants import COMPONENTS, VARIANT_FILE, ModelVariant
 from animate.models.weight_files import WeightReport, apply_weights, read_weights
 from animate.request.wording import listed
@@ -53,7 +52,7 @@ class Components:
     digests: Mapping[str, str]
     """SHA-256 of every weight file, by the file's name."""
     reports: tuple[WeightReport, ...]
-    """What became of the names in each weight file."""
+    """Names of each weight file, by what became of them."""
 
     def networks(self) -> tuple[nn.Module, ...]:
         """The four networks."""
@@ -142,15 +141,15 @@ def save_model(
     """
     if sorted(networks) != sorted(COMPONENTS):
         raise ModelError(f"a model is made of {', '.join(COMPONENTS)}, not {', '.join(networks)}")
-    place = Path(folder)
+    path = Path(folder)
     try:
-        with atomic_folder(place, overwrite=overwrite) as partial:
+        with atomic_folder(path, overwrite=overwrite) as partial:
             written = _write(partial, variant, networks, dtype)
     except FileExistsError:
-        raise ModelError(f"model folder {place} exists already; choose another name") from None
+        raise ModelError(f"model folder {path} exists already; choose another name") from None
     except OSError as reason:
-        raise ModelError(f"model folder {place} cannot be written: {reason}") from reason
-    return replace(written, folder=place.resolve())
+        raise ModelError(f"model folder {path} cannot be written: {reason}") from reason
+    return replace(written, folder=path.resolve())
 
 
 def _write(
@@ -265,16 +264,10 @@ def without_memory(build: Callable[[], Network]) -> Network:
 
 
 def _read_config(variant: ModelVariant, component: Component) -> dict[str, Any]:
-    place = variant.file(component.config).locate()
-    if place is None:
+    path = variant.file(component.config).locate()
+    if path is None:
         raise ModelError(f"model {variant.name}: {component.config or 'a config'} is missing")
-    try:
-        config = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as reason:
-        raise ModelError(f"{place} is not readable JSON ({reason}); fetch it again") from reason
-    if not isinstance(config, dict):
-        raise ModelError(f"{place} must hold names with values")
-    return config
+    return read_json(path)
 
 
 def _fill(
@@ -283,20 +276,20 @@ def _fill(
     reports = []
     for reference in component.weights:
         file = variant.file(reference)
-        place = file.locate()
-        assert place is not None  # _check_present has looked
-        digest = recorded_digest(place)
+        path = file.locate()
+        assert path is not None  # _check_present has looked
+        digest = recorded_digest(path)
         if file.digest not in (None, digest):
             raise ModelError(
-                f"weight file {place} is not the one that {variant.name} states (SHA-256 "
+                f"weight file {path} is not the one that {variant.name} states (SHA-256 "
                 f"{digest[:12]}..., stated {str(file.digest)[:12]}...): it was changed or damaged; "
                 "remove it and get it again, or correct the digest in the variant"
             )
-        # What an earlier file set may be missing from a later one; nothing may stay unset.
+        # Tensors that an earlier file set may be missing from a later one; nothing may stay unset.
         weights = (
-            read_weights(place) if component.layout == "diffusers" else read_part(place, network)
+            read_weights(path) if component.layout == "diffusers" else read_part(path, network)
         )
-        reports.append(apply_weights(network, weights, place, partial=True))
+        reports.append(apply_weights(network, weights, path, partial=True))
         digests[file.path] = digest
     unset = [name for name, value in network.state_dict().items() if value.is_meta]
     if unset:

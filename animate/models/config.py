@@ -134,7 +134,7 @@ class PoseNetConfig(ControlNetworkConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Injection:
-    """Where control features enter the UNet, how they are made alike, and how strongly they count.
+    """The point where control features enter the UNet, their normalisation and their weight.
 
     The features are `weight * gate * normalise(pool(control))`; see `animate.models.injection`.
     """

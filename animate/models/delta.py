@@ -1,4 +1,4 @@
-"""What a fine-tuning changed, as one file: shared without the base, applied to another base.
+"""The changes of a fine-tuning, as one file: shared without the base, applied to another base.
 
 The file holds the UNet's differences (`unet.NAME`, tuned minus base, only where there is any) and
 the control network whole (`controlnext.NAME`), with the tuned variant's constants and the shapes of
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from animate.errors import ModelError
 from animate.files import atomic, check_output, check_readable
 from animate.models.components import Components, build_control_network, save_model
-from animate.models.variants import ModelVariant, upgraded
-from animate.models.weight_files import apply_weights, read_weights
+from animate.models.store import parse_json
+from animate.models.variants import CONTROL_SECTIONS, ModelVariant, upgraded
+from animate.models.weight_files import apply_weights, fault_of, read_weights
 from animate.request.schema import build
 from animate.request.wording import listed
 
@@ -31,7 +32,7 @@ _FORMAT, _VERSION = "cnx_delta", "1"
 
 @dataclass(frozen=True, kw_only=True)
 class DeltaReport:
-    """What is in a delta file."""
+    """Contents of a delta file."""
 
     changed: int
     """Tensors of the UNet that differ."""
@@ -79,22 +80,19 @@ def apply_delta(
     first tensors that differ.
     """
     metadata = _metadata(path)
-    shapes = {name: list(shape) for name, shape in json.loads(metadata["shapes"]).items()}
+    shapes = parse_json(metadata.get("shapes", "").encode(), path)
+    if not all(isinstance(shape, list) for shape in shapes.values()):
+        raise ModelError(f"delta {path}: shapes must hold lists of sizes; make the delta again")
     weights = base.unet.state_dict()
     _check_same(shapes, _shapes(weights), f"delta {path}", f"base {base.variant.name}")
-    control: dict[str, Tensor] = {}
-    with torch.no_grad():
-        for name, value in read_weights(path).items():
-            network, _, rest = name.partition(".")
-            if network == "unet":
-                own = weights[rest]
-                own.copy_((own.float() + value.float()).to(own.dtype))
-            else:
-                control[rest] = value
-    constants = json.loads(metadata["variant"])
+    constants = parse_json(metadata.get("variant", "").encode(), path)
     fields = {**base.variant.to_dict(), **upgraded(constants)}
     described = build(ModelVariant, fields, f"delta {path}", ModelError)
     variant = replace(described, sources={}, digests={})
+    changes, control = _read_changes(path, weights)
+    with torch.no_grad():
+        for name, value in changes.items():
+            weights[name].copy_((weights[name].float() + value.float()).to(weights[name].dtype))
     controlnext = build_control_network(variant.control_network)
     apply_weights(controlnext, control, path)
     networks: dict[str, nn.Module] = {
@@ -106,17 +104,39 @@ def apply_delta(
     return save_model(folder, variant, networks, overwrite=overwrite)
 
 
+def _read_changes(
+    path: Path, weights: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Differences of the UNet with these weights, and the control network's own weights."""
+    changes: dict[str, Tensor] = {}
+    control: dict[str, Tensor] = {}
+    for name, value in read_weights(path).items():
+        network, _, inner = name.partition(".")
+        if fault := fault_of(value):
+            raise ModelError(f"delta {path}: {name} {fault}; make the delta again")
+        if network != "unet":
+            control[inner] = value
+            continue
+        if inner not in weights or weights[inner].shape != value.shape:
+            raise ModelError(
+                f"delta {path}: {inner} is no tensor of the base's UNet, or has another size; make "
+                "the delta again"
+            )
+        changes[inner] = value
+    return changes, control
+
+
 def _constants(variant: ModelVariant) -> dict[str, Any]:
-    """What goes with the tuned weights; the scheduler, licences and files are the base's."""
-    names = ("name", "summary", "sizes", "sampling", "micro_conditions", "injection", "controlnext",
-             "pose_style")  # fmt: skip
+    """Constants that go with tuned weights; the scheduler, licences and files are the base's."""
+    names = ("name", "summary", "sizes", "sampling", "micro_conditions", "injection", "pose_style",
+             *CONTROL_SECTIONS)  # fmt: skip
     return {name: value for name, value in variant.to_dict().items() if name in names}
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    place = check_readable(path, "delta file", ModelError)
+    file = check_readable(path, "delta file", ModelError)
     try:
-        with safe_open(place, "pt") as opened:
+        with safe_open(file, "pt") as opened:
             metadata: dict[str, str] = dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError) as reason:
         raise ModelError(f"delta file {path} is damaged or none at all ({reason})") from reason
@@ -133,16 +153,16 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, list[int]]:
 
 
 def _check_same(
-    first: Mapping[str, list[int]], second: Mapping[str, list[int]], one: str, other: str
+    first: Mapping[str, list[int]], second: Mapping[str, list[int]], owner: str, other: str
 ) -> None:
     names = sorted({*first, *second})
     wrong = [name for name in names if first.get(name) != second.get(name)]
     if wrong:
-        faults = [
+        sizes = [
             f"{name} is {_shape(first.get(name))} and {_shape(second.get(name))}" for name in wrong
         ]
         raise ModelError(
-            f"{one} and {other} are of different architectures: {listed(faults, separator='; ')}; "
+            f"{owner} and {other} are of different architectures: {listed(sizes, separator='; ')}; "
             "choose a base of the same architecture"
         )
 

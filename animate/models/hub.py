@@ -56,8 +56,8 @@ def fetch_files(files: Iterable[ModelFile], progress: Progress | None = None) ->
     if remotes:
         progress.note(f"{len(remotes)} files to fetch, {size_text(needed)}")
     paths = {str(state.file): state.path for state in states if state.path is not None}
-    whole = sum(remote.size for remote in remotes.values())
-    with progress.stage("fetching (MiB)", -(-whole // _UNIT)) as stage:
+    size = sum(remote.size for remote in remotes.values())
+    with progress.stage("fetching (MiB)", -(-size // _UNIT)) as stage:
         count = _Count(stage)
         for name, remote in remotes.items():
             progress.note(f"{name} ({size_text(remote.size)})")

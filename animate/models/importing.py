@@ -7,7 +7,6 @@ are recognised by the names and sizes of their tensors, not by their own names.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -23,14 +22,14 @@ from animate.files import atomic_folder, write_text
 from animate.models.components import build_control_network, build_network, without_memory
 from animate.models.config import Component, Layout, Source
 from animate.models.single_file import SingleFile
-from animate.models.store import cache_root, recorded_digest
+from animate.models.store import cache_root, read_json, recorded_digest
 from animate.models.variants import (
     COMPONENTS,
     VARIANT_FILE,
     ModelVariant,
-    configs_folder,
     list_variants,
     load_variant,
+    shipped_config,
 )
 from animate.models.weight_files import PICKLES
 from animate.request.wording import listed
@@ -148,7 +147,7 @@ def _folder_parts(folder: Path) -> Iterator[tuple[str, Part]]:
 def _check_pipeline(folder: Path) -> None:
     index = folder / "model_index.json"
     if index.is_file():
-        pipeline = _read_json(index).get("_class_name")
+        pipeline = read_json(index).get("_class_name")
         if pipeline != _VIDEO_PIPELINE:
             raise ModelError(
                 f"{folder} is a {pipeline}, not a {_VIDEO_PIPELINE}: only models on Stable Video "
@@ -168,18 +167,18 @@ def diffusers_part(folder: Path, name: str) -> Part:
             f"{folder} is no base model: it has neither a {VARIANT_FILE} nor {name}/config.json as "
             "in diffusers' layout of Stable Video Diffusion"
         )
-    kind = _read_json(config).get("_class_name", "")
+    kind = read_json(config).get("_class_name", "")
     if name == "unet" and kind not in ("", "UNetSpatioTemporalConditionModel"):
-        width = _read_json(config).get("cross_attention_dim")
+        width = read_json(config).get("cross_attention_dim")
         raise ModelError(
             f"{subfolder} is {_other_base(width, 4)}: only Stable Video Diffusion's fits"
         )
     for half in ("", ".fp16"):
         for suffix in (".safetensors", ".bin"):
             for stem in _STEMS:
-                whole = subfolder / f"{stem}{half}{suffix}"
-                if whole.is_file():
-                    return Part(config=config, weights=(whole,), text=_words(half, 1))
+                file = subfolder / f"{stem}{half}{suffix}"
+                if file.is_file():
+                    return Part(config=config, weights=(file,), text=_words(half, 1))
                 # Two ways to write the index of a half-precision variant.
                 for end in (f"{half}{suffix}.index", f"{suffix}.index{half}"):
                     index = subfolder / f"{stem}{end}.json"
@@ -196,7 +195,7 @@ def _words(half: str, count: int) -> str:
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
-    named = _read_json(index).get("weight_map")
+    named = read_json(index).get("weight_map")
     names = sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
     missing = [name for name in names if not (index.parent / name).is_file()]
     outside = [name for name in names if Path(name).name != name]
@@ -223,9 +222,9 @@ def _file_parts(path: Path) -> Iterator[tuple[str, Part]]:
         prefix = file.unet_prefix()
         if prefix is not None:
             _check_video(path, file, f"{prefix}input_blocks.0.0.weight", ".time_stack.")
-            whole = prefix == "model.diffusion_model."
-            text = "single-file checkpoint" if whole else "single file of a UNet"
-            for name in _STOCK if whole else ("unet",):
+            complete = prefix == "model.diffusion_model."
+            text = "single-file checkpoint" if complete else "single file of a UNet"
+            for name in _STOCK if complete else ("unet",):
                 yield name, Part(weights=(path,), layout="single-file", text=text)
         elif "conv_in.weight" in file.keys:
             _check_video(path, file, "conv_in.weight", ".temporal_res_block.")
@@ -278,9 +277,9 @@ def _check_fit(name: str, part: Part, known: ModelVariant) -> None:
     if name == "controlnext":
         network: Any = without_memory(lambda: build_control_network(known.control_network))
     else:
-        config = _read_json(part.config or shipped_config(name))
+        config = read_json(part.config or shipped_config(name))
         network = without_memory(lambda: build_network(name, config))
-    state, wrong = network.state_dict(), []
+    state = network.state_dict()
     sizes: dict[str, tuple[int, ...]] = {}
     for path in part.weights:
         with SingleFile(path) as file:
@@ -294,11 +293,6 @@ def _check_fit(name: str, part: Part, known: ModelVariant) -> None:
             f"{listed(part.weights)} is not the {name} that {known.name} needs: {listed(wrong)} is "
             "missing or of another size; name the variant that it was made for by --like"
         )
-
-
-def shipped_config(name: str) -> Path:
-    """The sizes of a network of Stable Video Diffusion, for files that come without."""
-    return configs_folder() / "models" / "svd" / f"{name}.json"
 
 
 def _write(
@@ -379,13 +373,3 @@ def used_sources(
             stated = {path: value for path, value in source.digests.items() if path in paths}
             used[name] = replace(source, digests=stated)
     return used
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as reason:
-        raise ModelError(f"{path} is not readable JSON ({reason}); copy it again") from reason
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} must hold names with values; copy it again")
-    return content

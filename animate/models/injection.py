@@ -85,8 +85,9 @@ class ControlPort:
         rows = len(features) // len(weights)
         parts = []
         for clip, (part, weight) in enumerate(zip(features.split(rows), weights, strict=True)):
-            shown = control if len(control) == rows else control[clip * rows : (clip + 1) * rows]
-            parts.append(part if _is_zero(weight) else part + self._fitted(shown, part) * weight)
+            shared = len(control) == rows
+            added = control if shared else control[clip * rows : (clip + 1) * rows]
+            parts.append(part if _is_zero(weight) else part + self._fitted(added, part) * weight)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _fitted(self, control: Tensor, features: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class Weighed:
     weight: float
 
     def record(self) -> dict[str, Any]:
-        """What the sidecar and the request's digest say of it."""
+        """The adapter as the sidecar and the request's digest state it."""
         return {
             "file": str(self.adapter.path),
             "sha256": self.adapter.sha256,

@@ -168,11 +168,11 @@ def _vae_key(name: str, encoder: str, levels: int) -> str:
     match = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|\w+samplers)\.(\d+)\.(.+)", inner)
     if match is None:
         raise ModelError(f"{name} is no tensor of Stable Video Diffusion's autoencoder")
-    way, block, kind, index, rest = match.groups()
+    way, block, kind, index, inner = match.groups()
     level = int(block) if way == "down" else levels - 1 - int(block)
     if kind != "resnets":
-        return f"{prefix}{way}.{level}.{way}sample.{rest}"
-    return f"{prefix}{way}.{level}.block.{index}.{_vae_inner(rest)}"
+        return f"{prefix}{way}.{level}.{way}sample.{inner}"
+    return f"{prefix}{way}.{level}.block.{index}.{_vae_inner(inner)}"
 
 
 def _vae_inner(inner: str) -> str:

@@ -7,6 +7,7 @@ used and nothing is stored twice. Nothing here uses the network.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -14,12 +15,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from animate.errors import ModelError
 from animate.files import sha256
 from animate.models.config import Source
+from animate.request.wording import quoted
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
 _CHUNK_BYTES = 1 << 20
+_LONGEST_JSON = 1 << 20
+"""Bytes of a configuration; real ones have some thousand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,3 +151,26 @@ def recorded_digest(path: Path) -> str:
 @lru_cache(maxsize=1024)
 def _digest_once(path: str, size: int, changed: int, inode: int) -> str:
     return sha256(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Names with values of a JSON file. Raises `ModelError` for any other content."""
+    try:
+        with path.open("rb") as file:
+            return parse_json(file.read(_LONGEST_JSON + 1), path)
+    except OSError as reason:
+        raise ModelError(f"{path} cannot be read: {reason}; copy it again") from reason
+
+
+def parse_json(data: bytes, file: Path) -> dict[str, Any]:
+    """Names with values of JSON from `file`. Raises `ModelError` for any other content."""
+    if len(data) > _LONGEST_JSON:
+        raise ModelError(f"the configuration in {file} is longer than 1 MiB; use another file")
+    try:
+        content = json.loads(data.decode())
+    except (ValueError, RecursionError) as reason:
+        fault = "nested too deeply" if isinstance(reason, RecursionError) else reason
+        raise ModelError(f"{file} is not readable JSON ({fault}); copy it again") from reason
+    if not isinstance(content, dict):
+        raise ModelError(f"{file} must hold names with values, not {quoted(content)}")
+    return content

@@ -32,7 +32,7 @@ from animate.request.yaml_file import read_yaml
 
 VARIANT_FILE = "variant.yaml"
 COMPONENTS = ("unet", "vae", "image_encoder", "controlnext")
-_CONTROL_SECTIONS = ("controlnext", "pose_net")
+CONTROL_SECTIONS = ("controlnext", "pose_net")
 """Settings of a variant that state a control network, one for each kind."""
 _BUNDLED = "tiny"
 _BEST = "svd-v2"
@@ -112,21 +112,21 @@ class ModelVariant:
         missing = [name for name in _STATED if name not in stated]
         if missing:
             raise ModelError(f"sampling lacks {', '.join(missing)}; a variant states each")
-        others = sorted(stated.keys() - set(_STATED))
-        if others:
+        extra = sorted(stated.keys() - set(_STATED))
+        if extra:
             raise ModelError(
-                f"sampling sets {', '.join(others)}, which a request decides; a variant states "
+                f"sampling sets {', '.join(extra)}, which a request decides; a variant states "
                 f"{', '.join(_STATED)}"
             )
 
     @property
     def control_network(self) -> ControlNetworkConfig:
         """Sizes of the control network, whichever its kind. Raises `ModelError` for none or two."""
-        sections = [getattr(self, name) for name in _CONTROL_SECTIONS]
+        sections = [getattr(self, name) for name in CONTROL_SECTIONS]
         stated = [section for section in sections if section is not None]
         if len(stated) != 1:
             raise ModelError(
-                f"a variant has one control network, in a section {' or '.join(_CONTROL_SECTIONS)}"
+                f"a variant has one control network, in a section {' or '.join(CONTROL_SECTIONS)}"
                 f", not {len(stated)}"
             )
         config: ControlNetworkConfig = stated[0]
@@ -199,6 +199,11 @@ def configs_folder() -> Path:
         if (folder / "models").is_dir():
             return folder
     raise ModelError(f"the shipped configurations are missing beside {package}; install it again")
+
+
+def shipped_config(name: str) -> Path:
+    """The sizes of a network of Stable Video Diffusion, for files that come without."""
+    return configs_folder() / "models" / "svd" / f"{name}.json"
 
 
 def bundled_folder() -> Path:

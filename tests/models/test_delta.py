@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from animate.cli.main import main
@@ -100,3 +101,42 @@ def test_what_is_no_delta_is_refused(folders: dict[str, Path], tmp_path: Path) -
     with pytest.raises(ModelError, match="exists already"):
         save_delta(base, base, tmp_path / "there.safetensors")
     assert (tmp_path / "there.safetensors").read_text() == "kept"
+
+
+def rewrite(path: Path, metadata: dict[str, str], **tensors: torch.Tensor) -> None:
+    with safe_open(path, "pt") as opened:
+        metadata = {**opened.metadata(), **metadata}
+    save_file({**load_file(path), **tensors}, path, metadata=metadata)
+
+
+def test_a_delta_that_lies_is_refused_by_the_file(folders: dict[str, Path], tmp_path: Path) -> None:
+    base, tuned = (load_components(load_variant(str(folders[n]))) for n in ("base", "tuned"))
+    file = tmp_path / "d.safetensors"
+    save_delta(base, tuned, file)
+    sound = file.read_bytes()
+    before = {name: value.clone() for name, value in base.unet.state_dict().items()}
+    for text in ("", "{", "[" * 99_999, "[1]"):
+        for name in ("shapes", "variant"):
+            rewrite(file, {name: text})
+            with pytest.raises(ModelError, match=r"d\.safetensors"):
+                apply_delta(file, base, tmp_path / "never")
+            file.write_bytes(sound)
+    rewrite(file, {"shapes": '{"conv_in.weight": 5}'})
+    with pytest.raises(ModelError, match="shapes must hold lists of sizes"):
+        apply_delta(file, base, tmp_path / "never")
+    for name, value, message in (
+        (f"unet.{CHANGED}", torch.tensor(float("nan")), "holds NaN or infinite"),
+        (
+            "unet.absent",
+            torch.tensor(1.0),
+            "absent is no tensor of the base's UNet, or has another",
+        ),
+    ):
+        file.write_bytes(sound)
+        shape = before[CHANGED].shape
+        rewrite(file, {}, **{name: value.expand(shape).contiguous()})
+        with pytest.raises(ModelError, match=message):
+            apply_delta(file, base, tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+    after = base.unet.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())

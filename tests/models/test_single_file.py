@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from animate.errors import ModelError
 from animate.models.components import build_network, without_memory
-from animate.models.importing import shipped_config
 from animate.models.single_file import SingleFile, read_part
+from animate.models.variants import shipped_config
 from tests.toy import toy_networks
 
 UNET = "model.diffusion_model."

@@ -136,3 +136,19 @@ def _adopted(error: PoseError | TemporalError) -> UserError:
         return MotionError(str(error))
     kind = BudgetError if isinstance(error, MemoryBudgetError) else WindowError
     return kind(str(error))
+
+
+_NO_MEMORY = ("allocate memory", "unable to allocate", "bad_alloc", "failed to map segment")
+"""Words of the allocator, of numpy, of C++, and of the loader of shared libraries."""
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """True for an error of Python, torch or a library that means too little memory.
+
+    Torch's is known by its name, as torch may be missing here.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, MemoryError) or "OutOfMemoryError" in names:
+        return True
+    kinds = (RuntimeError, ImportError, OSError)
+    return isinstance(error, kinds) and any(word in str(error).lower() for word in _NO_MEMORY)

@@ -18,10 +18,11 @@ alf         ``ALF_PROGRESS 42%`` (Tractor, and whatever else speaks Alfred)
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
@@ -36,7 +37,7 @@ class Stage(Protocol):
 class Progress(Protocol):
     """Where stages and remarks go."""
 
-    def stage(self, name: str, total: int | None) -> Any:
+    def stage(self, name: str, total: int | None) -> AbstractContextManager[Stage]:
         """Context manager giving a Stage; `total` steps, or None if unknown."""
 
     def note(self, text: str) -> None:
@@ -61,36 +62,59 @@ class Quiet:
 
 
 class Remembering:
-    """Passes everything on, and keeps what was warned of."""
+    """Passes everything on, and keeps the warnings."""
 
-    def __init__(self, to: Progress) -> None:
-        self._to = to
+    def __init__(self, sink: Progress) -> None:
+        self._sink = sink
         self.warnings: list[str] = []
 
-    def stage(self, name: str, total: int | None) -> Any:
-        return self._to.stage(name, total)
+    def stage(self, name: str, total: int | None) -> AbstractContextManager[Stage]:
+        return self._sink.stage(name, total)
 
     def note(self, text: str) -> None:
-        self._to.note(text)
+        self._sink.note(text)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
-        self._to.warn(text)
+        self._sink.warn(text)
+
+
+def say(text: str, stream: IO[str] | None) -> None:
+    """Print a line at once. A stream that is closed, or on a full disk, is given up without a word:
+    no work is lost for want of somebody to tell."""
+    if stream is None:
+        return
+    try:
+        print(text, file=stream, flush=True)
+    except (OSError, ValueError):
+        _give_up(stream)
+
+
+def _give_up(stream: IO[str]) -> None:
+    """Let a stream lead nowhere, so that the text it still holds does not fail at the exit."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
 
 
 class _Counter:
     """Counts steps, and calls `show` at most every `interval` seconds."""
 
-    def __init__(self, total: int | None, show: Any, interval: float = 0.0) -> None:
+    def __init__(
+        self, total: int | None, show: Callable[[_Counter], None], interval: float = 0.0
+    ) -> None:
         self.total, self.done = total, 0
         self.began = time.monotonic()
-        self._show, self._interval, self._shown = show, interval, self.began
+        self._show, self._interval, self._last = show, interval, self.began
 
     def advance(self, steps: int = 1) -> None:
         self.done += steps
         now = time.monotonic()
-        if now - self._shown >= self._interval:
-            self._shown = now
+        if now - self._last >= self._interval:
+            self._last = now
             self._show(self)
 
     @property
@@ -113,7 +137,7 @@ class Lines:
         self._stream, self._interval = stream, interval
 
     def _say(self, text: str) -> None:
-        print(text, file=self._stream or sys.stderr, flush=True)
+        say(text, self._stream or sys.stderr)
 
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:
@@ -144,7 +168,7 @@ class JsonLines:
 
     def event(self, kind: str, **values: Any) -> None:
         """Write one object: `event` is its kind."""
-        print(json.dumps({"event": kind, **values}), file=self._stream or sys.stdout, flush=True)
+        say(json.dumps({"event": kind, **values}), self._stream or sys.stdout)
 
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:
@@ -217,23 +241,20 @@ SHARES = {
     "denoise": (0.11, 0.9),
     "decode": (0.9, 1.0),
 }
-"""Which part of a clip's progress each stage is, from and to; denoising is nearly all of the work.
+"""Part of a clip's progress that each stage is, from and to; denoising is nearly all of the work.
 Any other stage is all that is left."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What a farm's queue looks for in the output.
-
-    Attributes:
-        progress: line with `{percent}`, a whole number from 0 to 100.
-        status: line with `{text}` that says what is going on; empty if the farm knows none.
-        fail: line with `{text}` that says why the task failed; empty if the farm knows none.
-    """
+    """Lines that a farm's queue looks for in the output."""
 
     progress: str
+    """Line with `{percent}`, a whole number from 0 to 100."""
     status: str = ""
+    """Line with `{text}` that says what is going on; empty if the farm knows none."""
     fail: str = ""
+    """Line with `{text}` that says why the task failed; empty if the farm knows none."""
 
 
 WORDS = {
@@ -257,12 +278,12 @@ class FarmLines(Lines):
         super().__init__(remarks)
         self._words, self._out = WORDS[kind], out
         self._open: list[_Part] = []
-        self._shown = -1
+        self._percent = -1
 
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:
         """A stage; within another one it is a part of that one's next step."""
-        first = self._shown / 100 if not self._open and self._shown > 0 else 0.0
+        first = self._percent / 100 if not self._open and self._percent > 0 else 0.0
         part = _Part(self, SHARES.get(name, (first, 1.0)), total)
         self._open.append(part)
         if self._words.status:
@@ -278,7 +299,7 @@ class FarmLines(Lines):
         self._open.remove(part)
 
     def fraction(self) -> float:
-        """How far the whole task is, in [0,1]."""
+        """Part of the whole task that is done, in [0,1]."""
         value, width = 0.0, 1.0
         for part in self._open:
             first, last = part.share
@@ -289,12 +310,12 @@ class FarmLines(Lines):
     def show(self) -> None:
         """Print the percent if it has risen."""
         percent = int(self.fraction() * 100 + 1e-9)
-        if percent > self._shown:
-            self._shown = percent
+        if percent > self._percent:
+            self._percent = percent
             self._print(self._words.progress.format(percent=percent))
 
     def _print(self, text: str) -> None:
-        print(text, file=self._out or sys.stdout, flush=True)
+        say(text, self._out or sys.stdout)
 
 
 class _Part:
@@ -315,7 +336,7 @@ class _Part:
 
 
 def failure_line(kind: str, text: str) -> str:
-    """What tells the farm of this `kind` why a task failed; empty where there is no such line."""
+    """The line that tells the farm of this `kind` why a task failed; empty where it has none."""
     words = WORDS.get(kind)
     return words.fail.format(text=" ".join(text.split())) if words else ""
 
@@ -334,7 +355,7 @@ def choose_progress(*, quiet: bool = False, as_json: bool = False, kind: str = "
     if as_json or kind == "json":
         return JsonLines()
     if kind == "auto":
-        return Bars() if sys.stderr.isatty() else Lines()
+        return Bars() if sys.stderr is not None and sys.stderr.isatty() else Lines()
     if kind == "plain":
         return Lines()
     return FarmLines(kind)

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from animate.files import hidden_name
 from animate.progress import KINDS, WORDS, FarmLines, choose_progress, failure_line
 
 PERCENTS = {"openjd": r"openjd_progress: (\d+)", "deadline": r"Progress: (\d+)%",
@@ -91,3 +95,36 @@ def test_remarks_stay_out_of_the_farms_lines() -> None:
 def test_every_kind_can_be_chosen(kind: str) -> None:
     assert choose_progress(kind=kind) is not None
     assert type(choose_progress(kind=kind)) is not type(choose_progress(quiet=True, kind=kind))
+
+
+@pytest.mark.parametrize("kind", ["plain", "json", "openjd"])
+def test_streams_that_cannot_be_written_are_given_up_without_a_word(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stdout", "stderr"):
+        full = open("/dev/full", "w")  # noqa: SIM115
+        monkeypatch.setattr(sys, name, full)
+        progress = choose_progress(kind=kind)
+        with progress.stage("decode", 2) as stage:
+            stage.advance()
+        progress.note("done")
+        progress.warn("again")
+        full.close()  # what it still holds goes nowhere, and does not fail
+        progress.note("closed")
+        monkeypatch.setattr(sys, name, None)
+        choose_progress().note("nobody")
+
+
+@pytest.mark.parametrize("streams", ["2>&-", "2>/dev/full", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_command_whose_streams_are_closed_does_its_work(tmp_path: Path, streams: str) -> None:
+    hidden_name(tmp_path / "clip.mp4").touch()
+    command = f"{sys.executable} -m animate.cli.main clean {tmp_path} --yes {streams}"
+    root = Path(__file__).parents[1]
+    assert subprocess.run(["sh", "-c", command], cwd=root).returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_is_told_by_the_exit_code_where_nobody_reads(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m animate.cli.main clean {tmp_path}/none 2>/dev/full"
+    root = Path(__file__).parents[1]
+    assert subprocess.run(["sh", "-c", command], cwd=root).returncode == 2

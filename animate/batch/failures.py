@@ -40,6 +40,7 @@ from animate.errors import (
     NotFiniteError,
     UserError,
     WorkError,
+    ran_out_of_memory,
 )
 
 Kind = Literal[
@@ -124,7 +125,7 @@ def failure_of(error: BaseException) -> Failure:
 def _kind(error: BaseException, passing: bool) -> Kind:
     if isinstance(error, BusyError):
         return "busy"
-    if _out_of_memory(error):
+    if ran_out_of_memory(error):
         return "out-of-memory"
     if passing:
         return "io"
@@ -151,15 +152,6 @@ def _error_types() -> tuple[tuple[Kind, type[BaseException]], ...]:
         ("not-finite", NotFiniteError),
         ("request", UserError),
     )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """True for Python's, torch's and the allocator's errors; torch's by name, as it may be
-    missing here."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if isinstance(error, MemoryError) or "OutOfMemoryError" in names:
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error).lower()
 
 
 def _passes(error: BaseException) -> bool:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 from itertools import pairwise
 from traceback import print_exception
 
 import animate
 from animate.cli.signals import Terminated, raised_on_sigterm
-from animate.errors import user_mistakes
+from animate.errors import ran_out_of_memory, user_mistakes
+from animate.progress import say
 
 COMMANDS = {
     "run": "animate the person in an image with the motion of a video",
@@ -34,11 +34,16 @@ COMMANDS = {
     "train": "train a control network or a whole small model",
 }
 
+_NO_MEMORY = (
+    "memory ran out; close other programs, allow this one more (ulimit -v, the container's limit), "
+    "or ask for less: a smaller --size or a shorter --window"
+)
 _NOTHING_LEFT = "nothing half-written was left behind"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `cnx` with `argv` (the process's own arguments by default); returns the exit code."""
+    _open_closed_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
@@ -82,6 +87,10 @@ def _run(name: str, arguments: list[str]) -> tuple[int, str]:
     except Exception as fault:
         if debug:
             print_exception(fault)
+        if ran_out_of_memory(fault):
+            return 2, "\n".join(
+                filter(None, (f"{_NO_MEMORY} ({_first_line(fault)})", _notes(fault)))
+            )
         what = "\n".join(filter(None, (str(fault) or "no message", _notes(fault))))
         return 1, (
             f"a fault of the program, not yours: {type(fault).__name__}: {what}\n"
@@ -94,10 +103,12 @@ def _notes(error: BaseException) -> str:
     return "\n".join(getattr(error, "__notes__", ()))
 
 
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _complain(message: str, code: int = 2) -> int:
-    if sys.stderr is not None:
-        with suppress(OSError):  # a full disk behind it must not hide the exit code
-            print(f"cnx: {message}", file=sys.stderr)
+    say(f"cnx: {message}", sys.stderr)
     return code
 
 
@@ -109,7 +120,21 @@ def _tell_farm(arguments: list[str], complaint: str) -> None:
         from animate.progress import failure_line
 
         if line := failure_line(named[-1], complaint):
-            print(line, flush=True)
+            say(line, sys.stdout)
+
+
+def _open_closed_streams() -> None:
+    """Let standard streams that came closed lead nowhere: the next file to be opened would get such
+    a stream's number, and whatever a library says would be written into it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def _let_threads_sleep() -> None:

@@ -139,7 +139,7 @@ def raising(error: BaseException) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("oops"), 1), (MemoryError(), 1)]
+    ("error", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("oops"), 1), (MemoryError(), 2)]
 )
 def test_faults_have_their_own_codes(
     error: BaseException,

@@ -42,7 +42,7 @@ def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def precision_of(network: torch.nn.Module) -> str:
-    """What a network's weights are: `int8` where any are, else their type's name."""
+    """The type of a network's weights: `int8` where any are, else the name of their type."""
     kinds = {parameter.dtype for parameter in network.parameters()}
     kind = torch.int8 if torch.int8 in kinds else next(network.parameters()).dtype
     return str(kind).removeprefix("torch.")

@@ -35,7 +35,7 @@ class Stage(Protocol):
 
 
 class Progress(Protocol):
-    """Where stages and remarks go."""
+    """A sink of stages and remarks."""
 
     def stage(self, name: str, total: int | None) -> AbstractContextManager[Stage]:
         """Context manager giving a Stage; `total` steps, or None if unknown."""

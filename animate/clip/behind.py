@@ -59,10 +59,10 @@ class Behind(Generic[Item]):
 
     def _work(self) -> None:
         # It goes on taking items out after an error: nobody must wait at a full queue for ever.
-        while (given := self._waiting.get()) is not None:
+        while (entry := self._waiting.get()) is not None:
             if self._stopped or self._error is not None:
                 continue
             try:
-                self._take(*given)
+                self._take(*entry)
             except BaseException as error:
                 self._error = error

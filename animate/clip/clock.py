@@ -1,4 +1,4 @@
-"""How long each stage took, and the most memory it all needed."""
+"""Wall time of each stage, and the most memory that all of them needed."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ OnSkeletons = Callable[[Skeletons], None]
 
 
 class Loaded(Protocol):
-    """What is loaded, and kept from one clip to the next."""
+    """Networks, estimators and workers that are kept from one clip to the next."""
 
     engine: Engine
     executor: WindowExecutor | None
@@ -291,7 +291,7 @@ def result_of(
     settings: ClipSettings,
     written: Written,
 ) -> AnimationResult:
-    """What the caller is told of a finished clip."""
+    """The result of a finished clip, for the caller."""
     return AnimationResult(
         output=request.output,
         sidecar=record_path,

@@ -41,7 +41,7 @@ _UNWARPED = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Motion:
-    """What a clip follows, on its canvas."""
+    """Motion that a clip follows, on its canvas."""
 
     picture: Image
     """(H,W,3) uint8 RGB: the reference at the clip's size."""

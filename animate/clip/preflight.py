@@ -217,7 +217,7 @@ def _touched(path: Path) -> list[Path]:
 
 
 def _one_a_folder(written: dict[str, Path]) -> list[Path]:
-    """Of the files in each folder the first; a folder of numbered images may not be there yet."""
+    """The first file of each folder; a folder of numbered images may not be there yet."""
     paths = [path.parent if is_sequence(path) and not path.parent.exists() else path
              for path in written.values()]  # fmt: skip
     return list({path.parent.resolve(): path for path in reversed(paths)}.values())

@@ -1,4 +1,4 @@
-"""Where a clip says it comes from: a few words in the file itself, and signed ones if asked for.
+"""Provenance that a clip states: a few words in the file itself, and signed ones if asked for.
 
 The sidecar has everything. The container's comment has a short copy that stays with the clip when
 the sidecar is lost: model, seed, digests of inputs and of all settings. Content Credentials (C2PA)

@@ -37,7 +37,7 @@ class ClipFile:
     files: int
     """1, or the number of images."""
     bytes: int
-    """Of all files together."""
+    """Size of all files together."""
     sha256: str
     """Digest of the file; of numbered images, over their names and digests in order."""
 

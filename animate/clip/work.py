@@ -24,23 +24,21 @@ from animate.request.schema import NONE, build, plain
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a run has of its work folder.
-
-    Attributes:
-        folder: None for a run without one.
-        keeper: what the pipeline tells of its work.
-        request: the run's, with a place for poses where no cache keeps them.
-    """
+    """A run's side of its work folder."""
 
     folder: WorkFolder | None
+    """None for a run without one."""
     keeper: Keeper
+    """Keeper of the work that the pipeline offers."""
     request: AnimationRequest
+    """The run's request, with a folder for poses where no cache keeps them."""
 
     @property
     def replaces(self) -> bool:
         """True if a clip at the output's name may be replaced: that was asked for, or is ours."""
-        ours = self.folder is not None and closes(self.folder.path, self.request.output)
-        return self.request.overwrite or ours
+        if self.request.overwrite:
+            return True
+        return self.folder is not None and closes(self.folder.path, self.request.output)
 
     def close_soon(self, digests: Mapping[str, str]) -> None:
         """Note that the clip, whose files have these digests, is about to appear at its name."""
@@ -85,32 +83,32 @@ def working(
         progress.warn(f"the work in {path} is of no use to this run; it is begun anew")
     keeper = FolderKeeper(folder, every=request.runtime.save_every, progress=progress)
     work = Work(folder=folder, keeper=keeper, request=_with_poses(request, folder))
-    done = False
+    finished = False
     try:
         with ExitStack() as stack:
             if folder.resumed:
                 stack.callback(_same_conditions(work, conditions, progress))
             yield work
-        done = True
+        finished = True
     except BaseException as error:
         if folder.leave(done=False):
             error.add_note(f"what is done is kept; to go on: cnx resume {path}")
         raise
     finally:
-        if done:
+        if finished:
             folder.leave(done=True, keep=request.runtime.keep_work)
 
 
 def folder_of(request: AnimationRequest) -> Path | None:
-    """Where a request's work is kept; None for nowhere."""
+    """The folder that keeps a request's work; None for none."""
     sequence = is_sequence(request.output)
     return work_folder(request.output, request.runtime.work, sequence=sequence)
 
 
 def may_replace(request: AnimationRequest) -> bool:
-    """Whether a clip at the output's name seems to be a run's that was killed as it ended.
+    """True if a clip at the output's name is that of a run that was killed as it ended.
 
-    It is asked before anything is loaded; `Work.replaces` knows better.
+    Asked before anything is loaded, and without the lock; `Work.replaces` has it.
     """
     path = folder_of(request)
     return request.overwrite or (path is not None and closes(path, request.output))
@@ -136,8 +134,8 @@ def find_request(path: Path) -> tuple[AnimationRequest, Path]:
         begun = read_begun(folder) if folder is not None else None
         if folder is not None and begun is not None:
             request = build(AnimationRequest, begun.request)
-            here = replace(request.runtime, work=folder.absolute())
-            return replace(request, runtime=here), Path(begun.given_in)
+            runtime = replace(request.runtime, work=folder.absolute())
+            return replace(request, runtime=runtime), Path(begun.given_in)
     raise WorkError(
         f"there is no unfinished work in {path}, nor beside a clip of that name; unfinished work "
         "is in hidden folders beside the clips: ls -d .*.work"
@@ -150,16 +148,16 @@ def _with_poses(request: AnimationRequest, folder: WorkFolder) -> AnimationReque
     return replace(request, runtime=replace(request.runtime, cache=folder.path / POSES))
 
 
-def _same_conditions(work: Work, now: Conditions, progress: Progress) -> Callable[[], None]:
+def _same_conditions(work: Work, conditions: Conditions, progress: Progress) -> Callable[[], None]:
     """Set the number of threads as it was; returns what sets it back. Says what is different."""
     assert work.folder is not None
     assert work.resumed is not None
-    before, begun = torch.get_num_threads(), work.resumed.begun_with
-    if work.request.runtime.threads is None and begun.threads != before:
+    threads, begun = torch.get_num_threads(), work.resumed.begun_with
+    if work.request.runtime.threads is None and begun.threads != threads:
         torch.set_num_threads(begun.threads)
         progress.note(f"{begun.threads} threads, as the run began with")
-        now = replace(now, threads=begun.threads)
-    old, new = plain(begun), plain(now)
+        conditions = replace(conditions, threads=begun.threads)
+    old, new = plain(begun), plain(conditions)
     changed = [f"{name} {old[name]} is now {new[name]}" for name in new if old[name] != new[name]]
     if changed:
         progress.warn(
@@ -167,4 +165,4 @@ def _same_conditions(work: Work, now: Conditions, progress: Progress) -> Callabl
             "rounding from those of a run that was not interrupted"
         )
     progress.note(f"going on with the work in {work.folder.path}")
-    return lambda: torch.set_num_threads(before)
+    return lambda: torch.set_num_threads(threads)

@@ -114,7 +114,7 @@ class WorkFolder:
 
     @property
     def worth(self) -> bool:
-        """Whether anything is kept that took time to make."""
+        """True if anything is kept that took time to make."""
         return any(True for pattern in (STATES, FRAMES) for _ in self.path.glob(pattern))
 
     def close_soon(self, output: Path, digests: Mapping[str, str]) -> None:
@@ -147,13 +147,13 @@ class WorkFolder:
         return stays
 
 
-def work_folder(output: Path, named: Path | None, *, sequence: bool) -> Path | None:
-    """Where the work for `output` is kept: as named, beside the clip, or None for nowhere.
+def work_folder(output: Path, folder: Path | None, *, sequence: bool) -> Path | None:
+    """The folder for the work for `output`: as named, beside the clip, or None for none.
 
     Raises MediaError where that would be beside the root folder.
     """
-    if named is not None:
-        return None if named == NONE else named
+    if folder is not None:
+        return None if folder == NONE else folder
     clip = files.with_own_name(output.parent if sequence else output)
     return clip.with_name(f".{clip.name}{SUFFIX}")
 
@@ -221,8 +221,8 @@ def _strangers(path: Path) -> list[str]:
 def _remove_contents(path: Path, keep: tuple[str, ...] = ()) -> None:
     """Remove what is ours in a work folder, its marker last, so that a kill leaves a marked one."""
     with os.scandir(path) as entries:
-        ours = [entry for entry in entries if _is_ours(entry) and entry.name not in keep]
-    for entry in sorted(ours, key=lambda entry: entry.name == MARKER):
+        removable = [entry for entry in entries if _is_ours(entry) and entry.name not in keep]
+    for entry in sorted(removable, key=lambda entry: entry.name == MARKER):
         if entry.name != POSES:
             remove_partial(path / entry.name)
             continue
@@ -333,12 +333,12 @@ def _holder(path: Path) -> str:
     return "unknown"
 
 
-def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+def _difference(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """The first settings in which two requests differ, in words."""
-    one, other = _flat(theirs), _flat(ours)
-    names = [name for name in one | other if one.get(name) != other.get(name)]
-    said = [f"{name} {one.get(name)} instead of {other.get(name)}" for name in names[:3]]
-    return ", ".join(said) or "other input files or weights, by the same names"
+    old, new = _flat(stored), _flat(asked)
+    names = [name for name in old | new if old.get(name) != new.get(name)]
+    words = [f"{name} {old.get(name)} instead of {new.get(name)}" for name in names[:3]]
+    return ", ".join(words) or "other input files or weights, by the same names"
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,31 +40,31 @@ class LockedBackground:
 
     def __call__(self, frame: Image, skeleton: Image, *, cut: bool = False) -> Image:
         """The frame (H,W,3) uint8 with the background put back; `cut` forgets what was before."""
-        given = frame.astype(np.float32)
-        mask = self._mask(given, distance(skeleton, self._unit))
+        pixels = frame.astype(np.float32)
+        mask = self._mask(pixels, distance(skeleton, self._unit))
         if self._last is not None and not cut:
             mask = np.maximum(mask, _KEPT * self._last + (1 - _KEPT) * mask)
         self._last = mask
         person = mask[..., None]
-        mixed = person * self._levelled(given, mask) + (1 - person) * self._picture
+        mixed = person * self._levelled(pixels, mask) + (1 - person) * self._picture
         return (mixed + 0.5).clip(0, 255).astype(np.uint8)
 
-    def _mask(self, given: Field, moving: Field) -> Field:
+    def _mask(self, pixels: Field, moving: Field) -> Field:
         """(h,w): 1 where the generated frame stays, 0 where the picture is put back."""
         away = np.minimum(self._reference, moving)
         soft = _SOFT * self._unit
-        difference = blurred(np.abs(given - self._picture).max(-1), soft)
+        difference = blurred(np.abs(pixels - self._picture).max(-1), soft)
         usual = float(np.median(difference[away > _SURE])) if (away > _SURE).any() else 0.0
         low, high = _DIFFERENCE
         differs = 1 - fading(difference, usual + low, usual + high)
         person = np.maximum(fading(away, _CORE, 1.6 * _CORE), differs * fading(away, *_REACH))
         return np.asarray(blurred(person, soft), np.float32)
 
-    def _levelled(self, given: Field, mask: Field) -> Field:
+    def _levelled(self, pixels: Field, mask: Field) -> Field:
         """The frame with its rim brought to the picture's tint, so that no border shows."""
         width = _LEVELLING * self._unit
         outside = 1 - mask
         near = blurred(outside, width)
-        missing = blurred(outside[..., None] * (self._picture - given), width)
+        missing = blurred(outside[..., None] * (self._picture - pixels), width)
         share = np.minimum(1, 2 * near) / np.maximum(near, 1e-3)
-        return np.asarray(given + share[..., None] * missing, np.float32)
+        return np.asarray(pixels + share[..., None] * missing, np.float32)

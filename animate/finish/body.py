@@ -1,4 +1,4 @@
-"""Where the person is in a frame, by its skeleton: distances that soft masks are made of.
+"""The person's region of a frame, by its skeleton: distances that soft masks are made of.
 
 Everything is measured in the body's own unit, so that one set of numbers serves every size.
 """

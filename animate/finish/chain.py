@@ -28,26 +28,22 @@ _BODIES = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Finish:
-    """Everything that happens to generated frames, as a request asks for it.
-
-    Attributes:
-        request: the settings.
-        picture: (H,W,3) uint8, the reference at the clip's size.
-        skeletons: of the generated frames.
-        reference: (H,W,3) uint8, the skeleton of the reference's person on `picture`; needed for
-            the background and the colours.
-        cuts: numbers of generated frames that begin a new shot of the driving video.
-        tempo: of the frames that are written, None where they are the generated ones.
-        window: frames that are denoised together.
-    """
+    """Everything that happens to generated frames, as a request asks for it."""
 
     request: AnimationRequest
     picture: Image
+    """(H,W,3) uint8, the reference at the clip's size."""
     skeletons: Skeletons
+    """One for each generated frame."""
     reference: Image | None
+    """(H,W,3) uint8, the skeleton of the reference's person on `picture`; needed for the background
+    and the colours."""
     cuts: frozenset[int]
+    """Numbers of generated frames that begin a new shot of the driving video."""
     tempo: Tempo | None
+    """Tempo of the frames that are written; None where they are the generated ones."""
     window: int
+    """Frames that are denoised together."""
 
     @property
     def fps(self) -> Fraction:
@@ -75,13 +71,13 @@ class Finish:
 
     def skeleton(self, number: int) -> Image:
         """(H,W,3): the skeleton of written frame `number`, in between the one before it."""
-        return self.skeletons.picture(self.tempo.place(number)[0] if self.tempo else number)
+        return self.skeletons.picture(self.tempo.position(number)[0] if self.tempo else number)
 
     def _on_reference(self, frames: Iterator[Image]) -> Iterator[Image]:
         assert self.reference is not None, "the reference's skeleton is needed here"
         count = len(self.skeletons)
-        some = range(0, count, max(1, count // _BODIES))
-        unit = body_unit([self.reference, *map(self.skeletons.picture, some)])
+        sampled = range(0, count, max(1, count // _BODIES))
+        unit = body_unit([self.reference, *map(self.skeletons.picture, sampled)])
         if unit == 0:
             yield from frames
             return
@@ -97,23 +93,23 @@ class Finish:
 
 
 def needs_reference_pose(request: AnimationRequest) -> bool:
-    """Whether frames are compared with the reference, whose person must be known then."""
+    """True if frames are compared with the reference, whose person must be known then."""
     return request.anchor_colour or request.lock_background
 
 
 def find_tempo(request: AnimationRequest, source: FrameSource, frames: int) -> Tempo | None:
-    """How `frames` generated ones are brought back to the driving video's rate; None if not asked.
+    """The tempo that brings `frames` generated ones back to the driving video's rate, if asked for.
 
     Raises RequestError where there is nothing to fill in.
     """
     if not request.interpolate:
         return None
-    given = source.sampling(selection_of(request)).fps
+    taken = source.sampling(selection_of(request)).fps
     rate = source.info.fps
-    if given >= rate:
+    if taken >= rate:
         raise RequestError(
-            f"--interpolate fills in what a stride or a lower fps leaves out; at {float(given):g} "
+            f"--interpolate fills in what a stride or a lower fps leaves out; at {float(taken):g} "
             f"frames/s of {source.info.path}'s {float(rate):g} nothing is left out"
         )
-    whole = FrameSelection(start=request.start, end=request.end)
-    return tempo_to(rate, frames=frames, given=given, most=len(source.sampling(whole).frames))
+    everything = FrameSelection(start=request.start, end=request.end)
+    return tempo_to(rate, frames=frames, rate=taken, most=len(source.sampling(everything).frames))

@@ -77,15 +77,15 @@ class AnchoredColour:
         self._seen += 1
         newest = 1 / min(self._seen, self._memory)
         background = np.minimum(away, self._reference) > _OUTSIDE
-        ours, theirs = _tone(lab, background), _tone(self._lab, background)
+        frame_tone, target = _tone(lab, background), _tone(self._lab, background)
         figure = _tone(lab, away < _INSIDE)
         least = _LEAST_AREA * away.size
-        self._centre = ours.mean
-        if ours.area > least:
-            self._mix("background", theirs.mean - ours.mean, newest)
+        self._centre = frame_tone.mean
+        if frame_tone.area > least:
+            self._mix("background", target.mean - frame_tone.mean, newest)
             soft = _tone(blurred(lab, self._unit / 2), background).spread
-            wanted = _tone(self._soft, background).spread
-            gain = (wanted / np.maximum(soft, 1.0)).clip(*_CONTRAST)
+            contrast = _tone(self._soft, background).spread
+            gain = (contrast / np.maximum(soft, 1.0)).clip(*_CONTRAST)
             self._gain = (1 - newest) * self._gain + newest * gain
         if min(figure.area, self._figure.area) > least:
             self._mix("figure", self._figure.mean - figure.mean, newest)
@@ -93,8 +93,8 @@ class AnchoredColour:
     def _mix(self, name: str, shift: NDArray[np.float64], newest: float) -> None:
         size = float(np.linalg.norm(shift))
         bounded = shift * min(1.0, _FARTHEST / max(size, 1e-9))
-        before = self._shift.get(name, bounded)
-        self._shift[name] = (1 - newest) * before + newest * bounded
+        mean = self._shift.get(name, bounded)
+        self._shift[name] = (1 - newest) * mean + newest * bounded
 
 
 def _tone(lab: Field, where: NDArray[np.bool_]) -> _Tone:

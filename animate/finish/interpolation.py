@@ -34,35 +34,32 @@ _SMALL_SIDE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Tempo:
-    """How frames are spread in time.
-
-    Attributes:
-        step: frames that come in for each one that goes out, at most 1.
-        count: frames that go out.
-        fps: their rate.
-    """
+    """Frames spread in time."""
 
     step: Fraction
+    """Frames that come in for each one that goes out, at most 1."""
     count: int
+    """Frames that go out."""
     fps: Fraction
+    """Rate of those."""
 
-    def place(self, number: int) -> tuple[int, Fraction]:
+    def position(self, number: int) -> tuple[int, Fraction]:
         """The frame before outgoing frame `number`, and how far it is on to the next, in [0,1)."""
-        position = number * self.step
-        before = int(position)
-        return before, position - before
+        exact = number * self.step
+        index = int(exact)
+        return index, exact - index
 
 
-def tempo_to(fps: Fraction, *, frames: int, given: Fraction, most: int) -> Tempo:
-    """The tempo that brings `frames` at the rate `given` to `fps`: at most `most` frames.
+def tempo_to(fps: Fraction, *, frames: int, rate: Fraction, most: int) -> Tempo:
+    """The tempo that brings `frames` at the rate `rate` to `fps`: at most `most` frames.
 
-    What comes after the last frame that was given, less than one of its durations, repeats it.
-    Raises ValueError if `fps` is below `given`.
+    Frames after the last one that comes in, less than one of its durations, repeat it.
+    Raises ValueError if `fps` is below `rate`.
     """
-    if fps < given:
-        raise ValueError(f"{given} frames/s are more than {fps}")
-    count = -(-frames * fps // given)
-    return Tempo(step=given / fps, count=min(int(count), most), fps=fps)
+    if fps < rate:
+        raise ValueError(f"{rate} frames/s are more than {fps}")
+    count = -(-frames * fps // rate)
+    return Tempo(step=rate / fps, count=min(int(count), most), fps=fps)
 
 
 def interpolated(
@@ -77,8 +74,8 @@ def interpolated(
     first, second = next(arriving, None), next(arriving, None)
     at, between = 0, None
     for number in range(tempo.count):
-        before, share = tempo.place(number)
-        while at < before and second is not None:
+        index, share = tempo.position(number)
+        while at < index and second is not None:
             first, second = second, next(arriving, None)
             at, between = at + 1, None
         if first is None:
@@ -92,12 +89,12 @@ def interpolated(
 
 
 class Between:
-    """What lies between two frames (H,W,3) uint8."""
+    """The frames between two frames (H,W,3) uint8."""
 
     def __init__(self, first: Image, second: Image, *, cut: bool = False) -> None:
         self._first, self._second = first, second
         self.jump = cut
-        """Whether no motion leads from one to the other."""
+        """True where no motion leads from one to the other."""
         if cut or np.array_equal(first, second):
             return
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
@@ -115,12 +112,12 @@ class Between:
             return self._first if share < 0.5 else self._second
         if np.array_equal(self._first, self._second):
             return self._first
-        forth, back, rest = self._forth, self._back, 1 - share
-        to_first = -rest * share * forth + share * share * back
-        to_second = rest * rest * forth - share * rest * back
+        forth, back, left = self._forth, self._back, 1 - share
+        to_first = -left * share * forth + share * share * back
+        to_second = left * left * forth - share * left * back
         from_first = _warped(self._first, to_first).astype(np.float32)
         from_second = _warped(self._second, to_second).astype(np.float32)
-        return (rest * from_first + share * from_second + 0.5).clip(0, 255).astype(np.uint8)
+        return (left * from_first + share * from_second + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def _finder(shape: tuple[int, int]) -> cv2.DISOpticalFlow:

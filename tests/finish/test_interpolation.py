@@ -91,18 +91,18 @@ def test_two_frames_are_held_at_a_time() -> None:
 )
 def test_time_is_exact(frames: int, rate: Fraction, stride: int) -> None:
     whole = frames * stride
-    tempo = tempo_to(rate, frames=frames, given=rate / stride, most=whole)
+    tempo = tempo_to(rate, frames=frames, rate=rate / stride, most=whole)
     assert tempo.count == whole
     assert tempo.fps == rate
     for number in range(min(tempo.count, 20)):
-        before, share = tempo.place(number)
+        before, share = tempo.position(number)
         assert (before + share) / (rate / stride) == number / rate
 
 
 def test_a_rate_that_is_no_multiple() -> None:
-    tempo = tempo_to(Fraction(29), frames=10, given=Fraction(12), most=1000)
+    tempo = tempo_to(Fraction(29), frames=10, rate=Fraction(12), most=1000)
     assert tempo.count == 25  # 10/12 s
-    assert tempo.place(5) == (2, Fraction(2, 29))
-    assert tempo_to(Fraction(29), frames=10, given=Fraction(12), most=23).count == 23
+    assert tempo.position(5) == (2, Fraction(2, 29))
+    assert tempo_to(Fraction(29), frames=10, rate=Fraction(12), most=23).count == 23
     with pytest.raises(ValueError, match="more than"):
-        tempo_to(Fraction(10), frames=3, given=Fraction(12), most=9)
+        tempo_to(Fraction(10), frames=3, rate=Fraction(12), most=9)

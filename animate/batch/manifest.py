@@ -17,11 +17,11 @@ from typing import Any
 
 from animate.batch.paths import (
     USUAL_NAME,
+    OutputFolder,
     check_inside,
     check_template,
     fill_template,
     lost_record,
-    output_path,
     record_path,
     template_values,
     with_absolute_paths,
@@ -32,6 +32,7 @@ from animate.clip.record import sidecar_path
 from animate.errors import ManifestError, RequestError
 from animate.request.request import AnimationRequest
 from animate.request.schema import NONE, flat, settings_of
+from animate.request.values import check_text
 from animate.request.wording import listed
 
 _BESIDES = {
@@ -157,6 +158,9 @@ class _Reader:
     name: str
     owners: dict[Path, str]
 
+    def __post_init__(self) -> None:
+        self.outputs = OutputFolder(self.output_dir)
+
     def jobs(self, rows: Iterable[Row]) -> list[Job]:
         jobs: list[Job] = []
         for row in rows:
@@ -181,22 +185,21 @@ class _Reader:
             return Job(number=number, label=label, record=lost, mistake=mistake)
         try:
             request = self._request(number, values)
-            self._claim(request, label)
+            record = record_path(request.output)
+            self._claim(request, record, label)
         except RequestError as reason:
             return Job(number=number, label=label, record=lost, mistake=str(reason))
-        record = record_path(request.output)
         return Job(number=number, label=label, record=record, lost=lost, request=request)
 
     def _request(self, number: int, values: dict[str, Any]) -> AnimationRequest:
         settings_of(AnimationRequest)["model"].read(values.get("model"))
         named = template_values(number, values)
-        output = output_path(
-            values.pop("output", None) or fill_template(self.name, named), self.output_dir
-        )
+        name = values.pop("output", None) or fill_template(self.name, named)
+        output = self.outputs.output(name)
         settings = with_absolute_paths(values, self.folder)
-        for name in _BESIDES & settings.keys():
-            if settings[name]:
-                settings[name] = output_path(fill_template(settings[name], named), self.output_dir)
+        for beside in _BESIDES & settings.keys():
+            if settings[beside]:
+                settings[beside] = self.outputs.output(fill_template(settings[beside], named))
         request = AnimationRequest.from_dict({**settings, "output": output})
         check_inside(request, self.roots)
         if (work := request.runtime.work) in (None, NONE):
@@ -204,10 +207,10 @@ class _Reader:
         own = work / work_name(output, self.output_dir)
         return replace(request, runtime=replace(request.runtime, work=own))
 
-    def _claim(self, request: AnimationRequest, label: str) -> None:
+    def _claim(self, request: AnimationRequest, record: Path, label: str) -> None:
         """Note a clip's files. Raises RequestError where another row has one of them."""
         output = request.output
-        files = {output: "output", sidecar_path(output): "record", record_path(output): "record"}
+        files = {output: "output", sidecar_path(output): "record", record: "record"}
         files |= dict.fromkeys(request.besides().values(), "file")
         for file, role in files.items():
             if other := self.owners.get(file):
@@ -251,7 +254,10 @@ def _choices(name: str, values: Mapping[str, Any], folder: Path) -> list[Any]:
         raise RequestError(f"{name} is an empty list; give at least one")
     choices: list[Any] = []
     for item in value if isinstance(value, list) else [value]:
-        settings_of(AnimationRequest)[name].read(item)
+        if isinstance(item, str):
+            check_text(item, name)
+        else:
+            settings_of(AnimationRequest)[name].read(item)
         if name == "seed" or not isinstance(item, str) or not has_magic(item):
             choices.append(item)
             continue

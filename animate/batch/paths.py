@@ -125,13 +125,26 @@ def _check_model(name: str, roots: tuple[Path, ...]) -> None:
         raise RequestError(str(reason)) from reason
 
 
-def output_path(output: Any, folder: Path) -> Path:
-    """The path of a manifest's output. Raises RequestError when that is outside `folder`."""
-    path = folder / read_path(output, "output")
-    if not path.resolve().is_relative_to(folder.resolve()) or path.resolve() == folder.resolve():
-        raise RequestError(
-            f"output {output} lies outside the output folder {folder}; give a path within it"
-        )
-    if ".." in Path(output).parts:
-        raise RequestError(f"output {output} has '..' in it; write it without")
-    return path
+class OutputFolder:
+    """The folder that the outputs of a batch lie in; the links of each folder are resolved once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._real_folders: dict[Path, Path] = {}
+        self._inside = os.path.join(path.resolve(), "")
+
+    def output(self, name: Any) -> Path:
+        """The path of a manifest's output. Raises RequestError when that is outside the folder."""
+        path = self.path / read_path(name, "output")
+        if not str(self._real(path)).startswith(self._inside):
+            raise RequestError(
+                f"output {name} lies outside the output folder {self.path}; give a path within it"
+            )
+        if ".." in path.parts[len(self.path.parts) :]:
+            raise RequestError(f"output {name} has '..' in it; write it without")
+        return path
+
+    def _real(self, path: Path) -> Path:
+        if path.parent not in self._real_folders:
+            self._real_folders[path.parent] = path.parent.resolve()
+        return path.resolve() if path.is_symlink() else self._real_folders[path.parent] / path.name

@@ -496,10 +496,18 @@ class _HasPaths(Protocol):
 
 def paths_of(options: Any, *roles: Role) -> Iterator[tuple[Setting, Path]]:
     """Every path that the settings of these roles name, with its setting."""
-    for setting in settings_of(type(options)).values():
-        if setting.role in roles:
-            for path in paths_in(setting.value(options)):
+    kind: Any = type(options)
+    for setting in _with_paths(kind, roles):
+        value = setting.value(options)
+        if value is not None:
+            for path in paths_in(value):
                 yield setting, path
+
+
+@cache
+def _with_paths(kind: Any, roles: tuple[Role, ...]) -> tuple[Setting, ...]:
+    settings = settings_of(kind).values()
+    return tuple(setting for setting in settings if setting.role in roles and setting.holds_paths)
 
 
 def paths_in(value: Any) -> Iterator[Path]:

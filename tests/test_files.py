@@ -226,3 +226,11 @@ def test_a_killed_probe_goes_with_the_next(tmp_path: Path) -> None:
     files.hidden_name(tmp_path / "0001.png").touch()
     files.check_output(tmp_path / "0001.png", overwrite=True)
     assert not os.listdir(tmp_path)
+
+
+def test_a_link_is_replaced_where_it_is_not_to_be_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    files.write_bytes(tmp_path / "link", b"ours", follow=False)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (tmp_path / "link").is_symlink()

@@ -59,6 +59,6 @@ def save_poses(file: Path | None, poses: PoseSequence, progress: Progress) -> No
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, poses.to_bytes())
+        write_bytes(file, poses.to_bytes(), follow=False)
     except OSError as reason:
         progress.warn(f"the poses are not kept for the next time: {reason}")

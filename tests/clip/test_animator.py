@@ -232,9 +232,13 @@ def test_a_cache_is_used_the_second_time(
     assert frames_digest(run(fresh, scene, **{**changes, "cache": "none"})) == first
     assert len(estimated) == 8
     (damaged,) = (tmp_path / "cache").iterdir()
-    damaged.write_bytes(damaged.read_bytes()[:100])
+    precious = tmp_path / "precious"
+    precious.write_bytes(damaged.read_bytes()[:100])
+    damaged.unlink()
+    damaged.symlink_to(precious)
     assert frames_digest(run(fresh, scene, **changes)) == first
     assert len(estimated) == 12
+    assert len(precious.read_bytes()) == 100  # nothing was written through the link
 
 
 def test_keeping_within_memory_gives_the_same_frames_but_for_rounding(

@@ -33,10 +33,10 @@ _FAR = 1.4
 """Reaches beyond which a part's confidence, exp(-2 * 1.4 ** 3), is below one level of 256."""
 _REMOVED = 1.6
 """Share of its reach within which a part of the reference's person is taken out."""
-_FILL = (2, 4, 8, 16, 32, 64)
+_FILL = (0.7, 1.5, 3, 6, 12, 24)
 """Deviations of the blurs that fill the hole, the smallest first that sees enough around it, in
 pixels of a picture whose short side is at most `_FILL_SIDE`."""
-_FILL_SIDE = 96
+_FILL_SIDE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,11 +296,12 @@ def _confidence(part: Part, box: tuple[int, int, int, int]) -> NDArray[np.float3
 def _distances(outline: NDArray[np.float64], box: tuple[int, int, int, int]) -> NDArray[np.float64]:
     """(h,w) distances of a box's pixels from a point, a bone, or a polygon's area."""
     left, top, right, bottom = box
-    y, x = np.mgrid[top:bottom, left:right] + 0.5
-    pixels = np.stack([x, y], -1)
+    x, y = np.arange(left, right) + 0.5, np.arange(top, bottom)[:, None] + 0.5
     corners = len(outline)
     edges = [(outline[i], outline[(i + 1) % corners]) for i in range(corners if corners > 2 else 1)]
-    nearest = np.min([_from_bone(pixels, start, end) for start, end in edges], 0)
+    nearest = np.min(
+        [_from_bone(x - start[0], y - start[1], end - start) for start, end in edges], 0
+    )
     if corners > 2:
         polygon = cv2.convexHull((outline - (left + 0.5, top + 0.5)).astype(np.float32))
         mask = np.zeros(nearest.shape, np.uint8)
@@ -310,8 +311,9 @@ def _distances(outline: NDArray[np.float64], box: tuple[int, int, int, int]) -> 
 
 
 def _from_bone(
-    pixels: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]
+    x: NDArray[np.float64], y: NDArray[np.float64], bone: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    along = end - start
-    share = np.clip((pixels - start) @ along / max(float(along @ along), 1e-6), 0, 1)
-    return np.asarray(np.linalg.norm(pixels - (start + share[..., None] * along), axis=-1))
+    """(h,w) distances of points (x,) and (y,1), counted from a bone's start, from the bone."""
+    across, down = bone
+    share = np.clip((x * across + y * down) / max(float(bone @ bone), 1e-6), 0, 1)
+    return np.asarray(np.hypot(x - share * across, y - share * down))

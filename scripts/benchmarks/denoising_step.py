@@ -56,7 +56,7 @@ def measure(frames: int, size: Size, rounds: int, make: Callable[[], Any] = make
     calls: dict[str, Callable[[], None]] = {"loop": loop.step}
     calls.update({name: step.step for name, step in steps.items()})
     seconds = both_clocks(
-        calls, repeats=rounds, within={name: step.ready for name, step in steps.items()}
+        calls, repeats=rounds, within={name: step.prepared for name, step in steps.items()}
     )
     largest = float(loop.guided.abs().max())
     rows = []
@@ -168,7 +168,7 @@ class PublishedLoop:
 
 
 class PipelineStep:
-    """A step as `animate.generate.pipeline` takes it, within `ready`."""
+    """A step as `animate.generate.pipeline` takes it, within `prepared`."""
 
     guided: Tensor
     """The last step's guided prediction (F,C,h,w)."""
@@ -194,7 +194,7 @@ class PipelineStep:
         self._networks: Networks
 
     @contextmanager
-    def ready(self) -> Iterator[None]:
+    def prepared(self) -> Iterator[None]:
         """Set up the networks, once for a clip."""
         with networks_for(self._scene.parts, self._work, torch.device("cpu")) as networks:
             self._networks = networks

@@ -55,9 +55,9 @@ def check_file(path: str | Path) -> ParityReport:
     """
     path = check_readable(path, "vectors file", ModelError)
     tensors, settings = _read(path)
-    other = _KINDS.get(str(settings.get("model")))
-    if other is not None:
-        module, function, title = other
+    kind_of_file = _KINDS.get(str(settings.get("model")))
+    if kind_of_file is not None:
+        module, function, title = kind_of_file
         check = getattr(import_module(f"scripts.parity.{module}"), function)
         return ParityReport(
             title=f"{path}: {title} vectors", checks=_checked(check, tensors, settings, path)

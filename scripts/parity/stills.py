@@ -46,9 +46,9 @@ def check_stills(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> 
         ("pipeline.", _pipeline, PIPELINE_TOLERANCE),
     )
     for prefix, compute, tolerance in groups:
-        wanted = [name for name in tensors if name.startswith(prefix) and name not in INPUTS]
-        computed = compute(tensors, networks) if wanted else {}
-        for name in wanted:
+        names = [name for name in tensors if name.startswith(prefix) and name not in INPUTS]
+        computed = compute(tensors, networks) if names else {}
+        for name in names:
             if name in computed:
                 exact = name in ("pipeline.timesteps", "pipeline.sigmas")
                 limit = NETWORK_TOLERANCE if exact else tolerance
@@ -83,16 +83,16 @@ class _Networks:
 
         unet = fill(UNet2DConditionModel.from_config(self.settings["unet"]), self._salt + "unet")
         if increments:
-            other = UNet2DConditionModel.from_config(self.settings["unet"])
-            self._increment(unet, fill(other, self.settings["increments"]["salt"]))
+            trained = UNet2DConditionModel.from_config(self.settings["unet"])
+            self._increment(unet, fill(trained, self.settings["increments"]["salt"]))
         if lora:
             self._adapt(unet)
         return unet.eval()
 
-    def _increment(self, unet: Any, other: Any) -> None:
+    def _increment(self, unet: Any, trained: Any) -> None:
         pattern = re.compile(self.settings["increments"]["names"])
         factor = self.settings["increments"]["factor"]
-        values = other.state_dict()
+        values = trained.state_dict()
         for name, tensor in unet.state_dict().items():
             if pattern.search(name):
                 tensor += factor * values[name]
@@ -143,32 +143,32 @@ def _control_network(tensors: Mapping[str, Tensor], networks: _Networks) -> dict
 
 
 def _unet(tensors: Mapping[str, Tensor], networks: _Networks) -> dict[str, Tensor]:
-    own = {n.removeprefix("unet."): t for n, t in tensors.items() if n.startswith("unet.")}
-    added = {name: own[name] for name in ("text_embeds", "time_ids") if name in own}
+    vectors = {n.removeprefix("unet."): t for n, t in tensors.items() if n.startswith("unet.")}
+    added = {name: vectors[name] for name in ("text_embeds", "time_ids") if name in vectors}
 
     def call(unet: Any, picture: Tensor | None, scale: float | None = None) -> Tensor:
         control = nullcontext() if picture is None else _both(unet, networks, picture, scale)
         with control:
             output: Tensor = unet(
-                own["sample"],
-                own["timestep"],
-                own["context"],
+                vectors["sample"],
+                vectors["timestep"],
+                vectors["context"],
                 added_cond_kwargs=added or None,
                 return_dict=False,
             )[0]
         return output
 
-    picture = own["control_image"]
+    picture = vectors["control_image"]
     calls: dict[str, Callable[[], Tensor]] = {
         "output": lambda: call(plain, picture),
         "output_no_control": lambda: call(plain, None),
         "output_control_scale_0.4": lambda: call(plain, picture, 0.4),
-        "output_large_control": lambda: call(plain, own["large_control_image"].float() / 255),
+        "output_large_control": lambda: call(plain, vectors["large_control_image"].float() / 255),
         "output_weight_increments": lambda: call(networks.unet(increments=True), picture),
         "output_lora": lambda: call(networks.unet(lora=True), picture),
     }
     plain = networks.unet()
-    return {f"unet.{name}": run() for name, run in calls.items() if name in own}
+    return {f"unet.{name}": run() for name, run in calls.items() if name in vectors}
 
 
 @contextmanager
@@ -190,24 +190,26 @@ def _text(tensors: Mapping[str, Tensor], networks: _Networks) -> dict[str, Tenso
 
 def _pipeline(tensors: Mapping[str, Tensor], networks: _Networks) -> dict[str, Tensor]:
     settings = networks.settings
-    own = {n.removeprefix("pipeline."): t for n, t in tensors.items() if n.startswith("pipeline.")}
+    vectors = {
+        n.removeprefix("pipeline."): t for n, t in tensors.items() if n.startswith("pipeline.")
+    }
     unet = networks.unet()
     pipe = networks.design.assemble(
         unet=unet, vae=networks.vae, scheduler=networks.design.make_scheduler(_base(settings))
     )
     pipe.set_progress_bar_config(disable=True)
-    picture = own["control_image"].permute(2, 0, 1)[None].float() / 255
+    picture = vectors["control_image"].permute(2, 0, 1)[None].float() / 255
     steps: list[Tensor] = []
 
     def on_step(pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
         steps.append(values["latents"].clone())
         return values
 
-    prompts = {name: own[name] for name in own if name.endswith("prompt_embeds")}
+    prompts = {name: vectors[name] for name in vectors if name.endswith("prompt_embeds")}
     with controlled(unet, networks.control, networks.design.injection, picture):
         image = pipe(
             **prompts,
-            latents=own["initial_noise"],
+            latents=vectors["initial_noise"],
             height=settings["height"],
             width=settings["width"],
             num_inference_steps=settings["num_inference_steps"],
@@ -236,7 +238,7 @@ def _base(settings: Mapping[str, Any]) -> Any:
 def check_ip_adapter(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> list[Check]:
     """Every tensor of an IP-Adapter vectors file: diffusers' own loader, called as it stands."""
     checks = []
-    own = {n.removeprefix("unet."): t for n, t in tensors.items() if n.startswith("unet.")}
+    vectors = {n.removeprefix("unet."): t for n, t in tensors.items() if n.startswith("unet.")}
     for kind in ("base", "plus"):
         if f"{kind}.image_embeds" not in tensors:
             continue
@@ -250,9 +252,9 @@ def check_ip_adapter(tensors: Mapping[str, Tensor], settings: Mapping[str, Any])
                     if hasattr(processor, "scale"):
                         processor.scale = [float(match[1])]
                 computed[name.removeprefix(f"{kind}.")] = unet(
-                    own["sample"],
-                    own["timestep"],
-                    own["context"],
+                    vectors["sample"],
+                    vectors["timestep"],
+                    vectors["context"],
                     added_cond_kwargs={"image_embeds": [embeds]},
                     return_dict=False,
                 )[0]
@@ -261,12 +263,14 @@ def check_ip_adapter(tensors: Mapping[str, Tensor], settings: Mapping[str, Any])
             for name, value in computed.items()
             if f"{kind}.{name}" in tensors
         ]
-    if "output_no_adapter" in own:
+    if "output_no_adapter" in vectors:
         plain = _sd15_unet(settings)(
-            own["sample"], own["timestep"], own["context"], return_dict=False
+            vectors["sample"], vectors["timestep"], vectors["context"], return_dict=False
         )[0]
         checks.append(
-            compare("unet.output_no_adapter", plain, own["output_no_adapter"], NETWORK_TOLERANCE)
+            compare(
+                "unet.output_no_adapter", plain, vectors["output_no_adapter"], NETWORK_TOLERANCE
+            )
         )
     inputs = {"unet.sample", "unet.context", "unet.timestep", "base.image_embeds"}
     inputs |= {"plus.image_embeds", *(check.name for check in checks)}

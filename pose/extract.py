@@ -31,7 +31,7 @@ from pose.layout import POINTS
 from pose.sequence import PoseSequence
 from pose.tracking import Tracker, TrackingOptions, clothes, same_body
 
-EXTRACTION = 2
+EXTRACTION = 3
 """Rises whenever the same estimator's points would become another sequence."""
 # More threads than this were never measured, and each holds a stretch of frames.
 _MOST_WORKERS = 8

@@ -51,9 +51,10 @@ _SURE = 0.8
 _TRUNK = [NOSE, NECK, RIGHT_SHOULDER, LEFT_SHOULDER, RIGHT_HIP, LEFT_HIP]
 # Seconds over which a velocity is learnt, and in which it is forgotten out of sight.
 _STEADINESS, _FORGETTING = 0.2, 0.5
-# Levels of 255 by which the clothes of one person may look different from frame to frame.
+# Levels of 255 by which the clothes of one person may look different from frame to frame; what they
+# say is bounded, since whoever passes in front has other ones.
 _COLOUR_SPREAD = 25.0
-_MOST_COLOUR_COST = 4.0
+_MOST_COLOUR_COST = 1.0
 # Share of a new look at the clothes in what is remembered of them.
 _LEARNING = 0.1
 # Parts of the clothes as rows of joints; each is looked at along the line between them.
@@ -331,7 +332,7 @@ class Tracker:
         glimpse = len(after.frames) < self._options.glimpse <= len(before.frames)
         elapsed = 0.0 if glimpse else max(0.0, after.first_seen - before.time)
         allowed = 0.5 + self._options.reach * elapsed
-        return moved / allowed + _colour_cost(before.colours, after.first_colours) / 8
+        return moved / allowed + _colour_cost(before.colours, after.first_colours) / 2
 
 
 def clothes(frame: NDArray[np.uint8], people: Floats, scores: Floats) -> Floats:

@@ -297,3 +297,17 @@ def test_a_shadow_elsewhere_does_not_become_the_one_who_left():
     sequence = tracked(frames)
     assert sequence.people == 1
     assert not sequence.present[20:].any()
+
+
+def test_clothes_do_not_outweigh_motion():
+    """Whoever passes in front shows other colours where somebody's clothes are looked for."""
+    tracker = Tracker(CANVAS)
+    for k in range(20):
+        first, second = person(200 + 10 * k), person(420 + 10 * k, top=70)
+        people = [second] if k > 15 else [first, second]
+        colours = [BLUE] if k > 15 else [BLUE, RED]
+        tracker.update(*frame(*people), time=k / 25, colours=worn(*colours))
+    points, scores = tracker.assemble()
+    necks, seen = points[..., layout.NECK, 0], scores[..., layout.NECK] > 0
+    (there,) = np.flatnonzero(seen.all(axis=0))
+    assert necks[:, there] == pytest.approx(420 + 10 * np.arange(20))

@@ -19,7 +19,7 @@ from pose.estimators.blazepose.landmarks import Body, Part
 from pose.estimators.blazepose.regions import Region
 from pose.estimators.blazepose.whole_body import expected_region, face_around, whole_body
 from pose.estimators.sessions import Network, file_digest, settings_digest
-from pose.layout import FACE, SEEN
+from pose.layout import FACE, NECK, SEEN
 
 NETWORKS = Path(__file__).parents[2] / "networks"
 
@@ -125,7 +125,8 @@ class BlazePose:
         size = (picture.shape[1], picture.shape[0])
         bodies = self._bodies(picture, [expected_region(points)])
         people = [self._person(picture, body, self._find_face(picture, body)) for body in bodies]
-        if not people and scores[FACE].mean() >= SEEN:
+        bodiless = scores[NECK] < SEEN <= scores[FACE].mean()
+        if not people and bodiless:
             people = self._faces_alone(picture, face_around(points[FACE]))
         return _whole_bodies(people, size)
 

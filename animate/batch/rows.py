@@ -172,7 +172,7 @@ def _cells(header: list[str], cells: list[str], settings: Mapping[str, Setting])
 
 
 def _yaml(path: Path) -> Sheet:
-    content = read_yaml(path, ManifestError)
+    content = read_yaml(path, ManifestError, keep_tagged=True)
     if unknown := [name for name in content if name not in ("rows", "defaults", "name")]:
         hint = nearest(str(unknown[0]), ["rows", "defaults", "name"])
         raise ManifestError(

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import yaml
 
@@ -47,9 +47,22 @@ _PLAIN: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
 _SCALARS = [(_TAG + name, re.compile(pattern), read) for name, pattern, read in _PLAIN]
 
 
-def read_yaml(path: Path | str, error: type[UserError] = RequestError) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Tagged:
+    """A value of a tag that is unknown here, such as `!!binary`; no setting takes it."""
+
+    tag: str
+
+    def __repr__(self) -> str:
+        return f"of the unknown tag {self.tag}"
+
+
+def read_yaml(
+    path: Path | str, error: type[UserError] = RequestError, *, keep_tagged: bool = False
+) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping.
 
+    keep_tagged: values of unknown tags stay as `Tagged`, for the row of a manifest that has them
     Raises `error`, naming file and line, when it cannot be read, is not YAML, names something
     twice, is larger than a file of settings can be, or is not a mapping.
     """
@@ -61,12 +74,12 @@ def read_yaml(path: Path | str, error: type[UserError] = RequestError) -> dict[s
     except (OSError, ValueError) as reason:
         raise error(f"{path} cannot be read: {reason}") from reason
     try:
-        return _mapping(content)
+        return _mapping(content, keep_tagged)
     except _Fault as fault:
         raise error(f"{path}{fault.line}: {fault}") from None
 
 
-def _mapping(content: bytes) -> dict[str, Any]:
+def _mapping(content: bytes, keep_tagged: bool) -> dict[str, Any]:
     if len(content) > MOST_BYTES:
         raise _Fault(f"larger than {MOST_BYTES >> 20} MiB, which no file of settings is")
     try:
@@ -74,7 +87,7 @@ def _mapping(content: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as reason:
         raise _Fault(f"not UTF-8 at byte {reason.start}; save the file as UTF-8") from None
     try:
-        values = _built(text)
+        values = _built(text, keep_tagged)
     except yaml.YAMLError as reason:
         mark = getattr(reason, "problem_mark", None)
         problem = getattr(reason, "problem", None) or str(reason).splitlines()[0]
@@ -94,6 +107,10 @@ class _Fault(Exception):
         self.line = f", line {mark.line + 1}" if mark is not None else ""
 
 
+class _UnknownTag(Exception):
+    """A scalar's tag is none of the JSON-like types, or its text is not of that type."""
+
+
 _KEYLESS = object()
 
 
@@ -106,6 +123,8 @@ class _Open:
     size: int = 1
     """Values in it so far, itself among them."""
     key: Any = _KEYLESS
+    tagged: Tagged | None = None
+    """Stands for the values where their tag is unknown."""
 
     def add(self, value: Any, size: int, mark: Any) -> None:
         """Put in a value of that many values; in a mapping a name, then its value."""
@@ -147,6 +166,7 @@ class _Builder:
     """Value and size of what has a name of its own."""
     total: int = 0
     root: Any = None
+    keep_tagged: bool = False
 
     def event(self, event: Any) -> None:
         mark = event.start_mark
@@ -154,13 +174,13 @@ class _Builder:
             self._start(event, mark)
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             ended = self.open.pop()
-            self._add(ended.values, ended.size, ended.anchor, mark)
+            self._add(ended.tagged or ended.values, ended.size, ended.anchor, mark)
         elif isinstance(event, yaml.AliasEvent):
             self._alias(str(event.anchor), mark)
         elif isinstance(event, yaml.ScalarEvent):
             if not event.value.isascii() and re.search("[\ud800-\udfff]", event.value):
                 raise _Fault(f"half a character in {quoted(event.value)}", mark)
-            value = _Name(event.value) if self._expects_name() else _scalar(event, mark)
+            value = _Name(event.value) if self._expects_name() else self._scalar(event, mark)
             self._count(1, mark)
             self._add(value, 1, event.anchor, mark)
         elif isinstance(event, yaml.DocumentStartEvent) and self.root is not None:
@@ -172,12 +192,23 @@ class _Builder:
 
     def _start(self, event: Any, mark: Any) -> None:
         mapping = isinstance(event, yaml.MappingStartEvent)
-        if event.tag not in (None, "!", _TAG + ("map" if mapping else "seq")):
-            _unknown_tag(event.tag, mark)
+        known = event.tag in (None, "!", _TAG + ("map" if mapping else "seq"))
+        tagged = None if known else self._tagged(event.tag, mark)
         if len(self.open) >= MOST_DEPTH:
             raise _Fault(f"more than {MOST_DEPTH} levels within each other", mark)
         self._count(1, mark)
-        self.open.append(_Open({} if mapping else [], event.anchor))
+        self.open.append(_Open({} if mapping else [], event.anchor, tagged=tagged))
+
+    def _scalar(self, event: Any, mark: Any) -> Any:
+        try:
+            return _scalar(event, mark)
+        except _UnknownTag:
+            return self._tagged(event.tag, mark)
+
+    def _tagged(self, tag: str, mark: Any) -> Tagged:
+        if not self.keep_tagged:
+            raise _Fault(f"the tag {quoted(tag)} is unknown here; leave it out", mark)
+        return Tagged(tag.replace(_TAG, "!!"))
 
     def _alias(self, name: str, mark: Any) -> None:
         if name not in self.anchors:
@@ -202,9 +233,9 @@ class _Builder:
             self.root = value
 
 
-def _built(text: str) -> Any:
+def _built(text: str, keep_tagged: bool) -> Any:
     """The value of a text's only document. Raises _Fault or YAMLError."""
-    builder = _Builder()
+    builder = _Builder(keep_tagged=keep_tagged)
     for event in yaml.parse(text, Loader=_PARSER):
         builder.event(event)
     return builder.root
@@ -222,9 +253,5 @@ def _scalar(event: Any, mark: Any) -> Any:
             except ValueError:  # Python reads no number of more than 4,300 digits
                 raise _Fault(f"a number of {len(text)} digits", mark) from None
     if event.tag not in (None, "!"):
-        _unknown_tag(event.tag, mark)
+        raise _UnknownTag
     return text
-
-
-def _unknown_tag(tag: str, mark: Any) -> Never:
-    raise _Fault(f"the tag {quoted(tag)} is unknown here; leave it out", mark)

@@ -343,3 +343,15 @@ def test_the_template_of_names_is_text(name: str, tmp_path: Path) -> None:
     path.write_text(f"name: {name}\nrows: [{{reference: a.png, driving: b.mp4}}]")
     with pytest.raises(ManifestError, match="is not text"):
         load_manifest(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", ["!!binary aGk=", "!!timestamp 2026-11-28", "!!set {a, b}"])
+def test_a_value_of_an_unknown_tag_is_a_mistake_of_its_row(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "jobs.yaml"
+    path.write_text(
+        f"rows:\n- {{reference: a.png, driving: b.mp4}}\n- {{reference: {value}, driving: c.mp4}}\n"
+        f"- {{reference: a.png, driving: d.mp4, seed: {value}}}\n- {value}\n"
+    )
+    jobs = load_manifest(path, tmp_path / "out", keep_going=True).jobs
+    assert [bool(job.mistake) for job in jobs] == [False, True, True, True]
+    assert f"of the unknown tag {value.split()[0]} is not a path" in jobs[1].mistake

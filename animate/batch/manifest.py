@@ -21,6 +21,7 @@ from animate.batch.paths import (
     check_inside,
     check_template,
     fill_template,
+    look_again,
     lost_record,
     record_path,
     template_values,
@@ -29,7 +30,7 @@ from animate.batch.paths import (
 )
 from animate.batch.rows import Row, read_sheet
 from animate.clip.record import sidecar_path
-from animate.errors import ManifestError, RequestError
+from animate.errors import ManifestError, RequestError, UserError
 from animate.request.request import AnimationRequest
 from animate.request.schema import NONE, flat, settings_of
 from animate.request.values import check_text
@@ -103,6 +104,7 @@ def load_manifest(
 
     Raises ManifestError naming every row that cannot be used, and why.
     """
+    look_again()
     source = Path(path).absolute()
     sheet = read_sheet(source)
     reader = _Reader(
@@ -187,7 +189,7 @@ class _Reader:
             request = self._request(number, values)
             record = record_path(request.output)
             self._claim(request, record, label)
-        except RequestError as reason:
+        except UserError as reason:
             return Job(number=number, label=label, record=lost, mistake=str(reason))
         return Job(number=number, label=label, record=record, lost=lost, request=request)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,9 +13,11 @@ from typing import Any
 from animate.clip.record import sidecar_path
 from animate.clip.work_folder import SUFFIX as WORK_SUFFIX
 from animate.errors import ModelError, RequestError
+from animate.files import is_sequence
+from animate.media.sequences import sequence_files
 from animate.models.variants import check_model_inside
 from animate.request.request import AnimationRequest
-from animate.request.schema import plain_with_paths
+from animate.request.schema import Role, plain_with_paths
 from animate.request.values import read_path
 from animate.request.wording import nearest, quoted
 
@@ -105,15 +107,47 @@ def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, An
 
 def check_inside(request: AnimationRequest, roots: Sequence[Path]) -> None:
     """Raise RequestError for a file that a request reads or uses outside all of the resolved
-    `roots`, those of its model included."""
-    for name, path in request.paths("input", "place") if roots else ():
-        real = path.resolve()
+    `roots`: its model's files and the contents of folders included, links resolved."""
+    if not roots:
+        return
+    roles: tuple[Role, ...] = ("input", "place")
+    for role in roles:
+        for name, path in request.paths(role):
+            real = _first_outside(path, tuple(roots), role == "input")
+            if real is not None:
+                link = f", which is really {real}" if real != path else ""
+                allowed = ", ".join(map(str, roots))
+                raise RequestError(f"{name} {path}{link} lies outside the allowed --root {allowed}")
+    _check_model(str(request.model), tuple(roots))
+
+
+def look_again() -> None:
+    """Forget where links led: between two manifests they may have changed."""
+    for known in (_first_outside, _check_model):
+        known.cache_clear()
+
+
+@lru_cache(maxsize=4096)
+def _first_outside(path: Path, roots: tuple[Path, ...], contents: bool) -> Path | None:
+    """The real path of the first file outside all roots; None where there is none.
+
+    contents: look at everything in a folder, and at all images of a pattern, too
+    """
+    for file in _files_in(path) if contents else (path,):
+        real = Path(os.path.realpath(file))
         if not any(real.is_relative_to(root) for root in roots):
-            link = f", which is really {real}" if real != path else ""
-            allowed = ", ".join(map(str, roots))
-            raise RequestError(f"{name} {path}{link} lies outside the allowed --root {allowed}")
-    if roots:
-        _check_model(str(request.model), tuple(roots))
+            return real
+    return None
+
+
+def _files_in(path: Path) -> Iterator[Path]:
+    yield path
+    if is_sequence(path):
+        yield from sequence_files(path)
+    for folder, folders, files in os.walk(path):
+        for entry in (Path(folder, name) for name in (*folders, *files)):
+            if entry.is_symlink():  # other entries are where their folder is
+                yield entry
 
 
 @lru_cache(maxsize=256)
@@ -146,5 +180,7 @@ class OutputFolder:
 
     def _real(self, path: Path) -> Path:
         if path.parent not in self._real_folders:
-            self._real_folders[path.parent] = path.parent.resolve()
-        return path.resolve() if path.is_symlink() else self._real_folders[path.parent] / path.name
+            self._real_folders[path.parent] = Path(os.path.realpath(path.parent))
+        if path.is_symlink():  # which may lead to itself
+            return Path(os.path.realpath(path))
+        return self._real_folders[path.parent] / path.name

@@ -25,19 +25,16 @@ _LONGEST_LINE = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row as it stands in the file.
-
-    Attributes:
-        number: from 1, blank lines not counted.
-        line: of the file, where it has lines of its own.
-        values: flat names with values; empty where there is a mistake.
-        mistake: why it cannot be read.
-    """
+    """One row as it stands in the file."""
 
     number: int
+    """From 1, blank lines not counted."""
     line: int | None = None
+    """Of the file, where it has lines of its own."""
     values: Mapping[str, Any] = field(default_factory=dict)
+    """Values by flat names; empty where there is a mistake."""
     mistake: str = ""
+    """The reason why it cannot be read."""
 
     @property
     def label(self) -> str:
@@ -47,17 +44,14 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """A manifest's rows, and what it says for all of them.
-
-    Attributes:
-        rows: read as they are asked for.
-        defaults: settings for rows that do not give them.
-        name: template of output names, None for the usual.
-    """
+    """A manifest's rows, and its settings for all of them."""
 
     rows: Iterator[Row]
+    """Read as they are asked for."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Settings for rows that do not give them."""
     name: str | None = None
+    """Template of output names, None for the usual."""
 
 
 def read_sheet(path: Path) -> Sheet:
@@ -87,7 +81,13 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
         for line, content in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), start=1):
             if line == 1:
                 content = content.removeprefix(b"\xef\xbb\xbf")
-            if content.strip():
+            if len(content) == _LONGEST_LINE and not content.endswith(b"\n"):
+                number += 1
+                mistake = f"this line is longer than {_LONGEST_LINE:,} bytes"
+                yield Row(number=number, line=line, mistake=mistake)
+                while content and not content.endswith(b"\n"):
+                    content = file.readline(_LONGEST_LINE)
+            elif content.strip():
                 number += 1
                 yield _read(number, line, _line, content)
 

@@ -249,6 +249,36 @@ def test_paths_outside_the_roots_are_refused_links_resolved(tmp_path: Path) -> N
     assert "which is really" in shown
 
 
+def test_folders_and_patterns_hold_nothing_outside_the_roots(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "secret"
+    for folder in (inside / "frames" / "sub", inside / "whole", outside):
+        folder.mkdir(parents=True)
+    (outside / "1.png").touch()
+    (inside / "whole" / "1.png").touch()
+    (inside / "frames" / "1.png").symlink_to(outside / "1.png")
+    (inside / "frames" / "sub" / "deep").symlink_to(outside)
+    rows = [
+        {**ROW, "driving": name, "output": f"{number}.mp4"}
+        for number, name in enumerate(["whole", "whole/%d.png", "frames", "frames/%d.png"])
+    ]
+    shown = mistakes(write(inside, *rows), roots=[inside])
+    assert "2 of 4 rows" in shown
+    assert "row 3 (line 3): driving" in shown
+    assert "row 4 (line 4): driving" in shown
+    (inside / "frames" / "1.png").unlink()
+    shown = mistakes(write(inside, *rows), roots=[inside])
+    assert "1 of 4 rows" in shown
+    assert f"which is really {outside}" in shown
+
+
+def test_a_line_that_is_too_long_is_one_row_with_a_mistake(tmp_path: Path) -> None:
+    path = write(tmp_path, {**ROW, "person": "x" * 2_500_000}, {**ROW, "output": "b.mp4"})
+    jobs = load(path, keep_going=True).jobs
+    assert [job.label for job in jobs] == ["row 1 (line 1)", "row 2 (line 2)"]
+    assert jobs[0].mistake == "this line is longer than 1,000,000 bytes"
+    assert jobs[1].request is not None
+
+
 def test_outputs_cannot_leave_through_a_link(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

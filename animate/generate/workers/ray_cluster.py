@@ -6,16 +6,20 @@ stay off and its token authentication stays as it is: on, for clusters that it s
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from animate.errors import ExecutorError
@@ -33,8 +37,9 @@ _OURS = {
     "RAY_worker_niceness": "0",
 }
 
-_session_folder: str | None = None
-"""Files of the cluster that this process has started."""
+_FOLDERS = "cnx-ray-"
+_session = ExitStack()
+"""Undoes what this process has set up for a cluster of its own: its folder."""
 
 
 def require_ray() -> Any:
@@ -61,12 +66,9 @@ def connect(address: str | None = None, *, processors: int, store: int = 0) -> b
     ray = require_ray()
     if ray.is_initialized():
         return False
-    # Workers of this machine find modules as this process does.
-    found = {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     with _environment(_OURS), _signals_kept():
         if address is None:
-            with _environment(found, always=True):
-                _start(ray, processors, store)
+            _start(ray, processors, store)
             return True
         _check_answers(address)
         try:
@@ -77,25 +79,81 @@ def connect(address: str | None = None, *, processors: int, store: int = 0) -> b
 
 
 def _start(ray: Any, processors: int, store: int) -> None:
-    """Start Ray here, with its files in a folder that nobody else may enter (its own is open to
-    all users of the machine)."""
-    global _session_folder
+    """Start Ray here: on loopback alone, with its files in a folder that nobody else may enter (its
+    own is open to all users of the machine). It ends with this process at the latest."""
+    # Workers of this machine find modules as this process does.
+    path = {"PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+    folder = _session.enter_context(_private_folder())
+    atexit.register(disconnect)
+    with _environment(path, always=True), _on_loopback():
+        ray.init(
+            address="local",
+            _temp_dir=str(folder / "r"),
+            num_cpus=processors,
+            include_dashboard=False,
+            object_store_memory=max(_LEAST_STORE, store),
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A node of Ray that starts in the block has the address 127.0.0.1, and listens there alone.
+
+    By default its processes listen on all interfaces. The switch is the one that Ray has for
+    desktop systems, and is read when it is imported: this process has it for the block only, as
+    the driver of another cluster must be reached from there; processes of the node inherit it.
+    """
+    from ray._private import ray_constants  # nothing public sets it: 127.0.0.1 is replaced
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}, always=True):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A folder for the files of a cluster, removed at the end; those of killed runs go as well.
+
+    A lock in it is held as long as this process lives: a folder whose lock is free is nobody's.
+    """
     short = min(tempfile.gettempdir(), "/tmp", key=len)  # names of sockets hold 107 bytes
-    _session_folder = tempfile.mkdtemp(prefix="cnx-ray-", dir=short)
-    ray.init(
-        address="local",
-        _temp_dir=os.path.join(_session_folder, "r"),
-        num_cpus=processors,
-        include_dashboard=False,
-        object_store_memory=max(_LEAST_STORE, store),
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
+    for older in Path(short).glob(f"{_FOLDERS}*"):
+        _remove_if_abandoned(older)
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDERS, dir=short))
+    lock = os.open(folder / "lock.new", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / "lock.new").rename(folder / "lock")  # it is never there without being held
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    """Remove a folder of `_private_folder` whose process is gone; leave anything else alone."""
+    with suppress(OSError):
+        status = folder.lstat()
+        private = stat.S_ISDIR(status.st_mode) and not stat.S_IMODE(status.st_mode) & 0o077
+        if not private or status.st_uid != os.getuid():
+            return
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: it is in use
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
 def disconnect() -> None:
     """Leave the cluster; one that `connect` started ends, with its processes and its files."""
-    global _session_folder
+    atexit.unregister(disconnect)
     ray = require_ray()
     processes = _started_processes()
     with _signals_kept():
@@ -103,9 +161,7 @@ def disconnect() -> None:
     for process in processes:  # Ray kills them, and waits for each a second at most
         with suppress(subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
-    if _session_folder is not None:
-        shutil.rmtree(_session_folder, ignore_errors=True)
-        _session_folder = None
+    _session.close()
 
 
 def _started_processes() -> list[subprocess.Popen[bytes]]:

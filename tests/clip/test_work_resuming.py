@@ -290,14 +290,18 @@ def test_a_foreign_file_at_the_name_stays_after_a_kill_at_the_last_rename(
     assert scene["output"].read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize(
+    ("stage", "message"), [("denoise", "exists already"), ("decode", "file exists")]
+)
 def test_a_foreign_file_that_comes_during_the_run_stays(
-    animator: Animator, scene: dict[str, Any]
+    animator: Animator, scene: dict[str, Any], stage: str, message: str
 ) -> None:
     class Meanwhile(Listener):
         def advance(self, steps: int = 1) -> None:
-            scene["output"].write_bytes(b"mine")
+            if self._name == stage:
+                scene["output"].write_bytes(b"mine")
 
-    with pytest.raises(MediaError, match="file exists"):
+    with pytest.raises(MediaError, match=message):
         run(animator, scene, Meanwhile())
     assert scene["output"].read_bytes() == b"mine"
 

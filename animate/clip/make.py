@@ -38,7 +38,7 @@ from animate.clip.work import working
 from animate.clip.write import Written, write_clip
 from animate.device import peak_device_bytes, precision_of
 from animate.driving.poses import selection_of
-from animate.driving.skeletons import ControlFrames, Skeletons
+from animate.driving.skeletons import Skeletons
 from animate.finish.chain import Finish, find_tempo
 from animate.generate.memory import plan_clip_memory, wants_plan
 from animate.generate.pipeline import Engine, decode, sample
@@ -118,6 +118,7 @@ def make_clip(
                 size=settings.size,
                 style=variant.pose_style,
                 image_latents=variant.image_latents,
+                leading_reference=variant.leading_reference,
                 inputs=fingerprint.inputs,
                 estimator=lambda: loaded.estimator(request),
                 progress=progress,
@@ -130,7 +131,6 @@ def make_clip(
             on_skeletons(motion.skeletons)
 
         engine = engine_for(loaded, request, memory, progress)
-        control = ControlFrames(motion.skeletons)
         finish = Finish(
             request=request,
             picture=motion.picture,
@@ -147,12 +147,14 @@ def make_clip(
                 engine,
                 settings,
                 motion.picture,
-                control,
+                motion.control,
                 progress,
                 work.keeper,
                 picture_of=motion.picture_of,
             )
-            generated = decode(engine, settings, latents, progress, work.keeper)
+            generated = decode(
+                engine, settings, latents, progress, work.keeper, leading=int(motion.leading)
+            )
             written = write_clip(
                 work, finish, source, generated, ahead=settings.decode_chunk, copy=copy
             )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from animate.clip.record import PosesRecord
 from animate.driving.limb_warp import LimbWarp
 from animate.driving.placement import Placement
@@ -19,7 +17,14 @@ from animate.driving.poses import (
     reference_pose,
     selection_of,
 )
-from animate.driving.skeletons import DrawnSkeletons, Skeletons, is_rendered, take_rendered
+from animate.driving.skeletons import (
+    ControlFrames,
+    DrawnSkeletons,
+    LedSkeletons,
+    Skeletons,
+    is_rendered,
+    take_rendered,
+)
 from animate.finish.chain import needs_reference_pose
 from animate.media.info import Image
 from animate.media.source import FrameSource
@@ -48,13 +53,23 @@ class Motion:
     skeletons: Skeletons
     """One for each generated frame."""
     reference: Image | None
-    """(H,W,3): the skeleton of the reference's person; None where finishing needs none."""
+    """(H,W,3): the skeleton of the reference's person; None where nothing needs it."""
+    leading: bool = False
+    """True where the reference in its own pose is generated before the clip's first frame."""
     cuts: frozenset[int]
     """Numbers of generated frames that begin a new shot."""
     record: PosesRecord | str
     warnings: tuple[str, ...] = ()
     picture_of: Callable[[int], Image] | None = None
     """The reference brought to the pose of a frame; None: the reference as it is, for all."""
+
+    @property
+    def control(self) -> ControlFrames:
+        """Control of every frame that is generated."""
+        if not self.leading:
+            return ControlFrames(self.skeletons)
+        assert self.reference is not None, "the reference's skeleton leads"
+        return ControlFrames(LedSkeletons(self.reference, self.skeletons))
 
     def remark(self, retarget: str) -> str:
         """A remark on how well driver and reference fit; empty where nobody was compared."""
@@ -71,6 +86,7 @@ def find_motion(
     size: Size,
     style: str,
     image_latents: ImageLatents = "reference",
+    leading_reference: bool = False,
     inputs: Mapping[str, str],
     estimator: Callable[[], Estimator],
     progress: Progress,
@@ -80,14 +96,18 @@ def find_motion(
     size: of the clip
     style: of the skeletons, the one that the control network was trained on
     image_latents: of the model variant; "warped" needs the reference's person wherever it is seen
+    leading_reference: of the model variant; its own pose leads the skeletons that are followed
     inputs: digests of the input files by the name of their setting
     estimator: opens the pose estimator that the request names
     Raises PoseError when nobody is seen, MediaError for damaged files.
     """
     warped = image_latents == "warped"
-    reference = _reference(request, picture, inputs["reference"], estimator, wanted=warped)
+    wanted = leading_reference or (warped and not comes_rendered(request))
+    reference = _reference(request, picture, inputs["reference"], estimator, wanted=wanted)
     placement = reference_placement(reference, size, request.fit)
-    skeleton = _reference_skeleton(request, reference, placement, style)
+    skeleton = None
+    if leading_reference or needs_reference_pose(request):
+        skeleton = _drawn(reference, placement, style)
     selection = selection_of(request)
     if comes_rendered(request):
         assert request.poses is not None
@@ -95,6 +115,7 @@ def find_motion(
             picture=placement.picture(picture),
             skeletons=take_rendered(request.poses, source, selection, placement, progress),
             reference=skeleton,
+            leading=leading_reference,
             cuts=frozenset(),
             record=RENDERED,
             warnings=(_UNWARPED.format("the skeletons came rendered"),) if warped else (),
@@ -109,6 +130,7 @@ def find_motion(
         picture=laid,
         skeletons=DrawnSkeletons(poses.sequence, placement.canvas, style),
         reference=skeleton,
+        leading=leading_reference,
         cuts=frozenset(poses.sequence.cuts),
         record=_record(poses),
         warnings=(*poses.warnings, *([_UNWARPED.format("nobody is seen in it")] * unwarped)),
@@ -142,7 +164,7 @@ def _reference(
     """
     drawn = not comes_rendered(request)
     needed = (request.retarget != "none" and drawn) or needs_reference_pose(request)
-    if not needed and not (wanted and drawn):
+    if not needed and not wanted:
         return nobody(picture)
     try:
         return reference_pose(picture, request, estimator(), digest)
@@ -162,11 +184,8 @@ def _warped(
     return LimbWarp(picture, points, reference.scores[0, 0]).follow(poses)
 
 
-def _reference_skeleton(
-    request: AnimationRequest, reference: PoseSequence, placement: Placement, style: str
-) -> np.ndarray | None:
-    if not needs_reference_pose(request):
-        return None
+def _drawn(reference: PoseSequence, placement: Placement, style: str) -> Image:
+    """(H,W,3): the skeleton of the reference's person on the clip's canvas; black for nobody."""
     points = placement.points(reference.points[0])
     size = placement.canvas
     return draw(points, reference.scores[0], (size.width, size.height), size, style)

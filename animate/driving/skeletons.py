@@ -62,6 +62,23 @@ class DrawnSkeletons:
         return draw(poses.points[frame], poses.scores[frame], poses.canvas, self._size, self._style)
 
 
+class LedSkeletons:
+    """A clip's skeletons behind one that leads: the reference's own pose, for models that begin
+    every clip with the reference as it is."""
+
+    def __init__(self, leading: np.ndarray, skeletons: Skeletons) -> None:
+        """`leading` is (H,W,3) uint8 RGB."""
+        self.fps = skeletons.fps
+        self._leading, self._skeletons = leading, skeletons
+
+    def __len__(self) -> int:
+        return 1 + len(self._skeletons)
+
+    def picture(self, frame: int) -> np.ndarray:
+        """See `Skeletons`; frame 0 leads."""
+        return self._skeletons.picture(frame - 1) if frame else self._leading
+
+
 class RenderedSkeletons:
     """Skeletons that somebody rendered, resized and otherwise untouched.
 

@@ -20,6 +20,7 @@ from animate.errors import InternalError, NotFiniteError
 from animate.generate.clip_state import ClipState, step_clip
 from animate.generate.guidance import step_scales
 from animate.generate.schedules import call_sigmas
+from animate.models.config import Along
 from animate.request.values import Guidance, NoiseInterval
 from temporal.fuse import add_window, plan_tables
 from temporal.windows import Window, WindowPlan
@@ -37,7 +38,8 @@ class Call:
     timestep: Tensor
     """The scheduler's: one number, on the device."""
     scale: Tensor | None
-    """Guidance scale of each slot (S); None: the conditional half alone."""
+    """Guidance scale of each slot (S), or of each window's slots (W,S); None: the conditional half
+    alone."""
     windows: tuple[Window, ...]
     """The W windows that it is for."""
 
@@ -51,7 +53,9 @@ class Steps:
     timesteps: Tensor
     """The scheduler's, one for each step."""
     scales: tuple[Tensor | None, ...]
-    """Guidance of each step, from `guidance.step_scales`."""
+    """Guidance of each step, from `guidance.step_scales`: of each slot, or of each frame."""
+    along: Along = "window"
+    """The scales belong to the slots of a "window", or to the frames of the "clip"."""
 
     def __post_init__(self) -> None:
         if not self.plan.steps == len(self.timesteps) == len(self.scales):
@@ -67,19 +71,22 @@ class Steps:
         plan: WindowPlan,
         guidance: Guidance,
         interval: NoiseInterval | None = None,
+        along: Along = "window",
     ) -> Steps:
         """The steps of a scheduler, with this guidance at the noise levels of the interval."""
         times = scheduler.timesteps
+        count = plan.window if along == "window" else plan.frames
         scales = step_scales(
-            guidance, plan.window, call_sigmas(scheduler), interval=interval, device=times.device
+            guidance, count, call_sigmas(scheduler), interval=interval, device=times.device
         )
-        return cls(plan=plan, timesteps=times, scales=scales)
+        return cls(plan=plan, timesteps=times, scales=scales, along=along)
 
     def call(self, step: int, windows: tuple[Window, ...]) -> Call:
         """The call of the network for these windows of a step."""
-        return Call(
-            step=step, timestep=self.timesteps[step], scale=self.scales[step], windows=windows
-        )
+        scale = self.scales[step]
+        if self.along == "clip" and scale is not None:
+            scale = torch.stack([scale[list(window.frames)] for window in windows])
+        return Call(step=step, timestep=self.timesteps[step], scale=scale, windows=windows)
 
 
 class Predict(Protocol):

@@ -39,7 +39,7 @@ def step_scales(
     )
 
 
-def guide(unconditional_WSCHW: Tensor, conditional_WSCHW: Tensor, scale_S: Tensor) -> Tensor:
-    """From the unconditional prediction `scale` times as far as the conditional one."""
-    scale = scale_S.view(1, -1, 1, 1, 1)
-    return unconditional_WSCHW + scale * (conditional_WSCHW - unconditional_WSCHW)
+def guide(unconditional_WSCHW: Tensor, conditional_WSCHW: Tensor, scale: Tensor) -> Tensor:
+    """From the unconditional prediction `scale`, (S) or (W,S), times as far as the conditional."""
+    factor = scale.unflatten(-1, (-1, 1, 1, 1))
+    return unconditional_WSCHW + factor * (conditional_WSCHW - unconditional_WSCHW)

@@ -239,7 +239,13 @@ def plan_work(
     plan = plan_clip(settings, frames=len(control), steps=len(scheduler.timesteps))
     return ClipWork(
         settings=settings,
-        steps=Steps.of(scheduler, plan, settings.guidance, settings.guidance_interval),
+        steps=Steps.of(
+            scheduler,
+            plan,
+            settings.guidance,
+            settings.guidance_interval,
+            along=engine.components.variant.guidance_along,
+        ),
         conditioning=conditioning,
         control=control,
         memory=engine.plan,
@@ -313,9 +319,12 @@ def decode(
     latents: Tensor,
     progress: Progress,
     keeper: Keeper | None = None,
+    *,
+    leading: int = 0,
 ) -> Generator[np.ndarray, None, None]:
     """Frames (H,W,3) uint8 RGB, a group at a time; smaller groups if memory runs out.
 
+    leading: frames that come before the clip's first, which are decoded and left out
     Raises NotFiniteError for frames that are not finite; those before them were given.
     """
     keeper = keeper or KeepsNothing()
@@ -328,7 +337,7 @@ def decode(
         channels_last(vae) if engine.device.type == "cpu" else nullcontext(),
     ):
         for pictures in keeper.frames():
-            yield from _counted(pictures, stage)
+            yield from _counted(pictures, stage, leading - done)
             done += len(pictures)
         for attempt in range(_RETRIES + 1):
             stock = DecodeOptions(group=settings.decode_chunk)
@@ -339,8 +348,9 @@ def decode(
                     if not len(pictures):
                         break
                     keeper.offer_frames(pictures)
+                    skipped = leading - done
                     done += len(pictures)
-                    yield from _counted(pictures, stage)
+                    yield from _counted(pictures, stage, skipped)
                 return
             except torch.OutOfMemoryError:
                 if attempt == _RETRIES:
@@ -357,9 +367,11 @@ def _filled(latents_FChw: Tensor, frames: int) -> Tensor:
     return torch.cat([latents_FChw, latents_FChw[-1:].expand(missing, -1, -1, -1)])
 
 
-def _counted(pictures: np.ndarray, stage: Stage) -> Iterator[np.ndarray]:
-    for picture in pictures:
-        yield picture
+def _counted(pictures: np.ndarray, stage: Stage, skipped: int) -> Iterator[np.ndarray]:
+    """The pictures but the first `skipped`, with the progress of all of them."""
+    for number, picture in enumerate(pictures):
+        if number >= skipped:
+            yield picture
         stage.advance()
 
 

@@ -27,7 +27,7 @@ from animate.models.pose_net import PoseNet
 from animate.models.single_file import read_part
 from animate.models.store import read_json, recorded_digest
 from animate.models.variants import COMPONENTS, VARIANT_FILE, ModelVariant
-from animate.models.weight_files import WeightReport, apply_weights, read_weights
+from animate.models.weight_files import WeightReport, apply_weights, read_weights, without_prefix
 from animate.request.wording import listed
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -286,9 +286,10 @@ def _fill(
                 "remove it and get it again, or correct the digest in the variant"
             )
         # Tensors that an earlier file set may be missing from a later one; nothing may stay unset.
-        weights = (
+        weights: Mapping[str, torch.Tensor] = (
             read_weights(path) if component.layout == "diffusers" else read_part(path, network)
         )
+        weights = without_prefix(weights, component.prefix)
         reports.append(apply_weights(network, weights, path, partial=True))
         digests[file.path] = digest
     unset = [name for name, value in network.state_dict().items() if value.is_meta]

@@ -18,6 +18,7 @@ ControlWeights = Literal["keep", "new"]
 """The control network of a base model, or one with new weights."""
 Gate = Literal["none", "raw", "sigmoid"]
 Halves = Literal["conditional", "both"]
+Along = Literal["window", "clip"]
 Pool = Literal["before", "after", "none"]
 Layout = Literal["diffusers", "single-file"]
 ImageLatents = Literal["reference", "warped"]
@@ -240,6 +241,9 @@ class Component:
     layout: Layout = "diffusers"
     """Names of the tensors in the files: those of the network itself, or those of a checkpoint in
     a single file (`animate.models.single_file`)."""
+    prefix: str = ""
+    """Beginning of the network's names in files that hold several networks, such as `unet.`; files
+    in which no name begins so are taken as the network's alone."""
 
     def __post_init__(self) -> None:
         _check_choice("layout", self.layout, get_args(Layout))

@@ -14,6 +14,7 @@ from typing import Any, Never
 
 from animate.errors import ModelError
 from animate.models.config import (
+    Along,
     Component,
     ControlNetworkConfig,
     ControlNeXtConfig,
@@ -37,7 +38,9 @@ CONTROL_SECTIONS = ("controlnext", "pose_net")
 _BUNDLED = "tiny"
 _BEST = "svd-v2"
 _STATED = ("steps", "window", "overlap", "guidance", "schedule", "fusing", "decode_chunk")
-"""Sampling options that every variant states, and no others."""
+"""Sampling options that every variant states."""
+_MAY_STATE = {"noise": "independent"}
+"""Sampling options that a variant may state, with their values otherwise; it states no others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,12 @@ class ModelVariant:
     window is the length that it was trained on; its decode chunk what the VAE's temporal layers
     learned from, for they see no further."""
     micro_conditions: MicroConditions
+    leading_reference: bool = False
+    """True where every clip begins with the reference in its own pose, which is then left out."""
+    guidance_along: Along = "window"
+    """The guidance scale runs from its first to its last value along a "window" or the "clip"."""
+    commercial: bool | None = None
+    """Commercial use of the variant's own weights by their licence; None: see the licence."""
     injection: Injection
     controlnext: ControlNeXtConfig | None = None
     """Sizes of the control network, in the section named after its kind; there is one."""
@@ -112,11 +121,11 @@ class ModelVariant:
         missing = [name for name in _STATED if name not in stated]
         if missing:
             raise ModelError(f"sampling lacks {', '.join(missing)}; a variant states each")
-        extra = sorted(stated.keys() - set(_STATED))
+        extra = sorted(stated.keys() - {*_STATED, *_MAY_STATE})
         if extra:
             raise ModelError(
                 f"sampling sets {', '.join(extra)}, which a request decides; a variant states "
-                f"{', '.join(_STATED)}"
+                f"{', '.join((*_STATED, *_MAY_STATE))}"
             )
 
     @property
@@ -145,7 +154,9 @@ class ModelVariant:
     @property
     def defaults(self) -> SamplingOptions[Never]:
         """The sampling options of a request that leaves all of them open."""
-        complete: Any = replace(self.sampling, control_weight=self.injection.weight)
+        stated = _changed(self.sampling)
+        usual: dict[str, Any] = {**_MAY_STATE, **stated, "control_weight": self.injection.weight}
+        complete: Any = replace(self.sampling, **usual)
         return complete
 
     def file(self, reference: str) -> ModelFile:

@@ -128,6 +128,17 @@ def _tensors(content: Any, file: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
+def without_prefix(weights: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
+    """The tensors of one network of a file that holds several, by the network's own names; all of
+    them where no name begins with `prefix`."""
+    chosen = {
+        name.removeprefix(prefix): value
+        for name, value in weights.items()
+        if name.startswith(prefix)
+    }
+    return chosen or weights
+
+
 def apply_weights(
     network: nn.Module, weights: Mapping[str, Tensor], source: str | Path, *, partial: bool = False
 ) -> WeightReport:

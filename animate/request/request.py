@@ -104,7 +104,7 @@ class SamplingOptions(Generic[Open]):
     control_weight: float | Open = option(
         None, "weight of the control features", least=0.0, most=10.0
     )
-    noise: kinds.NoiseKind = option("independent", "how the noise of frames is related")
+    noise: kinds.NoiseKind | Open = option(None, "how the noise of frames is related")
     solver: Solver = option("euler", "solver; heun calls the UNet twice a step, and wants ten")
     levels: Levels = option("model", "noise levels of the steps: the model's, or few chosen ones")
     guidance_interval: Converted[NoiseInterval | None, IntervalText] = option(

@@ -38,7 +38,8 @@ def write(folder: Path, **changes) -> Path:
 
 def test_the_published_variants_state_the_published_constants():
     first, second = (load_variant(name) for name in PUBLISHED)
-    assert variant_names() == ["tiny", *PUBLISHED]
+    assert variant_names()[0] == "tiny"
+    assert set(variant_names()) >= set(PUBLISHED)
     assert (first.sampling.window, first.sampling.overlap) == (14, 4)
     assert (second.sampling.window, second.sampling.overlap) == (24, 6)
     assert (first.sampling.guidance, second.sampling.guidance) == (

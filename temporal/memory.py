@@ -19,6 +19,9 @@ from temporal.memory_plan import GIB, MemoryPlan, MemoryRequest
 from temporal.offload import offloaded
 from temporal.precision import quantise_weights
 
+BoundedStage = Literal["denoise", "decode"]
+"""Stages whose memory a plan bounds."""
+
 
 def plan_memory(request: MemoryRequest) -> MemoryPlan:
     """The fastest plan within the budget.
@@ -40,7 +43,7 @@ def plan_memory(request: MemoryRequest) -> MemoryPlan:
     )
 
 
-def smaller(plan: MemoryPlan, stage: Literal["denoise", "decode"] = "denoise") -> MemoryPlan:
+def smaller(plan: MemoryPlan, stage: BoundedStage = "denoise") -> MemoryPlan:
     """The next plan that takes clearly less in a stage, after memory has run out in it.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from animate.models.components import Components
 from animate.progress import Progress, Stage
 from temporal.errors import TemporalError
 from temporal.kinds import Offload
-from temporal.memory import smaller
+from temporal.memory import BoundedStage, smaller
 from temporal.memory_plan import MemoryPlan
 from temporal.noise import frame_noise
 from temporal.offload import offloaded, send_home
@@ -211,7 +211,7 @@ def clear_device(engine: Engine) -> None:
             torch.cuda.empty_cache()
 
 
-def _smaller(engine: Engine, stage: Literal["denoise", "decode"], progress: Progress) -> Engine:
+def _smaller(engine: Engine, stage: BoundedStage, progress: Progress) -> Engine:
     """The engine with the next smaller plan. Raises TemporalError when there is none."""
     if engine.plan is None:
         raise TemporalError(

@@ -94,7 +94,7 @@ def test_each_clip_may_have_its_own_timestep():
         ({"stem_channels": (64,)}, "two sizes"),
         ({"stem_padding": 2}, "0 or 1"),
         ({"time_channels": 3}, "even"),
-        ({"mid_groups": 0}, "in 0 groups"),
+        ({"block_groups": [0, 8]}, "in 0 groups"),
         ({"out_channels": 0}, "out_channels must be positive"),
     ],
 )

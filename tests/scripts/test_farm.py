@@ -13,6 +13,7 @@ import yaml
 from scripts.farm_openjd import main as parameters
 from scripts.farm_slurm import main as slurm
 from scripts.farm_slurm import tasks_of
+from tests.scene import write_scene
 
 ROOT = Path(__file__).parent.parent.parent
 TEMPLATE = ROOT / "configs" / "farm" / "openjd.yaml"
@@ -146,8 +147,9 @@ def test_rows_go_into_tasks() -> None:
 def test_submitit_runs_the_tasks_here(show: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("submitit")
     manifest = show / "jobs.jsonl"
-    row = {"reference": "none.png", "driving": "none.mp4"}
-    manifest.write_text(json.dumps(row) + "\n" + json.dumps({**row, "output": "b.mp4"}) + "\n")
+    row = {name: str(path) for name, path in write_scene(show).items()}
+    rows = [{**row, "output": name} for name in ("a.mp4", "b.mp4")]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = [str(manifest), "--output-dir", str(show / "out"), "--rows", "1-2"]
     arguments += ["--rows-per-task", "1", "--logs", str(show / "logs"), "--local"]
     assert slurm([*arguments, "--", "--dry-run"]) == 0

@@ -89,7 +89,8 @@ def test_configs_are_found_in_a_checkout_and_in_an_installed_package(monkeypatch
 
 
 def test_unknown_models_are_told_the_nearest_and_the_known(tmp_path):
-    with pytest.raises(ModelError, match=r"'svd_v2'.*did you mean 'svd-v2'\?.*auto, tiny, svd-v1"):
+    message = r"'svd_v2'.*did you mean 'svd-v2'\?.*auto, tiny, mimicmotion-1, "
+    with pytest.raises(ModelError, match=message):
         load_variant("svd_v2")
     with pytest.raises(ModelError, match=r"has no variant\.yaml"):
         load_variant(tmp_path)

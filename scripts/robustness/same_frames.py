@@ -1,0 +1,201 @@
+"""Equal runs give equal bits: digests of every stage, over many runs beside busy neighbours.
+
+    python -m scripts.robustness.same_frames --runs 200 --threads 1,2 --neighbours 2
+
+A process makes a few clips, then another one does, with the next number of threads; neighbours that
+keep a processor busy come and go between them. Of each clip the decoded frames, the control
+pictures (of poses found anew, or taken from the cache), the latents after each window and step,
+and the frames are digested. The first stage that differs from the first run's with as many
+threads is named; exit code 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:  # run as a file, python puts this folder there and not the root
+    sys.path.insert(0, str(ROOT))
+
+from animate.clip.motion import find_motion  # noqa: E402
+from animate.driving.poses import selection_of  # noqa: E402
+from animate.driving.skeletons import ControlFrames  # noqa: E402
+from animate.generate.clip_state import ClipState, KeepsNothing  # noqa: E402
+from animate.generate.pipeline import Engine, decode, sample  # noqa: E402
+from animate.generate.settings import settle  # noqa: E402
+from animate.media import open_video, read_image  # noqa: E402
+from animate.models.components import load_components  # noqa: E402
+from animate.models.variants import resolve  # noqa: E402
+from animate.progress import Quiet  # noqa: E402
+from animate.request.request import AnimationRequest  # noqa: E402
+from animate.request.values import Size  # noqa: E402
+from pose.estimators import load_estimator  # noqa: E402
+from scripts.tiny.make_demo import main as make_demo  # noqa: E402
+
+Digests = dict[str, str]
+_CLIPS = 4
+"""Clips that one process makes; every other one finds its poses in the cache."""
+_BUSY = "while True: pass"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description="Equal runs, digested stage by stage.")
+    parser.add_argument("--runs", type=int, default=200, metavar="N")
+    parser.add_argument("--threads", default="1,2", metavar="N,N", help="taken in turn")
+    parser.add_argument("--neighbours", type=int, default=2, metavar="N", help="at most")
+    parser.add_argument("--frames", type=int, default=10, metavar="N")
+    parser.add_argument("--steps", type=int, default=4, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the neighbours")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child is not None:
+        torch.set_num_threads(int(options.threads))
+        for digests in clips(options.child, options.runs, options.frames, options.steps):
+            print(json.dumps(digests), flush=True)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="same-frames-") as folder:
+        make_demo(Path(folder))
+        faults = Counter(compare(Path(folder), options))
+    for fault, count in faults.items():
+        print(f"FAULT: {fault} ({count} times)")
+    return 1 if faults else 0
+
+
+def compare(folder: Path, options: argparse.Namespace) -> Iterator[str]:
+    """Make all clips; yields the faults."""
+    rng = random.Random(options.seed)
+    counts = [int(count) for count in options.threads.split(",")]
+    first: dict[int, Digests] = {}
+    done: Counter[int] = Counter()
+    while done.total() < options.runs:
+        threads = counts[done.total() // _CLIPS % len(counts)]
+        runs = min(_CLIPS, options.runs - done.total())
+        with neighbours(rng.randint(0, options.neighbours)):
+            rows = in_a_process(folder, threads, runs, options)
+        for digests in rows:
+            done[threads] += 1
+            fault = difference(first.setdefault(threads, digests), digests)
+            if fault is not None:
+                yield f"{threads} threads: {fault} differs"
+    made = ", ".join(f"{done[threads]} with {threads} thread(s)" for threads in counts)
+    print(f"{done.total()} runs: {made}; {len(next(iter(first.values())))} digests each")
+
+
+def difference(expected: Digests, digests: Digests) -> str | None:
+    """The first stage whose digest is another; None where all are equal."""
+    return next((name for name in expected if digests.get(name) != expected[name]), None)
+
+
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """Keep so many processors busy, as little urgently as this process."""
+    busy = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def in_a_process(
+    folder: Path, threads: int, runs: int, options: argparse.Namespace
+) -> list[Digests]:
+    """Digests of clips that a new process makes."""
+    command = [sys.executable, "-m", "scripts.robustness.same_frames", "--child", str(folder)]
+    for name in ("frames", "steps"):
+        command += [f"--{name}", str(getattr(options, name))]
+    command += ["--runs", str(runs), "--threads", str(threads)]
+    # Threads that spin while they wait would measure the neighbours and nothing else.
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def clips(folder: Path, runs: int, frames: int, steps: int) -> Iterator[Digests]:
+    """Digests of equal clips, one after another, by the name of the stage."""
+    estimator = load_estimator("blazepose")
+    engine = Engine(components=load_components(resolve("tiny").variant), device=torch.device("cpu"))
+    with tempfile.TemporaryDirectory(prefix="same-frames-cache-") as cache:
+        for number in range(runs):
+            request = AnimationRequest.from_dict(
+                {
+                    "reference": folder / "reference.png",
+                    "driving": folder / "driving.mp4",
+                    "output": folder / "clip.mkv",
+                    "cache": Path(cache) / str(number // 2),
+                    "max_frames": frames,
+                    "steps": steps,
+                }
+            )
+            yield clip(request, engine, estimator)
+
+
+def clip(request: AnimationRequest, engine: Engine, estimator: Any) -> Digests:
+    """Digests of one clip, by the name of the stage, in order."""
+    variant = engine.components.variant
+    picture, source = read_image(request.reference), open_video(request.driving)
+    settings = settle(request, variant, Size(picture.shape[1], picture.shape[0]))
+    motion = find_motion(
+        request,
+        picture,
+        source,
+        size=settings.size,
+        style=variant.pose_style,
+        inputs={"reference": "reference", "driving": "driving"},
+        estimator=lambda: estimator,
+        progress=Quiet(),
+    )
+    control, states = ControlFrames(motion.skeletons), _States()
+    latents = sample(engine, settings, motion.picture, control, Quiet(), states)
+    return {
+        "reference": digest(picture),
+        "decoded frames": digest(*(frame.image for frame in source.read(selection_of(request)))),
+        "reference on the canvas": digest(motion.picture),
+        "control pictures": digest(control(range(len(control))).numpy()),
+        **states.digests,
+        "latents": digest(latents.numpy()),
+        "frames": digest(*decode(engine, settings, latents, Quiet())),
+    }
+
+
+class _States(KeepsNothing):
+    """A `Keeper` that digests the clip between two calls of the network."""
+
+    def __init__(self) -> None:
+        self.digests: Digests = {}
+
+    def offer_state(self, state: ClipState, scheduler: Any) -> None:
+        """See `Keeper.offer_state`."""
+        name = f"latents at step {state.step}, window {state.window}"
+        self.digests[name] = digest(state.latents.numpy(), state.fused.numpy())
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """SHA-256 of the bytes of arrays, cut short."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,7 +93,14 @@ class StillPipeline:
         return cls(pipe, chosen, network)
 
     def load_lora(self, adapters: tuple[Lora, ...]) -> None:
-        """Load adapters by diffusers' own loader. Raises ModelError where one does not fit."""
+        """Load adapters by diffusers' own loader.
+
+        Raises ModelError where one does not fit, or where the library that they need is missing.
+        """
+        if adapters and find_spec("peft") is None:
+            raise ModelError(
+                "LoRA on stills needs peft; install it: pip install 'cnx-animate[stills]'"
+            )
         for number, adapter in enumerate(adapters):
             name = f"lora{number}"
             try:

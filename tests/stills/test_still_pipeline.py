@@ -216,3 +216,24 @@ def test_settings_that_contradict_each_other(settings: dict[str, object], messag
 def test_spans_are_read_as_written() -> None:
     assert Span.parse("0:0.5") == Span(0.0, 0.5)
     assert str(Span(0.0, 0.5)) == "0:0.5"
+
+
+def test_a_lora_of_another_base_is_refused(pipeline: StillPipeline, tmp_path: Path) -> None:
+    from animate.request.values import Lora
+
+    path = tmp_path / "other.safetensors"
+    down, up = torch.zeros(4, 7), torch.zeros(7, 4)
+    name = "unet.down_blocks.9.attentions.0.transformer_blocks.0.attn1.to_q"
+    save_file({f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}, path)
+    with pytest.raises(ModelError, match=r"other\.safetensors"):
+        pipeline.load_lora((Lora(path, 1.0),))
+
+
+def test_lora_needs_its_library(
+    pipeline: StillPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from animate.request.values import Lora
+
+    monkeypatch.setattr("animate.stills.pipeline.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"pip install 'cnx-animate\[stills\]'"):
+        pipeline.load_lora((Lora(tmp_path / "a.safetensors", 1.0),))

@@ -40,6 +40,6 @@ def step_scales(
 
 
 def guide(unconditional_WSCHW: Tensor, conditional_WSCHW: Tensor, scale: Tensor) -> Tensor:
-    """From the unconditional prediction `scale`, (S) or (W,S), times as far as the conditional."""
-    factor = scale.unflatten(-1, (-1, 1, 1, 1))
+    """From the unconditional prediction `scale`, one or (S) or (W,S), times as far as the other."""
+    factor = torch.atleast_1d(scale).unflatten(-1, (-1, 1, 1, 1))
     return unconditional_WSCHW + factor * (conditional_WSCHW - unconditional_WSCHW)

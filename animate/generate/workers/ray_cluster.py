@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,8 @@ from animate.errors import ExecutorError
 _CONNECT_SECONDS = 3.0
 _ANSWER_SECONDS = 10.0
 _END_SECONDS = 60.0
+_STARTS = 3
+"""Attempts to start a cluster: Ray gives up after 30 seconds, which a busy machine can need."""
 _LEAST_STORE = 96 * 2**20  # Ray refuses less than 75 MiB
 _OURS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -86,15 +89,39 @@ def _start(ray: Any, processors: int, store: int) -> None:
     folder = _session.enter_context(_private_folder())
     atexit.register(disconnect)
     with _environment(path, always=True), _on_loopback():
-        ray.init(
-            address="local",
-            _temp_dir=str(folder / "r"),
-            num_cpus=processors,
-            include_dashboard=False,
-            object_store_memory=max(_LEAST_STORE, store),
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
+        for attempt in range(1, _STARTS + 1):
+            try:
+                ray.init(
+                    address="local",
+                    _temp_dir=str(folder / f"r{attempt}"),
+                    num_cpus=processors,
+                    include_dashboard=False,
+                    object_store_memory=max(_LEAST_STORE, store),
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                )
+                return
+            except Exception as reason:  # Ray raises bare exceptions for a node that is late
+                for process in _processes_of_failed_start(reason):
+                    process.kill()
+                    process.wait(_END_SECONDS)
+                if attempt == _STARTS:
+                    disconnect()
+                    raise ExecutorError(
+                        f"Ray does not start on this machine ({reason}); it may be too busy: try "
+                        "again, or go without --workers and --executor ray"
+                    ) from reason
+
+
+def _processes_of_failed_start(error: BaseException) -> list[subprocess.Popen[bytes]]:
+    """Processes that Ray had started before a start failed, which it leaves running.
+
+    Only the node under construction knows them, and only the traceback still knows the node.
+    """
+    nodes = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    groups = [group for node in nodes for group in getattr(node, "all_processes", {}).values()]
+    processes = {id(info.process): info.process for group in groups for info in group}
+    return list(processes.values())
 
 
 @contextmanager

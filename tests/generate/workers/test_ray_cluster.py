@@ -11,10 +11,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
+from animate.errors import ExecutorError
 from animate.generate.workers import ray_cluster
 from animate.generate.workers.ray_cluster import connect, disconnect, require_ray
 
@@ -23,8 +26,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def own_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters of other processes come and go meanwhile; theirs have other names."""
+    monkeypatch.setattr(ray_cluster, "_FOLDERS", f"cr{os.getpid()}-")
+
+
 def folders() -> set[Path]:
-    return set(Path(min(tempfile.gettempdir(), "/tmp", key=len)).glob("cnx-ray-*"))
+    temporary = Path(min(tempfile.gettempdir(), "/tmp", key=len))
+    return set(temporary.glob(f"{ray_cluster._FOLDERS}*"))
 
 
 def listening(processes: list[psutil.Process]) -> dict[str, str]:
@@ -81,7 +91,9 @@ def test_another_cluster_finds_the_switch_as_it_was() -> None:
 PROGRAM = """
 import sys, time
 from animate.cli.signals import raised_on_sigterm
+from animate.generate.workers import ray_cluster
 from animate.generate.workers.ray_cluster import connect
+ray_cluster._FOLDERS = sys.argv[2]
 with raised_on_sigterm():
     connect(processors=1)
     print("ready", flush=True)
@@ -97,7 +109,7 @@ KILLED = pytest.param("SIGKILL", marks=pytest.mark.slow)  # Ray's agents take a 
 @pytest.mark.parametrize("end", ["error", "SIGTERM", KILLED])
 def test_however_a_run_ends_no_process_and_no_folder_stays(end: str) -> None:
     before = folders()
-    arguments = [sys.executable, "-c", PROGRAM, end]
+    arguments = [sys.executable, "-c", PROGRAM, end, ray_cluster._FOLDERS]
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
@@ -129,3 +141,25 @@ def test_folders_that_are_in_use_or_of_others_stay(tmp_path: Path) -> None:
     for path in (foreign, link):
         ray_cluster._remove_if_abandoned(path)
         assert (path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_start_that_fails_leaves_nothing_and_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A node that is late raises a bare exception, and leaves the processes that it has started."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    class Node:
+        def __init__(self) -> None:
+            self.all_processes: dict[str, Any] = {}
+            process = subprocess.Popen(["sleep", "600"])
+            processes.append(process)
+            self.all_processes["raylet"] = [SimpleNamespace(process=process)]
+            raise Exception("The current node timed out during startup")
+
+    ray = ray_cluster.require_ray()
+    monkeypatch.setattr(ray, "init", lambda **options: Node())
+    with pytest.raises(ExecutorError, match="does not start on this machine"):
+        ray_cluster.connect(processors=1)
+    assert len(processes) == ray_cluster._STARTS
+    assert all(process.poll() is not None for process in processes)

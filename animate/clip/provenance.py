@@ -93,11 +93,13 @@ def _comment(clip: Path) -> str:
     if is_sequence(clip):
         from PIL import Image
 
+        from animate.media.image import FORMATS
+
         pictures = sorted(clip.parent.glob(f"*{clip.suffix}"))
         if not pictures:
             raise MediaError(f"{clip} has no pictures; check the path")
         try:
-            with Image.open(pictures[0]) as picture:
+            with Image.open(pictures[0], formats=FORMATS) as picture:
                 return str(picture.info.get("comment", ""))
         except OSError as reason:
             raise MediaError(f"{pictures[0]} cannot be read: {reason}") from reason

@@ -209,3 +209,10 @@ def test_info_of_a_clip_that_says_nothing(
     assert "does not say where it comes from" in capsys.readouterr().err
     assert main(["info", str(tmp_path / "none.mp4")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_sequence_of_another_kind_starts_no_program(tmp_path: Path) -> None:
+    """A PostScript file would be given to an interpreter, whatever its name."""
+    (tmp_path / "0001.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EOF\n")
+    with pytest.raises(MediaError, match="cannot be read"):
+        read_short_copy(tmp_path / "%04d.png")

@@ -15,7 +15,7 @@ from animate.clip.make import OnSkeletons, make_clip
 from animate.clip.preflight import check_request
 from animate.device import choose_device, choose_dtype, precision_of
 from animate.driving.estimators import estimator_options
-from animate.errors import raises_ours
+from animate.errors import adopted_errors, raises_ours
 from animate.generate.memory import check_precision
 from animate.generate.pipeline import Engine
 from animate.generate.settings import settle
@@ -94,7 +94,6 @@ class Animator:
         parts = load_components(resolution.variant, choose_dtype(precision, chosen))
         return cls(Engine(components=parts, device=chosen), resolution.reason)
 
-    @raises_ours
     def __call__(
         self,
         request: AnimationRequest,
@@ -112,7 +111,7 @@ class Animator:
         fulfilled, WorkError when its work folder cannot be used; nothing half-written is left
         then. What an earlier run of the same request left in its work folder is not done again.
         """
-        with _calls, _threads(request.runtime.threads), torch.no_grad():
+        with adopted_errors(), _calls, _threads(request.runtime.threads), torch.no_grad():
             checked, self._checked = request is self._checked, None
             request = self._in_own_precision(request)
             self._undo_eight_bit(request)

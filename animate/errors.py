@@ -25,8 +25,8 @@ WindowError or BudgetError, so that `except AnimateError` catches all, and `exce
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from pose.errors import PoseError
@@ -113,22 +113,23 @@ def user_mistakes() -> tuple[type[Exception], ...]:
     return (UserError, PoseError, TemporalError)
 
 
+@contextmanager
+def adopted_errors() -> Iterator[None]:
+    """Within, errors of `pose` and `temporal` are raised as errors of this package."""
+    try:
+        yield
+    except (PoseError, TemporalError) as reason:
+        if isinstance(reason, AnimateError):
+            raise
+        ours = _adopted(reason)
+        for note in getattr(reason, "__notes__", ()):
+            ours.add_note(note)
+        raise ours from reason
+
+
 def raises_ours(function: Callable[P, T]) -> Callable[P, T]:
     """The function, with errors of `pose` and `temporal` raised as errors of this package."""
-
-    @wraps(function)
-    def raising(*args: P.args, **options: P.kwargs) -> T:
-        try:
-            return function(*args, **options)
-        except (PoseError, TemporalError) as reason:
-            if isinstance(reason, AnimateError):
-                raise
-            ours = _adopted(reason)
-            for note in getattr(reason, "__notes__", ()):
-                ours.add_note(note)
-            raise ours from reason
-
-    return raising
+    return adopted_errors()(function)
 
 
 def _adopted(error: PoseError | TemporalError) -> UserError:

@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -317,7 +316,7 @@ def _short(name: str) -> str:
 
 def hidden_name(path: Path, suffix: str = PARTIAL) -> Path:
     """A new name beside `path` for what is not finished, or about to go."""
-    stem, token = _short(path.name), secrets.token_hex(4)
+    stem, token = _short(path.name), os.urandom(4).hex()
     return path.parent / f".{stem}.{token}{_name_check(stem, token)}{suffix}"
 
 

@@ -1,8 +1,4 @@
-"""The words of what is computed with torch here, for those who name it without loading torch.
-
-The words of schedules and of weights stand beside them, in `temporal.windows`, `temporal.published`
-and `temporal.slot_weights`, which load nothing heavy.
-"""
+"""Allowed words of this package's settings, for those who name them: nothing else is loaded."""
 
 from __future__ import annotations
 
@@ -16,3 +12,12 @@ Precision = Literal["float32", "float16", "bfloat16", "int8"]
 
 Offload = Literal["none", "model", "stream"]
 """Weights that stay on the host until they are needed; see `temporal.offload`."""
+
+Schedule = Literal["static", "anchored", "shifting"]
+"""Layouts of windows over a clip; see `temporal.windows`."""
+
+PublishedName = Literal["controlnext-v1", "controlnext-v2", "mimicmotion"]
+"""Layouts of published loops; see `temporal.published`."""
+
+WeightName = Literal["flat", "triangular", "overlap-linear", "relative"]
+"""Weights of a window's frames where windows overlap; see `temporal.slot_weights`."""

@@ -12,13 +12,13 @@ clip shorter than its window. `published_plan` repairs just that and keeps every
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from temporal.errors import TemporalError
+from temporal.kinds import PublishedName
 from temporal.slot_weights import triangular
 from temporal.windows import Window, WindowPlan, check_settings, clamped_note, starts, uncovered
 
-PublishedName = Literal["controlnext-v1", "controlnext-v2", "mimicmotion"]
 PUBLISHED: tuple[PublishedName, ...] = get_args(PublishedName)
 
 

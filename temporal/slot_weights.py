@@ -6,11 +6,11 @@ frame that one window alone covers takes that window's prediction unchanged.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from temporal.errors import TemporalError
+from temporal.kinds import WeightName
 
-WeightName = Literal["flat", "triangular", "overlap-linear", "relative"]
 WEIGHTS: tuple[WeightName, ...] = get_args(WeightName)
 
 RELATIVE_FLOOR = 0.01  # of the centre's weight: the outermost slots would otherwise have none

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from temporal.errors import TemporalError
-from temporal.slot_weights import WeightName, slot_weights
+from temporal.kinds import Schedule, WeightName
+from temporal.slot_weights import slot_weights
 
-Schedule = Literal["static", "anchored", "shifting"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
 _GOLDEN = (math.sqrt(5) - 1) / 2

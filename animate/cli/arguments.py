@@ -10,14 +10,13 @@ import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_origin
 
 from animate.errors import RequestError
 from animate.progress import KINDS, Progress, choose_progress
-from animate.request.schema import Setting, build, flat, settings_of
+from animate.request.presets import preset_names, read_config
+from animate.request.schema import Setting, build, settings_of
 from animate.request.wording import nearest, quoted
-from animate.request.yaml_file import read_yaml
 
 T = TypeVar("T")
 
@@ -232,30 +231,6 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def preset_names() -> list[str]:
-    """Names of the presets that are shipped."""
-    return sorted(path.stem for path in _presets().glob("*.yaml"))
-
-
-def _presets() -> Path:
-    from animate.models.variants import configs_folder
-
-    return configs_folder() / "presets"
-
-
-def config_path(name: str) -> Path:
-    """The file that `--config` names: a preset, or a file. Raises RequestError for neither."""
-    presets = preset_names()
-    if name in presets:
-        return _presets() / f"{name}.yaml"
-    if "/" in name or "." in name:
-        return Path(name)
-    raise RequestError(
-        f"--config {quoted(name)} is neither a preset nor a file{nearest(name, presets)} "
-        f"(presets: {', '.join(presets)}; or the path of a YAML file)"
-    )
-
-
 def read_options(options: type[T], arguments: argparse.Namespace) -> T:
     """Build `options` from what --config names, then what the command line gave."""
     values = read_config(options, arguments.config)
@@ -267,15 +242,3 @@ def read_options(options: type[T], arguments: argparse.Namespace) -> T:
         raise RequestError(
             as_typed(str(reason), {name: names[name].flag for name in typed})
         ) from None
-
-
-def read_config(options: type, names: Sequence[str]) -> dict[str, Any]:
-    """The settings that --config names, by their flat names; later files win.
-
-    Raises RequestError naming the file for unknown names.
-    """
-    values: dict[str, Any] = {}
-    for name in names:
-        path = config_path(name)
-        values.update(flat(options, read_yaml(path), where=str(path)))
-    return values

@@ -17,9 +17,9 @@ from animate.cli.arguments import (
     make_parser,
     parse,
     progress_of,
-    read_config,
 )
 from animate.progress import JsonLines, Progress
+from animate.request.presets import read_config
 from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
 from animate.request.schema import settings_of
 

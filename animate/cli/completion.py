@@ -8,8 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from animate.cli.arguments import Parser, TextReader, add_display, make_parser, parse, preset_names
+from animate.cli.arguments import Parser, TextReader, add_display, make_parser, parse
 from animate.errors import ExecutorError
+from animate.request.presets import preset_names
 
 SHELLS = ("bash", "zsh", "tcsh")
 

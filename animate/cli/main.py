@@ -11,12 +11,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import pairwise
-from traceback import print_exception
 
 import animate
-from animate.cli.signals import Terminated, raised_on_sigterm
-from animate.errors import ran_out_of_memory, user_mistakes
-from animate.progress import say
 
 COMMANDS = {
     "run": "animate the person in an image with the motion of a video",
@@ -57,45 +53,59 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         hint = nearest(name, COMMANDS) or "; see cnx --help"
         return _complain(f"unknown command {quoted(name)}{hint}")
+
+    from animate.cli.signals import raised_on_sigterm
+
+    debug = "--debug" in options
+    _prepare(debug)
     with raised_on_sigterm():
-        code, complaint = _run(name, options)
+        try:
+            return int(import_module(f"animate.cli.{name}").main(options) or 0)
+        except BaseException as error:
+            if debug and isinstance(error, Exception):
+                _print_trace(error)
+            code, complaint = _verdict(error, debug)
     if complaint:
         _complain(complaint, code)
         _tell_farm(options, complaint)
     return code
 
 
-def _run(name: str, arguments: list[str]) -> tuple[int, str]:
-    """Exit code of a command, and what is to be said of its failure."""
-    debug = "--debug" in arguments
+def _prepare(debug: bool) -> None:
     _let_threads_sleep()
     _silence_telemetry()
     if not debug:
         _hush_libraries()
-    try:
-        return int(import_module(f"animate.cli.{name}").main(arguments) or 0), ""
-    except SystemExit as stop:  # argparse has printed its message
-        return (stop.code if isinstance(stop.code, int) else 2), ""
-    except Terminated as stop:
-        return 143, f"ended by SIGTERM; {_notes(stop) or _NOTHING_LEFT}"
-    except KeyboardInterrupt as stop:
-        return 130, f"interrupted; {_notes(stop) or _NOTHING_LEFT}"
-    except user_mistakes() as mistake:
-        if debug:
-            print_exception(mistake)
-        return 2, "\n".join(filter(None, (str(mistake), _notes(mistake))))
-    except Exception as fault:
-        if debug:
-            print_exception(fault)
-        if ran_out_of_memory(fault):
-            return 2, "\n".join(
-                filter(None, (f"{_NO_MEMORY} ({_first_line(fault)})", _notes(fault)))
-            )
-        what = "\n".join(filter(None, (str(fault) or "no message", _notes(fault))))
-        return 1, (
-            f"a fault of the program, not yours: {type(fault).__name__}: {what}\n"
-            f"{'Please' if debug else 'Run again with --debug to see where, and please'} report it."
-        )
+
+
+def _print_trace(error: Exception) -> None:
+    from traceback import print_exception
+
+    print_exception(error)
+
+
+def _verdict(error: BaseException, debug: bool) -> tuple[int, str]:
+    """Exit code of a command that ended by an error, and the message to the user."""
+    from animate.cli.signals import Terminated
+    from animate.errors import ran_out_of_memory, user_mistakes
+
+    if isinstance(error, SystemExit):  # argparse has printed its message
+        return (error.code if isinstance(error.code, int) else 2), ""
+    if isinstance(error, Terminated):
+        return 143, f"ended by SIGTERM; {_notes(error) or _NOTHING_LEFT}"
+    if isinstance(error, KeyboardInterrupt):
+        return 130, f"interrupted; {_notes(error) or _NOTHING_LEFT}"
+    if not isinstance(error, Exception):
+        raise error
+    if isinstance(error, user_mistakes()):
+        return 2, "\n".join(filter(None, (str(error), _notes(error))))
+    if ran_out_of_memory(error):
+        return 2, "\n".join(filter(None, (f"{_NO_MEMORY} ({_first_line(error)})", _notes(error))))
+    words = "\n".join(filter(None, (str(error) or "no message", _notes(error))))
+    return 1, (
+        f"a fault of the program, not yours: {type(error).__name__}: {words}\n"
+        f"{'Please' if debug else 'Run again with --debug to see where, and please'} report it."
+    )
 
 
 def _notes(error: BaseException) -> str:
@@ -108,18 +118,20 @@ def _first_line(error: BaseException) -> str:
 
 
 def _complain(message: str, code: int = 2) -> int:
+    from animate.progress import say
+
     say(f"cnx: {message}", sys.stderr)
     return code
 
 
 def _tell_farm(arguments: list[str], complaint: str) -> None:
     """Say it in the farm's words too, where `--progress` names one that has such words."""
-    named = [a for flag, a in pairwise([*arguments, ""]) if flag == "--progress"]
-    named += [a.removeprefix("--progress=") for a in arguments if a.startswith("--progress=")]
-    if named:
-        from animate.progress import failure_line
+    farms = [value for flag, value in pairwise(arguments) if flag == "--progress"]
+    farms += [a.removeprefix("--progress=") for a in arguments if a.startswith("--progress=")]
+    if farms:
+        from animate.progress import failure_line, say
 
-        if line := failure_line(named[-1], complaint):
+        if line := failure_line(farms[-1], complaint):
             say(line, sys.stdout)
 
 

@@ -18,7 +18,7 @@ from animate.errors import RequestError
 from animate.evaluation import measures
 from animate.evaluation.scores import MEASURES
 from animate.media.info import Image
-from animate.models.variants import configs_folder
+from animate.request.presets import configs_folder
 from animate.request.schema import build
 from animate.request.values import Size
 from animate.request.wording import nearest

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from animate.errors import ModelError
 from animate.models.config import ControlNeXtConfig, Injection
-from animate.models.variants import configs_folder
+from animate.request.presets import configs_folder
 from animate.request.schema import build
 from animate.request.values import Size
 from animate.request.wording import nearest

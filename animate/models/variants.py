@@ -25,6 +25,7 @@ from animate.models.config import (
     Source,
 )
 from animate.models.store import ModelFile
+from animate.request.presets import configs_folder
 from animate.request.request import SamplingOptions
 from animate.request.schema import build, plain
 from animate.request.values import Size
@@ -201,15 +202,6 @@ class Resolution:
 
     variant: ModelVariant
     reason: str
-
-
-def configs_folder() -> Path:
-    """The folder of shipped configurations: `configs` of a checkout or of the installed package."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package / "configs", package.parent / "configs"):
-        if (folder / "models").is_dir():
-            return folder
-    raise ModelError(f"the shipped configurations are missing beside {package}; install it again")
 
 
 def shipped_config(name: str) -> Path:

@@ -48,9 +48,6 @@ from animate.request.wording import quoted
 from pose.kinds import Absence, EstimatorName, RetargetMode
 from pose.kinds import Device as EstimatorDevice
 from temporal import kinds
-from temporal.published import PublishedName
-from temporal.slot_weights import WeightName
-from temporal.windows import Schedule as WindowSchedule
 
 # The words of what other packages do stand there; these are what this package does itself, stated
 # here, as this is the lowest room that names them.
@@ -93,8 +90,12 @@ class SamplingOptions(Generic[Open]):
     overlap: int | Open = option(
         None, "frames that neighbouring windows share", least=0, usual=True
     )
-    schedule: WindowSchedule | PublishedName | Open = option(None, "how windows lie over the clip")
-    fusing: WeightName | Open = option(None, "weights of a window's frames where windows overlap")
+    schedule: kinds.Schedule | kinds.PublishedName | Open = option(
+        None, "how windows lie over the clip"
+    )
+    fusing: kinds.WeightName | Open = option(
+        None, "weights of a window's frames where windows overlap"
+    )
     guidance: Converted[Guidance | Open, GuidanceText] = option(
         None,
         "guidance scale, or its values at a window's first and last frame",

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from animate.cli.arguments import config_path, preset_names
 from animate.cli.completion import whole_parser
 from animate.cli.main import COMMANDS, main
 from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
@@ -99,13 +97,6 @@ def test_commands_restate_no_option(command: str, capsys: pytest.CaptureFixture[
             continue
         if setting.flag in action.option_strings and setting.hint is not bool:
             assert setting.help in action.help, (command, action.dest)
-
-
-def test_presets_are_found_by_name_and_files_by_path(tmp_path: Path) -> None:
-    assert "quick" in preset_names()
-    assert config_path("quick").is_file()
-    assert config_path("./quick") == Path("quick")
-    assert config_path("quick.yaml") == Path("quick.yaml")
 
 
 def test_completion_knows_every_command_option_and_word(capsys: pytest.CaptureFixture[str]) -> None:

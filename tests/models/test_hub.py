@@ -19,8 +19,8 @@ from animate.errors import ModelError
 from animate.models import download, hub
 from animate.models.config import Source
 from animate.models.store import ModelFile, hub_digest, recorded_digest
-from animate.models.variants import configs_folder
 from animate.progress import Remembering
+from animate.request.presets import configs_folder
 from tests.models.fake_hub import COMMIT, FakeHub, use_hub
 
 WEIGHTS = bytes(range(256)) * 20_000

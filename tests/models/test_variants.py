@@ -15,12 +15,12 @@ from animate.models.config import Component
 from animate.models.store import ModelFile
 from animate.models.variants import (
     check_model_inside,
-    configs_folder,
     load_variant,
     read_variant,
     resolve,
     variant_names,
 )
+from animate.request.presets import configs_folder
 from animate.request.values import Guidance, Size
 from tests.toy import toy_variant
 
@@ -75,17 +75,6 @@ def test_a_variant_survives_writing_and_reading(name, tmp_path):
     path = tmp_path / "again.yaml"
     path.write_text(yaml.safe_dump(variant.to_dict()))
     assert read_variant(path) == variant
-
-
-def test_configs_are_found_in_a_checkout_and_in_an_installed_package(monkeypatch, tmp_path):
-    assert (configs_folder() / "models" / "svd-v2.yaml").is_file()
-    installed = tmp_path / "site" / "animate" / "configs" / "models"
-    installed.mkdir(parents=True)
-    monkeypatch.setattr(variants, "__file__", str(tmp_path / "site/animate/models/variants.py"))
-    assert configs_folder() == installed.parent
-    installed.rmdir()
-    with pytest.raises(ModelError, match="install it again"):
-        configs_folder()
 
 
 def test_unknown_models_are_told_the_nearest_and_the_known(tmp_path):

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from animate.errors import ModelError
 from animate.generate.settings import settle
 from animate.models.variants import load_variant
+from animate.request import presets
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
 from animate.request.yaml_file import read_yaml
@@ -29,3 +31,23 @@ def test_published_presets_say_what_the_variant_says(name: str) -> None:
     assert request.sampling.schedule == f"controlnext-{name}"
     for setting in ("steps", "window", "overlap", "guidance"):
         assert getattr(request.sampling, setting) == getattr(defaults, setting)
+
+
+def test_presets_are_found_by_name_and_files_by_path() -> None:
+    assert "quick" in presets.preset_names()
+    assert presets.config_path("quick").is_file()
+    assert presets.config_path("./quick") == Path("quick")
+    assert presets.config_path("quick.yaml") == Path("quick.yaml")
+
+
+def test_configs_are_found_in_a_checkout_and_in_an_installed_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert (presets.configs_folder() / "models" / "svd-v2.yaml").is_file()
+    installed = tmp_path / "site" / "animate" / "configs" / "models"
+    installed.mkdir(parents=True)
+    monkeypatch.setattr(presets, "__file__", str(tmp_path / "site/animate/request/presets.py"))
+    assert presets.configs_folder() == installed.parent
+    installed.rmdir()
+    with pytest.raises(ModelError, match="install it again"):
+        presets.configs_folder()

@@ -13,11 +13,18 @@ import torch
 from animate.clip.fingerprint import FileDigests
 from animate.clip.make import OnSkeletons, make_clip
 from animate.clip.preflight import check_request
-from animate.device import choose_device, choose_dtype, precision_of
+from animate.device import (
+    choose_device,
+    computing_dtype,
+    precision_of,
+    precision_remark,
+    unused_card,
+)
 from animate.driving.estimators import estimator_options
 from animate.errors import adopted_errors, raises_ours
 from animate.generate.memory import check_precision
 from animate.generate.pipeline import Engine
+from animate.generate.precision import model_dtype
 from animate.generate.settings import settle
 from animate.generate.workers.protocol import WindowExecutor
 from animate.generate.workers.ray_windows import ray_workers
@@ -69,7 +76,7 @@ class Animator:
         Raises ModelError when it is unknown, not on this machine, or damaged; RequestError when
         the device is not there.
         """
-        animator = cls._load(resolve(name), device, precision)
+        animator = cls._load(resolve(name), device, precision, Quiet())
         animator._eight_bit = precision == "int8"
         return animator
 
@@ -83,15 +90,24 @@ class Animator:
         check_request(request)
         resolution = resolve(request.model)
         settle(request, resolution.variant, Size(*resolution.variant.sizes[0]))
-        (progress or Quiet()).note(f"model: {resolution.variant.name} ({resolution.reason})")
-        animator = cls._load(resolution, request.runtime.device, request.runtime.precision)
+        progress = progress or Quiet()
+        progress.note(f"model: {resolution.variant.name} ({resolution.reason})")
+        animator = cls._load(
+            resolution, request.runtime.device, request.runtime.precision, progress
+        )
         animator._checked = request
         return animator
 
     @classmethod
-    def _load(cls, resolution: Resolution, device: str, precision: Precision) -> Animator:
+    def _load(
+        cls, resolution: Resolution, device: str, precision: Precision, progress: Progress
+    ) -> Animator:
         chosen = choose_device(device)
-        parts = load_components(resolution.variant, choose_dtype(precision, chosen))
+        dtype = model_dtype(resolution.variant, precision, chosen)
+        remarks = unused_card(device, chosen), precision_remark(precision, dtype, chosen)
+        for remark in filter(None, remarks):
+            progress.note(remark)
+        parts = load_components(resolution.variant, dtype)
         return cls(Engine(components=parts, device=chosen), resolution.reason)
 
     def __call__(
@@ -155,17 +171,19 @@ class Animator:
         return replace(request, runtime=replace(request.runtime, precision="int8"))
 
     def _undo_eight_bit(self, request: AnimationRequest) -> None:
-        """Load the networks anew where an earlier clip made their weights 8-bit for want of memory:
-        what a clip looks like must not depend on those before it.
+        """Load the networks anew where an earlier clip made their weights 8-bit for want of memory,
+        or wider for numbers that were not finite: what a clip looks like must not depend on those
+        before it.
 
         Raises RequestError for a precision other than the loaded one.
         """
         parts = self.engine.components
-        check_precision(request.runtime, parts)
-        eight_bit = precision_of(parts.unet) == "int8"
-        if eight_bit and request.runtime.precision != "int8":
+        wider = any(computing_dtype(network) != self._dtype for network in parts.networks())
+        eight_bit = precision_of(parts.unet) == "int8" and request.runtime.precision != "int8"
+        if wider or eight_bit:
             parts = load_components(parts.variant, self._dtype)
             self.engine = replace(self.engine, components=parts)
+        check_precision(request.runtime, parts)
 
 
 @contextmanager

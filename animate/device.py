@@ -1,11 +1,30 @@
-"""Which device computes, and in which precision."""
+"""Which device computes, in which precision, and how much memory it has.
+
+A type is chosen by what a card computes in: bfloat16 from Ampere on, unless weights are stored in
+float16, whose three more bits it would drop; float16 on the cards before it; float32 on those
+without fast half precision, and on the GTX 16 series, whose float16 convolutions give numbers that
+are not finite.
+"""
 
 from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
 
 import torch
 
 from animate.errors import RequestError
 from animate.request.request import Precision
+from temporal.kinds import Precision as Arithmetic
+
+_WRONG_HALVES = re.compile(
+    r"\b(GTX 16\d0|T400|T500|T550|T600|T1000|T1200|T2000|MX450|MX550|CMP 30HX)\b"
+)
+"""Names of cards with the chips TU116 and TU117, of compute capability 7.5."""
+_HALVES, _BRAIN_HALVES = (7, 0), (8, 0)
+"""Compute capabilities from which a card computes fast in float16, and in bfloat16."""
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,27 +37,129 @@ def choose_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise RequestError(f"device {name}: this torch sees no CUDA device; use --device cpu")
-        if device.index is not None and device.index >= torch.cuda.device_count():
-            raise RequestError(
-                f"device {name} is not there; there are {torch.cuda.device_count()}, from cuda:0"
-            )
+            raise RequestError(f"device {name}: {_no_cuda()}, or use --device cpu")
+        count = torch.cuda.device_count()
+        if device.index is not None and device.index >= count:
+            named = "only cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+            raise RequestError(f"device {name} is not there; there is {named}")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise RequestError("device mps is not there; use --device cpu")
     return device
 
 
-def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """`auto` is float16 on a GPU, as the published code runs, and float32 elsewhere."""
-    if precision == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    if precision == "int8":  # weights only: what computes is the automatic precision
-        return choose_dtype("auto", device)
-    return {
-        "float32": torch.float32,
-        "float16": torch.float16,
-        "bfloat16": torch.bfloat16,
-    }[precision]
+def unused_card(name: str, device: torch.device) -> str:
+    """What keeps a card from being used that `auto` would have taken; empty if nothing does."""
+    if name != "auto" or device.type != "cpu" or not _DRIVER.exists():
+        return ""
+    return f"this machine has an NVIDIA card that is not used: {_no_cuda()}"
+
+
+def _no_cuda() -> str:
+    """The reason for which torch sees no CUDA device, and the way out."""
+    if torch.version.cuda is None and torch.version.hip is None:
+        return (
+            f"torch {torch.__version__} is built without CUDA; install one that has it "
+            "(https://pytorch.org/get-started/locally)"
+        )
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as reason:
+        return f"torch cannot start CUDA ({_first_sentence(reason)}); update the driver"
+    return "this torch sees no CUDA device; check CUDA_VISIBLE_DEVICES and the driver"
+
+
+def _first_sentence(reason: Exception) -> str:
+    return " ".join(str(reason).split()).split(". ")[0]
+
+
+def automatic_precision(
+    device: torch.device, stored: torch.dtype | None = None, *, large: bool = False
+) -> Arithmetic:
+    """What `--precision auto` computes in.
+
+    stored: type of the weight file; None if it is not known
+    large: a model of a size at which a processor's bfloat16 instructions outweigh their rounding
+    """
+    if device.type == "cuda":
+        return _automatic_on_card(device, stored)
+    if device.type == "cpu" and large and has_bfloat16_instructions():
+        return "bfloat16"
+    return "float32"
+
+
+def _automatic_on_card(device: torch.device, stored: torch.dtype | None) -> Arithmetic:
+    if not torch.cuda.is_available():  # a plan for a card that is elsewhere
+        return "float16"
+    if has_bfloat16(device):
+        return "float16" if stored == torch.float16 else "bfloat16"
+    return "float16" if _computes_in_halves(device) else "float32"
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """True for a card with bfloat16 arithmetic of its own; others only emulate it."""
+    if torch.version.hip is not None:
+        return True
+    return torch.cuda.get_device_capability(device) >= _BRAIN_HALVES
+
+
+def _computes_in_halves(device: torch.device) -> bool:
+    if torch.version.hip is not None:
+        return True
+    name = torch.cuda.get_device_name(device)
+    return torch.cuda.get_device_capability(device) >= _HALVES and not _WRONG_HALVES.search(name)
+
+
+def has_bfloat16_instructions() -> bool:
+    """True for a processor that multiplies in bfloat16 (AVX512-BF16, AMX); others emulate it."""
+    cpu = torch.cpu
+    return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
+
+
+def choose_dtype(
+    precision: Precision,
+    device: torch.device,
+    stored: torch.dtype | None = None,
+    *,
+    large: bool = False,
+) -> torch.dtype:
+    """The type that a precision computes in; see `automatic_precision` for "auto" and "int8"."""
+    if precision in ("auto", "int8"):  # 8 bits are of weights only
+        precision = automatic_precision(device, stored, large=large)
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
+
+
+def precision_remark(precision: Precision, dtype: torch.dtype, device: torch.device) -> str:
+    """What a user should know of a type on a device; empty if nothing."""
+    if device.type == "cpu" and precision in ("auto", "int8") and dtype == torch.bfloat16:
+        return (
+            "computing in bfloat16, for which this processor has instructions; --precision float32 "
+            "is exact and takes longer"
+        )
+    if device.type != "cuda":
+        return ""
+    name = torch.cuda.get_device_name(device)
+    if dtype == torch.bfloat16 and not has_bfloat16(device):
+        return f"{name} only emulates bfloat16, which is slow; leave --precision out"
+    if dtype == torch.float16 and not _computes_in_halves(device):
+        return (
+            f"{name} is slow in float16, or gives numbers in it that are not finite; leave "
+            "--precision out for float32"
+        )
+    return ""
+
+
+def wider_type(dtype: torch.dtype, device: torch.device) -> torch.dtype | None:
+    """The next type that holds larger numbers, on a device that computes in it; None after the
+    last."""
+    if dtype == torch.float16 and device.type == "cuda" and has_bfloat16(device):
+        return torch.bfloat16
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else None
+
+
+def computing_dtype(network: torch.nn.Module) -> torch.dtype:
+    """The type that a network computes in, 8-bit weights or not."""
+    return next(p.dtype for p in network.parameters() if p.is_floating_point())
 
 
 def precision_of(network: torch.nn.Module) -> str:
@@ -46,6 +167,29 @@ def precision_of(network: torch.nn.Module) -> str:
     kinds = {parameter.dtype for parameter in network.parameters()}
     kind = torch.int8 if torch.int8 in kinds else next(network.parameters()).dtype
     return str(kind).removeprefix("torch.")
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes that may be used of a device: of a GPU what is free, and what torch holds of it, since
+    that is all ours: networks of the clip before, and memory kept for reuse. Of the host what is
+    available, or half of all where the system does not say."""
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free + torch.cuda.memory_reserved(device)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return _host_memory()
+
+
+def _host_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
+    try:
+        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):  # macOS and others have no such file
+        page = os.sysconf("SC_PAGE_SIZE")
+        if "SC_AVPHYS_PAGES" in os.sysconf_names:
+            return page * os.sysconf("SC_AVPHYS_PAGES")
+        return page * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def peak_device_bytes(device: torch.device) -> int | None:

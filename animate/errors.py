@@ -139,14 +139,20 @@ def _adopted(error: PoseError | TemporalError) -> UserError:
     return kind(str(error))
 
 
-_NO_MEMORY = ("allocate memory", "unable to allocate", "bad_alloc", "failed to map segment")
-"""Words of the allocator, of numpy, of C++, and of the loader of shared libraries."""
+_NO_MEMORY = (
+    "allocate memory", "unable to allocate", "bad_alloc", "failed to map segment",
+    "out of memory", "cublas_status_alloc_failed", "cublas_status_not_initialized",
+    "cudnn_status_alloc_failed", "unable to find an engine to execute this computation",
+)  # fmt: skip
+"""Words of the allocator, of numpy, of C++, of the loader of shared libraries; of CUDA for memory
+that it pins or allocates itself, and of cuBLAS and cuDNN, which have none for their workspace."""
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """True for an error of Python, torch or a library that means too little memory.
 
-    Torch's is known by its name, as torch may be missing here.
+    Torch's is known by its name, as torch may be missing here; those of CUDA's libraries are plain
+    RuntimeErrors.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, MemoryError) or "OutOfMemoryError" in names:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import nn
@@ -19,7 +20,7 @@ from temporal.memory_plan import GIB, MemoryPlan, MemoryRequest
 from temporal.offload import offloaded
 from temporal.precision import quantise_weights
 
-BoundedStage = Literal["denoise", "decode"]
+BoundedStage = Literal["encode", "denoise", "decode"]
 """Stages whose memory a plan bounds."""
 
 
@@ -49,12 +50,14 @@ def smaller(plan: MemoryPlan, stage: BoundedStage = "denoise") -> MemoryPlan:
     Raises:
         MemoryBudgetError: there is none.
     """
+    later = ladder(plan.request)[plan.rung + 1 :]
+    if stage != "denoise":  # 8-bit weights are of the UNet
+        later = [other for other in later if other.precision == plan.precision]
+    fixed = plan.request.resident
+    less = fixed + 0.95 * (plan.peaks[stage] - fixed)
+    found = next((other for other in later if other.peaks[stage] < less), None)
     if stage == "decode":
-        found = smaller_decoding(plan)
-    else:
-        later = ladder(plan.request)[plan.rung + 1 :]
-        less = 0.95 * plan.peaks["denoise"]
-        found = next((other for other in later if other.peaks["denoise"] < less), None)
+        found = _less_to_decode(plan, found)
     if found is None:
         raise MemoryBudgetError(
             f"memory ran out with the smallest plan already ({plan.peaks[stage] / GIB:.2f} GiB "
@@ -62,6 +65,15 @@ def smaller(plan: MemoryPlan, stage: BoundedStage = "denoise") -> MemoryPlan:
             "the device"
         )
     return found
+
+
+def _less_to_decode(plan: MemoryPlan, other: MemoryPlan | None) -> MemoryPlan | None:
+    """Other networks off the device if the next plan does so, which changes no number; else
+    smaller pieces, and fewer frames together last."""
+    if other is None or other.offload == plan.offload or other.decode.group < plan.decode.group:
+        return smaller_decoding(plan)
+    peaks = {**plan.peaks, "decode": other.peaks["decode"]}
+    return replace(plan, offload=other.offload, decode=other.decode, peaks=peaks)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ before it still computes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, get_args
 
@@ -85,16 +85,71 @@ def streamed_units(network: nn.Module) -> list[nn.Module]:
     return units
 
 
+_SLAB = 2**28
+"""Bytes of pinned memory that are asked for at once; torch rounds each piece up to a power of two,
+so weights of their own would take up to twice their size."""
+
+
+class PinnedSlabs:
+    """Host memory from which a GPU copies while it computes, in slabs of a power of two.
+
+    A tensor goes to the first slab with room; a slab is larger only for a tensor that is.
+    """
+
+    def __init__(self, allocate: Callable[[int], Tensor], slab: int = _SLAB) -> None:
+        """`allocate` gives that many pinned bytes, uint8."""
+        self._allocate, self._slab = allocate, slab
+        self._slabs: list[tuple[Tensor, int]] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes of all slabs."""
+        return sum(slab.numel() for slab, _ in self._slabs)
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        """The tensor's numbers in a slab. Raises TemporalError where no more can be pinned."""
+        size = tensor.numel() * tensor.element_size()
+        piece = self._piece(size).view(tensor.dtype).view(tensor.shape)
+        return piece.copy_(tensor)
+
+    def _piece(self, size: int) -> Tensor:
+        aligned = -(-size // 64) * 64
+        for index, (slab, used) in enumerate(self._slabs):
+            if used + aligned <= slab.numel():
+                self._slabs[index] = slab, used + aligned
+                return slab[used : used + size]
+        slab = self._new_slab(max(self._slab, 1 << (aligned - 1).bit_length()))
+        self._slabs.append((slab, aligned))
+        return slab[:size]
+
+    def _new_slab(self, size: int) -> Tensor:
+        try:
+            return self._allocate(size)
+        except RuntimeError as reason:
+            raise TemporalError(
+                f"the host cannot pin {(self.size + size) / 2**30:.1f} GiB for weights that are "
+                f"streamed ({str(reason).splitlines()[0]}); free memory on the host, or allow the "
+                "device more, so that weights stay there"
+            ) from reason
+
+
+def _pinned(size: int) -> Tensor:
+    return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+
+
 class _Unit:
     """One part's weights: at home on the host, for a while on the device."""
 
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self, module: nn.Module, device: torch.device, slabs: PinnedSlabs | None = None
+    ) -> None:
+        """`slabs` is where their home is; None: where they are."""
         self.module, self.device = module, device
         self.homes: list[tuple[Any, Tensor]] = []
         for tensor in [*module.parameters(), *module.buffers()]:
             home = tensor.data
-            if device.type == "cuda":
-                home = home.cpu().pin_memory()
+            if slabs is not None and not home.is_pinned():  # it may be from the last time
+                home = slabs.copy(home)
             self.homes.append((tensor, home))
             tensor.data = home
         self.here = False
@@ -157,7 +212,8 @@ def _streamed(network: nn.Module, device: torch.device) -> Iterator[None]:
     if outside:
         raise TemporalError(f"{outside[0]} belongs to no block, so blocks cannot be streamed")
     with ExitStack() as stack:
-        units = [_Unit(module, device) for module in modules]
+        slabs = PinnedSlabs(_pinned) if device.type == "cuda" else None
+        units = [_Unit(module, device, slabs) for module in modules]
         stream = _Stream(units, device)
         for module, unit in zip(modules, units, strict=True):
             stack.callback(unit.drop)

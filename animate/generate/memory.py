@@ -7,16 +7,24 @@ from typing import Any
 
 import torch
 
+from animate.device import computing_dtype, device_memory
 from animate.errors import RequestError
+from animate.generate.precision import model_dtype
 from animate.generate.settings import ClipSettings, plan_clip
 from animate.models.components import Components, build_control_network, build_network
 from animate.models.store import read_json
 from animate.models.variants import ModelVariant, shipped_config
-from animate.request.request import Precision, RuntimeOptions
+from animate.request.request import RuntimeOptions
 from temporal.memory import plan_memory
 from temporal.memory_plan import MemoryPlan, MemoryRequest
 from temporal.precision import computing_type
 
+CONTEXT = 512 * 2**20
+"""Bytes of a GPU that CUDA's own context and the libraries' kernels take, beside what torch
+allocates. Assumed: between 300 and 600 MiB on the cards that people write about."""
+WORKSPACE = 256 * 2**20
+"""Bytes for workspaces of cuBLAS and cuDNN. Assumed; torch takes another algorithm where one's
+workspace finds no room."""
 # Latents, fused prediction, and what a solver remembers; always on the host.
 _CLIP_COPIES = {"euler": 2, "heun": 4, "dpmpp-2m": 4, "unipc": 5}
 
@@ -44,14 +52,19 @@ def plan_clip_memory(
     """
     check_precision(runtime, components)
     unet, vae = _network(components, variant, "unet"), _network(components, variant, "vae")
-    automatic = automatic_precision(device) if components is None else loaded_precision(components)
+    automatic: Any = (
+        str(model_dtype(variant, "auto", device)).removeprefix("torch.")
+        if components is None
+        else loaded_precision(components)
+    )
     scale = 2 ** (len(vae[0]["block_out_channels"]) - 1)
     area = settings.size.width * settings.size.height // scale**2
     computing = automatic if runtime.precision in ("auto", "int8") else runtime.precision
     control = _network(components, variant, "controlnext")[1] * computing_type(computing).itemsize
     copies = 0 if device.type == "cuda" else _CLIP_COPIES[settings.solver]
     latents = frames * vae[0]["latent_channels"] * area * 4 * copies
-    allowed = runtime.memory if budget is None else budget
+    asked = runtime.memory if budget is None else budget
+    allowed, beside = _allowed(device, asked, components)
     return plan_memory(
         MemoryRequest(
             unet_config=unet[0],
@@ -65,8 +78,8 @@ def plan_clip_memory(
             windows=windows_of_a_step(settings, frames) if device.type == "cuda" else 1,
             guided=settings.guidance != (1.0, 1.0),
             decode_group=settings.decode_chunk,
-            budget=_usable(device, components) if allowed is None else allowed,
-            resident=latents + control,
+            budget=allowed,
+            resident=latents + control + beside,
             kept=kept_features(settings, unet[0], frames=frames, area=area),
             precision=runtime.precision,
             automatic=automatic,
@@ -94,8 +107,7 @@ def check_precision(runtime: RuntimeOptions, components: Components | None) -> N
 
 def loaded_precision(components: Components) -> Any:
     """What loaded networks compute in, whether or not their weights are 8-bit."""
-    kinds = (p.dtype for p in components.unet.parameters() if p.is_floating_point())
-    return str(next(kinds)).removeprefix("torch.")
+    return str(computing_dtype(components.unet)).removeprefix("torch.")
 
 
 def kept_features(
@@ -119,22 +131,21 @@ def windows_of_a_step(settings: ClipSettings, frames: int) -> int:
     return min(len(plan.at(step)) for step in range(settings.steps))
 
 
-def automatic_precision(device: torch.device) -> Any:
-    """What `--precision auto` computes in: float16 on a GPU, float32 elsewhere."""
-    chosen: Precision = "float16" if device.type == "cuda" else "float32"
-    return chosen
+def _allowed(
+    device: torch.device, asked: int | None, components: Components | None
+) -> tuple[int, int]:
+    """Bytes that may be used, and those of them that are neither weights nor a network's work.
 
-
-def device_memory(device: torch.device) -> int:
-    """Bytes that may be used of a device: of a GPU what is free, and what torch holds of it, since
-    that is all ours: networks of the clip before, and memory kept for reuse. Of the host what is
-    available."""
-    if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return free + torch.cuda.memory_reserved(device)
-    with open("/proc/meminfo") as file:
-        lines = dict(line.split(":") for line in file)
-    return int(lines["MemAvailable"].split()[0]) * 1024
+    What is asked for is the memory of a card: CUDA's context is part of it. What is free on a card
+    leaves it out already; and loaded networks can have no more than that.
+    """
+    if device.type != "cuda":
+        return (_usable(device, components) if asked is None else asked), 0
+    if asked is None:
+        return device_memory(device), WORKSPACE
+    if components is not None and torch.cuda.is_available():
+        asked = min(asked, device_memory(device) + CONTEXT)
+    return asked, CONTEXT + WORKSPACE
 
 
 def _usable(device: torch.device, components: Components | None) -> int:

@@ -28,7 +28,7 @@ from temporal.errors import TemporalError
 from temporal.memory import apply_plan
 from temporal.memory_plan import MemoryPlan
 from temporal.offload import Offload, offloaded
-from temporal.speed import cached_chunks, compiled, tuned_for_cpu
+from temporal.speed import cached_chunks, compiled, convolutions_in_2d, tuned_for_cpu
 
 _BLANK, _KNOWN = 0, 1  # the unconditional half, the conditional half
 
@@ -71,6 +71,9 @@ def networks_for(parts: Components, work: ClipWork, device: torch.device) -> Ite
             cut = memory is not None and memory.chunks is not None
             tuned = tuned_for_cpu(unet, None if cut else pieces, parts.controlnext)
             stack.enter_context(tuned)
+        else:
+            # In half precision cuDNN's 3-D kernels are slow, and hungry in torch 2.9.
+            stack.enter_context(convolutions_in_2d(unet))
         weight = learned_weight(injection, parts.controlnext, settings.control_weight)
         port = stack.enter_context(inject(unet, injection, weight))
         if work.compiler is not None:  # last: compiled code does not see what is hooked later

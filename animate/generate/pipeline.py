@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,51 +26,20 @@ from animate.generate.conditioning import (
     encode_reference,
 )
 from animate.generate.denoise import Networks, Steps, denoise
+from animate.generate.engine import Engine, try_again, until_it_works
 from animate.generate.network import ClipWork, networks_for
 from animate.generate.schedules import make_scheduler
 from animate.generate.settings import ClipSettings, plan_clip
-from animate.generate.workers.protocol import WindowExecutor
-from animate.models.components import Components
 from animate.progress import Progress, Stage
 from temporal.errors import TemporalError
-from temporal.kinds import Offload
-from temporal.memory import BoundedStage, smaller
-from temporal.memory_plan import MemoryPlan
 from temporal.noise import frame_noise
-from temporal.offload import offloaded, send_home
+from temporal.offload import offloaded
 from temporal.speed import channels_last, freed_memory_kept
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import WindowPlan
 
 # The reference's noise is that of a frame which no clip reaches.
 _REFERENCE_FRAME = 2**31
-# How often a plan is made smaller after memory has run out.
-_RETRIES = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """Loaded networks and the device that computes."""
-
-    components: Components
-    """The variant's networks, anywhere: a stage brings to the device what it uses."""
-    device: torch.device
-    plan: MemoryPlan | None = None
-    """Pieces and offloading that keep within an amount of memory; None runs everything whole."""
-    executor: WindowExecutor | None = None
-    """Workers that compute the windows of a step; None: this process, on `device`."""
-    compiler: str | None = None
-    """Backend of `torch.compile` for the UNet; None runs it as it is."""
-
-    @property
-    def offload(self) -> Offload:
-        """Treatment of a network after the stage that uses it."""
-        return "none" if self.plan is None or self.plan.offload == "none" else "model"
-
-    @property
-    def latent_scale(self) -> int:
-        """Pixels of a side that one latent position stands for."""
-        return 2 ** (len(self.components.vae.config.block_out_channels) - 1)
 
 
 def generate(
@@ -109,71 +78,75 @@ def sample(
 ) -> Tensor:
     """Clean latents (F,C,h,w) of the clip, float32, on the host.
 
-    Made anew in smaller pieces once or twice if the device's memory runs out, with a warning.
+    A window for which memory ran out, or whose numbers are not finite, is computed again in smaller
+    pieces or a wider type, and so is what follows, with a warning (`animate.generate.engine`).
     """
     keeper = keeper or KeepsNothing()
-    clear_device(engine)
+    engine.clear_device()
     conditioning = encode(engine, settings, picture, progress)
     if picture_of is not None:
         latents = encode_warped(engine, settings, picture_of, len(control), progress)
         conditioning = replace(conditioning, frame_latents=latents)
-    retries = _RETRIES
-    while True:
-        scheduler = make_scheduler(
-            engine.components.variant.scheduler,
-            settings.steps,
-            solver=settings.solver,
-            levels=settings.levels,
-            device=engine.device,
-        )
-        work = plan_work(engine, settings, conditioning, control, scheduler)
-        start = first_state(engine, work, scheduler, keeper, progress)
-        if start.step == work.steps.plan.steps:
-            return start.latents
-        try:
-            with networks_of(engine, work, start, progress) as networks:
-                return denoise(
-                    start,
-                    scheduler,
-                    work.steps,
-                    networks,
-                    device=engine.device,
-                    on_state=partial(keeper.offer_state, scheduler=scheduler),
-                )
-        except torch.OutOfMemoryError:
-            if not retries:
-                raise
-        # What was computed is let go of with the error, so before anything is tried again.
-        retries -= 1
-        engine = _smaller(engine, "denoise", progress)
-        clear_device(engine)
+    scheduler = make_scheduler(
+        engine.components.variant.scheduler,
+        settings.steps,
+        solver=settings.solver,
+        levels=settings.levels,
+        device=engine.device,
+    )
+    work = plan_work(engine, settings, conditioning, control, scheduler)
+    state = first_state(engine, work, scheduler, keeper, progress)
+    if state.step == work.steps.plan.steps:
+        return state.latents
+
+    def from_here() -> Tensor:
+        """From the state on, which stands still while a window fails."""
+        now = replace(work, memory=engine.plan)
+        with networks_of(engine, now, state, progress) as networks:
+            return denoise(
+                state,
+                scheduler,
+                work.steps,
+                networks,
+                device=engine.device,
+                on_state=partial(keeper.offer_state, scheduler=scheduler),
+            )
+
+    return until_it_works(engine, "denoise", progress, from_here)
 
 
 def encode(
     engine: Engine, settings: ClipSettings, picture: np.ndarray, progress: Progress
 ) -> Conditioning:
     """Conditions of the UNet from the reference picture. Raises NotFiniteError."""
+    with progress.stage("encode", 1) as stage:
+        conditioning = until_it_works(
+            engine, "encode", progress, partial(_encoded, engine, settings, picture)
+        )
+        stage.advance()
+    return conditioning
+
+
+def _encoded(engine: Engine, settings: ClipSettings, picture: np.ndarray) -> Conditioning:
     parts, variant = engine.components, engine.components.variant
     height, width = picture.shape[:2]
-    with progress.stage("encode", 1) as stage:
-        conditioning = encode_reference(
-            picture,
-            image_encoder=parts.image_encoder,
-            vae=parts.vae,
-            feature_mean=variant.feature_mean,
-            feature_std=variant.feature_std,
-            micro_conditions=tuple(variant.micro_conditions),
-            noise=frame_noise([_REFERENCE_FRAME], (3, height, width), settings.seed),
-            device=engine.device,
-            placed=lambda network: offloaded(network, engine.device, engine.offload),
-        )
-        for network, values in (
-            ("image encoder", conditioning.embedding),
-            ("VAE", conditioning.latents),
-        ):
-            if not bool(torch.isfinite(values).all()):
-                raise NotFiniteError("encode", "of the reference picture", network)
-        stage.advance()
+    conditioning = encode_reference(
+        picture,
+        image_encoder=parts.image_encoder,
+        vae=parts.vae,
+        feature_mean=variant.feature_mean,
+        feature_std=variant.feature_std,
+        micro_conditions=tuple(variant.micro_conditions),
+        noise=frame_noise([_REFERENCE_FRAME], (3, height, width), settings.seed),
+        device=engine.device,
+        placed=lambda network: offloaded(network, engine.device, engine.offload),
+    )
+    for network, values in (
+        ("image encoder", conditioning.embedding),
+        ("VAE", conditioning.latents),
+    ):
+        if not bool(torch.isfinite(values).all()):
+            raise NotFiniteError("encode", "of the reference picture", network)
     return conditioning
 
 
@@ -187,45 +160,21 @@ def encode_warped(
     """Image latents (F,C,h,w) of the picture that each frame has, as `Conditioning` holds them."""
     vae, variant = engine.components.vae, engine.components.variant
     shape = (3, settings.size.height, settings.size.width)
-    with (
-        progress.stage("warp", frames) as stage,
-        offloaded(vae, engine.device, engine.offload),
-    ):
-        return encode_frames(
-            picture_of,
-            frames,
-            vae=vae,
-            noise=frame_noise([_REFERENCE_FRAME], shape, settings.seed),
-            augmentation=variant.micro_conditions.noise_augmentation,
-            device=engine.device,
-            on_frame=stage.advance,
-        )
+    with progress.stage("warp", frames) as stage:
 
+        def encoded() -> Tensor:
+            with offloaded(vae, engine.device, engine.offload):
+                return encode_frames(
+                    picture_of,
+                    frames,
+                    vae=vae,
+                    noise=frame_noise([_REFERENCE_FRAME], shape, settings.seed),
+                    augmentation=variant.micro_conditions.noise_augmentation,
+                    device=engine.device,
+                    on_frame=stage.advance,
+                )
 
-def clear_device(engine: Engine) -> None:
-    """Clear the device of networks where a plan counts only those in use: an earlier clip, or try,
-    with more room has left its own there."""
-    if engine.offload != "none":
-        send_home(engine.components.networks())
-        if engine.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-def _smaller(engine: Engine, stage: BoundedStage, progress: Progress) -> Engine:
-    """The engine with the next smaller plan. Raises TemporalError when there is none."""
-    if engine.plan is None:
-        raise TemporalError(
-            f"the device's memory ran out to {stage}; give --memory with what may be used, a "
-            "smaller --size or a shorter --window"
-        ) from None
-    plan = smaller(engine.plan, stage)
-    progress.warn(
-        f"memory ran out to {stage}; trying again with a plan of {plan.peaks[stage] / 2**30:.1f} "
-        f"GiB instead of {engine.plan.peaks[stage] / 2**30:.1f}"
-    )
-    if engine.device.type == "cuda":
-        torch.cuda.empty_cache()
-    return replace(engine, plan=plan)
+        return until_it_works(engine, "encode", progress, encoded)
 
 
 def plan_work(
@@ -328,22 +277,15 @@ def decode(
     Raises NotFiniteError for frames that are not finite; those before them were given.
     """
     keeper = keeper or KeepsNothing()
-    vae, done, count = engine.components.vae, 0, len(latents)
+    done, count = 0, len(latents)
     latents = _filled(latents, settings.decode_chunk)
-    with (
-        progress.stage("decode", count) as stage,
-        offloaded(vae, engine.device, engine.offload),
-        freed_memory_kept(),
-        channels_last(vae) if engine.device.type == "cpu" else nullcontext(),
-    ):
+    with progress.stage("decode", count) as stage, freed_memory_kept():
         for pictures in keeper.frames():
             yield from _counted(pictures, stage, leading - done)
             done += len(pictures)
-        for attempt in range(_RETRIES + 1):
-            stock = DecodeOptions(group=settings.decode_chunk)
-            options = engine.plan.decode if engine.plan else stock
+        while True:
             try:
-                for group in decode_frames(vae, latents, options, first=done):
+                for group in _decoded(engine, settings, latents, done):
                     pictures = _pictures(group, done)[: count - done]
                     if not len(pictures):
                         break
@@ -352,10 +294,22 @@ def decode(
                     done += len(pictures)
                     yield from _counted(pictures, stage, skipped)
                 return
-            except torch.OutOfMemoryError:
-                if attempt == _RETRIES:
-                    raise
-            engine = _smaller(engine, "decode", progress)
+            except Exception as error:
+                problem = error
+            try_again(engine, "decode", problem, progress)
+
+
+def _decoded(
+    engine: Engine, settings: ClipSettings, latents: Tensor, first: int
+) -> Iterator[Tensor]:
+    """Groups of frames from `first` on, by the engine's plan, in the autoencoder's own type."""
+    vae = engine.components.vae
+    options = engine.plan.decode if engine.plan else DecodeOptions(group=settings.decode_chunk)
+    with (
+        offloaded(vae, engine.device, engine.offload),
+        channels_last(vae) if engine.device.type == "cpu" else nullcontext(),
+    ):
+        yield from decode_frames(vae, latents, options, first=first)
 
 
 def _filled(latents_FChw: Tensor, frames: int) -> Tensor:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from animate import device
 from animate.animator import Animator
+from animate.device import device_memory
 from animate.errors import RequestError
+from animate.generate import engine as engine_room
 from animate.generate import feature_cache as shortcuts
-from animate.generate import pipeline
-from animate.generate.memory import device_memory, plan_clip_memory
+from animate.generate import memory, pipeline
+from animate.generate.memory import CONTEXT, WORKSPACE, plan_clip_memory
 from animate.generate.pipeline import Engine, sample
+from animate.generate.settings import settle
 from animate.models.components import Components, load_components
+from animate.models.variants import resolve
 from animate.progress import Quiet
-from animate.request.request import RuntimeOptions
+from animate.request.request import AnimationRequest, RuntimeOptions
 from temporal.errors import TemporalError
 from temporal.memory import smaller
 from temporal.memory_plan import MemoryPlan
@@ -62,6 +70,8 @@ def parameters(*networks: Any) -> int:
 
 def card(monkeypatch: pytest.MonkeyPatch, *, free: int, reserved: int) -> None:
     """A stand-in for a GPU whose memory is asked for."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80 << 30))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: reserved)
 
@@ -71,6 +81,60 @@ def test_what_an_earlier_clip_left_on_a_gpu_is_still_ours(monkeypatch: pytest.Mo
     first = device_memory(CUDA)
     card(monkeypatch, free=6 << 30, reserved=14 << 30)
     assert device_memory(CUDA) == first
+
+
+def test_plans_need_no_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert 0 < device._host_memory(tmp_path / "absent") <= device._host_memory() * 2
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1 << 20}
+    monkeypatch.setattr(device.os, "sysconf_names", pages)
+    monkeypatch.setattr(device.os, "sysconf", pages.__getitem__)
+    assert device._host_memory(tmp_path / "absent") == 2 << 30
+
+
+CARDS = (8, 10, 12, 16, 24)
+DESKTOP = 256 << 20
+"""What a screen takes of a card."""
+
+
+@pytest.fixture(scope="module")
+def described() -> Callable[..., Any]:
+    """Sizes of the published networks, each built once."""
+    return cache(lambda name, network: memory._described(resolve(name).variant, network))
+
+
+@pytest.mark.parametrize("gib", CARDS)
+@pytest.mark.parametrize("model", ["svd-v1", "svd-v2"])
+def test_a_plan_fits_a_card_of_that_size(
+    monkeypatch: pytest.MonkeyPatch, described: Callable[..., Any], model: str, gib: int
+) -> None:
+    """Measured as free memory, or asked for as the card's: with the context and workspaces."""
+    whole = gib << 30
+    variant = resolve(model).variant
+    clip = {"reference": "-", "driving": "-", "output": "-"}
+    settings = settle(AnimationRequest.from_dict(clip), variant, variant.sizes[0])
+    options = {"frames": 240, "device": CUDA}
+    monkeypatch.setattr(memory, "_network", lambda _, v, network: described(v.name, network))
+    card(monkeypatch, free=whole - DESKTOP - CONTEXT, reserved=0)
+    ours = plan_clip_memory(variant, settings, RuntimeOptions(), **options)
+    assert ours.peak + CONTEXT + DESKTOP < whole
+    assert ours.request.resident >= WORKSPACE
+    asked = plan_clip_memory(variant, settings, RuntimeOptions(memory=whole), **options)
+    assert asked.peak < whole
+    assert asked.request.resident >= CONTEXT + WORKSPACE
+    # Nothing is lost by the asking: what a plan needs more is what it counts more.
+    assert asked.peak - ours.peak <= CONTEXT or asked.rung != ours.rung
+
+
+def test_no_more_than_the_card_has_is_planned_for_loaded_networks(
+    monkeypatch: pytest.MonkeyPatch, scene: Scene
+) -> None:
+    card(monkeypatch, free=3 << 30, reserved=0)
+    assert plan(scene, CUDA, memory=64 << 30).budget == (3 << 30) + CONTEXT
+    elsewhere = plan_clip_memory(
+        scene.parts.variant, scene.settings(), RuntimeOptions(memory=64 << 30),
+        frames=14, device=CUDA,
+    )  # fmt: skip
+    assert elsewhere.budget == 64 << 30
 
 
 @pytest.mark.parametrize("first", ["model", "none"])
@@ -95,7 +159,7 @@ def test_networks_on_the_card_go_home_before_stages_that_do_not_count_them(
     monkeypatch.setattr(pipeline, "encode", lambda *_: did.append("encode"))
     monkeypatch.setattr(pipeline, "networks_of", networks_of)
     monkeypatch.setattr(pipeline, "denoise", denoise)
-    monkeypatch.setattr(pipeline, "smaller", lambda *_: plans[1])
+    monkeypatch.setattr(engine_room, "smaller", lambda *_: plans[1])
     engine = Engine(components=parts, device=torch.device("cpu"), plan=plans[0])
     sample(engine, scene.settings(), picture(SIZE), scene.control, Quiet())
     retried = ["to cpu", "denoise model"]
@@ -105,10 +169,11 @@ def test_networks_on_the_card_go_home_before_stages_that_do_not_count_them(
 
 def test_the_loaded_networks_precision_is_priced(scene: Scene) -> None:
     """Whatever is automatic on the device."""
-    for device in (CPU, CUDA):
-        whole, halved = plan(scene, device), plan(scene, device, parts=half(scene))
+    for target in (CPU, CUDA):
+        whole, halved = plan(scene, target), plan(scene, target, parts=half(scene))
         assert (whole.precision, halved.precision) == ("float32", "float16")
-        assert halved.peaks["denoise"] < 0.6 * whole.peaks["denoise"]
+        wide, narrow = (p.peaks["denoise"] - p.request.resident for p in (whole, halved))
+        assert narrow < 0.6 * wide
 
 
 def test_another_precision_than_the_loaded_one_is_refused(scene: Scene) -> None:

@@ -126,14 +126,24 @@ def test_no_memory_at_all_is_a_budget_that_is_too_small() -> None:
 
 def test_decoding_gets_smaller_too() -> None:
     plan = plan_memory(request(24))
-    less = smaller(plan, "decode")
-    assert less.peaks["decode"] < plan.peaks["decode"]
+    first = smaller(plan, "decode")  # the other networks go first, which changes no number
+    assert (plan.offload, first.offload) == ("none", "model")
+    assert first.decode == plan.decode
+    less = smaller(first, "decode")
+    assert less.peaks["decode"] < first.peaks["decode"] < plan.peaks["decode"]
     assert (less.chunks, less.peaks["denoise"]) == (plan.chunks, plan.peaks["denoise"])
     assert less.decode.group == plan.decode.group
     while less.decode.group > 1:
         less = smaller(less, "decode")
     with pytest.raises(TemporalError, match="to decode"):
         smaller(less, "decode")
+
+
+def test_encoding_has_smaller_plans_until_networks_are_elsewhere() -> None:
+    less = smaller(plan_memory(request(24)), "encode")
+    assert (less.offload, less.precision) == ("model", "float16")
+    with pytest.raises(TemporalError, match=r"smallest plan already .* to encode"):
+        smaller(less, "encode")
 
 
 def test_plan_in_words() -> None:

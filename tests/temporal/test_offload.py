@@ -10,7 +10,14 @@ from torch import nn
 from temporal.chunked import Chunks, chunked
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
-from temporal.offload import UNITS_HELD, _Stream, offloaded, send_home, streamed_units
+from temporal.offload import (
+    UNITS_HELD,
+    PinnedSlabs,
+    _Stream,
+    offloaded,
+    send_home,
+    streamed_units,
+)
 from tests.temporal.networks import unet_inputs
 
 
@@ -172,6 +179,31 @@ def test_the_host_does_not_fetch_more_than_the_gpu_gets_done(
         stream.end(unit)
     assert most == UNITS_HELD
     assert min(left[1:]) >= 1, "the GPU has work while the next unit is queued"
+
+
+def test_pinned_weights_take_little_more_than_their_size() -> None:
+    """Each alone would be rounded up to a power of two."""
+    taken: list[int] = []
+
+    def allocate(size: int) -> torch.Tensor:
+        taken.append(1 << (size - 1).bit_length())
+        return torch.zeros(size, dtype=torch.uint8)
+
+    slabs = PinnedSlabs(allocate, slab=1 << 16)
+    weights = [torch.randn(n, 33).to(torch.float16) for n in (400, 90, 300, 1200, 10, 700, 90)]
+    copies = [slabs.copy(weight) for weight in weights]
+    assert all(torch.equal(a, b) for a, b in zip(copies, weights, strict=True))
+    size = sum(2 * weight.numel() for weight in weights)
+    alone = sum(1 << (2 * weight.numel() - 1).bit_length() for weight in weights)
+    assert sum(taken) == slabs.size < 1.35 * size < alone
+
+
+def test_no_room_to_pin_says_what_to_do() -> None:
+    def allocate(size: int) -> torch.Tensor:
+        raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might ...")
+
+    with pytest.raises(TemporalError, match=r"pin 0\.2 GiB.*out of memory\); free memory"):
+        PinnedSlabs(allocate).copy(torch.zeros(3))
 
 
 def test_unknown_way(unet: Any) -> None:

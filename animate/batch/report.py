@@ -2,7 +2,8 @@
 
 The page is one file that needs no network: pictures are in it, clips are linked beside it and
 loaded when somebody plays them. It is made from the records of all jobs of a manifest, so that
-every run over a part of it leaves a whole report. Its template escapes every value.
+every run over a part of it leaves a whole report. Its template escapes every value. Paths lead from
+its folder on, so that who is given it learns nothing of the machine.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from urllib.parse import quote
 
 from animate.batch.manifest import Job, Manifest
 from animate.batch.records import JobRecord, Pictures, read_record
+from animate.clip.shareable import Shareable
 from animate.errors import MediaError, RequestError
 from animate.files import write_text
+from animate.request.request import AnimationRequest
 from animate.request.wording import clock_text
 
 PAGE, FIGURES = "report.html", "report.json"
@@ -62,7 +65,7 @@ def write_report(of: Manifest | Iterable[JobRecord], folder: Path | str | None =
     records.sort(key=lambda record: (list(STATES).index(state_of(record)), record.number))
     try:
         home.mkdir(parents=True, exist_ok=True)
-        write_text(home / FIGURES, _figures(records, title))
+        write_text(home / FIGURES, _figures(records, title, home))
         write_text(home / PAGE, page(records, title, home))
     except OSError as reason:
         raise MediaError(f"the report in {home} cannot be written: {reason.strerror}") from reason
@@ -96,10 +99,10 @@ def _record_of(job: Job) -> JobRecord:
     )
 
 
-def _figures(records: list[JobRecord], title: str) -> str:
+def _figures(records: list[JobRecord], title: str, folder: Path) -> str:
     jobs = []
     for record in sorted(records, key=lambda record: record.number):
-        values = record.to_dict()
+        values = _shared(record, folder).to_dict()
         del values["schema"], values["pictures"]
         jobs.append(values)
     counts = Counter(map(state_of, records))
@@ -209,6 +212,7 @@ def _card(record: JobRecord, folder: Path) -> Card:
     state = state_of(record)
     name = record.output.name if record.output else record.label
     link = quote(relpath(record.output, folder)) if record.output else ""
+    record = _shared(record, folder)
     return Card(
         record=record,
         state=state,
@@ -271,6 +275,27 @@ def _details(record: JobRecord) -> str:
     values = record.to_dict()
     parts = {name: values[name] for name in names if values[name]}
     return json.dumps(parts, indent=2, ensure_ascii=False)
+
+
+def _shared(record: JobRecord, folder: Path) -> JobRecord:
+    """A record with paths as they lead from the report's folder on."""
+    paths = Shareable(folder=folder)
+    record = replace(
+        record,
+        record=paths.path(record.record),
+        output=paths.path(record.output) if record.output else None,
+        copied_from=str(paths.path(Path(record.copied_from))) if record.copied_from else "",
+    )
+    try:
+        request = AnimationRequest.from_dict(record.request)
+    except RequestError:  # of a row that could not be used, or of another version
+        return record
+    return replace(
+        record,
+        request=paths.request(request),
+        error=paths.text(record.error, request),
+        warnings=tuple(paths.text(text, request) for text in record.warnings),
+    )
 
 
 def _searched(record: JobRecord, name: str) -> str:

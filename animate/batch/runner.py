@@ -32,7 +32,8 @@ from animate.batch.records import (
 from animate.batch.watch import Watch
 from animate.clip.claim import claimed, claimed_record
 from animate.clip.fingerprint import Fingerprint
-from animate.clip.record import ClipRecord, find_record, sidecar_path
+from animate.clip.record import SCHEMA, ClipRecord, find_record, sidecar_path
+from animate.clip.shareable import Shareable
 from animate.errors import ExecutorError, RequestError
 from animate.files import atomic, is_sequence
 from animate.progress import Progress, Quiet
@@ -325,7 +326,7 @@ class _Batch:
         source, output = self._clips[item.key.digest], item.request.output
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            copy_clip(source, output)
+            copy_clip(source, item.request)
             found = source_record or read_record(record_path(source))
             record = self._record(item, "done")
             if found is not None and found.status == "done":
@@ -387,16 +388,19 @@ class _Batch:
         )
 
 
-def copy_clip(source: Path, output: Path) -> None:
-    """Copy a finished clip and its sidecar, which then says of what it is a copy."""
+def copy_clip(source: Path, request: AnimationRequest) -> None:
+    """Copy a finished clip of an equal request, and its sidecar, which then says so."""
+    output = request.output
     record = ClipRecord.read(find_record(source) or sidecar_path(source))
-    copied = replace(
-        record,
-        request={**record.request, "output": str(output)},
-        clip=record.clip and replace(record.clip, name=output.name),
-        copied_from=str(source),
-    )
     with claimed(output), claimed_record(output) as path:
+        paths = Shareable(folder=path.parent)
+        copied = replace(
+            record,
+            request=paths.request(request),
+            clip=record.clip and replace(record.clip, name=output.name),
+            copied_from=str(paths.path(source)),
+            schema=SCHEMA,
+        )
         with atomic(output) as partial:
             shutil.copyfile(source, partial)
         copied.write(path)

@@ -7,7 +7,7 @@ beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from animate.clip.record import (
     ModelRecord,
     versions,
 )
+from animate.clip.shareable import Shareable
 from animate.clip.work import working
 from animate.clip.write import Written, write_clip
 from animate.device import peak_device_bytes, precision_of
@@ -46,6 +47,7 @@ from animate.generate.settings import ClipSettings, cautions, settle
 from animate.generate.workers.protocol import WindowExecutor
 from animate.media import open_video, read_image
 from animate.models.adapter_files import adapter_file
+from animate.models.components import Components
 from animate.models.lora import Weighed, merged, open_adapters
 from animate.models.variants import lookup_name
 from animate.progress import Progress, Remembering
@@ -140,7 +142,9 @@ def make_clip(
             tempo=find_tempo(request, source, len(motion.skeletons)),
             window=settings.window,
         )
-        model = model_record(loaded, adapters)
+        paths = Shareable(folder=record_path.parent)
+        reason = paths.text(loaded.reason, request)
+        model = model_record(loaded.engine.components, reason, adapters, paths)
         copy = ShortCopy.of(model, settings.seed, fingerprint)
         with clock("generate and write"):
             latents = sample(
@@ -159,14 +163,14 @@ def make_clip(
                 work, finish, source, generated, ahead=settings.decode_chunk, copy=copy
             )
         record = ClipRecord(
-            request=plain(request),
+            request=paths.request(request),
             settings=plain(settings),
             digest=fingerprint.digest,
             seed=settings.seed,
             model=model,
             inputs=fingerprint.inputs,
             poses=motion.record,
-            output=written.record(),
+            output=written.record(paths),
             clip=written.file,
             device=conditions.device,
             precision=precision_of(parts.unet),
@@ -178,10 +182,10 @@ def make_clip(
             versions=conditions.versions,
             resumed=work.resumed,
             credentials=written.credentials,
-            warnings=tuple(progress.warnings),
+            warnings=tuple(paths.text(warning, request) for warning in progress.warnings),
         )
         record.write(record_path)
-    return result_of(record, record_path, request, settings, written)
+    return result_of(record, record_path, request, settings, written, progress.warnings)
 
 
 @contextmanager
@@ -266,17 +270,18 @@ def conditions_of(request: AnimationRequest, engine: Engine) -> Conditions:
     )
 
 
-def model_record(loaded: Loaded, adapters: tuple[Weighed, ...]) -> ModelRecord:
+def model_record(
+    parts: Components, reason: str, adapters: tuple[Weighed, ...], paths: Shareable
+) -> ModelRecord:
     """The record of the networks that make a clip."""
-    parts = loaded.engine.components
     return ModelRecord(
         name=parts.variant.name,
-        why=loaded.reason,
+        why=reason,
         licence=parts.variant.licence,
         weights_sha256=dict(parts.digests),
         lora=tuple(
             AdapterRecord(
-                file=str(weighed.adapter.path),
+                file=str(paths.path(weighed.adapter.path)),
                 sha256=weighed.adapter.sha256,
                 weight=weighed.weight,
                 layers=len(weighed.adapter.layers),
@@ -292,6 +297,7 @@ def result_of(
     request: AnimationRequest,
     settings: ClipSettings,
     written: Written,
+    warnings: Sequence[str],
 ) -> AnimationResult:
     """The result of a finished clip, for the caller."""
     return AnimationResult(
@@ -304,5 +310,5 @@ def result_of(
         seconds=dict(record.seconds),
         peak_host_bytes=record.peak_host_bytes,
         peak_device_bytes=record.peak_device_bytes,
-        warnings=record.warnings,
+        warnings=tuple(warnings),
     )

@@ -1,8 +1,9 @@
 """The record beside a clip: everything needed to make it again, and what making it took.
 
-`CLIP.json` holds the request as given, every value as resolved, digests of inputs and weights,
-versions, timings, peaks and warnings, and the clip file's own digest. It is written last: a clip
-whose record fits it (`ClipRecord.fits`) is complete.
+`CLIP.json` holds the request, every value as resolved, digests of inputs and weights, versions,
+timings, peaks and warnings, and the clip file's own digest. It is written last: a clip whose record
+fits it (`ClipRecord.fits`) is complete. Its paths lead from its own folder on
+(`animate.clip.shareable`): who gets the clip and its record learns nothing of the machine.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from animate.clip.typed_json import from_plain, read_json
 from animate.errors import MediaError
 from animate.files import FRAME_NUMBER, is_sequence, sha256, with_own_name, write_text
 from animate.media.sequences import sequence_files
+from animate.request.request import AnimationRequest
 from animate.request.schema import plain
 
-SCHEMA = 2
-READABLE = (1, 2)
-"""Schemas that are read; records of 1 do not name the clip's file."""
+SCHEMA = 3
+READABLE = (1, 2, 3)
+"""Schemas that are read; records of 1 do not name the clip's file, paths of 1 and 2 are as they
+were given."""
 RECORDED_PACKAGES = ("cnx-animate", "torch", "diffusers", "transformers", "onnxruntime", "av")
 
 
@@ -134,7 +137,8 @@ class ClipRecord:
     """Content of `CLIP.json`."""
 
     request: Mapping[str, object]
-    """Every setting as given; `AnimationRequest.from_dict` makes a request of it."""
+    """Every setting as given, but for folders that keep something between runs; paths lead from the
+    record's folder on. `request_in` makes a request of it."""
     settings: Mapping[str, object]
     """Sampling settings as resolved."""
     digest: str
@@ -162,7 +166,7 @@ class ClipRecord:
     credentials: Credentials | None = None
     warnings: tuple[str, ...] = ()
     copied_from: str = ""
-    """Clip that this one is a copy of."""
+    """Clip that this one is a copy of, from the record's folder on."""
     schema: int = field(default=SCHEMA)
 
     @classmethod
@@ -180,12 +184,20 @@ class ClipRecord:
         if isinstance(schema, int) and schema not in READABLE:
             raise MediaError(
                 f"the record {path} was written by another version of this program (schema "
-                f"{schema}, this one reads {' and '.join(map(str, READABLE))}); read it there"
+                f"{schema}, this one reads {READABLE[0]} to {READABLE[-1]}); read it there"
             )
         try:
             return from_plain(cls, values)
         except ValueError as reason:
             raise MediaError(f"{path} is no record of a clip: {reason}") from reason
+
+    def request_in(self, folder: Path) -> AnimationRequest:
+        """The request, with the paths that lead from the record's folder on found from here.
+
+        Raises RequestError for settings that are unknown here.
+        """
+        request = AnimationRequest.from_dict(self.request)
+        return request.with_paths(lambda path: folder / path) if self.schema > 2 else request
 
     def write(self, path: Path) -> Path:
         """Write the record atomically at `path`. Raises MediaError if it cannot be written."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from animate.clip.behind import Behind
 from animate.clip.provenance import ShortCopy, sign_clip
 from animate.clip.record import ClipFile, Credentials, OutputRecord
+from animate.clip.shareable import Shareable
 from animate.clip.work import Work
 from animate.driving.poses import selection_of
 from animate.files import sha256
@@ -80,7 +81,7 @@ class Written:
     file: ClipFile
     credentials: Credentials | None
 
-    def record(self) -> OutputRecord:
+    def record(self, paths: Shareable) -> OutputRecord:
         """The same for the clip's record."""
         return OutputRecord(
             frames=self.frames,
@@ -89,7 +90,7 @@ class Written:
             size=str(self.size),
             sound=self.sound,
             frames_sha256=self.frames_sha256,
-            beside=tuple(map(str, self.beside)),
+            beside=tuple(str(paths.path(path)) for path in self.beside),
         )
 
 

@@ -52,6 +52,7 @@ class Record:
         path: Path | None = getattr(self.request, name)
         if path is None:
             return None
+        # Records of earlier versions hold paths as they were given, wherever that was.
         return next((p for p in (path, self.folder / path) if p.exists()), None)
 
     def borders(self, frames: int) -> tuple[int, ...]:
@@ -109,7 +110,7 @@ def read_record(clip: Path) -> Record | None:
     if not record.fits(files):
         raise MediaError(f"the record {path} is of another clip; its windows are not known")
     try:
-        request = AnimationRequest.from_dict(record.request)
+        request = record.request_in(path.parent)
     except (RequestError, TypeError) as reason:
         raise MediaError(f"the record {path} cannot be used: {reason}") from reason
     return Record(request=request, settings=record.settings, folder=clip.parent)

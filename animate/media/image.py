@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -40,6 +41,9 @@ _TURNS = {
 """The turn that makes a picture of each EXIF orientation upright."""
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _END_OF_JPEG = b"\xff\xd9"
+_quiet = threading.Lock()
+"""Held while warnings are ignored, which is set for the whole process: of two threads, the later
+one would bring the earlier one's setting back, and it would stay."""
 _FILLERS = (b"\x55" * 64, b"\xaa" * 64)
 """Bits that would change the last pixels of a JPEG some of whose data is missing."""
 
@@ -54,7 +58,7 @@ def read_image(path: str | os.PathLike[str], *, warn: Callable[[str], None] | No
     """
     file = files.check_readable(path, "image", MediaError)
     try:
-        with warnings.catch_warnings():
+        with _quiet, warnings.catch_warnings():
             # Odd metadata is no reason to stop, and a warning would be an error in strict programs.
             warnings.simplefilter("ignore")
             return _upright_rgb(_loaded(file, warn), file)

@@ -1,12 +1,15 @@
-"""Equal runs give equal bits: digests of every stage, over many runs beside busy neighbours.
+"""Equal runs, digested stage by stage, beside busy processes: one seed must give the same frames.
 
-    python -m scripts.robustness.same_frames --runs 200 --threads 1,2 --neighbours 2
+    python -m scripts.robustness.same_frames --runs 500
+    python -m scripts.robustness.same_frames --runs 500 --per-process 1
 
-A process makes a few clips, then another one does, with the next number of threads; neighbours that
-keep a processor busy come and go between them. Of each clip the decoded frames, the control
-pictures (of poses found anew, or taken from the cache), the latents after each window and step,
-and the frames are digested. The first stage that differs from the first run's with as many
-threads is named; exit code 1 if there is one.
+The demo's pair is animated over and over, with 1 and with 2 threads in turn, in new processes of
+`--per-process` clips each; neighbours that keep a processor busy come and go between them. Of each
+clip the decoded frames, the control pictures (of poses found anew, or, in every other clip, taken
+from the cache that the one before it wrote), the latents after each window and step, and the frames
+are digested. Memory that nobody has written holds another byte in each process, so that whatever
+reads it gives other digests. The first stage that differs from the first run with as many threads
+is named; exit code 1 if there is one.
 """
 
 from __future__ import annotations
@@ -48,8 +51,6 @@ from pose.estimators import load_estimator  # noqa: E402
 from scripts.tiny.make_demo import main as make_demo  # noqa: E402
 
 Digests = dict[str, str]
-_CLIPS = 4
-"""Clips that one process makes; every other one finds its poses in the cache."""
 _BUSY = "while True: pass"
 
 
@@ -62,11 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=10, metavar="N")
     parser.add_argument("--steps", type=int, default=4, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the neighbours")
+    parser.add_argument("--per-process", type=int, default=4, metavar="N", help="clips of each")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child is not None:
         torch.set_num_threads(int(options.threads))
-        for digests in clips(options.child, options.runs, options.frames, options.steps):
+        numbers = range(options.first, options.first + options.runs)
+        for digests in clips(options.child, numbers, options.frames, options.steps):
             print(json.dumps(digests), flush=True)
         return 0
     with tempfile.TemporaryDirectory(prefix="same-frames-") as folder:
@@ -84,10 +88,11 @@ def compare(folder: Path, options: argparse.Namespace) -> Iterator[str]:
     first: dict[int, Digests] = {}
     done: Counter[int] = Counter()
     while done.total() < options.runs:
-        threads = counts[done.total() // _CLIPS % len(counts)]
-        runs = min(_CLIPS, options.runs - done.total())
+        # Two clips have one cache between them, so the threads change every other process at least.
+        threads = counts[done.total() // max(options.per_process, 2) % len(counts)]
+        numbers = range(done.total(), min(done.total() + options.per_process, options.runs))
         with neighbours(rng.randint(0, options.neighbours)):
-            rows = in_a_process(folder, threads, runs, options)
+            rows = in_a_process(folder, threads, numbers, options, fill=rng.randint(1, 255))
         for digests in rows:
             done[threads] += 1
             fault = difference(first.setdefault(threads, digests), digests)
@@ -115,38 +120,44 @@ def neighbours(count: int) -> Iterator[None]:
 
 
 def in_a_process(
-    folder: Path, threads: int, runs: int, options: argparse.Namespace
+    folder: Path, threads: int, numbers: range, options: argparse.Namespace, *, fill: int
 ) -> list[Digests]:
-    """Digests of clips that a new process makes."""
+    """Digests of the clips of these numbers, which a new process makes.
+
+    fill: the byte that memory holds which glibc hands out
+    """
     command = [sys.executable, "-m", "scripts.robustness.same_frames", "--child", str(folder)]
     for name in ("frames", "steps"):
         command += [f"--{name}", str(getattr(options, name))]
-    command += ["--runs", str(runs), "--threads", str(threads)]
+    command += ["--first", str(numbers.start), "--runs", str(len(numbers))]
+    command += ["--threads", str(threads)]
     # Threads that spin while they wait would measure the neighbours and nothing else.
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "MALLOC_PERTURB_": str(fill)}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def clips(folder: Path, runs: int, frames: int, steps: int) -> Iterator[Digests]:
-    """Digests of equal clips, one after another, by the name of the stage."""
+def clips(folder: Path, numbers: range, frames: int, steps: int) -> Iterator[Digests]:
+    """Digests of equal clips, one after another, by the name of the stage.
+
+    Clips 0 and 1 share a cache of poses, as do 2 and 3: the second finds them there.
+    """
     estimator = load_estimator("blazepose")
     engine = Engine(components=load_components(resolve("tiny").variant), device=torch.device("cpu"))
-    with tempfile.TemporaryDirectory(prefix="same-frames-cache-") as cache:
-        for number in range(runs):
-            request = AnimationRequest.from_dict(
-                {
-                    "reference": folder / "reference.png",
-                    "driving": folder / "driving.mp4",
-                    "output": folder / "clip.mkv",
-                    "cache": Path(cache) / str(number // 2),
-                    "max_frames": frames,
-                    "steps": steps,
-                }
-            )
-            yield clip(request, engine, estimator)
+    for number in numbers:
+        request = AnimationRequest.from_dict(
+            {
+                "reference": folder / "reference.png",
+                "driving": folder / "driving.mp4",
+                "output": folder / "clip.mkv",
+                "cache": folder / f"poses-{number // 2}",
+                "max_frames": frames,
+                "steps": steps,
+            }
+        )
+        yield clip(request, engine, estimator)
 
 
 def clip(request: AnimationRequest, engine: Engine, estimator: Any) -> Digests:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from animate import AnimationRequest, AnimationResult, Animator
+from animate.clip.record import ClipRecord
 from animate.errors import BudgetError, MediaError, MotionError, RequestError
 from animate.media import write_png
 from animate.progress import Quiet
@@ -76,7 +78,9 @@ def test_the_sidecar_records_what_it_takes_to_make_it_again(
     assert kept["model"]["weights_sha256"]
     assert kept["seconds"]
     assert kept["peak_host_bytes"] > 1 << 20
-    again = AnimationRequest.from_dict({**kept["request"], "overwrite": True})
+    assert str(result.output.parent) not in json.dumps(kept)
+    again = ClipRecord.read(result.sidecar).request_in(result.sidecar.parent)
+    again = replace(again, overwrite=True)
     assert frames_digest(animator(again)) == kept["output"]["frames_sha256"]
 
 

@@ -119,7 +119,7 @@ def test_a_clip_that_was_changed_does_not_fit_its_record(tmp_path: Path) -> None
         (b"\xff", "damaged"),
         (b"[]", "is no record of a clip: settings must hold names"),
         (b'{"schema": 2}', "is no record of a clip: .* is missing"),
-        (b'{"schema": 3}', "another version of this program .schema 3, this one reads 1 and 2"),
+        (b'{"schema": 4}', "another version of this program .schema 4, this one reads 1 to 3"),
         (b'{"schema": 2, "digest": 1}', "is no record of a clip"),
     ],
 )
@@ -142,4 +142,4 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     values = json.loads((tmp_path / "a.json").read_text())
     del values["clip"]
     (tmp_path / "a.json").write_text(json.dumps({**values, "schema": 1, "later": 1}))
-    assert replace(ClipRecord.read(tmp_path / "a.json"), schema=2) == record
+    assert replace(ClipRecord.read(tmp_path / "a.json"), schema=3) == record

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from animate.animator import Animator
+    from animate.batch.compare import compare
+    from animate.batch.compare_page import Comparison
     from animate.batch.manifest import load_manifest
     from animate.batch.records import JobRecord
     from animate.batch.report import write_report
@@ -40,12 +42,14 @@ _PUBLIC = {
     "AnimationRequest": "animate.request.request",
     "AnimationResult": "animate.request.request",
     "ClipScores": "animate.evaluation.scores",
+    "Comparison": "animate.batch.compare_page",
     "Evaluation": "animate.evaluation.scores",
     "JobRecord": "animate.batch.records",
     "RuntimeOptions": "animate.request.request",
     "SamplingOptions": "animate.request.request",
     "StillPipeline": "animate.stills.pipeline",
     "StillRequest": "animate.request.still",
+    "compare": "animate.batch.compare",
     "evaluate": "animate.evaluation.evaluate",
     "load_manifest": "animate.batch.manifest",
     "run_batch": "animate.batch.runner",
@@ -58,6 +62,7 @@ __all__ = [
     "AnimationResult",
     "Animator",
     "ClipScores",
+    "Comparison",
     "Evaluation",
     "JobRecord",
     "RuntimeOptions",
@@ -65,6 +70,7 @@ __all__ = [
     "StillPipeline",
     "StillRequest",
     "__version__",
+    "compare",
     "evaluate",
     "load_manifest",
     "run_batch",

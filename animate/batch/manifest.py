@@ -104,22 +104,20 @@ def load_manifest(
 
     Raises ManifestError naming every row that cannot be used, and why.
     """
-    look_again()
     source = Path(path).absolute()
     sheet = read_sheet(source)
-    reader = _Reader(
-        folder=source.parent,
-        output_dir=Path(output_dir).absolute(),
+    jobs = jobs_of_rows(
+        sheet.rows,
+        source,
+        output_dir,
         defaults={
             **with_absolute_paths(flat(AnimationRequest, defaults or {}), Path.cwd()),
             **with_absolute_paths(sheet.defaults, source.parent),
         },
         overrides=with_absolute_paths(flat(AnimationRequest, overrides or {}), Path.cwd()),
-        roots=tuple(Path(root).resolve() for root in roots),
-        name=check_template(name or sheet.name or USUAL_NAME),
-        owners={source: "the manifest"},
+        roots=roots,
+        name=name or sheet.name or USUAL_NAME,
     )
-    jobs = reader.jobs(sheet.rows)
     if not jobs:
         raise ManifestError(f"manifest {path} has no rows; write at least one")
     chosen = [job for job in jobs if rows is None or job.number in rows]
@@ -133,9 +131,34 @@ def load_manifest(
         jobs=chosen,
         all_jobs=jobs,
         absent=absent,
-        output_dir=reader.output_dir,
+        output_dir=Path(output_dir).absolute(),
         source=source,
     )
+
+
+def jobs_of_rows(
+    rows: Iterable[Row],
+    source: Path,
+    output_dir: Path | str,
+    *,
+    defaults: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    roots: Iterable[Path | str] = (),
+    name: str = USUAL_NAME,
+) -> list[Job]:
+    """A job for each row; one that cannot be used has a mistake. Paths of a row are relative to
+    the folder of `source`, which no row may read as an input or write."""
+    look_again()
+    reader = _Reader(
+        folder=source.parent,
+        output_dir=Path(output_dir).absolute(),
+        defaults=defaults,
+        overrides=overrides or {},
+        roots=tuple(Path(root).resolve() for root in roots),
+        name=check_template(name),
+        owners={source: "the manifest"},
+    )
+    return reader.jobs(rows)
 
 
 def _refuse(wrong: list[Job], count: int, path: Path | str) -> None:

@@ -56,7 +56,7 @@ def write_report(of: Manifest | Iterable[JobRecord], folder: Path | str | None =
     """
     if isinstance(of, Manifest):
         home, title = of.output_dir, of.source.name
-        records = [_record_of(job) for job in of.all_jobs]
+        records = [record_of(job) for job in of.all_jobs]
     elif folder is None:
         raise RequestError("a report of records needs the folder that it goes to")
     else:
@@ -77,7 +77,7 @@ def state_of(record: JobRecord) -> str:
     return "done" if record.status == "kept" else record.status
 
 
-def _record_of(job: Job) -> JobRecord:
+def record_of(job: Job) -> JobRecord:
     """A job's record, or that of one which was not begun."""
     output = job.request.output if job.request is not None else None
     record = read_record(job.record)

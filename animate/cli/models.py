@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from animate.cli.arguments import Parser, add_display, make_parser, parse, progress_of
 from animate.errors import ModelError
 from animate.models.config import Source
+from animate.models.stills import (
+    StillDesign,
+    load_still_design,
+    split_name,
+    still_design_names,
+)
 from animate.models.store import ModelFile
 from animate.models.variants import ModelVariant, list_variants, load_variant, resolve
 from animate.progress import Progress
@@ -104,6 +110,9 @@ def show_list() -> int:
         print(f"{variant.name:<8} {variant.summary}")
         print(f"{'':<8} {sizes}; windows of {variant.defaults.window} frames; {state}")
         print(f"{'':<8} licences: {'; '.join(sorted(licences))}")
+    print("for stills (cnx still --list):")
+    for name in still_design_names():
+        print(f"{name:<24} {load_still_design(name).state()}")
     chosen = resolve("auto")
     print(f"--model auto takes {chosen.variant.name}: {chosen.reason}")
     return 0
@@ -124,17 +133,24 @@ def files_of(name: str) -> tuple[tuple[ModelFile, ...], tuple[str, ...]]:
         from pose.estimators.dwpose import LICENCE_NOTE
 
         return dwpose_files(), (LICENCE_NOTE,)
+    still, checkpoint = split_name(name)
+    if still in still_design_names():
+        design = load_still_design(still)
+        still_files = tuple(design.files(checkpoint))
+        return still_files, tuple(_licence_lines(design, still_files))
     variant = load_variant(name)
-    return tuple(variant.files()), tuple(_licence_lines(variant))
+    return tuple(variant.files()), tuple(_licence_lines(variant, variant.files()))
 
 
-def _licence_lines(variant: ModelVariant) -> Iterator[str]:
+def _licence_lines(
+    variant: ModelVariant | StillDesign, needed: Iterable[ModelFile]
+) -> Iterator[str]:
     by_origin: dict[str, list[ModelFile]] = {}
-    for file in variant.files():
+    for file in needed:
         by_origin.setdefault(file.source.repository if file.source else "", []).append(file)
     for files in by_origin.values():
         source, paths = files[0].source, [file.path for file in files]
-        owner: Source | ModelVariant = source or variant
+        owner: Source | ModelVariant | StillDesign = source or variant
         origin = source.repository if source else f"the folder of {variant.name}"
         link = f" ({owner.licence_url})" if owner.licence_url else ""
         gate = "; it must be accepted there" if source and source.gated else ""

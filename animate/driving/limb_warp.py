@@ -118,14 +118,32 @@ def _without_person(
 ) -> NDArray[np.float32]:
     """The picture (h,w,3) without the person, filled from around it."""
     height, width = picture.shape[:2]
+    person = person_cover(points, seen, (width, height), wider=_REMOVED)
+    return _filled(picture.astype(np.float32), person)
+
+
+def person_cover(
+    points: NDArray[np.float64],
+    seen: NDArray[np.bool_],
+    size: tuple[int, int],
+    *,
+    wider: float = 1.0,
+) -> NDArray[np.float32]:
+    """(h,w) from 0 to 1: the part of a picture of a size (width, height) that a person covers.
+
+    points: (134,2) in its pixels
+    seen: (134,) points that count
+    wider: factor on the reach of every part of the body
+    """
+    width, height = size
     person = np.zeros((height, width), np.float32)
     for part in _parts(points, points, seen, height):
-        wider = replace(part, reach=_REMOVED * part.reach)
-        box = _box(wider, width, height)
+        reaching = replace(part, reach=wider * part.reach)
+        box = _box(reaching, width, height)
         if box is not None:
             region = person[box[1] : box[3], box[0] : box[2]]
-            np.maximum(region, _confidence(wider, box), out=region)
-    return _filled(picture.astype(np.float32), person)
+            np.maximum(region, _confidence(reaching, box), out=region)
+    return person
 
 
 def _filled(picture: NDArray[np.float32], hole: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from animate.errors import ModelError
 from animate.files import sha256
 from animate.models.config import Source
-from animate.request.wording import quoted
+from animate.request.wording import nearest, quoted
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
@@ -39,6 +40,23 @@ class ModelFile:
     """The variant's own folder; None when the variant has none."""
     digest: str | None = None
     """SHA-256 where the variant states it."""
+
+    @classmethod
+    def of(
+        cls,
+        reference: str,
+        sources: Mapping[str, Source],
+        folder: Path | None,
+        digests: Mapping[str, str],
+    ) -> ModelFile:
+        """The file that is meant by `path` in a folder, or by `source:path`. Raises ModelError."""
+        name, _, path = reference.rpartition(":")
+        if not name:
+            return cls(path=path, folder=folder, digest=digests.get(path))
+        if name not in sources:
+            raise ModelError(f"{reference} names no source{nearest(name, set(sources))}")
+        source = sources[name]
+        return cls(path=path, source=source, digest=source.digests.get(path))
 
     def locate(self) -> Path | None:
         """The file on this machine, or None when it is not here."""

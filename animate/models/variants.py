@@ -162,13 +162,7 @@ class ModelVariant:
 
     def file(self, reference: str) -> ModelFile:
         """The file that a component means by `path` or `source:path`."""
-        name, _, path = reference.rpartition(":")
-        if not name:
-            return ModelFile(path=path, folder=self.folder, digest=self.digests.get(path))
-        if name not in self.sources:
-            raise ModelError(f"{reference} names no source{nearest(name, set(self.sources))}")
-        source = self.sources[name]
-        return ModelFile(path=path, source=source, digest=source.digests.get(path))
+        return ModelFile.of(reference, self.sources, self.folder, self.digests)
 
     def files(self) -> Iterator[ModelFile]:
         """Every file that the variant needs, each once."""

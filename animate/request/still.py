@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from animate.errors import RequestError
-from animate.request.request import LoraText, Precision, SizeText
-from animate.request.schema import Converted, option, validate
-from animate.request.values import Lora, Size
+from animate.request.request import Fit, LoraText, Precision, SizeText
+from animate.request.schema import (
+    Converted,
+    Role,
+    option,
+    paths_of,
+    plain,
+    settings_of,
+    validate,
+)
+from animate.request.values import Lora, ModelName, Size
 from animate.request.wording import quoted
 
-ControlKind = Literal["none", "canny", "pose", "depth"]
+ControlKind = Literal["none", "canny", "pose", "depth", "mask"]
+ControlMethod = Literal["controlnext", "controlnet", "t2i-adapter"]
 Scheduler = Literal["unipc", "euler", "euler-ancestral", "dpmpp-2m", "ddim"]
 
 
@@ -58,28 +67,40 @@ class StillRequest:
         role="output",
         usual=True,
     )
-    model: str = option(
-        "controlnext-sd15",
-        "design that the control files are of: a name of `cnx still --list`",
-        metavar="NAME",
+    model: Converted[ModelName, Path | str] = option(
+        ModelName("auto"),
+        "model: a name of `cnx still --list`, a diffusers folder, or a checkpoint in one file",
+        metavar="NAME|FOLDER|FILE",
+        role="input",
         usual=True,
     )
     base: Converted[Path | None, Path | str | None] = option(
         None,
-        "base model: a diffusers folder, or a single-file checkpoint",
+        "base model in place of the model's own: a diffusers folder, or a single-file checkpoint",
         metavar="FOLDER|FILE",
         role="input",
-        usual=True,
     )
     controlnext: Converted[Path | None, Path | str | None] = option(
-        None, "file of the control network", metavar="FILE", role="input", usual=True
+        None,
+        "file of the control network in place of the model's own",
+        metavar="FILE",
+        role="input",
     )
     unet: Converted[Path | None, Path | str | None] = option(
         None,
         "file of the UNet's weights that were trained with it",
         metavar="FILE",
         role="input",
-        usual=True,
+    )
+    method: ControlMethod = option(
+        "controlnext",
+        "kind of control (--with): ControlNeXt, or what it is compared with, by diffusers' classes",
+    )
+    control_model: Converted[Path | None, Path | str | None] = option(
+        None,
+        "folder or file of the ControlNet or T2I-Adapter",
+        metavar="FOLDER|FILE",
+        role="input",
     )
     control: Converted[Path | None, Path | str | None] = option(
         None, "control picture: edges, a skeleton, depth", metavar="IMAGE", role="input", usual=True
@@ -98,11 +119,12 @@ class StillRequest:
     size: Converted[Size | None, SizeText] = option(
         None, "size of the picture (default: the control picture's)", metavar="WxH", usual=True
     )
+    fit: Fit = option("crop", "how a control picture of another shape is brought to that size")
     steps: int | None = option(None, "denoising steps", least=1, most=1000, usual=True)
     guidance: float | None = option(None, "guidance scale", least=0.0, most=100.0, usual=True)
     scheduler: Scheduler | None = option(None, "solver (default: as published)")
     seed: int = option(0, "seed of the first picture", least=0, most=2**63 - 1, usual=True)
-    count: int = option(1, "number of pictures", least=1, most=10000, usual=True)
+    count: int = option(1, "number of pictures", least=1, most=10000, role="output", usual=True)
     control_weight: float | None = option(
         None, "weight of the control features", least=0.0, most=10.0
     )
@@ -163,20 +185,54 @@ class StillRequest:
             raise RequestError("control and control_from both give the control picture; give one")
         if (self.control_from is None) != (self.control_kind == "none"):
             raise RequestError(
-                "control_from needs control_kind canny, pose or depth, and the other way round"
+                "control_from needs control_kind canny, pose, depth or mask, and the other way "
+                "round"
             )
         if (self.control_kind == "depth") != (self.depth_model is not None):
             raise RequestError(
                 "control_kind depth needs depth_model, the folder of a model for depth "
                 "estimation, and the other way round"
             )
-        controlled = self.control is not None or self.control_from is not None
-        if controlled and self.controlnext is None:
-            raise RequestError("a control picture needs controlnext, the control network's file")
-        if self.controlnext is not None and not controlled:
-            raise RequestError("controlnext needs a control picture: give control or control_from")
+        self._check_network()
         if len(self.ip_adapter) > 1:
             raise RequestError("ip_adapter takes one file")
         parts = (bool(self.ip_adapter), self.ip_image is not None, self.ip_encoder is not None)
         if any(parts) and not all(parts):
             raise RequestError("ip_adapter, ip_encoder and ip_image go together; give all three")
+
+    def _check_network(self) -> None:
+        own = self.method == "controlnext"
+        if self.controlnext is not None and not (own and self.controlled):
+            raise RequestError(
+                "controlnext needs a control picture: give control or control_from"
+                if own
+                else f"controlnext is a file of another method than {self.method}; leave it out"
+            )
+        if self.control_model is None and not own:
+            raise RequestError(f"{self.method} needs control_model, its folder or file")
+        if self.control_model is not None and own:
+            raise RequestError("control_model needs --with controlnet or t2i-adapter")
+        if not (own or self.controlled):
+            raise RequestError(f"{self.method} needs a control picture: control or control_from")
+        if self.method == "t2i-adapter" and (self.init is not None or self.ip_adapter):
+            raise RequestError("diffusers has neither init nor ip_adapter beside a T2I-Adapter")
+
+    @property
+    def controlled(self) -> bool:
+        """True where a control picture is given, or made."""
+        return self.control is not None or self.control_from is not None
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting as plain JSON values, paths as given."""
+        return plain(self)
+
+    def look(self) -> dict[str, Any]:
+        """The settings that decide the pictures of a series, by name, as plain JSON values."""
+        known = settings_of(type(self)).values()
+        values = {s.name: plain(s.value(self)) for s in known if s.role == "look"}
+        weights = [adapter.weight for adapter in (*self.lora, *self.ip_adapter)]
+        return {**values, "weights": weights}
+
+    def paths(self, *roles: Role) -> Iterator[tuple[str, Path]]:
+        """Every path that the settings of these roles name, with the setting's name."""
+        return ((setting.name, path) for setting, path in paths_of(self, *roles))

@@ -1,26 +1,38 @@
-"""The order of work of stills, from the files of a request to the pictures and their record."""
+"""The order of work of stills, from the files of a request to the pictures and their record.
+
+Everything is checked before anything is loaded; a series goes on where an earlier run has stopped.
+"""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from animate import files
-from animate.driving.estimators import estimator_options
-from animate.errors import MediaError, RequestError
+from animate import __version__, files
+from animate.errors import MediaError
 from animate.media.image import read_image, write_png
-from animate.progress import Progress
-from animate.request.schema import paths_of, plain
+from animate.models.stills import StillDesign, StillModel
+from animate.progress import Progress, Remembering
+from animate.request.schema import paths_of
 from animate.request.still import StillRequest
+from animate.request.values import Size
+from animate.stills.base import choose_model
+from animate.stills.control_pictures import MAKERS, ControlSource
 from animate.stills.pipeline import StillPipeline
-from pose.draw import draw
-from pose.estimators import load_estimator
+from animate.stills.record import (
+    MadePicture,
+    StillRecord,
+    finished_pictures,
+    input_digests,
+    record_path,
+    series_digest,
+)
+from animate.stills.sizes import chosen_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,61 +44,127 @@ class StillResult:
     """JSON file with every setting, digest and time."""
     kept: int
     """Pictures of an earlier run of the same series, which were not made again."""
+    model: str = ""
+    """Name of the design."""
+    size: Size | None = None
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Pictures that a still is made from, (H,W,3) uint8 RGB each."""
+
+    control: np.ndarray | None
+    init: np.ndarray | None
+    prompt_image: np.ndarray | None
+    size: Size
+    """Of the still."""
+
+
+class StillMaker:
+    """Makes stills of requests; the pipeline of the last one is kept for the next of its model."""
+
+    def __init__(self) -> None:
+        self._pipeline: StillPipeline | None = None
+        self._loaded: tuple[object, ...] = ()
+
+    def __call__(self, request: StillRequest, progress: Progress) -> StillResult:
+        """Make the pictures of a request; those of a series that are there already are kept.
+
+        Raises MediaError, ModelError, PoseError or RequestError; nothing half-written is left.
+        """
+        return _make(request, Remembering(progress), self._pipeline_for)
+
+    def _pipeline_for(self, request: StillRequest, model: StillModel) -> StillPipeline:
+        wanted = (model, request.method, request.control_model, request.device, request.precision,
+                  request.ip_adapter, request.ip_encoder)  # fmt: skip
+        if self._pipeline is None or self._loaded != wanted:
+            self._pipeline, self._loaded = None, ()
+            self._pipeline = _loaded(request, model)
+            self._loaded = wanted
+        self._pipeline.load_lora(request.lora)
+        return self._pipeline
+
+
+Load = Callable[[StillRequest, StillModel], StillPipeline]
 
 
 def make_stills(request: StillRequest, progress: Progress) -> StillResult:
-    """Make the pictures of a request; those of a series that are there already are kept.
+    """Make the pictures of one request. Raises as `StillMaker`."""
+    return StillMaker()(request, progress)
 
-    Raises MediaError, ModelError, PoseError or RequestError; nothing half-written is left.
+
+def check_still(request: StillRequest) -> StillModel:
+    """The model of a request, once all its files are known to be there.
+
+    Raises MediaError or ModelError.
     """
-    if request.base is None:
-        raise RequestError("base is missing: name a diffusers folder or a single-file checkpoint")
     for setting, path in paths_of(request, "input"):
-        if not path.is_dir():
+        if setting.name != "model" and not path.is_dir():
             files.check_readable(path, setting.name.replace("_", " "), MediaError)
-    outputs = list(_outputs(request))
-    record_path = request.output.with_suffix(".json")
-    digest = _digest(request)
-    ready = _ready(record_path, digest)
-    missing = [path for path in outputs if path.name not in ready or not path.exists()]
-    if request.overwrite:
-        missing = outputs
-    for path in (*missing, record_path):
-        replaced = request.overwrite or (path == record_path and (bool(ready) or not path.exists()))
-        files.check_output(path, overwrite=replaced, what="picture", error=MediaError)
-    if not missing:
-        return StillResult(outputs=tuple(outputs), record=record_path, kept=len(outputs))
+    return choose_model(
+        request.model,
+        base=request.base,
+        controlnext=request.controlnext,
+        unet=request.unet,
+        controlled=request.controlled and request.method == "controlnext",
+    )
 
-    pipeline = _loaded(request)
-    control = _control_picture(request, progress)
-    if warning := pipeline.check_prompt(request.prompt):
-        progress.warn(warning)
-    made = {name: value for name, value in ready.items() if not request.overwrite}
-    seconds = time.monotonic()
-    with progress.stage("stills", len(missing)) as stage:
-        for path in missing:
-            seed = request.seed + outputs.index(path)
-            picture = pipeline(
-                request.prompt,
-                control,
-                negative_prompt=request.negative,
-                size=request.size,
-                steps=request.steps,
-                guidance_scale=request.guidance,
-                seed=seed,
-                control_weight=request.control_weight,
-                control_range=request.control_range,
-                scheduler=request.scheduler,
-                init=_picture(request.init),
-                strength=request.strength,
-                ip_image=_picture(request.ip_image),
+
+def _make(request: StillRequest, progress: Remembering, load: Load) -> StillResult:
+    model = check_still(request)
+    digests = input_digests(request, model)
+    digest = series_digest(request, digests, model.design.name)
+    outputs, path = list(_outputs(request)), record_path(request)
+    ready = {} if request.overwrite else finished_pictures(path, digest)
+    missing = [output for output in outputs if output.name not in ready]
+    _check_outputs(request, missing, path, own_record=bool(ready))
+    if not missing:
+        return StillResult(outputs=tuple(outputs), record=path, kept=len(outputs))
+
+    progress.note(f"model: {model.design.name} ({model.reason})")
+    inputs = _inputs(request, model.design, progress)
+    pipeline = load(request, model)
+    for text in (request.prompt, request.negative):
+        if remark := pipeline.check_prompt(text):
+            progress.note(remark)
+    design = model.design
+    record = StillRecord(
+        program=f"cnx-animate {__version__}",
+        request=request.settings(),
+        model=design.name,
+        reason=model.reason,
+        size=str(inputs.size),
+        steps=design.steps if request.steps is None else request.steps,
+        guidance=design.guidance if request.guidance is None else request.guidance,
+        inputs=digests,
+        digest=digest,
+        pictures=ready,
+    )
+    began = time.monotonic()
+    with progress.stage("denoising", _steps(request, record.steps) * len(missing)) as stage:
+        for output in missing:
+            seed = request.seed + outputs.index(output)
+            pixels = _picture(pipeline, request, inputs, seed, stage.advance)
+            write_png(output, pixels)
+            entry = MadePicture(seed=seed, sha256=files.sha256(output))
+            record = replace(
+                record,
+                pictures={**record.pictures, output.name: entry},
+                seconds=round(time.monotonic() - began, 3),
+                warnings=tuple(progress.warnings),
             )
-            pixels = np.asarray(picture.convert("RGB"))
-            write_png(path, pixels)
-            made[path.name] = {"seed": seed, "sha256": files.sha256(path)}
-            _write_record(record_path, request, digest, made, time.monotonic() - seconds)
-            stage.advance()
-    return StillResult(outputs=tuple(outputs), record=record_path, kept=len(outputs) - len(missing))
+            record.write(path)
+    return StillResult(
+        outputs=tuple(outputs),
+        record=path,
+        kept=len(outputs) - len(missing),
+        model=design.name,
+        size=inputs.size,
+        seconds=record.seconds,
+        warnings=record.warnings,
+    )
 
 
 def _outputs(request: StillRequest) -> Iterator[Path]:
@@ -98,32 +176,62 @@ def _outputs(request: StillRequest) -> Iterator[Path]:
         yield request.output.with_name(f"{stem}-{number:04}{suffix}")
 
 
-def _loaded(request: StillRequest) -> StillPipeline:
-    assert request.base is not None
-    pipeline = StillPipeline.from_files(
-        request.base,
-        design=request.model,
-        controlnext=request.controlnext,
-        unet=request.unet,
+def _check_outputs(
+    request: StillRequest, missing: Sequence[Path], record: Path, *, own_record: bool
+) -> None:
+    """Raise MediaError where a file is in the way of what is to be made."""
+    for path in missing:
+        files.check_output(path, overwrite=request.overwrite, what="picture", error=MediaError)
+    if missing:
+        replaced = request.overwrite or own_record
+        files.check_output(record, overwrite=replaced, what="record", error=MediaError)
+
+
+def _steps(request: StillRequest, steps: int) -> int:
+    """Denoising steps of one picture: one that begins from a picture takes a share of them."""
+    return steps if request.init is None else max(1, min(int(steps * request.strength), steps))
+
+
+def _loaded(request: StillRequest, model: StillModel) -> StillPipeline:
+    pipeline = StillPipeline.from_model(
+        model,
+        method=request.method,
+        control_model=request.control_model,
         device=request.device,
         precision=request.precision,
     )
-    pipeline.load_lora(request.lora)
     if request.ip_adapter and request.ip_encoder is not None:
         pipeline.load_ip_adapter(request.ip_adapter[0], request.ip_encoder)
     return pipeline
 
 
-def _picture(path: Path | None) -> np.ndarray | None:
+def _inputs(request: StillRequest, design: StillDesign, progress: Progress) -> Inputs:
+    control, init = _read(request.control), _read(request.init)
+    photo = _read(request.control_from)
+    natural = next((one for one in (control, photo, init) if one is not None), None)
+    size = chosen_size(request.size, natural, design, progress)
+    if photo is not None:
+        control = _control_picture(request, photo, size, design, progress)
+    return Inputs(control=control, init=init, prompt_image=_read(request.ip_image), size=size)
+
+
+def _read(path: Path | None) -> np.ndarray | None:
     return None if path is None else read_image(path)
 
 
-def _control_picture(request: StillRequest, progress: Progress) -> np.ndarray | None:
-    """The control picture (H,W,3) uint8 RGB; one that is made here is written beside the result."""
-    if request.control_from is None:
-        return _picture(request.control)
-    photo = read_image(request.control_from)
-    picture = {"canny": canny, "pose": _pose, "depth": _depth}[request.control_kind](photo, request)
+def _control_picture(
+    request: StillRequest, photo: np.ndarray, size: Size, design: StillDesign, progress: Progress
+) -> np.ndarray:
+    """The control picture (H,W,3) uint8 RGB of a photo, which is written beside the result."""
+    source = ControlSource(
+        photo=photo,
+        name=str(request.control_from),
+        size=size,
+        pose_style=design.pose_style,
+        depth_model=request.depth_model,
+        fit=request.fit,
+    )
+    picture = MAKERS[request.control_kind](source)
     path = request.output.with_name(f"{request.output.stem}-{request.control_kind}.png")
     files.check_output(path, overwrite=True, what="control picture", error=MediaError)
     write_png(path, picture)
@@ -131,91 +239,30 @@ def _control_picture(request: StillRequest, progress: Progress) -> np.ndarray | 
     return picture
 
 
-def canny(photo: np.ndarray, request: StillRequest | None = None) -> np.ndarray:
-    """(H,W,3) edges of a photo, by the published thresholds around the median of its grey."""
-    import cv2
+def _picture(
+    pipeline: StillPipeline, request: StillRequest, inputs: Inputs, seed: int, advance: Any
+) -> np.ndarray:
+    """One picture (H,W,3) uint8 RGB; `advance` is called after each step."""
 
-    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    median = float(np.median(grey))
-    edges = cv2.Canny(grey, int(max(0, 0.67 * median)), int(min(255, 1.33 * median)))
-    return np.repeat(edges[..., None], 3, 2)
+    def after_step(pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        advance()
+        return values
 
-
-def _pose(photo: np.ndarray, request: StillRequest) -> np.ndarray:
-    estimator = load_estimator("blazepose", **estimator_options("blazepose", None, "cpu"))
-    points, scores = estimator(photo)
-    if not len(points):
-        raise MediaError(f"nobody is seen in {request.control_from}; give another photo")
-    height, width = photo.shape[:2]
-    return draw(points, scores, (width, height), (width, height), "published")
-
-
-def _depth(photo: np.ndarray, request: StillRequest) -> np.ndarray:
-    """(H,W,3) depth of a photo, near is bright, by a model that the user named."""
-    from PIL import Image
-    from transformers import pipeline
-
-    try:
-        estimate: Any = pipeline("depth-estimation", model=str(request.depth_model), device="cpu")
-    except (ValueError, OSError, KeyError) as reason:
-        raise MediaError(
-            f"depth model {request.depth_model} cannot be loaded: {reason}"
-        ) from reason
-    depth = np.asarray(estimate(Image.fromarray(photo))["depth"].convert("L"))
-    return np.repeat(depth[..., None], 3, 2)
-
-
-def _digest(request: StillRequest) -> str:
-    """SHA-256 of all that decides the pictures of a series but their number."""
-    import hashlib
-
-    settings = plain(request)
-    for name in ("output", "count", "overwrite", "device"):
-        del settings[name]
-    inputs = {
-        str(path): _input_digest(path) for _, path in paths_of(request, "input") if path.exists()
-    }
-    text = json.dumps({"settings": settings, "inputs": inputs}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _input_digest(path: Path) -> str:
-    if path.is_file():
-        return files.sha256(path)
-    names = sorted(file for file in path.rglob("*") if file.is_file())
-    return json.dumps([[str(file.relative_to(path)), file.stat().st_size] for file in names])
-
-
-def _ready(record: Path, digest: str) -> dict[str, Any]:
-    """Pictures by name that an earlier run of the same series has made and nobody changed."""
-    try:
-        values = json.loads(record.read_text(encoding="utf-8"))
-        if values["digest"] != digest:
-            return {}
-        return {
-            name: entry
-            for name, entry in dict(values["pictures"]).items()
-            if _is_same(record.with_name(name), entry["sha256"])
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _is_same(path: Path, digest: str) -> bool:
-    return path.is_file() and files.sha256(path) == digest
-
-
-def _write_record(
-    path: Path, request: StillRequest, digest: str, pictures: dict[str, Any], seconds: float
-) -> None:
-    from animate import __version__
-
-    values = {
-        "kind": "still",
-        "program": f"cnx-animate {__version__}",
-        "request": plain(request),
-        "digest": digest,
-        "pictures": pictures,
-        "seconds": round(seconds, 3),
-    }
-    files.write_text(path, json.dumps(values, indent=2) + "\n")
+    picture = pipeline(
+        request.prompt,
+        inputs.control,
+        negative_prompt=request.negative,
+        size=inputs.size,
+        fit=request.fit,
+        steps=request.steps,
+        guidance_scale=request.guidance,
+        seed=seed,
+        control_weight=request.control_weight,
+        control_range=request.control_range,
+        scheduler=request.scheduler,
+        init=inputs.init,
+        strength=request.strength,
+        ip_image=inputs.prompt_image,
+        callback_on_step_end=after_step if pipeline.reports_steps else None,
+    )
+    return np.asarray(picture.convert("RGB"))

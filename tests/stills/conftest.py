@@ -6,14 +6,17 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from animate.models.components import build_control_network
 from animate.models.stills import load_still_design
+from animate.stills.pipeline import StillPipeline
 
 DESIGN = "controlnext-sd15-trained"
+SIZE = (64, 64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,93 @@ def toy_still(tmp_path_factory: pytest.TempPathFactory) -> Files:
         base=base,
         controlnext=folder / "controlnet.safetensors",
         unet=folder / "unet.safetensors",
+    )
+
+
+@pytest.fixture(scope="session")
+def toy_xl(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The same for SDXL; its UNet file is of increments."""
+    folder = tmp_path_factory.mktemp("xl")
+    torch.manual_seed(1)
+    pipe = toy_xl_pipeline(folder)
+    pipe.save_pretrained(folder / "base", safe_serialization=True)
+    network = build_control_network(load_still_design("controlnext-sdxl").controlnext)
+    save_file(network.state_dict(), folder / "controlnet.safetensors")
+    trained = {
+        name: torch.full_like(value, 0.01)
+        for name, value in pipe.unet.state_dict().items()
+        if "attn2.to_out" in name
+    }
+    save_file(trained, folder / "unet.safetensors")
+    return Files(
+        base=folder / "base",
+        controlnext=folder / "controlnet.safetensors",
+        unet=folder / "unet.safetensors",
+    )
+
+
+def toy_xl_pipeline(folder: Path):  # type: ignore[no-untyped-def]
+    from diffusers import (
+        AutoencoderKL,
+        EulerDiscreteScheduler,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(320, 64),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=(5, 4),
+        cross_attention_dim=64,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 32,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(32, 32, 32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+    )
+    tokenizer = toy_tokenizer(folder / "words")
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=16,
+        projection_dim=32,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    return StableDiffusionXLPipeline(
+        unet=unet,
+        vae=vae,
+        text_encoder=CLIPTextModel(config),
+        text_encoder_2=CLIPTextModelWithProjection(config),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        scheduler=EulerDiscreteScheduler(steps_offset=1),
+    )
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    edges = np.zeros((64, 64, 3), np.uint8)
+    edges[20:40, 10:50] = 255
+    return edges
+
+
+@pytest.fixture(scope="module")
+def pipeline(toy_still: Files) -> StillPipeline:
+    return StillPipeline.from_files(
+        toy_still.base, design=DESIGN, controlnext=toy_still.controlnext, device="cpu"
     )
 
 

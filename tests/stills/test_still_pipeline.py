@@ -8,32 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from animate.cli.main import main
-from animate.errors import ModelError, RequestError
+from animate.errors import RequestError
 from animate.media.image import read_image, write_png
 from animate.request.still import Span, StillRequest
-from animate.stills.make import canny, make_stills
+from animate.stills.control_pictures import canny
+from animate.stills.make import make_stills
 from animate.stills.pipeline import StillPipeline
-from tests.stills.conftest import DESIGN, Files
+from animate.stills.sizes import chosen_size
+from tests.stills.conftest import DESIGN, SIZE, Files
 
-SIZE = (64, 64)
 CALL = {"prompt": "a dancer", "steps": 2, "seed": 3}
-
-
-@pytest.fixture(scope="module")
-def picture() -> np.ndarray:
-    edges = np.zeros((64, 64, 3), np.uint8)
-    edges[20:40, 10:50] = 255
-    return edges
-
-
-@pytest.fixture(scope="module")
-def pipeline(toy_still: Files) -> StillPipeline:
-    return StillPipeline.from_files(
-        toy_still.base, design=DESIGN, controlnext=toy_still.controlnext, device="cpu"
-    )
 
 
 def test_control_changes_the_picture_and_comes_off_again(
@@ -101,33 +88,27 @@ def test_a_partial_unet_replaces_the_bases_weights(toy_still: Files) -> None:
         assert not torch.equal(before[name], after[name])
 
 
-def test_what_does_not_fit_is_refused_by_name(toy_still: Files, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"is of the design controlnext-sd15-trained"):
-        StillPipeline.from_files(
-            toy_still.base, design="controlnext-sd15", controlnext=toy_still.controlnext
-        )
-    save_file({"other.weight": torch.zeros(2)}, tmp_path / "unet.safetensors")
-    with pytest.raises(ModelError, match=r"holds other\.weight, which a sd15 UNet does not"):
-        StillPipeline.from_files(toy_still.base, design=DESIGN, unet=tmp_path / "unet.safetensors")
-    with pytest.raises(ModelError, match="does not exist"):
-        StillPipeline.from_files(tmp_path / "no", design=DESIGN)
-    (tmp_path / "base.ckpt").write_bytes(b"pickle")
-    with pytest.raises(ModelError, match="may run code"):
-        StillPipeline.from_files(tmp_path / "base.ckpt", design=DESIGN)
-    with pytest.raises(ModelError, match="cannot be loaded as sd15"):
-        StillPipeline.from_files(tmp_path, design=DESIGN)
+def test_a_control_picture_of_another_shape_is_cropped_and_not_bent(
+    pipeline: StillPipeline, picture: np.ndarray
+) -> None:
+    wide = np.concatenate([np.zeros_like(picture), picture, np.zeros_like(picture)], 1)
+    cropped = np.asarray(pipeline(control=wide, size=SIZE, **CALL))
+    np.testing.assert_array_equal(cropped, np.asarray(pipeline(control=picture, **CALL)))
+    bent = np.asarray(pipeline(control=wide, size=SIZE, fit="stretch", **CALL))
+    assert (bent != cropped).any()
+
+
+def test_a_much_larger_control_picture_gives_its_proportions_alone(
+    pipeline: StillPipeline,
+) -> None:
+    size = chosen_size(None, np.zeros((2000, 1000, 3), np.uint8), pipeline.design)
+    assert size == (360, 728)
+    assert chosen_size(None, np.zeros((70, 70, 3), np.uint8), pipeline.design) == (64, 64)
 
 
 def test_sizes_off_the_grid_name_the_nearest(pipeline: StillPipeline) -> None:
     with pytest.raises(RequestError, match="the nearest is 64x72"):
         pipeline(size=(66, 70), **CALL)
-
-
-def test_a_prompt_that_is_too_long_is_said(pipeline: StillPipeline) -> None:
-    assert pipeline.check_prompt("abc") is None
-    warning = pipeline.check_prompt("abcdefghijklmnopqrstuvwxyz")
-    assert warning is not None
-    assert "takes 16" in warning
 
 
 def request(toy_still: Files, folder: Path, **more: object) -> StillRequest:
@@ -199,7 +180,10 @@ def test_the_command_makes_a_picture_and_its_control(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"control": "c.png"}, "a control picture needs controlnext"),
+        ({"method": "controlnet", "control": "c.png"}, "controlnet needs control_model"),
+        ({"control_model": "c"}, "control_model needs --with"),
+        ({"method": "t2i-adapter", "control_model": "c"}, "needs a control picture"),
+        ({"control_from": "p.png", "control_kind": "depth"}, "depth needs depth_model"),
         ({"controlnext": "c.safetensors"}, "needs a control picture"),
         ({"control_from": "p.png"}, "control_from needs control_kind"),
         ({"ip_image": "p.png"}, "go together"),
@@ -216,24 +200,3 @@ def test_settings_that_contradict_each_other(settings: dict[str, object], messag
 def test_spans_are_read_as_written() -> None:
     assert Span.parse("0:0.5") == Span(0.0, 0.5)
     assert str(Span(0.0, 0.5)) == "0:0.5"
-
-
-def test_a_lora_of_another_base_is_refused(pipeline: StillPipeline, tmp_path: Path) -> None:
-    from animate.request.values import Lora
-
-    path = tmp_path / "other.safetensors"
-    down, up = torch.zeros(4, 7), torch.zeros(7, 4)
-    name = "unet.down_blocks.9.attentions.0.transformer_blocks.0.attn1.to_q"
-    save_file({f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}, path)
-    with pytest.raises(ModelError, match=r"other\.safetensors"):
-        pipeline.load_lora((Lora(path, 1.0),))
-
-
-def test_lora_needs_its_library(
-    pipeline: StillPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from animate.request.values import Lora
-
-    monkeypatch.setattr("animate.stills.pipeline.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"pip install 'cnx-animate\[stills\]'"):
-        pipeline.load_lora((Lora(tmp_path / "a.safetensors", 1.0),))

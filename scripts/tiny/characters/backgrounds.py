@@ -127,15 +127,17 @@ def _collage(rng: Generator, size: Size) -> _Float:
 
 
 _Place = Callable[[Generator, Size], _Float]
-_PLACES: tuple[_Place, ...] = (
-    _gradient, _landscape, _room, _blobs, _foliage, _pattern, _collage,
-)  # fmt: skip
+PLACES: dict[str, _Place] = {
+    "gradient": _gradient, "landscape": _landscape, "room": _room, "lights": _blobs,
+    "foliage": _foliage, "pattern": _pattern, "collage": _collage,
+}  # fmt: skip
+"""Painters of (h,w,3) scenes by what is seen."""
 _CHANCES = (0.12, 0.26, 0.22, 0.1, 0.12, 0.06, 0.12)
 
 
 def background(rng: Generator, size: Size) -> Picture:
     """A background (h,w,3) for `size` (w,h): a place, its focus, light and vignette."""
-    scene = _PLACES[int(rng.choice(len(_PLACES), p=_CHANCES))]
+    scene = tuple(PLACES.values())[int(rng.choice(len(PLACES), p=_CHANCES))]
     picture = np.ascontiguousarray(scene(rng, size), np.float32)
     if rng.uniform() < 0.6:
         blur = rng.uniform(0.003, 0.02) * max(size)

@@ -5,6 +5,7 @@ A seed decides everything: who, where, how they move, the camera. Frames are (h,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -16,7 +17,7 @@ from pose import layout
 from scripts.tiny.characters.backgrounds import background
 from scripts.tiny.characters.body import Body, Camera, pose_body
 from scripts.tiny.characters.figure import Figure
-from scripts.tiny.characters.identity import draw_identity
+from scripts.tiny.characters.identity import Identity, draw_identity
 from scripts.tiny.characters.motion import Motion, Pose
 from scripts.tiny.characters.paint import Painter
 from scripts.tiny.characters.textures import Picture
@@ -50,15 +51,28 @@ class Take:
 class Character:
     """A character in a place before a camera: paints any pose of it."""
 
-    def __init__(self, seed: int, size: tuple[int, int], shot: str | None = None) -> None:
-        """`size` is (width, height); `shot` is "full", "knees" or "waist", drawn when None."""
+    def __init__(
+        self,
+        seed: int,
+        size: tuple[int, int],
+        shot: str | None = None,
+        *,
+        dress: Callable[[Identity], Identity] | None = None,
+        scene: Callable[[tuple[int, int]], Picture] | None = None,
+    ) -> None:
+        """`size` is (width, height); `shot` is "full", "knees" or "waist", drawn when None.
+
+        dress: changes the identity that was drawn
+        scene: paints the background of a size (width, height); drawn when None
+        """
         rng = np.random.default_rng([seed, 1])
         self.size = size
-        self.identity = draw_identity(rng)
+        identity = draw_identity(rng)
+        self.identity = identity if dress is None else dress(identity)
         self.figure = Figure(self.identity)
         self.camera = _camera(rng, self.identity.build.torso, size, shot)
         large = (size[0] * _OVERSAMPLE, size[1] * _OVERSAMPLE)
-        self.scene = background(rng, large)
+        self.scene = background(rng, large) if scene is None else scene(large)
         self.grade = _grade(rng)
         self.background = self._finish(self.scene)
 

@@ -12,7 +12,7 @@ import torch
 
 from animate.clip.fingerprint import FileDigests
 from animate.clip.make import OnSkeletons, make_clip
-from animate.clip.preflight import check_request
+from animate.clip.preflight import check_identity, check_request
 from animate.device import (
     choose_device,
     computing_dtype,
@@ -21,6 +21,7 @@ from animate.device import (
     unused_card,
 )
 from animate.driving.estimators import estimator_options
+from animate.driving.face import FaceReader
 from animate.errors import adopted_errors, raises_ours
 from animate.generate.memory import check_precision
 from animate.generate.pipeline import Engine
@@ -29,6 +30,7 @@ from animate.generate.settings import settle
 from animate.generate.workers.protocol import WindowExecutor
 from animate.generate.workers.ray_windows import ray_workers
 from animate.models.components import load_components
+from animate.models.config import FaceConfig
 from animate.models.variants import Resolution, resolve
 from animate.progress import Progress, Quiet, Remembering
 from animate.request.request import AnimationRequest, AnimationResult, Precision, RuntimeOptions
@@ -61,6 +63,7 @@ class Animator:
         self._eight_bit = False
         self._workers: dict[WorkersKey, WindowExecutor] = {}
         self._estimators: dict[tuple[str, Path | None, str], Estimator] = {}
+        self._face_readers: dict[Path | None, FaceReader] = {}
         self._checked: AnimationRequest | None = None
         """The request that `for_request` has checked, so that it is not checked twice."""
 
@@ -90,6 +93,7 @@ class Animator:
         check_request(request)
         resolution = resolve(request.model)
         settle(request, resolution.variant, Size(*resolution.variant.sizes[0]))
+        check_identity(request, resolution.variant)
         progress = progress or Quiet()
         progress.note(f"model: {resolution.variant.name} ({resolution.reason})")
         animator = cls._load(
@@ -148,6 +152,12 @@ class Animator:
             options = estimator_options(request.estimator, folder, device)
             self._estimators[key] = load_estimator(request.estimator, **options)
         return self._estimators[key]
+
+    def face_reader(self, config: FaceConfig, folder: Path | None) -> FaceReader:
+        """The face networks in a folder: opened once, kept for the next."""
+        if folder not in self._face_readers:
+            self._face_readers[folder] = FaceReader(config, folder)
+        return self._face_readers[folder]
 
     def workers(self, runtime: RuntimeOptions) -> WindowExecutor | None:
         """The workers that a request names: started once, kept for the next."""

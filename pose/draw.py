@@ -2,7 +2,8 @@
 
 `published` is the style that the published ControlNeXt-SVD weights were trained on: thin limbs,
 shaded by confidence, drawn on a canvas whose short side is 2160 pixels and reduced without
-smoothing; red and blue are swapped. `canonical` is the style of ControlNet's OpenPose annotators:
+smoothing; red and blue are swapped. `published-rgb`, of StableAnimator, is the same with red and
+blue as they are. `canonical` is the style of ControlNet's OpenPose annotators:
 full colours, nothing drawn below the threshold. `small` is for pictures of about 100 pixels, which
 the bundled model makes: limbs a few pixels wide there, anti-aliased, shaded by confidence.
 """
@@ -65,6 +66,7 @@ class Style:
 
 STYLES: Final = {
     "published": Style(short_side=2160, enlarged=True, shaded=True, swapped=True),
+    "published-rgb": Style(short_side=2160, enlarged=True, shaded=True, swapped=False),
     "canonical": Style(short_side=512, enlarged=False, shaded=False, swapped=False),
     "small": Style(
         short_side=384,

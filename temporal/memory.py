@@ -77,7 +77,9 @@ def _less_to_decode(plan: MemoryPlan, other: MemoryPlan | None) -> MemoryPlan | 
 
 
 @contextlib.contextmanager
-def apply_plan(unet: nn.Module, plan: MemoryPlan, device: Any) -> Iterator[None]:
+def apply_plan(
+    unet: nn.Module, plan: MemoryPlan, device: Any, *, constant: bool = True
+) -> Iterator[None]:
     """Within it the UNet runs as planned; put it into the plan's computing type first.
 
     Constant cross-attention is on, too. What is not the UNet's is the caller's: `window_batch`,
@@ -89,6 +91,7 @@ def apply_plan(unet: nn.Module, plan: MemoryPlan, device: Any) -> Iterator[None]
             which stay.
         plan: from `plan_memory`.
         device: where to compute.
+        constant: False leaves constant cross-attention off, for a context of several tokens.
     """
     from temporal.chunked.context import chunked
 
@@ -96,7 +99,8 @@ def apply_plan(unet: nn.Module, plan: MemoryPlan, device: Any) -> Iterator[None]
         quantise_weights(unet)
     with contextlib.ExitStack() as stack:
         stack.enter_context(offloaded(unet, device, plan.offload))
-        stack.enter_context(constant_cross_attention(unet))
+        if constant:
+            stack.enter_context(constant_cross_attention(unet))
         if plan.chunks is not None:
             # Steps without guidance, and the last windows, have fewer rows than were planned for.
             stack.enter_context(chunked(unet, plan.chunks, clamp=True))

@@ -57,8 +57,12 @@ class FileDigests:
         digests["driving"] = self.of_driving(request.driving)
         if request.poses is not None:
             digests["poses"] = self.of(request.poses)
-        if request.runtime.estimator_folder is not None:
-            digests["estimator_folder"] = self.of(request.runtime.estimator_folder)
+        if request.identity is not None:
+            digests["identity"] = self.of(request.identity)
+        for name in ("estimator_folder", "identity_folder"):
+            folder = getattr(request.runtime, name)
+            if folder is not None:
+                digests[name] = self.of(folder)
         for number, adapter in enumerate(request.lora, start=1):
             digests[f"lora {number}"] = self.of(adapter_file(adapter.path))
         return digests

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from animate.clip.claim import claimed, claimed_record
@@ -21,6 +22,7 @@ from animate.clip.fingerprint import FileDigests, Fingerprint, picture_settings
 from animate.clip.motion import find_motion
 from animate.clip.preflight import (
     check_compilable,
+    check_identity,
     check_offload,
     check_outputs,
     check_request,
@@ -38,6 +40,7 @@ from animate.clip.shareable import Shareable
 from animate.clip.work import working
 from animate.clip.write import Written, write_clip
 from animate.device import peak_device_bytes, precision_of
+from animate.driving.face import FaceReader
 from animate.driving.poses import selection_of
 from animate.driving.skeletons import Skeletons
 from animate.finish.chain import Finish, find_tempo
@@ -46,8 +49,10 @@ from animate.generate.pipeline import Engine, decode, sample
 from animate.generate.settings import ClipSettings, cautions, settle
 from animate.generate.workers.protocol import WindowExecutor
 from animate.media import open_video, read_image
+from animate.media.info import Image
 from animate.models.adapter_files import adapter_file
 from animate.models.components import Components
+from animate.models.config import FaceConfig
 from animate.models.lora import Weighed, merged, open_adapters
 from animate.models.variants import lookup_name
 from animate.progress import Progress, Remembering
@@ -73,6 +78,9 @@ class Loaded(Protocol):
     def estimator(self, request: AnimationRequest) -> Estimator:
         """The pose estimator that a request names."""
 
+    def face_reader(self, config: FaceConfig, folder: Path | None) -> FaceReader:
+        """The face networks in a folder."""
+
     def workers(self, runtime: RuntimeOptions) -> WindowExecutor | None:
         """Workers that compute the windows; None: this process."""
 
@@ -96,6 +104,7 @@ def make_clip(
         check_request(request)
     picture = read_image(request.reference, warn=progress.warn)
     settings = settle(request, variant, Size(picture.shape[1], picture.shape[0]))
+    check_identity(request, variant)
     source = open_video(request.driving, stated_fps=request.fps)
     frames = len(source.sampling(selection_of(request)).frames)
     shared = request.runtime.workers is not None or loaded.executor is not None
@@ -125,6 +134,7 @@ def make_clip(
                 estimator=lambda: loaded.estimator(request),
                 progress=progress,
             )
+        face = face_of(loaded, request, picture, progress)
         if remark := motion.remark(request.retarget):
             progress.note(remark)
         for warning in (*source.warnings, *motion.warnings, *cautions(settings, variant)):
@@ -155,6 +165,7 @@ def make_clip(
                 progress,
                 work.keeper,
                 picture_of=motion.picture_of,
+                face=face,
             )
             generated = decode(
                 engine, settings, latents, progress, work.keeper, leading=int(motion.leading)
@@ -186,6 +197,29 @@ def make_clip(
         )
         record.write(record_path)
     return result_of(record, record_path, request, settings, written, progress.warnings)
+
+
+def face_of(
+    loaded: Loaded, request: AnimationRequest, reference: Image, progress: Progress
+) -> np.ndarray | None:
+    """The face vector (I) of the request's identity, or of the reference; None where the model is
+    given no face, or none is seen, which is said."""
+    config = loaded.engine.components.variant.face
+    if config is None or request.sampling.identity_weight == 0:
+        return None
+    picture, path = reference, request.reference
+    if request.identity is not None:
+        path = request.identity
+        picture = read_image(path, warn=progress.warn)
+    vector, faces = loaded.face_reader(config, request.runtime.identity_folder)(picture)
+    if vector is None:
+        progress.warn(
+            f"no face is seen in {path}: the clip is made without one; name a picture that shows "
+            "it with --identity"
+        )
+    elif faces > 1:
+        progress.note(f"identity: the largest of {faces} faces in {path}")
+    return vector
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from animate import files
 from animate.clip.provenance import check_signable, check_signing
 from animate.clip.record import is_of_another, record_paths, sidecar_path
 from animate.clip.work import may_replace
+from animate.driving.face import face_files
 from animate.errors import MediaError, RequestError
 from animate.files import check_readable, is_sequence, probe_folder
 from animate.finish.montage import check_sheet_name
@@ -23,6 +24,7 @@ from animate.media import check_driving, check_output
 from animate.media.numbered import image_files, is_numbered
 from animate.media.sequences import sequence_files
 from animate.models.lora import check_adapters
+from animate.models.variants import ModelVariant
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
 
@@ -30,6 +32,7 @@ _INPUTS = {
     "reference": "the reference image",
     "driving": "the driving video",
     "poses": "the pose file",
+    "identity": "the picture of the face",
     "lora": "an adapter",
     "sign": "a file that signs",
 }
@@ -130,6 +133,28 @@ def check_settled(
         raise RequestError(features_of_schedule(plan.schedule))
 
 
+def check_identity(request: AnimationRequest, variant: ModelVariant) -> None:
+    """Refuse a face for a model that is given none, and missing networks of one that is.
+
+    Raises RequestError or ModelError.
+    """
+    weight = request.sampling.identity_weight
+    if variant.face is None:
+        if request.identity is not None or weight != 1:
+            flag = "--identity-weight" if request.identity is None else "--identity"
+            raise RequestError(
+                f"{flag} is for models that are given a face, and {variant.name} is not; leave it "
+                "out, or choose --model stableanimator"
+            )
+    elif weight == 0:
+        if request.identity is not None:
+            raise RequestError(
+                "--identity counts for nothing with --identity-weight 0; leave one out"
+            )
+    else:
+        face_files(variant.face, request.runtime.identity_folder)
+
+
 def check_compilable(request: AnimationRequest, offload: str) -> None:
     """Raise RequestError where a memory plan streams weights through a UNet that is compiled."""
     if request.runtime.compile and offload == "stream":
@@ -192,6 +217,8 @@ def check_inputs(request: AnimationRequest) -> None:
     check_driving(request.driving)
     if request.poses is not None and not request.poses.is_dir():
         check_readable(request.poses, "pose file", MediaError)
+    if request.identity is not None:
+        check_readable(request.identity, "identity picture", MediaError)
     check_adapters(request.lora)
     if request.runtime.sign is not None:
         check_signing(request.runtime.sign, request.output)

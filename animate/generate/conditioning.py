@@ -1,6 +1,6 @@
 """What the UNet knows of the reference image.
 
-Shapes: B clips (here 1), T tokens (here 1), D width of the image embedding, C H W a latent.
+Shapes: B clips (here 1), T context tokens, D width of the image embedding, C H W a latent.
 Images are RGB.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ FramePictures = Callable[[int], np.ndarray]
 class Conditioning:
     """Conditions of one clip, the same at every step.
 
-    embedding: (1,1,D) image embedding, the single token of every cross-attention
+    embedding: (1,T,D) context of every cross-attention: the image embedding, and after it the face
+        tokens of models that have them
     latents: (1,C,H,W) the encoded image, not multiplied by the VAE's scaling factor
     micro: (1,3) frame rate, motion bucket, noise augmentation
     frame_latents: (F,C,H,W) float16 on the host, in place of `latents` for each frame; None: all
@@ -44,6 +45,10 @@ class Conditioning:
             micro=self.micro.to(device, dtype),
             frame_latents=self.frame_latents,
         )
+
+    def with_face(self, tokens_1TD: Tensor) -> Conditioning:
+        """The same with face tokens after the image's."""
+        return replace(self, embedding=torch.cat([self.embedding, tokens_1TD], 1))
 
     def unconditional(self) -> Conditioning:
         """What the unconditional half is given: no embedding, no image, the same constants."""

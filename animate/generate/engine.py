@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 _NETWORKS: Final[dict[BoundedStage, tuple[str, ...]]] = {
     "encode": ("image_encoder",),  # the autoencoder encodes in float32, whatever it is kept in
-    "denoise": ("unet", "controlnext"),
+    "denoise": ("unet", "controlnext", "identity"),
     "decode": ("vae",),
 }
 """Networks whose type a stage computes in."""
@@ -132,7 +132,8 @@ def _widen(
 ) -> None:
     """The stage's networks in the next wider type, and a plan for it. Raises `problem` where there
     is none, or where it was not a network of that type that gave the numbers."""
-    networks = [getattr(engine.components, name) for name in _NETWORKS[stage]]
+    named = [getattr(engine.components, name) for name in _NETWORKS[stage]]
+    networks = [network for network in named if network is not None]
     narrow = computing_dtype(networks[0])
     wide = wider_type(narrow, engine.device)
     if wide is None or (stage == "encode" and problem.network != "image encoder"):

@@ -8,7 +8,7 @@ C H W a latent, c h w a control feature map.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from animate.generate.feature_cache import cached_features
 from animate.generate.guidance import guide
 from animate.generate.settings import ClipSettings
 from animate.models.components import Components
+from animate.models.identity_attention import identity_attention
 from animate.models.injection import ControlPort, inject, learned_weight, unconditional_weight
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
@@ -58,13 +59,19 @@ def networks_for(parts: Components, work: ClipWork, device: torch.device) -> Ite
     memory, settings, unet = work.memory, work.settings, parts.unet
     injection = parts.variant.injection
     offload: Offload = "none" if memory is None or memory.offload == "none" else "model"
+    # With face tokens a cross-attention depends on its queries: it is no constant of the clip.
+    constant = work.conditioning.embedding.shape[1] == 1
     with ExitStack() as stack:
         stack.enter_context(offloaded(parts.controlnext, device, offload))
-        if memory is None:
-            stack.enter_context(offloaded(unet, device))
-            stack.enter_context(constant_cross_attention(unet))
+        if parts.identity is not None and not constant:
+            weight = settings.identity_weight
+            stack.enter_context(identity_attention(unet, parts.identity, weight))
+        if memory is not None:
+            stack.enter_context(apply_plan(unet, memory, device, constant=constant))
         else:
-            stack.enter_context(apply_plan(unet, memory, device))
+            stack.enter_context(offloaded(unet, device))
+            if constant:
+                stack.enter_context(constant_cross_attention(unet))
         if device.type == "cpu":
             pixels = work.conditioning.latents[0, 0].numel()
             pieces = cached_chunks(unet, window=work.steps.plan.window, pixels=pixels)
@@ -74,8 +81,8 @@ def networks_for(parts: Components, work: ClipWork, device: torch.device) -> Ite
         else:
             # In half precision cuDNN's 3-D kernels are slow, and hungry in torch 2.9.
             stack.enter_context(convolutions_in_2d(unet))
-        weight = learned_weight(injection, parts.controlnext, settings.control_weight)
-        port = stack.enter_context(inject(unet, injection, weight))
+        known_weight = learned_weight(injection, parts.controlnext, settings.control_weight)
+        port = stack.enter_context(inject(unet, injection, known_weight))
         if work.compiler is not None:  # last: compiled code does not see what is hooked later
             _check_compilable(work)
             stack.enter_context(compiled(unet, backend=work.compiler))
@@ -140,11 +147,9 @@ class GuidedUNet:
         outputs = []
         for part in [halves] if self.together else [(half,) for half in halves]:
             inputs = self._conditions(part, windows)
-            if control is not None:
-                self._set_control(control, part)
             sample = sample_WSCHW.to(self.unet.dtype).repeat(len(part), 1, 1, 1, 1)
             image = self._image_latents(inputs, part, call, slots)
-            try:
+            with self._controlled(control, part):
                 output = self.unet(
                     torch.cat([sample, image], dim=2),
                     call.timestep,
@@ -152,8 +157,6 @@ class GuidedUNet:
                     added_time_ids=inputs.micro,
                     return_dict=False,
                 )[0]
-            finally:
-                self.port.control = self.port.weights = None
             outputs += output.chunk(len(part))
         if call.scale is None:
             return outputs[0]
@@ -185,13 +188,18 @@ class GuidedUNet:
             )
         return self._inputs[halves, windows]
 
-    def _set_control(self, control_WSchw: Tensor, halves: tuple[int, ...]) -> None:
+    def _controlled(
+        self, control_WSchw: Tensor | None, halves: tuple[int, ...]
+    ) -> AbstractContextManager[None]:
+        """Control at the UNet's port for the length of a call."""
+        if control_WSchw is None:
+            return nullcontext()
         windows = len(control_WSchw)
         flat = control_WSchw.to(self.unet.dtype).flatten(0, 1)
         # The port lets the conditions of one window share its rows; more windows need their own.
-        self.port.control = flat if windows == 1 else flat.repeat(len(halves), 1, 1, 1)
+        rows = flat if windows == 1 else flat.repeat(len(halves), 1, 1, 1)
         weights = (self.unconditional_weight, self.port.weight)
-        self.port.weights = [weights[half] for half in halves for _ in range(windows)]
+        return self.port.holding(rows, [weights[half] for half in halves for _ in range(windows)])
 
 
 @dataclass(frozen=True, kw_only=True)

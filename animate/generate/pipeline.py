@@ -30,6 +30,7 @@ from animate.generate.engine import Engine, try_again, until_it_works
 from animate.generate.network import ClipWork, networks_for
 from animate.generate.schedules import make_scheduler
 from animate.generate.settings import ClipSettings, plan_clip
+from animate.models.face_encoder import FaceEncoder
 from animate.progress import Progress, Stage
 from temporal.errors import TemporalError
 from temporal.noise import frame_noise
@@ -50,6 +51,7 @@ def generate(
     progress: Progress,
     keeper: Keeper | None = None,
     picture_of: FramePictures | None = None,
+    face: np.ndarray | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Frames (H,W,3) uint8 RGB of the clip, as they are decoded; its latents are made at once.
 
@@ -57,12 +59,13 @@ def generate(
     done again; it changes nothing else. Memory holds the clip's latents twice, on the host, what
     the solver remembers of them, and one window. `picture_of` gives each frame its own picture in
     place of the reference's, for variants whose image latents are warped; their latents are held
-    on the host in half precision.
+    on the host in half precision. `face` is the face vector (I), for variants with face tokens;
+    None is nobody's, zeros.
 
     Raises NotFiniteError where a network gives numbers that are not finite, TemporalError where
     the device's memory is too small.
     """
-    latents = sample(engine, settings, picture, control, progress, keeper, picture_of)
+    latents = sample(engine, settings, picture, control, progress, keeper, picture_of, face)
     return decode(engine, settings, latents, progress, keeper)
 
 
@@ -75,6 +78,7 @@ def sample(
     progress: Progress,
     keeper: Keeper | None = None,
     picture_of: FramePictures | None = None,
+    face: np.ndarray | None = None,
 ) -> Tensor:
     """Clean latents (F,C,h,w) of the clip, float32, on the host.
 
@@ -83,7 +87,7 @@ def sample(
     """
     keeper = keeper or KeepsNothing()
     engine.clear_device()
-    conditioning = encode(engine, settings, picture, progress)
+    conditioning = encode(engine, settings, picture, progress, face)
     if picture_of is not None:
         latents = encode_warped(engine, settings, picture_of, len(control), progress)
         conditioning = replace(conditioning, frame_latents=latents)
@@ -116,18 +120,25 @@ def sample(
 
 
 def encode(
-    engine: Engine, settings: ClipSettings, picture: np.ndarray, progress: Progress
+    engine: Engine,
+    settings: ClipSettings,
+    picture: np.ndarray,
+    progress: Progress,
+    face: np.ndarray | None = None,
 ) -> Conditioning:
-    """Conditions of the UNet from the reference picture. Raises NotFiniteError."""
+    """Conditions of the UNet from the reference picture, and from its face vector (I) for variants
+    with face tokens. Raises NotFiniteError."""
     with progress.stage("encode", 1) as stage:
         conditioning = until_it_works(
-            engine, "encode", progress, partial(_encoded, engine, settings, picture)
+            engine, "encode", progress, partial(_encoded, engine, settings, picture, face)
         )
         stage.advance()
     return conditioning
 
 
-def _encoded(engine: Engine, settings: ClipSettings, picture: np.ndarray) -> Conditioning:
+def _encoded(
+    engine: Engine, settings: ClipSettings, picture: np.ndarray, face: np.ndarray | None
+) -> Conditioning:
     parts, variant = engine.components, engine.components.variant
     height, width = picture.shape[:2]
     conditioning = encode_reference(
@@ -147,7 +158,24 @@ def _encoded(engine: Engine, settings: ClipSettings, picture: np.ndarray) -> Con
     ):
         if not bool(torch.isfinite(values).all()):
             raise NotFiniteError("encode", "of the reference picture", network)
+    if parts.face_encoder is not None and settings.identity_weight > 0:
+        tokens = _face_tokens(engine, parts.face_encoder, conditioning.embedding, face)
+        conditioning = conditioning.with_face(tokens)
     return conditioning
+
+
+def _face_tokens(
+    engine: Engine, encoder: FaceEncoder, embedding_11D: Tensor, face: np.ndarray | None
+) -> Tensor:
+    """(1,T,D) of a face vector (I); nobody's is zeros, as the published code has it."""
+    values = np.zeros(encoder.config.face_width, np.float32) if face is None else face
+    dtype = next(encoder.parameters()).dtype
+    vector = torch.from_numpy(values)[None].to(engine.device, dtype)
+    with offloaded(encoder, engine.device, engine.offload):
+        tokens: Tensor = encoder(vector, embedding_11D.to(dtype))
+    if not bool(torch.isfinite(tokens).all()):
+        raise NotFiniteError("encode", "of the face", "face encoder")
+    return tokens
 
 
 def encode_warped(

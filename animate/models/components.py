@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,10 +24,12 @@ from animate.models.config import (
     PoseNetConfig,
 )
 from animate.models.controlnext import ControlNetwork, ControlNeXt
+from animate.models.face_encoder import FaceEncoder
+from animate.models.identity_attention import IdentityAttentions, identity_attention
 from animate.models.pose_net import PoseNet
 from animate.models.single_file import read_part
 from animate.models.store import read_json, recorded_digest
-from animate.models.variants import COMPONENTS, VARIANT_FILE, ModelVariant
+from animate.models.variants import VARIANT_FILE, ModelVariant
 from animate.models.weight_files import WeightReport, apply_weights, read_weights, without_prefix
 from animate.request.wording import listed
 
@@ -49,14 +52,25 @@ class Components:
     controlnext: ControlNetwork
     scheduler: Any
     """diffusers `EulerDiscreteScheduler`."""
+    face_encoder: FaceEncoder | None = None
+    """Where the variant has face tokens, with `identity`."""
+    identity: IdentityAttentions | None = None
+    """Attention to the face tokens, which `identity_attention` sets on the UNet."""
     digests: Mapping[str, str]
     """SHA-256 of every weight file, by the file's name."""
     reports: tuple[WeightReport, ...]
     """Names of each weight file, by what became of them."""
 
     def networks(self) -> tuple[nn.Module, ...]:
-        """The four networks."""
-        return self.unet, self.vae, self.image_encoder, self.controlnext
+        """All networks."""
+        optional = (self.face_encoder, self.identity)
+        return (
+            self.unet,
+            self.vae,
+            self.image_encoder,
+            self.controlnext,
+            *(network for network in optional if network is not None),
+        )
 
 
 def load_components(
@@ -76,16 +90,22 @@ def load_components(
     networks: dict[str, nn.Module] = {}
     reports: list[WeightReport] = []
     digests: dict[str, str] = {}
-    for name in COMPONENTS:
-        network = (
+    identity: IdentityAttentions | None = None
+    for name in variant.networks:
+        network: Any = (
             build_control_network(variant.control_network)
             if name in fresh
             else _empty(name, variant)
         )
-        nn.Module.to(network, dtype)  # diffusers' own `to` warns of nothing that applies here
-        if name not in fresh:
-            reports += _fill(network, variant, variant.components[name], digests)
-        networks[name] = network.eval().requires_grad_(False).to(device)
+        with ExitStack() as stack:
+            if name == "unet" and variant.face is not None:
+                tokens = variant.face.tokens
+                identity = without_memory(lambda n=network, t=tokens: IdentityAttentions(n, t))  # type: ignore[misc]
+                stack.enter_context(identity_attention(network, identity))
+            nn.Module.to(network, dtype)  # diffusers' own `to` warns of nothing that applies here
+            if name not in fresh:
+                reports += _fill(network, variant, variant.components[name], digests)
+            networks[name] = network.eval().requires_grad_(False).to(device)
     if variant.channels_per_group is not None:
         for name in ("unet", "vae"):
             regroup(networks[name], variant.channels_per_group)
@@ -98,6 +118,8 @@ def load_components(
         vae=networks["vae"],
         image_encoder=networks["image_encoder"],
         controlnext=networks["controlnext"],  # type: ignore[arg-type]
+        face_encoder=networks.get("face_encoder"),  # type: ignore[arg-type]
+        identity=identity,
     )
 
 
@@ -135,12 +157,15 @@ def save_model(
 ) -> ModelVariant:
     """Write a complete model folder: `variant.yaml`, and each network's sizes and weights.
 
-    `networks` holds `unet`, `vae`, `image_encoder` and `controlnext`. The returned variant is the
+    `networks` holds those that `variant.networks` names; a UNet that attends to face tokens comes
+    within `identity_attention`. The returned variant is the
     one written: its components name the new files, with their digests. The folder appears whole
     or not at all. Raises `ModelError` when it exists already and `overwrite` is not set.
     """
-    if sorted(networks) != sorted(COMPONENTS):
-        raise ModelError(f"a model is made of {', '.join(COMPONENTS)}, not {', '.join(networks)}")
+    if sorted(networks) != sorted(variant.networks):
+        raise ModelError(
+            f"a model is made of {', '.join(variant.networks)}, not {', '.join(networks)}"
+        )
     path = Path(folder)
     try:
         with atomic_folder(path, overwrite=overwrite) as partial:
@@ -158,7 +183,7 @@ def _write(
     components, digests = {}, {}
     for name, network in networks.items():
         (folder / name).mkdir()
-        config = "" if name == "controlnext" else f"{name}/config.json"
+        config = "" if name in OWN_NETWORKS else f"{name}/config.json"
         weights = f"{name}/model.safetensors"
         if config:
             write_text(folder / config, _config_text(network))
@@ -199,8 +224,8 @@ def _check_present(variant: ModelVariant, fresh: Collection[str]) -> None:
 
 def _empty(name: str, variant: ModelVariant) -> nn.Module:
     """The network without memory for its weights, which come from files anyway."""
-    if name == "controlnext":
-        return without_memory(lambda: build_control_network(variant.control_network))
+    if name in OWN_NETWORKS:
+        return without_memory(lambda: build_own(name, variant))
     config = _read_config(variant, variant.components[name])
     try:
         return without_memory(lambda: build_network(name, config))
@@ -210,6 +235,8 @@ def _empty(name: str, variant: ModelVariant) -> nn.Module:
         ) from reason
 
 
+OWN_NETWORKS = ("controlnext", "face_encoder")
+"""Networks whose sizes stand in the variant; the others are stock, with a file of their sizes."""
 CONTROL_NETWORKS: dict[type[ControlNetworkConfig], Callable[[Any], ControlNetwork]] = {
     ControlNeXtConfig: ControlNeXt,
     PoseNetConfig: PoseNet,
@@ -220,6 +247,14 @@ CONTROL_NETWORKS: dict[type[ControlNetworkConfig], Callable[[Any], ControlNetwor
 def build_control_network(config: ControlNetworkConfig) -> ControlNetwork:
     """The control network with these sizes, its weights drawn anew."""
     return CONTROL_NETWORKS[type(config)](config)
+
+
+def build_own(name: str, variant: ModelVariant) -> nn.Module:
+    """One of `OWN_NETWORKS` with the variant's sizes, its weights drawn anew."""
+    if name == "face_encoder":
+        assert variant.face is not None, "a variant with this component has a face section"
+        return FaceEncoder(variant.face)
+    return build_control_network(variant.control_network)
 
 
 def build_network(name: str, config: Mapping[str, Any]) -> Any:

@@ -134,6 +134,44 @@ class PoseNetConfig(ControlNetworkConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FaceConfig:
+    """The face of the reference as tokens of the UNet's context: sizes of the face encoder, and the
+    networks that find a face and describe it. Raises `ModelError` where sizes do not fit."""
+
+    face_width: int = 512
+    """Width of the face vector."""
+    image_width: int = 1024
+    """Width of the image embedding."""
+    context_width: int = 1024
+    """Width of the UNet's cross-attention context, a multiple of `head_width`."""
+    tokens: int = 4
+    """Face tokens that are appended to the context."""
+    layers: int = 4
+    """Layers of the perceiver."""
+    head_width: int = 64
+    """Width of an attention head."""
+    detector: str = "scrfd_10g_bnkps.onnx"
+    """File name of the face detector, which the user has to bring: SCRFD with five key points."""
+    recogniser: str = "glintr100.onnx"
+    """File name of the network that describes a face, in ArcFace's layout."""
+    licence: str = ""
+    """Licence of these two networks."""
+
+    def __post_init__(self) -> None:
+        for name in ("face_width", "image_width", "context_width", "tokens", "layers"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.head_width < 1 or self.context_width % self.head_width:
+            raise ModelError(
+                f"context_width {self.context_width} is not a multiple of head_width "
+                f"{self.head_width}"
+            )
+        for name in ("detector", "recogniser"):
+            if "/" in getattr(self, name) or not getattr(self, name).endswith(".onnx"):
+                raise ModelError(f"{name} must be the name of an .onnx file")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Injection:
     """The point where control features enter the UNet, their normalisation and their weight.
 

@@ -9,43 +9,16 @@ T face tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from animate.errors import ModelError
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaceEncoderConfig:
-    """Sizes of a face encoder. Raises `ModelError` where they do not fit together."""
-
-    face_width: int = 512
-    """Width of the face vector."""
-    image_width: int = 1024
-    """Width of the image embedding."""
-    context_width: int = 1024
-    """Width of the UNet's cross-attention context, a multiple of `head_width`."""
-    tokens: int = 4
-    """Face tokens that are appended to the context."""
-    layers: int = 4
-    """Layers of the perceiver."""
-    head_width: int = 64
-    """Width of an attention head."""
-
-    def __post_init__(self) -> None:
-        if self.context_width % self.head_width:
-            raise ModelError(
-                f"context_width {self.context_width} is not a multiple of head_width "
-                f"{self.head_width}"
-            )
+from animate.models.config import FaceConfig
 
 
 class FaceEncoder(nn.Module):
     """Face tokens (B,T,D) of face vectors (B,I) and image embeddings (B,1,E)."""
 
-    def __init__(self, config: FaceEncoderConfig) -> None:
+    def __init__(self, config: FaceConfig) -> None:
         super().__init__()
         self.config = config
         width = config.face_width
@@ -64,7 +37,7 @@ class FaceEncoder(nn.Module):
 
 
 class _Perceiver(nn.Module):
-    def __init__(self, config: FaceEncoderConfig) -> None:
+    def __init__(self, config: FaceConfig) -> None:
         super().__init__()
         width = config.context_width
         self.proj_in = nn.Linear(config.image_width, width)

@@ -9,6 +9,8 @@ Shape letters: N rows, Q queries, D the context's width, T face tokens, C channe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ class IdentityAttention(nn.Module):
     def __init__(self, channels: int, context_width: int, tokens: int) -> None:
         super().__init__()
         self.tokens = tokens
-        self.weight = 1.0
+        self.weight: Any = 1.0
         """Weight of the face branch; 1 as published."""
         self.id_to_k = nn.Linear(context_width, channels, bias=False)
         self.id_to_v = nn.Linear(context_width, channels, bias=False)
@@ -70,23 +72,53 @@ class ImageTokenOnly:
         return self.inner(attention, hidden_states, context, attention_mask, **more)
 
 
-def set_identity_attention(unet: Any, tokens: int) -> None:
-    """Set the processors on every cross-attention of a stock `UNetSpatioTemporalConditionModel`.
+class IdentityAttentions(nn.Module):
+    """The processors of every spatial cross-attention of one UNet, apart from it.
 
-    Call it before loading weights: the face projections are in the UNet's checkpoint.
+    Their weights are in the UNet's checkpoint: load it within `identity_attention`.
     """
-    processors = {}
-    for name, processor in unet.attn_processors.items():
-        attention = unet.get_submodule(name.removesuffix(".processor"))
-        if name.endswith("attn1.processor"):
-            processors[name] = processor
-        elif ".temporal_transformer_blocks." in name:
-            processors[name] = ImageTokenOnly(processor, tokens)
+
+    def __init__(self, unet: Any, tokens: int) -> None:
+        """For a stock `UNetSpatioTemporalConditionModel` and a context that ends in face tokens."""
+        super().__init__()
+        self.tokens = tokens
+        self.names = tuple(name for name in unet.attn_processors if _is_spatial_cross(name))
+        layers = []
+        for name in self.names:
+            key = unet.get_submodule(name.removesuffix(".processor")).to_k
+            layers.append(IdentityAttention(key.out_features, key.in_features, tokens))
+        self.layers = nn.ModuleList(layers)
+
+
+@contextmanager
+def identity_attention(
+    unet: Any, identity: IdentityAttentions, weight: float = 1.0
+) -> Iterator[None]:
+    """Set the processors for the length of the `with` block; temporal cross-attentions leave the
+    face tokens out. The UNet is stock again afterwards.
+
+    weight: of the face branch
+    """
+    before = dict(unet.attn_processors)
+    spatial = dict(zip(identity.names, identity.layers, strict=True))
+    processors: dict[str, Any] = {}
+    for name, processor in before.items():
+        if name in spatial:
+            spatial[name].weight = weight
+            processors[name] = spatial[name]
+        elif name.endswith("attn2.processor"):
+            processors[name] = ImageTokenOnly(processor, identity.tokens)
         else:
-            width = attention.to_k.in_features
-            identity = IdentityAttention(attention.to_k.out_features, width, tokens)
-            processors[name] = identity.to(attention.to_k.weight)
+            processors[name] = processor
     unet.set_attn_processor(processors)
+    try:
+        yield
+    finally:
+        unet.set_attn_processor(before)
+
+
+def _is_spatial_cross(name: str) -> bool:
+    return name.endswith("attn2.processor") and ".temporal_transformer_blocks." not in name
 
 
 def match_statistics(values_NQC: Tensor, like_NQC: Tensor) -> Tensor:

@@ -59,7 +59,8 @@ def _pooled(control: Tensor, features: Tensor) -> Tensor:
 class ControlPort:
     """Adds control at the next calls of the UNet; made by `inject`.
 
-    Set `control` before a call and leave it until the backward pass, if there is one, is done.
+    Call the UNet within `holding`. For a backward pass set `control`, and leave it until that is
+    done.
     """
 
     def __init__(self, injection: Injection, weight: float | Tensor) -> None:
@@ -73,6 +74,17 @@ class ControlPort:
         self.weights: Sequence[float | Tensor] | None = None
         """One weight for each of the B clips of the batch, e.g. `(0.0, port.weight)` for guidance
         in one call. Rows with the number 0 are left untouched. None: `weight` for all."""
+
+    @contextmanager
+    def holding(
+        self, control: Tensor | None, weights: Sequence[float | Tensor] | None = None
+    ) -> Iterator[None]:
+        """Add this control, with these weights, within the `with` block."""
+        self.control, self.weights = control, weights
+        try:
+            yield
+        finally:
+            self.control = self.weights = None
 
     def add(self, features: Tensor) -> Tensor:
         """`features` (N,C,h,w) with the control added; the very same tensor when there is none."""

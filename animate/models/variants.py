@@ -18,6 +18,7 @@ from animate.models.config import (
     Component,
     ControlNetworkConfig,
     ControlNeXtConfig,
+    FaceConfig,
     ImageLatents,
     Injection,
     MicroConditions,
@@ -73,6 +74,8 @@ class ModelVariant:
     controlnext: ControlNeXtConfig | None = None
     """Sizes of the control network, in the section named after its kind; there is one."""
     pose_net: PoseNetConfig | None = None
+    face: FaceConfig | None = None
+    """Face tokens in the context, and the attention that reads them; None: the image alone."""
     pose_style: str = "published"
     """Style (of `pose.draw`) of the control frames that the control network was trained on."""
     image_latents: ImageLatents = "reference"
@@ -90,7 +93,7 @@ class ModelVariant:
     sources: Mapping[str, Source] = field(default_factory=dict)
     """Repositories by the name that `components` calls them."""
     components: Mapping[str, Component]
-    """Files of the networks `unet`, `vae`, `image_encoder` and `controlnext`."""
+    """Files of the networks that `networks` names."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of files in the variant's own folder, by path."""
     folder: Path | None = None
@@ -142,10 +145,15 @@ class ModelVariant:
         config: ControlNetworkConfig = stated[0]
         return config
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks that the model is made of."""
+        return COMPONENTS if self.face is None else (*COMPONENTS, "face_encoder")
+
     def _check_files(self) -> None:
-        if sorted(self.components) != sorted(COMPONENTS):
+        if sorted(self.components) != sorted(self.networks):
             raise ModelError(
-                f"components must be {', '.join(COMPONENTS)}, not {', '.join(self.components)}"
+                f"components must be {', '.join(self.networks)}, not {', '.join(self.components)}"
             )
         stated = sum(len(source.digests) for source in self.sources.values()) + len(self.digests)
         used = [file.path for file in self.files() if file.digest]

@@ -105,6 +105,9 @@ class SamplingOptions(Generic[Open]):
     control_weight: float | Open = option(
         None, "weight of the control features", least=0.0, most=10.0
     )
+    identity_weight: float = option(
+        1.0, "weight of the face, for models that are given one; 0: no face", least=0.0, most=10.0
+    )
     noise: kinds.NoiseKind | Open = option(None, "how the noise of frames is related")
     solver: Solver = option("euler", "solver; heun calls the UNet twice a step, and wants ten")
     levels: Levels = option("model", "noise levels of the steps: the model's, or few chosen ones")
@@ -181,6 +184,12 @@ class RuntimeOptions:
     estimator_folder: Converted[Path | None, Path | str | None] = option(
         None, "folder with the files of a pose estimator", metavar="FOLDER", role="input"
     )
+    identity_folder: Converted[Path | None, Path | str | None] = option(
+        None,
+        "folder with the face networks of models that are given a face",
+        metavar="FOLDER",
+        role="input",
+    )
     estimator_device: EstimatorDevice = option("cpu", "where poses are estimated", role="runtime")
     cache: Converted[Path | None, Path | str | None] = option(
         None,
@@ -254,6 +263,12 @@ class AnimationRequest:
         "adapters for the UNet, and their weight (default 1); may be given several times",
         parse=Lora.parse_all,
         metavar="FILE[:WEIGHT]",
+        role="input",
+    )
+    identity: Converted[Path | None, Path | str | None] = option(
+        None,
+        "another picture of the face, for models that are given one (default: the reference)",
+        metavar="IMAGE",
         role="input",
     )
     size: Converted[Size | None, SizeText] = option(

@@ -49,7 +49,7 @@ CARRIERS = ("request", "requested", "asked", "work", "finish", "runtime", "sampl
 
 SENTENCE = (
     "errors", "progress", "files", "request", "device", "media", "models", "driving", "evaluation",
-    "finish", "generate", "clip", "training", "animator", "batch", "cli",
+    "finish", "generate", "clip", "training", "animator", "batch", "studio", "cli",
 )  # fmt: skip
 """Rooms of `animate` from the lowest to the highest."""
 

@@ -36,6 +36,7 @@ ROOMS = (
     ("training",),
     ("animator",),
     ("batch",),
+    ("studio",),
     ("cli",),
 )
 

@@ -114,11 +114,20 @@ def _shape(settings: Mapping[str, object]) -> _Shape | None:
 
 
 def forecast(
-    jobs: Iterable[Job], *, overwrite: bool = False, memory_of: PlannedMemory | None = None
+    jobs: Iterable[Job],
+    *,
+    overwrite: bool = False,
+    memory_of: PlannedMemory | None = None,
+    records: Iterable[JobRecord] = (),
 ) -> tuple[list[Forecast], Pace]:
-    """The course of a run over these jobs; reads inputs and records, writes nothing."""
+    """The course of a run over these jobs; reads inputs and records, writes nothing.
+
+    records: of other jobs, whose figures predictions may stand on too
+    """
     chosen = list(jobs)
     pace = Pace()
+    for earlier in records:
+        pace.learn(earlier)
     for job in chosen:
         if (record := read_record(job.record)) is not None:
             pace.learn(record)

@@ -241,8 +241,8 @@ def plan_job(
     ours = earlier.status == "running" or is_clip_of(earlier, output)
     again = partial(Plan, wanted=True, foreign=there and not ours)
     if earlier.status != "done":
-        interrupted = earlier.status == "running"
-        return again(why="it was interrupted" if interrupted else "it failed before")
+        reasons = {"running": "it was interrupted", "waiting": "it waited"}
+        return again(why=reasons.get(earlier.status, "it failed before"))
     if not there:
         return again(why="its clip is gone")
     if not ours:

@@ -19,6 +19,7 @@ COMMANDS = {
     "still": "make pictures from a prompt, controlled by edges, a pose or depth",
     "batch": "make the clips of a manifest, with a report",
     "compare": "make a clip with several models or settings, side by side",
+    "studio": "the whole way in a browser, with an editor of poses",
     "resume": "go on with a run that was stopped or killed",
     "clean": "throw away what killed runs have left",
     "evaluate": "measure how good clips are",

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from animate.errors import AnimateError
     from animate.evaluation.evaluate import evaluate
     from animate.evaluation.scores import ClipScores, Evaluation
+    from animate.pipeline.poses import (
+        clean_poses,
+        draw_poses,
+        estimate_poses,
+        retarget_poses,
+    )
+    from animate.pipeline.video import ControlNeXtVideoOutput, ControlNeXtVideoPipeline
     from animate.request.request import (
         AnimationRequest,
         AnimationResult,
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     )
     from animate.request.still import StillRequest
     from animate.stills.pipeline import StillPipeline
+    from pose.sequence import PoseSequence
 
 __version__ = "0.1.0"
 
@@ -43,15 +51,22 @@ _PUBLIC = {
     "AnimationResult": "animate.request.request",
     "ClipScores": "animate.evaluation.scores",
     "Comparison": "animate.batch.compare_page",
+    "ControlNeXtVideoOutput": "animate.pipeline.video",
+    "ControlNeXtVideoPipeline": "animate.pipeline.video",
     "Evaluation": "animate.evaluation.scores",
     "JobRecord": "animate.batch.records",
+    "PoseSequence": "pose.sequence",
     "RuntimeOptions": "animate.request.request",
     "SamplingOptions": "animate.request.request",
     "StillPipeline": "animate.stills.pipeline",
     "StillRequest": "animate.request.still",
     "compare": "animate.batch.compare",
+    "clean_poses": "animate.pipeline.poses",
+    "draw_poses": "animate.pipeline.poses",
+    "estimate_poses": "animate.pipeline.poses",
     "evaluate": "animate.evaluation.evaluate",
     "load_manifest": "animate.batch.manifest",
+    "retarget_poses": "animate.pipeline.poses",
     "run_batch": "animate.batch.runner",
     "write_report": "animate.batch.report",
 }
@@ -63,16 +78,23 @@ __all__ = [
     "Animator",
     "ClipScores",
     "Comparison",
+    "ControlNeXtVideoOutput",
+    "ControlNeXtVideoPipeline",
     "Evaluation",
     "JobRecord",
+    "PoseSequence",
     "RuntimeOptions",
     "SamplingOptions",
     "StillPipeline",
     "StillRequest",
     "__version__",
+    "clean_poses",
     "compare",
+    "draw_poses",
+    "estimate_poses",
     "evaluate",
     "load_manifest",
+    "retarget_poses",
     "run_batch",
     "write_report",
 ]

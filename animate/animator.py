@@ -37,6 +37,7 @@ from animate.request.request import AnimationRequest, AnimationResult, Precision
 from animate.request.values import Size
 from pose.estimators import load_estimator
 from pose.estimators.base import Estimator
+from temporal.offload import send_home
 
 WorkersKey = tuple[int, str | None, float, int | None]
 
@@ -131,10 +132,9 @@ class Animator:
         fulfilled, WorkError when its work folder cannot be used; nothing half-written is left
         then. What an earlier run of the same request left in its work folder is not done again.
         """
-        with adopted_errors(), _calls, _threads(request.runtime.threads), torch.no_grad():
-            checked, self._checked = request is self._checked, None
-            request = self._in_own_precision(request)
-            self._undo_eight_bit(request)
+        checked, self._checked = request is self._checked, None
+        request = self.in_own_precision(request)
+        with adopted_errors(), self.computing(request.runtime):
             return make_clip(
                 self,
                 request,
@@ -143,6 +143,30 @@ class Animator:
                 on_skeletons,
                 checked=checked,
             )
+
+    @contextmanager
+    def computing(self, runtime: RuntimeOptions) -> Iterator[None]:
+        """Hold the process's queue of calls in the block, with this number of threads and the
+        networks in this precision. Raises RequestError for a precision they are not loaded in."""
+        with _calls, _threads(runtime.threads), torch.no_grad():
+            self._undo_eight_bit(runtime)
+            yield
+
+    def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> Animator:
+        """Compute on another device, or with other numbers; returns the animator.
+
+        Weights that were made coarser stay so. Raises RequestError when the device is not there.
+        """
+        target = self.engine.device if device is None else choose_device(device)
+        with self.computing(RuntimeOptions()):
+            networks = self.engine.components.networks()
+            if target != self.engine.device:
+                send_home(networks)
+            for network in networks if dtype is not None else ():
+                torch.nn.Module.to(network, dtype)
+            self._dtype = dtype or self._dtype
+            self.engine = replace(self.engine, device=target)
+        return self
 
     def estimator(self, request: AnimationRequest) -> Estimator:
         """The pose estimator that a request names: opened once, kept for the next."""
@@ -175,12 +199,13 @@ class Animator:
             workers.close()
         self._workers = {}
 
-    def _in_own_precision(self, request: AnimationRequest) -> AnimationRequest:
+    def in_own_precision(self, request: AnimationRequest) -> AnimationRequest:
+        """The request in the precision of the animator, where it leaves that open."""
         if not self._eight_bit or request.runtime.precision != "auto":
             return request
         return replace(request, runtime=replace(request.runtime, precision="int8"))
 
-    def _undo_eight_bit(self, request: AnimationRequest) -> None:
+    def _undo_eight_bit(self, runtime: RuntimeOptions) -> None:
         """Load the networks anew where an earlier clip made their weights 8-bit for want of memory,
         or wider for numbers that were not finite: what a clip looks like must not depend on those
         before it.
@@ -189,11 +214,11 @@ class Animator:
         """
         parts = self.engine.components
         wider = any(computing_dtype(network) != self._dtype for network in parts.networks())
-        eight_bit = precision_of(parts.unet) == "int8" and request.runtime.precision != "int8"
+        eight_bit = precision_of(parts.unet) == "int8" and runtime.precision != "int8"
         if wider or eight_bit:
             parts = load_components(parts.variant, self._dtype)
             self.engine = replace(self.engine, components=parts)
-        check_precision(request.runtime, parts)
+        check_precision(runtime, parts)
 
 
 @contextmanager

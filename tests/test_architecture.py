@@ -35,6 +35,7 @@ ROOMS = (
     ("evaluation",),
     ("training",),
     ("animator",),
+    ("pipeline",),
     ("batch",),
     ("studio",),
     ("cli",),

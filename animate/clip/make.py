@@ -19,7 +19,7 @@ import torch
 from animate.clip.claim import claimed, claimed_record
 from animate.clip.clock import Clock, peak_host_bytes
 from animate.clip.fingerprint import FileDigests, Fingerprint, picture_settings
-from animate.clip.motion import find_motion
+from animate.clip.motion import ClipInputs, clip_finish, clip_motion
 from animate.clip.preflight import (
     check_compilable,
     check_identity,
@@ -43,10 +43,10 @@ from animate.device import peak_device_bytes, precision_of
 from animate.driving.face import FaceReader
 from animate.driving.poses import selection_of
 from animate.driving.skeletons import Skeletons
-from animate.finish.chain import Finish, find_tempo
+from animate.finish.chain import find_tempo
 from animate.generate.memory import plan_clip_memory, wants_plan
 from animate.generate.pipeline import Engine, decode, sample
-from animate.generate.settings import ClipSettings, cautions, settle
+from animate.generate.settings import ClipSettings, settle
 from animate.generate.workers.protocol import WindowExecutor
 from animate.media import open_video, read_image
 from animate.media.info import Image
@@ -122,36 +122,20 @@ def make_clip(
     ):
         check_outputs(request, work.replaces)
         with clock("poses"):
-            motion = find_motion(
+            motion = clip_motion(
                 work.request,
-                picture,
-                source,
-                size=settings.size,
-                style=variant.pose_style,
-                image_latents=variant.image_latents,
-                leading_reference=variant.leading_reference,
-                inputs=fingerprint.inputs,
-                estimator=lambda: loaded.estimator(request),
-                progress=progress,
+                ClipInputs(picture=picture, source=source, digests=fingerprint.inputs),
+                variant,
+                settings,
+                lambda: loaded.estimator(request),
+                progress,
             )
         face = face_of(loaded, request, picture, progress)
-        if remark := motion.remark(request.retarget):
-            progress.note(remark)
-        for warning in (*source.warnings, *motion.warnings, *cautions(settings, variant)):
-            progress.warn(warning)
         if on_skeletons is not None:
             on_skeletons(motion.skeletons)
 
         engine = engine_for(loaded, request, memory, progress)
-        finish = Finish(
-            request=request,
-            picture=motion.picture,
-            skeletons=motion.skeletons,
-            reference=motion.reference,
-            cuts=motion.cuts,
-            tempo=find_tempo(request, source, len(motion.skeletons)),
-            window=settings.window,
-        )
+        finish = clip_finish(request, settings, motion, source)
         paths = Shareable(folder=record_path.parent)
         reason = paths.text(loaded.reason, request)
         model = model_record(loaded.engine.components, reason, adapters, paths)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from animate.clip.record import PosesRecord
 from animate.driving.limb_warp import LimbWarp
@@ -21,14 +21,17 @@ from animate.driving.skeletons import (
     ControlFrames,
     DrawnSkeletons,
     LedSkeletons,
+    RenderedSkeletons,
     Skeletons,
     is_rendered,
-    take_rendered,
+    rendered_pictures,
 )
-from animate.finish.chain import needs_reference_pose
+from animate.finish.chain import Finish, find_tempo, needs_reference_pose
+from animate.generate.settings import ClipSettings, cautions
 from animate.media.info import Image
+from animate.media.posed import PoseSource
 from animate.media.source import FrameSource
-from animate.models.config import ImageLatents
+from animate.models.variants import ModelVariant
 from animate.progress import Progress
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
@@ -42,6 +45,28 @@ _UNWARPED = (
     "this model is made for a reference that is brought to each frame's pose, which cannot be done "
     "here ({}); expect softer pictures"
 )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipInputs:
+    """Inputs of a clip that are read already, or open."""
+
+    picture: Image
+    """(H,W,3) uint8 RGB: the reference."""
+    source: FrameSource
+    """Driving video."""
+    digests: Mapping[str, str]
+    """SHA-256 by the name of the setting, of "reference" and "driving"."""
+    skeletons: Iterable[Image] | None = None
+    """Rendered skeletons (H,W,3) uint8 RGB, one for each frame of `source`; None: poses are
+    drawn."""
+
+    def of(self, request: AnimationRequest) -> ClipInputs:
+        """The same with the rendered skeletons that a request names, if it does."""
+        if not comes_rendered(request):
+            return self
+        assert request.poses is not None
+        return replace(self, skeletons=rendered_pictures(request.poses))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,50 +103,87 @@ class Motion:
         return f"retarget {retarget}: mismatch {self.record.mismatch:.2f} of 1"
 
 
-def find_motion(
+def clip_motion(
     request: AnimationRequest,
-    picture: Image,
-    source: FrameSource,
-    *,
-    size: Size,
-    style: str,
-    image_latents: ImageLatents = "reference",
-    leading_reference: bool = False,
-    inputs: Mapping[str, str],
+    inputs: ClipInputs,
+    variant: ModelVariant,
+    settings: ClipSettings,
     estimator: Callable[[], Estimator],
     progress: Progress,
 ) -> Motion:
-    """The motion of the driving video `source`, for the person of `picture`.
+    """The motion of a clip, with remarks on it for the user. Raises as `find_motion`."""
+    motion = find_motion(request, inputs, variant, settings.size, estimator, progress)
+    if remark := motion.remark(request.retarget):
+        progress.note(remark)
+    for warning in (*inputs.source.warnings, *motion.warnings, *cautions(settings, variant)):
+        progress.warn(warning)
+    return motion
 
+
+def clip_finish(
+    request: AnimationRequest, settings: ClipSettings, motion: Motion, source: FrameSource
+) -> Finish:
+    """Everything that happens to the generated frames of a clip."""
+    return Finish(
+        request=request,
+        picture=motion.picture,
+        skeletons=motion.skeletons,
+        reference=motion.reference,
+        cuts=motion.cuts,
+        tempo=find_tempo(request, source, len(motion.skeletons)),
+        window=settings.window,
+    )
+
+
+def find_motion(
+    request: AnimationRequest,
+    inputs: ClipInputs,
+    variant: ModelVariant,
+    size: Size,
+    estimator: Callable[[], Estimator],
+    progress: Progress,
+) -> Motion:
+    """The motion of the driving video for the person of the reference.
+
+    variant: decides the style of skeletons; where it warps the reference, or the reference leads,
+        the reference's person is needed wherever it is seen
     size: of the clip
-    style: of the skeletons, the one that the control network was trained on
-    image_latents: of the model variant; "warped" needs the reference's person wherever it is seen
-    leading_reference: of the model variant; its own pose leads the skeletons that are followed
-    inputs: digests of the input files by the name of their setting
     estimator: opens the pose estimator that the request names
     Raises PoseError when nobody is seen, MediaError for damaged files.
     """
-    warped = image_latents == "warped"
-    wanted = leading_reference or (warped and not comes_rendered(request))
-    reference = _reference(request, picture, inputs["reference"], estimator, wanted=wanted)
+    inputs = inputs.of(request)
+    picture, source, rendered = inputs.picture, inputs.source, inputs.skeletons
+    leading, style = variant.leading_reference, variant.pose_style
+    warped = variant.image_latents == "warped"
+    wanted = leading or (warped and rendered is None)
+    reference = _reference(request, inputs, estimator, wanted=wanted)
     placement = reference_placement(reference, size, request.fit)
     skeleton = None
-    if leading_reference or needs_reference_pose(request):
+    if leading or needs_reference_pose(request):
         skeleton = _drawn(reference, placement, style)
     selection = selection_of(request)
-    if comes_rendered(request):
-        assert request.poses is not None
+    if rendered is not None:
+        name = str(request.poses or request.driving)
+        with progress.stage("skeletons", None):
+            skeletons = RenderedSkeletons(rendered, source, selection, placement, name)
         return Motion(
             picture=placement.picture(picture),
-            skeletons=take_rendered(request.poses, source, selection, placement, progress),
+            skeletons=skeletons,
             reference=skeleton,
-            leading=leading_reference,
+            leading=leading,
             cuts=frozenset(),
             record=RENDERED,
             warnings=(_UNWARPED.format("the skeletons came rendered"),) if warped else (),
         )
-    estimating = estimator() if request.poses is None else None
-    driving = driving_poses(request, source, selection, estimating, progress, inputs["driving"])
+    estimates = request.poses is None and not isinstance(source, PoseSource)
+    driving = driving_poses(
+        request,
+        source,
+        selection,
+        estimator() if estimates else None,
+        progress,
+        inputs.digests["driving"],
+    )
     poses = clip_poses(driving, reference, placement, request)
     laid = placement.picture(picture)
     picture_of = _warped(laid, reference, placement, poses.sequence) if warped else None
@@ -130,7 +192,7 @@ def find_motion(
         picture=laid,
         skeletons=DrawnSkeletons(poses.sequence, placement.canvas, style),
         reference=skeleton,
-        leading=leading_reference,
+        leading=leading,
         cuts=frozenset(poses.sequence.cuts),
         record=_record(poses),
         warnings=(*poses.warnings, *([_UNWARPED.format("nobody is seen in it")] * unwarped)),
@@ -153,8 +215,7 @@ def _record(poses: ClipPoses) -> PosesRecord:
 
 def _reference(
     request: AnimationRequest,
-    picture: Image,
-    digest: str,
+    inputs: ClipInputs,
     estimator: Callable[[], Estimator],
     wanted: bool,
 ) -> PoseSequence:
@@ -162,16 +223,17 @@ def _reference(
 
     wanted: take the person where there is one, needed or not
     """
-    drawn = not comes_rendered(request)
+    drawn = inputs.skeletons is None
     needed = (request.retarget != "none" and drawn) or needs_reference_pose(request)
     if not needed and not wanted:
-        return nobody(picture)
+        return nobody(inputs.picture)
     try:
-        return reference_pose(picture, request, estimator(), digest)
+        digest = inputs.digests["reference"]
+        return reference_pose(inputs.picture, request, estimator(), digest)
     except PoseError:
         if needed:
             raise
-        return nobody(picture)
+        return nobody(inputs.picture)
 
 
 def _warped(

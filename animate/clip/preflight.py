@@ -126,6 +126,11 @@ def check_settled(
     if request.side_by_side is not None:
         wide = Size(3 * settings.size.width, settings.size.height)
         check_output(request.side_by_side, True, size=wide, probe=False)
+    check_windows(settings, frames, shared=shared)
+
+
+def check_windows(settings: ClipSettings, frames: int, *, shared: bool) -> None:
+    """Refuse windows that cannot be, or whose features cannot be kept; see `check_settled`."""
     plan = plan_clip(settings, frames=frames, steps=settings.steps)
     if settings.keep_features > 1 and shared:
         raise RequestError(features_of_workers(settings.keep_features))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,6 @@ from animate.driving.placement import Placement
 from animate.files import IMAGE_SUFFIXES
 from animate.media import FrameSelection, FrameSource, image_files, open_video, read_image
 from animate.media.posed import POSE_SUFFIXES
-from animate.progress import Progress
 from animate.request.values import Size
 from pose.draw import draw
 from pose.errors import PoseError
@@ -90,10 +89,15 @@ class RenderedSkeletons:
     """
 
     def __init__(
-        self, path: Path, source: FrameSource, selection: FrameSelection, placement: Placement
+        self,
+        pictures: Iterable[np.ndarray],
+        source: FrameSource,
+        selection: FrameSelection,
+        placement: Placement,
+        name: str,
     ) -> None:
-        """`path` is a video or a folder of pictures: one for each selected frame of `source`, or
-        one for each of all its frames.
+        """`pictures` are (H,W,3) uint8 RGB: one for each selected frame of `source`, or one for
+        each of all its frames; `name` is theirs, for messages.
 
         Raises PoseError when the numbers do not fit, MediaError for damaged files.
         """
@@ -104,7 +108,7 @@ class RenderedSkeletons:
         weakref.finalize(self, self._file.close)
         self._shape = (size.height, size.width, 3)
         count = 0
-        for image in _rendered(path):
+        for image in pictures:
             self._file.write(_laid(image, placement).tobytes())
             count += 1
         if count == len(sampling.frames):
@@ -113,7 +117,7 @@ class RenderedSkeletons:
             self._places = sampling.frames
         else:
             raise PoseError(
-                f"{path} has {count} skeletons; {len(sampling.frames)} are needed, one for each "
+                f"{name} has {count} skeletons; {len(sampling.frames)} are needed, one for each "
                 f"selected frame of {source.info.path}, or one for each of its frames"
             )
         self._file.flush()
@@ -151,18 +155,6 @@ def is_rendered(path: Path) -> bool:
     return path.suffix.lower() not in POSE_SUFFIXES
 
 
-def take_rendered(
-    path: Path,
-    source: FrameSource,
-    selection: FrameSelection,
-    placement: Placement,
-    progress: Progress,
-) -> RenderedSkeletons:
-    """Read rendered skeletons, telling how long it takes. Raises as `RenderedSkeletons` does."""
-    with progress.stage("skeletons", None):
-        return RenderedSkeletons(path, source, selection, placement)
-
-
 def _laid(image: np.ndarray, placement: Placement) -> np.ndarray:
     """A rendered skeleton (H,W,3) on the clip's canvas."""
     if same_proportions(image.shape[1::-1], placement.canvas):
@@ -179,7 +171,8 @@ def _laid(image: np.ndarray, placement: Placement) -> np.ndarray:
     return placement.picture(page)
 
 
-def _rendered(path: Path) -> Iterator[np.ndarray]:
+def rendered_pictures(path: Path) -> Iterator[np.ndarray]:
+    """Skeletons (H,W,3) uint8 RGB of a video or a folder of pictures."""
     if not path.is_dir():
         yield from (frame.image for frame in open_video(path).read())
         return

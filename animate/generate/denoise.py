@@ -126,7 +126,7 @@ def denoise(
     networks: Networks,
     *,
     device: torch.device | str | None = None,
-    on_step: Callable[[int, Tensor], None] | None = None,
+    on_step: Callable[[int, Tensor], Tensor | None] | None = None,
     on_state: Callable[[ClipState], None] | None = None,
 ) -> Tensor:
     """Turn standard normal noise into clean latents (F,C,H,W), float32.
@@ -137,7 +137,8 @@ def denoise(
         to the state's step by `restore_solver`
     device: where the networks are; None: where the noise is. Keeping the latents elsewhere makes
         the device's memory independent of the clip's length and waits for it once per window.
-    on_step: called after each step with its number and the latents, which must not be changed
+    on_step: called after each step with its number and the latents, which must not be changed;
+        latents that it returns are taken in their place
     on_state: called after each window and after each step with all that it takes to go on from
         there, together with the scheduler; it must be copied or written at once. Not called with
         states that the networks cannot go on from.
@@ -177,7 +178,8 @@ def denoise(
         # One step for the whole clip: solvers that remember earlier predictions stay right.
         step_clip(scheduler, state, timestep)
         if on_step is not None:
-            on_step(step, state.latents)
+            changed = on_step(step, state.latents)
+            state.latents = state.latents if changed is None else changed
         _offer(state, networks, on_state)
     return state.latents
 

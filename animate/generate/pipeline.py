@@ -6,7 +6,7 @@ windows, `decode` makes frames of the latents.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -38,6 +38,10 @@ from temporal.offload import offloaded
 from temporal.speed import channels_last, freed_memory_kept
 from temporal.vae import DecodeOptions, decode_frames
 from temporal.windows import WindowPlan
+
+OnStep = Callable[[int, Tensor, Tensor], Tensor | None]
+"""Called after each step with its number, its timestep and the latents (F,C,h,w), which must not be
+changed; latents that it returns are taken in their place."""
 
 # The reference's noise is that of a frame which no clip reaches.
 _REFERENCE_FRAME = 2**31
@@ -79,11 +83,17 @@ def sample(
     keeper: Keeper | None = None,
     picture_of: FramePictures | None = None,
     face: np.ndarray | None = None,
+    *,
+    noise: Tensor | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Clean latents (F,C,h,w) of the clip, float32, on the host.
 
     A window for which memory ran out, or whose numbers are not finite, is computed again in smaller
     pieces or a wider type, and so is what follows, with a warning (`animate.generate.engine`).
+
+    noise: standard normal (F,C,h,w) to begin with; None: drawn from the seed
+    on_step: see `OnStep`
     """
     keeper = keeper or KeepsNothing()
     engine.clear_device()
@@ -99,7 +109,7 @@ def sample(
         device=engine.device,
     )
     work = plan_work(engine, settings, conditioning, control, scheduler)
-    state = first_state(engine, work, scheduler, keeper, progress)
+    state = first_state(engine, work, scheduler, keeper, progress, noise)
     if state.step == work.steps.plan.steps:
         return state.latents
 
@@ -113,10 +123,15 @@ def sample(
                 work.steps,
                 networks,
                 device=engine.device,
+                on_step=None if on_step is None else _timed(on_step, work.steps),
                 on_state=partial(keeper.offer_state, scheduler=scheduler),
             )
 
     return until_it_works(engine, "denoise", progress, from_here)
+
+
+def _timed(on_step: OnStep, steps: Steps) -> Callable[[int, Tensor], Tensor | None]:
+    return lambda step, latents: on_step(step, steps.timesteps[step], latents)
 
 
 def encode(
@@ -231,15 +246,25 @@ def plan_work(
 
 
 def first_state(
-    engine: Engine, work: ClipWork, scheduler: Any, keeper: Keeper, progress: Progress
+    engine: Engine,
+    work: ClipWork,
+    scheduler: Any,
+    keeper: Keeper,
+    progress: Progress,
+    noise: Tensor | None = None,
 ) -> ClipState:
-    """The state to begin with: an earlier run's, or noise. The scheduler is brought there."""
+    """The state to begin with: an earlier run's, or noise. The scheduler is brought there.
+
+    noise: see `sample`
+    """
     plan = work.steps.plan
     for note in plan.notes:
         progress.note(note)
     state = keeper.state(scheduler)
     if state is None:
-        return ClipState.begin(draw_noise(engine, work.settings, plan.frames), scheduler)
+        if noise is None:
+            noise = draw_noise(engine, work.settings, plan.frames)
+        return ClipState.begin(noise, scheduler)
     if engine.executor is not None:
         state.restart_step()  # workers take whole steps
     if windows_done(plan, state):
@@ -298,14 +323,16 @@ def decode(
     keeper: Keeper | None = None,
     *,
     leading: int = 0,
+    first: int = 0,
 ) -> Generator[np.ndarray, None, None]:
     """Frames (H,W,3) uint8 RGB, a group at a time; smaller groups if memory runs out.
 
     leading: frames that come before the clip's first, which are decoded and left out
+    first: frame to begin with, of all that have latents; those before it were given already
     Raises NotFiniteError for frames that are not finite; those before them were given.
     """
     keeper = keeper or KeepsNothing()
-    done, count = 0, len(latents)
+    done, count = first, len(latents)
     latents = _filled(latents, settings.decode_chunk)
     with progress.stage("decode", count) as stage, freed_memory_kept():
         for pictures in keeper.frames():

@@ -74,6 +74,17 @@ def read_image(path: str | os.PathLike[str], *, warn: Callable[[str], None] | No
         ) from error
 
 
+def rgb_picture(image: PIL.Image.Image, name: str) -> Image:
+    """A picture that is open already, as `read_image` gives it; `name` is its own, for messages.
+
+    Raises MediaError for pictures without an agreed range, or that cannot be decoded.
+    """
+    try:
+        return _upright_rgb(image, Path(name))
+    except OSError as error:
+        raise MediaError(f"image {name} cannot be read ({error})") from error
+
+
 def _loaded(path: Path, warn: Callable[[str], None] | None) -> PIL.Image.Image:
     with open(path, "rb") as file:
         head = file.read(64)

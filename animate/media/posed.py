@@ -17,6 +17,7 @@ from animate.media.selection import FrameSelection, Sampling, sample
 from animate.media.timeline import Timeline
 from pose.draw import draw
 from pose.formats import import_poses
+from pose.sequence import PoseSequence
 
 POSE_SUFFIXES = (".npz", ".json")
 
@@ -24,14 +25,24 @@ POSE_SUFFIXES = (".npz", ".json")
 class PoseSource:
     """A pose file; see `animate.media.source.FrameSource`. Its poses are shown frame by frame."""
 
-    def __init__(self, path: str | os.PathLike[str], stated_fps: Fraction | None = None) -> None:
-        """`stated_fps` is the rate of a file that does not hold one.
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        stated_fps: Fraction | None = None,
+        *,
+        poses: PoseSequence | None = None,
+    ) -> None:
+        """
+        stated_fps: rate of a file that does not hold one
+        poses: of the file, which is not read then
 
         Raises MediaError for a file that is missing, PoseError for one that is no pose file, or
         does not say how large its pictures were.
         """
         self.path = Path(path)
-        self.poses = import_poses(check_readable(path, "pose file", MediaError), fps=stated_fps)
+        if poses is None:
+            poses = import_poses(check_readable(path, "pose file", MediaError), fps=stated_fps)
+        self.poses = poses
         self.decoded = 0
         self.warnings: tuple[str, ...] = ()
         fps, count = self.poses.fps, self.poses.frames

@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:  # run as a file, python puts this folder there and not the root
     sys.path.insert(0, str(ROOT))
 
-from animate.clip.motion import find_motion  # noqa: E402
+from animate.clip.motion import ClipInputs, find_motion  # noqa: E402
 from animate.driving.poses import selection_of  # noqa: E402
 from animate.driving.skeletons import ControlFrames  # noqa: E402
 from animate.generate.clip_state import ClipState, KeepsNothing  # noqa: E402
@@ -167,13 +167,15 @@ def clip(request: AnimationRequest, engine: Engine, estimator: Any) -> Digests:
     settings = settle(request, variant, Size(picture.shape[1], picture.shape[0]))
     motion = find_motion(
         request,
-        picture,
-        source,
-        size=settings.size,
-        style=variant.pose_style,
-        inputs={"reference": "reference", "driving": "driving"},
-        estimator=lambda: estimator,
-        progress=Quiet(),
+        ClipInputs(
+            picture=picture,
+            source=source,
+            digests={"reference": "reference", "driving": "driving"},
+        ),
+        variant,
+        settings.size,
+        lambda: estimator,
+        Quiet(),
     )
     control, states = ControlFrames(motion.skeletons), _States()
     latents = sample(engine, settings, motion.picture, control, Quiet(), states)

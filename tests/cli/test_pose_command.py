@@ -107,7 +107,7 @@ def test_rendered_skeletons_go_back_in_and_give_equal_frames(
     files: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
     from animate.driving.placement import place_picture
-    from animate.driving.skeletons import DrawnSkeletons, RenderedSkeletons
+    from animate.driving.skeletons import DrawnSkeletons, RenderedSkeletons, rendered_pictures
     from animate.media import FrameSelection, open_video
     from animate.request.values import Size
 
@@ -118,7 +118,9 @@ def test_rendered_skeletons_go_back_in_and_give_equal_frames(
     assert (source.info.fps, source.info.frames) == (29, 12)
     placement = place_picture(Size(64, 64), size, "crop")
     path = out if out.suffix == ".mkv" else out.parent
-    rendered = RenderedSkeletons(path, source, FrameSelection(), placement)
+    rendered = RenderedSkeletons(
+        rendered_pictures(path), source, FrameSelection(), placement, str(path)
+    )
     drawn = DrawnSkeletons(poses(12), size, "small")
     for frame in range(12):
         assert (rendered.picture(frame) == drawn.picture(frame)).all()

@@ -96,7 +96,7 @@ def test_what_the_model_cannot_do_is_refused_before_a_file_is_hashed(
     message: str,
 ) -> None:
     monkeypatch.setattr(fingerprint, "sha256", None)
-    monkeypatch.setattr("animate.clip.make.find_motion", None)
+    monkeypatch.setattr("animate.clip.make.clip_motion", None)
     before = sorted(scene["output"].parent.iterdir())
     with pytest.raises((RequestError, TemporalError), match=message):
         animator(AnimationRequest.from_dict({**scene, **changes}))

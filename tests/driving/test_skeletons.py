@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from animate.driving.placement import place_picture
+from animate.driving.placement import Placement, place_picture
 from animate.driving.poses import driving_poses
-from animate.driving.skeletons import RenderedSkeletons
+from animate.driving.skeletons import RenderedSkeletons, rendered_pictures
 from animate.errors import RequestError
 from animate.media import FrameSelection, open_video, open_writer
 from animate.progress import Quiet
@@ -66,10 +66,15 @@ def skeletons(path: Path, size: tuple[int, int]) -> Path:
     return path
 
 
+def rendered_skeletons(path: Path, placement: Placement) -> RenderedSkeletons:
+    pictures, source = rendered_pictures(path), open_video(path)
+    return RenderedSkeletons(pictures, source, FrameSelection(), placement, str(path))
+
+
 def test_rendered_skeletons_of_the_clips_shape_are_taken_as_they_are(tmp_path: Path) -> None:
     path = skeletons(tmp_path / "s.mkv", (80, 80))
     placement = place_picture(Size(200, 100), Size(80, 80), "crop")
-    rendered = RenderedSkeletons(path, open_video(path), FrameSelection(), placement)
+    rendered = rendered_skeletons(path, placement)
     first = next(iter(open_video(path).read())).image
     assert np.array_equal(rendered.picture(2), first)
 
@@ -81,7 +86,7 @@ def test_rendered_skeletons_of_another_shape_go_where_the_reference_goes(
     """A wide skeleton for a wide reference and a square clip: the square lies as it would."""
     path = skeletons(tmp_path / "s.mkv", (100, 50))
     placement = place_picture(Size(200, 100), Size(80, 80), fit)  # type: ignore[arg-type]
-    rendered = RenderedSkeletons(path, open_video(path), FrameSelection(), placement).picture(0)
+    rendered = rendered_skeletons(path, placement).picture(0)
     assert rendered.shape == (80, 80, 3)
     rows, columns = np.nonzero(rendered[..., 0] > 127)
     corners = placement.points(np.array([[90.0, 40.0], [110.0, 60.0]]))

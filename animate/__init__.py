@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from animate.batch.records import JobRecord
     from animate.batch.report import write_report
     from animate.batch.runner import run_batch
+    from animate.clip.restyle import restyle_reference
     from animate.errors import AnimateError
     from animate.evaluation.evaluate import evaluate
     from animate.evaluation.scores import ClipScores, Evaluation
@@ -67,6 +68,7 @@ _PUBLIC = {
     "evaluate": "animate.evaluation.evaluate",
     "load_manifest": "animate.batch.manifest",
     "retarget_poses": "animate.pipeline.poses",
+    "restyle_reference": "animate.clip.restyle",
     "run_batch": "animate.batch.runner",
     "write_report": "animate.batch.report",
 }
@@ -94,6 +96,7 @@ __all__ = [
     "estimate_poses",
     "evaluate",
     "load_manifest",
+    "restyle_reference",
     "retarget_poses",
     "run_batch",
     "write_report",

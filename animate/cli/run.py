@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from animate.cli.arguments import (
     Parser,
     add_config,
@@ -33,6 +35,9 @@ def parser() -> Parser:
     add_options(command, AnimationRequest, "the clip")
     add_options(command, SamplingOptions, "sampling (what is not given, the model decides)")
     add_options(command, RuntimeOptions, "where and how it runs")
+    text = "stop when --restyle has made the reference anew: CLIP-reference.png"
+    action = command.add_argument("--restyle-only", action="store_true", help=argparse.SUPPRESS)
+    command.unusual.append((action, text))
     add_config(command)
     add_help_all(command)
     return command
@@ -42,7 +47,19 @@ def main(argv: list[str]) -> int:
     """Parse, animate, report. Returns the exit code; errors pass through."""
     arguments = parse(parser(), argv)
     request = read_options(AnimationRequest, arguments)
+    if arguments.restyle_only:
+        return make_reference(request, progress_of(arguments))
     return make_clip(request, progress_of(arguments))
+
+
+def make_reference(request: AnimationRequest, progress: Progress) -> int:
+    """Make a request's reference anew and report it; returns the exit code."""
+    from animate.clip.restyle import restyle_reference
+
+    result = restyle_reference(request, progress)
+    if isinstance(progress, JsonLines):
+        progress.event("done", output=str(result.outputs[0]), sidecar=str(result.record))
+    return 0
 
 
 def make_clip(request: AnimationRequest, progress: Progress) -> int:

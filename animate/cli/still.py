@@ -73,10 +73,10 @@ def main(argv: list[str]) -> int:
         return 0
     earlier = f", {result.kept} of them kept from before" if result.kept else ""
     count = len(result.outputs)
-    made = f" of {result.size}, made by {result.model} in {result.seconds:.1f} s"
+    summary = f" of {result.size}, made by {result.model} in {result.seconds:.1f} s"
     progress.note(
         f"{result.outputs[0]}: {count} picture{'s' if count > 1 else ''}"
-        f"{made if result.model else ''}{earlier}"
+        f"{summary if result.model else ''}{earlier}"
     )
     return 0
 

@@ -65,6 +65,8 @@ class FileDigests:
                 digests[name] = self.of(folder)
         for number, adapter in enumerate(request.lora, start=1):
             digests[f"lora {number}"] = self.of(adapter_file(adapter.path))
+        for number, adapter in enumerate(request.still_lora, start=1):
+            digests[f"still_lora {number}"] = self.of(adapter.path)
         return digests
 
 

@@ -36,6 +36,7 @@ from animate.clip.record import (
     ModelRecord,
     versions,
 )
+from animate.clip.restyle import restyle
 from animate.clip.shareable import Shareable
 from animate.clip.work import working
 from animate.clip.write import Written, write_clip
@@ -102,6 +103,11 @@ def make_clip(
     parts, variant = loaded.engine.components, loaded.engine.components.variant
     if not checked:
         check_request(request)
+    if request.restyle is not None:
+        with clock("restyle"):
+            request, _ = restyle(
+                request, variant, lambda: loaded.estimator(request), digests, progress
+            )
     picture = read_image(request.reference, warn=progress.warn)
     settings = settle(request, variant, Size(picture.shape[1], picture.shape[0]))
     check_identity(request, variant)

@@ -14,6 +14,7 @@ import torch
 from animate import files
 from animate.clip.provenance import check_signable, check_signing
 from animate.clip.record import is_of_another, record_paths, sidecar_path
+from animate.clip.restyle import check_restyle
 from animate.clip.work import may_replace
 from animate.driving.face import face_files
 from animate.errors import MediaError, RequestError
@@ -50,6 +51,8 @@ def check_request(request: AnimationRequest) -> None:
     check_outputs(request, replaces)
     check_apart(request)
     check_inputs(request)
+    if request.restyle is not None:
+        check_restyle(request)
     for path in _one_a_folder(_written(request)):
         probe_folder(path, error=MediaError)
 

@@ -157,9 +157,9 @@ class StillDesign:
     def base_folder(self) -> Path | None:
         """The folder of its base model on this machine; None where files of it are missing."""
         if not self.base:
-            return None
-        found = [self.file(reference).locate() for reference in self.base]
-        return None if None in found or found[0] is None else found[0].parent
+            return self.folder
+        paths = [self.file(reference).locate() for reference in self.base]
+        return None if None in paths or paths[0] is None else paths[0].parent
 
 
 def bundled_still() -> Path:
@@ -246,13 +246,13 @@ def named_model(name: str, *, controlled: bool, base: Path | None = None) -> Sti
         )
     folder = base or design.base_folder()
     assert folder is not None, "nothing of the base is missing"
-    own = chosen if controlled else None
+    used = chosen if controlled else None
     return StillModel(
         design=design,
         base=folder,
         variant=None if base is not None else design.base_variant,
-        controlnext=design.file(own.controlnext).locate() if own else None,
-        unet=design.file(own.unet).locate() if own and own.unet else None,
+        controlnext=design.file(used.controlnext).locate() if used else None,
+        unet=design.file(used.unet).locate() if used and used.unet else None,
         reason=f"{name} was asked for",
     )
 

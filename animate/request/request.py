@@ -271,6 +271,27 @@ class AnimationRequest:
         metavar="IMAGE",
         role="input",
     )
+    restyle: str | None = option(
+        None,
+        "make the reference anew first, as this text says, in the driving video's first pose",
+        metavar="PROMPT",
+    )
+    still_model: Converted[ModelName, Path | str] = option(
+        ModelName("auto"),
+        "model that --restyle is done with, as for `cnx still`",
+        metavar="NAME|FOLDER|FILE",
+        role="input",
+    )
+    still_lora: Converted[tuple[Lora, ...], LoraText | Sequence[LoraText]] = option(
+        (),
+        "adapters for that model; may be given several times",
+        parse=Lora.parse_all,
+        metavar="FILE[:WEIGHT]",
+        role="input",
+    )
+    restyle_strength: float = option(
+        0.6, "share of the reference that --restyle changes", least=0.05, most=1.0, metavar="X"
+    )
     size: Converted[Size | None, SizeText] = option(
         None, "size of the clip", metavar="WxH", usual=True
     )
@@ -386,6 +407,9 @@ class AnimationRequest:
         """
         known = settings_of(type(self)).values()
         values = {s.name: plain(s.value(self)) for s in known if s.role == "look"}
+        if self.restyle is not None:
+            values["still_model"] = Path(self.still_model).name
+            values["still_lora"] = [adapter.weight for adapter in self.still_lora]
         return {**values, "lora": [adapter.weight for adapter in self.lora]}
 
     def paths(self, *roles: Role) -> Iterator[tuple[str, Path]]:

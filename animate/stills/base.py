@@ -55,12 +55,12 @@ def choose_model(
     controlled: a control picture is given, so that the control network is needed
     Raises ModelError for files that are missing or do not belong together, by name.
     """
-    own = controlled and controlnext is None
+    needs_network = controlled and controlnext is None
     path = Path(name)
     if split_name(name)[0] in still_design_names():
-        model = named_model(name, controlled=own, base=base)
+        model = named_model(name, controlled=needs_network, base=base)
     elif name == "auto" and base is None:
-        model = usual_model(controlled=own)
+        model = usual_model(controlled=needs_network)
     elif name == "auto" or path.exists():
         model = _unnamed(base or path, controlnext, controlled)
     else:
@@ -81,13 +81,13 @@ def _unnamed(base: Path, controlnext: Path | None, controlled: bool) -> StillMod
     """A base with the design that its control file has, told from the tensors."""
     if (base / STILL_FILE).is_file():
         design = load_still_design(base)
-        own = design.checkpoint() if controlled else None
+        files = design.checkpoint() if controlled else None
         return StillModel(
             design=design,
             base=base,
             variant=design.base_variant,
-            controlnext=design.file(own.controlnext).locate() if own else None,
-            unet=design.file(own.unet).locate() if own and own.unet else None,
+            controlnext=design.file(files.controlnext).locate() if files else None,
+            unet=design.file(files.unet).locate() if files and files.unet else None,
             reason=f"the folder {base} was named",
         )
     family = family_of(base)
@@ -192,8 +192,8 @@ def load_base(model: StillModel, dtype: torch.dtype) -> Any:
 def _variant_of(base: Path) -> str | None:
     """Diffusers' word for the precision in the names of a folder's files, if they have one."""
     names = {path.name for path in (base / "unet").glob("*.safetensors")}
-    whole = any(".fp16." not in name for name in names)
-    return None if whole or not names else "fp16"
+    full = any(".fp16." not in name for name in names)
+    return None if full or not names else "fp16"
 
 
 def _from_single_file(kind: Any, model: StillModel, more: dict[str, Any]) -> Any:
@@ -238,13 +238,13 @@ def load_control_model(kind: str, path: Path, unet: Any, dtype: torch.dtype) -> 
     """
     network: Any = getattr(import_module("diffusers"), kind)
     folder = path if path.is_dir() else path.parent
-    whole = (folder / "config.json").is_file()
-    if not whole and (path.is_dir() or not hasattr(network, "from_single_file")):
+    described = (folder / "config.json").is_file()
+    if not described and (path.is_dir() or not hasattr(network, "from_single_file")):
         raise ModelError(f"{kind} {path}: there is no config.json in {folder}; name its folder")
     if not path.is_dir() and path.suffix != ".safetensors":
         raise ModelError(f"{kind} {path} is no .safetensors file; pickles may run code")
     try:
-        if whole:
+        if described:
             variant = "fp16" if list(folder.glob("*.fp16.safetensors")) else None
             return network.from_pretrained(
                 folder, use_safetensors=True, local_files_only=True, torch_dtype=dtype,

@@ -208,7 +208,7 @@ def _loaded(request: StillRequest, model: StillModel) -> StillPipeline:
 def _inputs(request: StillRequest, design: StillDesign, progress: Progress) -> Inputs:
     control, init = _read(request.control), _read(request.init)
     photo = _read(request.control_from)
-    natural = next((one for one in (control, photo, init) if one is not None), None)
+    natural = next((image for image in (control, photo, init) if image is not None), None)
     size = chosen_size(request.size, natural, design, progress)
     if photo is not None:
         control = _control_picture(request, photo, size, design, progress)

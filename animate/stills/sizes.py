@@ -46,6 +46,14 @@ def chosen_size(
     return Size(max(GRID, width // GRID * GRID), max(GRID, height // GRID * GRID))
 
 
+def size_like(size: Size, design: StillDesign) -> Size:
+    """The size on the grid with the proportions of another and about the area that a design's base
+    was trained on, but not larger than that other."""
+    area = design.sizes[0].width * design.sizes[0].height
+    scale = min(1.0, (area / (size.width * size.height)) ** 0.5)
+    return Size(on_grid(size.width * scale), on_grid(size.height * scale))
+
+
 def on_grid(length: float) -> int:
     """The multiple of the grid that is nearest to a length."""
     return max(GRID, round(length / GRID) * GRID)

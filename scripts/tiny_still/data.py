@@ -44,13 +44,13 @@ class People:
 
     def __init__(self, recipe: StillRecipe, progress: Progress) -> None:
         width, height = recipe.size
-        made = recipe.pictures
-        cache = recipe.folder / "pictures" / f"r{RENDERER}-{width}x{height}x{made.poses}"
-        starts = range(0, made.people, SHARD)
+        sizes = recipe.pictures
+        cache = recipe.folder / "pictures" / f"r{RENDERER}-{width}x{height}x{sizes.poses}"
+        starts = range(0, sizes.people, SHARD)
         self._pictures, self._control, self._words = [], [], []
         with progress.stage("people", len(starts)) as stage:
             for first in starts:
-                folder = _shard(cache, recipe, first, min(SHARD, made.people - first))
+                folder = _shard(cache, recipe, first, min(SHARD, sizes.people - first))
                 self._pictures.append(np.load(folder / "pictures.npy", mmap_mode="r"))
                 self._control.append(np.load(folder / "control.npy", mmap_mode="r"))
                 rows = json.loads((folder / "words.json").read_text(encoding="utf-8"))

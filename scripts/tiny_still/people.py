@@ -71,7 +71,7 @@ class Words:
     top_pattern: str
     bottom: str
     """Colour of trousers, shorts or skirt; of a dress the dress's."""
-    place: str
+    scenery: str
     wall: str
     """Colour of a plain wall; empty elsewhere."""
 
@@ -97,7 +97,7 @@ class Words:
         """Place in words."""
         if self.wall:
             return f"before {_article(self.wall)} {self.wall} wall"
-        return _SCENES[self.place]
+        return _SCENES[self.scenery]
 
     def caption(self) -> str:
         """The whole description, in the order that the evaluation uses."""
@@ -124,7 +124,7 @@ def draw_words(rng: Generator) -> Words:
         top=top,
         top_pattern=list(_PATTERNS)[int(rng.choice(4, p=(0.64, 0.14, 0.11, 0.11)))],
         bottom=bottom,
-        place="gradient" if plain_wall else str(rng.choice(list(_SCENES))),
+        scenery="gradient" if plain_wall else str(rng.choice(list(_SCENES))),
         wall=str(rng.choice(names)) if plain_wall else "",
     )
 
@@ -134,11 +134,11 @@ def phrase(words: Words, rng: Generator) -> str:
     says nothing."""
     noun = str(rng.choice(_NOUNS))
     parts = [words.head(), words.clothes(), words.where()]
-    kept = [part for part, share in zip(parts, (0.85, 0.95, 0.85), strict=True)
+    parts_used = [part for part, share in zip(parts, (0.85, 0.95, 0.85), strict=True)
             if rng.uniform() < share]  # fmt: skip
     if rng.uniform() < 0.2:
-        kept = [kept[index] for index in rng.permutation(len(kept))]
-    text = " ".join([f"{_article(noun)} {noun}", *kept])
+        parts_used = [parts_used[index] for index in rng.permutation(len(parts_used))]
+    text = " ".join([f"{_article(noun)} {noun}", *parts_used])
     if rng.uniform() < 0.5:
         text = text.replace(" before", ", before").replace(" among", ", among")
     if rng.uniform() < 0.15:
@@ -200,7 +200,7 @@ def _cloth(pattern: object, colour: Colour, rng: Generator) -> Picture:
 def scene(words: Words, rng: Generator, size: tuple[int, int]) -> Picture:
     """Background (h,w,3) of a size (width, height)."""
     if not words.wall:
-        picture = np.ascontiguousarray(PLACES[words.place](rng, size), np.float32)
+        picture = np.ascontiguousarray(PLACES[words.scenery](rng, size), np.float32)
         blurred = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.004, 0.015) * max(size))
         return np.clip(blurred, 0, 255).astype(np.uint8)
     width, height = size
@@ -235,7 +235,7 @@ def render(
     rng = np.random.default_rng([seed, 4])
     words = draw_words(rng)
     if wall:
-        words = replace(words, wall=wall, place="gradient")
+        words = replace(words, wall=wall, scenery="gradient")
     character = Character(
         seed,
         size,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from safetensors.torch import save_file
 from animate.models.components import build_control_network
 from animate.models.stills import load_still_design
 from animate.stills.pipeline import StillPipeline
+from tests.toy_still import DESIGN, toy_pipeline, toy_xl_pipeline
 
-DESIGN = "controlnext-sd15-trained"
 SIZE = (64, 64)
 
 
@@ -70,57 +69,6 @@ def toy_xl(tmp_path_factory: pytest.TempPathFactory) -> Files:
     )
 
 
-def toy_xl_pipeline(folder: Path):  # type: ignore[no-untyped-def]
-    from diffusers import (
-        AutoencoderKL,
-        EulerDiscreteScheduler,
-        StableDiffusionXLPipeline,
-        UNet2DConditionModel,
-    )
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(320, 64),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        attention_head_dim=(5, 4),
-        cross_attention_dim=64,
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=6 * 8 + 32,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(32, 32, 32, 32),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-    )
-    tokenizer = toy_tokenizer(folder / "words")
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=16,
-        projection_dim=32,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    return StableDiffusionXLPipeline(
-        unet=unet,
-        vae=vae,
-        text_encoder=CLIPTextModel(config),
-        text_encoder_2=CLIPTextModelWithProjection(config),
-        tokenizer=tokenizer,
-        tokenizer_2=tokenizer,
-        scheduler=EulerDiscreteScheduler(steps_offset=1),
-    )
-
-
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
     edges = np.zeros((64, 64, 3), np.uint8)
@@ -132,64 +80,4 @@ def picture() -> np.ndarray:
 def pipeline(toy_still: Files) -> StillPipeline:
     return StillPipeline.from_files(
         toy_still.base, design=DESIGN, controlnext=toy_still.controlnext, device="cpu"
-    )
-
-
-def toy_pipeline(folder: Path):  # type: ignore[no-untyped-def]
-    from diffusers import (
-        AutoencoderKL,
-        PNDMScheduler,
-        StableDiffusionPipeline,
-        UNet2DConditionModel,
-    )
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(320, 64),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=1,
-        attention_head_dim=8,
-        cross_attention_dim=32,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(32, 32, 32, 32),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-    )
-    tokenizer = toy_tokenizer(folder / "words")
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=4,
-            max_position_embeddings=16,
-        )
-    )
-    return StableDiffusionPipeline(
-        unet=unet,
-        vae=vae,
-        text_encoder=text,
-        tokenizer=tokenizer,
-        scheduler=PNDMScheduler(skip_prk_steps=True, steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-
-
-def toy_tokenizer(folder: Path):  # type: ignore[no-untyped-def]
-    from transformers import CLIPTokenizer
-
-    folder.mkdir()
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{x}</w>" for x in letters)]
-    (folder / "vocab.json").write_text(json.dumps({word: n for n, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(
-        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16
     )

@@ -140,19 +140,19 @@ def test_a_long_prompt_is_encoded_in_parts(pipeline: StillPipeline) -> None:
     remark = pipeline.check_prompt(text)
     assert remark is not None
     assert "encoded in 2 parts" in remark
-    whole = np.asarray(pipeline(text, size=SIZE, steps=1))
+    uncut = np.asarray(pipeline(text, size=SIZE, steps=1))
     cut = np.asarray(pipeline(parts[0], size=SIZE, steps=1))
     other = np.asarray(pipeline("abcdefgh, ijkl mnop, xyz", size=SIZE, steps=1))
-    assert (whole != cut).any()
-    assert (whole != other).any()
+    assert (uncut != cut).any()
+    assert (uncut != other).any()
 
 
 def test_a_long_prompt_is_encoded_in_parts_by_two_encoders(toy_xl: Files) -> None:
     pipeline = StillPipeline.from_files(toy_xl.base, device="cpu")
     text = "abcdefgh, ijkl mnop, qrs"
-    whole = np.asarray(pipeline(text, size=SIZE, steps=1))
+    uncut = np.asarray(pipeline(text, size=SIZE, steps=1))
     other = np.asarray(pipeline("abcdefgh, ijkl mnop, xyz", size=SIZE, steps=1))
-    assert (whole != other).any()
+    assert (uncut != other).any()
 
 
 @pytest.fixture(scope="module")

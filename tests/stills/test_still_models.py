@@ -16,7 +16,8 @@ from animate.models.stills import load_still_design, named_model, still_design_n
 from animate.stills.base import choose_model, clip_tokenizer, family_of
 from animate.stills.control_files import fitting_designs
 from animate.stills.pipeline import StillPipeline
-from tests.stills.conftest import DESIGN, SIZE, Files
+from tests.stills.conftest import SIZE, Files
+from tests.toy_still import DESIGN
 
 PUBLISHED = ("controlnext-sd15", "controlnext-sd15-trained", "controlnext-sdxl")
 
@@ -135,7 +136,7 @@ def test_sdxl_is_made_with_increments_before_the_first_block(
     assert pipeline.design.name == "controlnext-sdxl"
     plain = StillPipeline.from_files(toy_xl.base, device="cpu")
     name = next(iter(load_file(toy_xl.unet)))
-    before, after = (one.pipe.unet.state_dict()[name] for one in (plain, pipeline))
+    before, after = (loaded.pipe.unet.state_dict()[name] for loaded in (plain, pipeline))
     torch.testing.assert_close(after, before + 0.01)
     call = {"prompt": "a dancer", "steps": 2, "size": SIZE}
     free = np.asarray(pipeline(**call))  # type: ignore[arg-type]

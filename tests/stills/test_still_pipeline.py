@@ -18,7 +18,8 @@ from animate.stills.control_pictures import canny
 from animate.stills.make import make_stills
 from animate.stills.pipeline import StillPipeline
 from animate.stills.sizes import chosen_size
-from tests.stills.conftest import DESIGN, SIZE, Files
+from tests.stills.conftest import SIZE, Files
+from tests.toy_still import DESIGN
 
 CALL = {"prompt": "a dancer", "steps": 2, "seed": 3}
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from animate.cli.arguments import Parser, add_display, make_parser, parse, progress_of
 from animate.errors import ModelError
-from animate.models.config import Source
-from animate.models.stills import (
-    StillDesign,
-    load_still_design,
-    split_name,
-    still_design_names,
-)
 from animate.models.store import ModelFile
-from animate.models.variants import ModelVariant, list_variants, load_variant, resolve
+from animate.models.variants import list_variants, load_variant, resolve
 from animate.progress import Progress
-from animate.request.wording import listed
+from animate.request.schema import plain
+from animate.request.wording import listed, nearest
 
 POSE_NETWORKS = "dwpose"
 
@@ -31,6 +26,7 @@ def parser() -> Parser:
     names = "list|fetch|verify|import"
     actions = command.add_subparsers(dest="action", required=True, metavar=names)
     listing = actions.add_parser("list", help="variants, whether they are here, and licences")
+    listing.add_argument("--json", action="store_true", help="print one JSON object for each")
     listing.add_argument(
         "--kind",
         choices=("variant", "metric"),
@@ -43,6 +39,14 @@ def parser() -> Parser:
     ):
         sub = actions.add_parser(action, help=text, allow_abbrev=False)
         sub.add_argument("name", metavar="NAME", help=f"a variant, a folder, or {POSE_NETWORKS}")
+        if action == "fetch":
+            sub.add_argument(
+                "--accept-licence",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help="accept the restricted licence of this repository, or all of this variant's",
+            )
         add_display(sub)
     _add_import(actions)
     return command
@@ -74,12 +78,15 @@ def main(argv: list[str]) -> int:
     """Parse and run one of the four; returns the exit code."""
     arguments = parse(parser(), argv)
     if arguments.action == "list":
-        return show_list() if arguments.kind == "variant" else show_metrics()
+        if arguments.kind == "metric":
+            return show_metrics(as_json=arguments.json)
+        return show_list(as_json=arguments.json)
     progress = progress_of(arguments)
     if arguments.action == "import":
         return import_files(arguments, progress)
-    act = fetch if arguments.action == "fetch" else verify
-    return act(arguments.name, progress)
+    if arguments.action == "fetch":
+        return fetch(arguments.name, progress, arguments.accept_licence)
+    return verify(arguments.name, progress)
 
 
 def import_files(arguments: Any, progress: Progress) -> int:
@@ -100,80 +107,75 @@ def import_files(arguments: Any, progress: Progress) -> int:
     return 0
 
 
-def show_list() -> int:
-    """Print every variant: what it is, whether its files are here, and whose licences apply."""
-    for variant in list_variants():
-        missing = len(variant.missing())
-        state = f"{missing} files not here: cnx models fetch {variant.name}" if missing else "here"
-        sizes = ", ".join(str(size) for size in variant.sizes)
-        licences = {variant.licence, *(source.licence for source in variant.sources.values())}
-        print(f"{variant.name:<8} {variant.summary}")
-        print(f"{'':<8} {sizes}; windows of {variant.defaults.window} frames; {state}")
-        print(f"{'':<8} licences: {'; '.join(sorted(licences))}")
-    print("for stills (cnx still --list):")
-    for name in still_design_names():
-        print(f"{name:<24} {load_still_design(name).state()}")
-    chosen = resolve("auto")
-    print(f"--model auto takes {chosen.variant.name}: {chosen.reason}")
+def show_list(*, as_json: bool = False) -> int:
+    """Print every variant: its additions, licences, size to download, window and memory."""
+    from animate.models.listing import listing_of
+
+    for listing in map(listing_of, list_variants()):
+        print(json.dumps(plain(listing)) if as_json else "\n".join((*listing.lines(), "")))
+    if not as_json:
+        chosen = resolve("auto")
+        print(f"--model auto takes {chosen.variant.name}: {chosen.reason}")
     return 0
 
 
-def show_metrics() -> int:
+def show_metrics(*, as_json: bool = False) -> int:
     """Print the networks of measures, whether they are here, and their digests."""
-    from animate.evaluation.network_files import network_lines, remembered_folder
+    from animate.evaluation.network_files import network_states, remembered_folder
 
-    print("\n".join(network_lines(remembered_folder())))
+    for state in network_states(remembered_folder()):
+        print(json.dumps(plain(state)) if as_json else state.line())
     return 0
 
 
-def files_of(name: str) -> tuple[tuple[ModelFile, ...], tuple[str, ...]]:
-    """The files behind a name, and a line for each licence: the files that it covers."""
+def files_of(name: str) -> tuple[ModelFile, ...]:
+    """The files behind a name."""
     if name == POSE_NETWORKS:
         from animate.driving.estimators import dwpose_files
-        from pose.estimators.dwpose import LICENCE_NOTE
 
-        return dwpose_files(), (LICENCE_NOTE,)
-    still, checkpoint = split_name(name)
-    if still in still_design_names():
-        design = load_still_design(still)
-        still_files = tuple(design.files(checkpoint))
-        return still_files, tuple(_licence_lines(design, still_files))
-    variant = load_variant(name)
-    return tuple(variant.files()), tuple(_licence_lines(variant, variant.files()))
+        return dwpose_files()
+    return tuple(load_variant(name).files())
 
 
-def _licence_lines(
-    variant: ModelVariant | StillDesign, needed: Iterable[ModelFile]
-) -> Iterator[str]:
-    by_origin: dict[str, list[ModelFile]] = {}
-    for file in needed:
-        by_origin.setdefault(file.source.repository if file.source else "", []).append(file)
-    for files in by_origin.values():
-        source, paths = files[0].source, [file.path for file in files]
-        owner: Source | ModelVariant | StillDesign = source or variant
-        origin = source.repository if source else f"the folder of {variant.name}"
-        link = f" ({owner.licence_url})" if owner.licence_url else ""
-        gate = "; it must be accepted there" if source and source.gated else ""
-        yield f"licence {owner.licence}{link}{gate}: {listed(paths)} of {origin}"
+def fetch(name: str, progress: Progress, accepted: Sequence[str] = ()) -> int:
+    """Download what is missing, licences said first. Raises ModelError with the way out."""
+    from animate.models import hub
+    from animate.models.licences import file_licences, weights_licences
 
-
-def fetch(name: str, progress: Progress) -> int:
-    """Download what is missing. Raises ModelError with the way out."""
-    from animate.models.hub import fetch_files
-
-    files, licences = files_of(name)
-    for line in licences:
-        progress.note(f"{name}: {line}")
-    paths = fetch_files(files, progress)
+    if name == POSE_NETWORKS:
+        files = files_of(name)
+        licences = file_licences(files)
+        repositories = [each.origin for each in licences]
+        chosen = repositories if name in accepted else accepted
+        _check_names(accepted, {name, *repositories})
+    else:
+        variant = load_variant(name)
+        licences, chosen = weights_licences(variant), accepted
+        _check_names(accepted, {variant.name, *(each.origin for each in licences)})
+    for licence in licences:
+        progress.note(f"{name}: {licence.line()}")
+    if name == POSE_NETWORKS:
+        paths = hub.fetch_files(files, progress, accepted=chosen)
+    else:
+        paths = hub.fetch(variant, progress, accepted=chosen)
     progress.note(f"{name}: {len(paths)} files are here, digests as stated")
     return 0
+
+
+def _check_names(accepted: Sequence[str], known: set[str]) -> None:
+    for name in accepted:
+        if name not in known:
+            raise ModelError(
+                f"--accept-licence {name} names no licence of these files{nearest(name, known)} "
+                f"(there are {', '.join(sorted(known))})"
+            )
 
 
 def verify(name: str, progress: Progress) -> int:
     """Check every file. Raises ModelError when one is missing or damaged."""
     from animate.models.hub import verify_files
 
-    states = verify_files(files_of(name)[0])
+    states = verify_files(files_of(name))
     for state in states:
         progress.note(f"{state.state:<8} {state.file}")
     bad = [state.file for state in states if state.state in ("missing", "damaged")]

@@ -105,17 +105,41 @@ def remember_folder(folder: Path) -> None:
         raise ModelError(f"{note} cannot be written: {reason.strerror}") from reason
 
 
-def network_lines(folder: Path | None) -> list[str]:
-    """A line for each file: its measure, where it is, and its SHA-256."""
-    lines = []
+@dataclass(frozen=True, kw_only=True)
+class NetworkState:
+    """A network of a measure, and its file on this machine."""
+
+    measure: str
+    network: str
+    name: str
+    """Name that the file must have."""
+    path: str = ""
+    """The file; empty where it is not here."""
+    sha256: str = ""
+
+    def line(self) -> str:
+        """One line for people."""
+        missing = f"not here: cnx evaluate --weights FOLDER with {self.name}"
+        state = f"{self.path}, sha256 {self.sha256}" if self.path else missing
+        return f"{self.measure:<8} {self.network}; {state}"
+
+
+def network_states(folder: Path | None) -> list[NetworkState]:
+    """The state of every network that no package carries."""
+    states = []
     for entry in FILES.values():
         path = folder / entry.name if folder is not None else None
-        if path is not None and path.is_file():
-            state = f"{path}, sha256 {sha256(path)}"
-        else:
-            state = f"not here: cnx evaluate --weights FOLDER with {entry.name}"
-        lines.append(f"{entry.measure:<8} {entry.network}; {state}")
-    return lines
+        here = path is not None and path.is_file()
+        states.append(
+            NetworkState(
+                measure=entry.measure,
+                network=entry.network,
+                name=entry.name,
+                path=str(path) if here else "",
+                sha256=sha256(path) if path is not None and here else "",
+            )
+        )
+    return states
 
 
 def _note() -> Path:

@@ -254,10 +254,14 @@ class Source:
     """Commit or branch. Where it is a branch, the digests are what pins the files."""
     licence: str
     licence_url: str = ""
+    commercial: bool | None = None
+    """Commercial use by the licence; None: the licence's name says it."""
     gated: bool = False
     """True where the licence must be accepted on the hub, with an account, before fetching."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the files whose digest is known, by path in the repository."""
+    bytes: Mapping[str, int] = field(default_factory=dict)
+    """Sizes of large files, by path in the repository."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repository):

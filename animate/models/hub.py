@@ -6,7 +6,7 @@ and are shared with other programs: they lie in the hub library's own cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from typing import Literal
 from animate.errors import ModelError
 from animate.files import sha256
 from animate.models.download import RemoteFile, check_room, describe, download, size_text, sweep
+from animate.models.licences import check_accepted, file_licences, weights_licences
 from animate.models.store import ModelFile, hub_digest, matches_hub
 from animate.models.variants import ModelVariant
 from animate.progress import Progress, Quiet, Stage
@@ -36,21 +37,33 @@ class FileState:
     """SHA-256 of the file as it is now."""
 
 
-def fetch(variant: ModelVariant, progress: Progress | None = None) -> tuple[Path, ...]:
+def fetch(
+    variant: ModelVariant, progress: Progress | None = None, *, accepted: Collection[str] = ()
+) -> tuple[Path, ...]:
     """Bring all files of `variant` onto this machine; returns their paths.
 
     Files that are here are read and, when their digest is wrong, fetched again. Every repository is
-    asked, and the room on the disk looked at, before the first byte comes. Raises `ModelError` when
-    a repository is gated, absent or out of reach, and for a file that is not the one stated.
+    asked, and the room on the disk looked at, before the first byte comes. `accepted` names the
+    repositories, or the variant, whose restricted licences the caller accepts. Raises `ModelError`
+    for a restricted licence that is not accepted, when a repository is gated, absent or out of
+    reach, and for a file that is not the one stated.
     """
-    return fetch_files(variant.files(), progress)
+    if variant.name in accepted:
+        accepted = [licence.origin for licence in weights_licences(variant)]
+    return fetch_files(variant.files(), progress, accepted=accepted)
 
 
-def fetch_files(files: Iterable[ModelFile], progress: Progress | None = None) -> tuple[Path, ...]:
-    """`fetch` for any files."""
+def fetch_files(
+    files: Iterable[ModelFile],
+    progress: Progress | None = None,
+    *,
+    accepted: Collection[str] = (),
+) -> tuple[Path, ...]:
+    """`fetch` for any files; `accepted` names repositories."""
     progress = progress or Quiet()
     states = [_state_of(file) for file in files]
     wanted = [state for state in states if state.state in ("missing", "damaged")]
+    check_accepted(file_licences(state.file for state in wanted), accepted)
     remotes = {str(state.file): _described(state) for state in wanted}
     needed = check_room(list(remotes.values()))
     if remotes:

@@ -69,7 +69,13 @@ class ModelVariant:
     guidance_along: Along = "window"
     """The guidance scale runs from its first to its last value along a "window" or the "clip"."""
     commercial: bool | None = None
-    """Commercial use of the variant's own weights by their licence; None: see the licence."""
+    """Commercial use of the variant with all that it needs; None: its licences' names say it."""
+    code_licence: str = ""
+    """Licence of the published code whose numbers the variant is held to."""
+    code_url: str = ""
+    """Address of that code."""
+    peak_memory: int | None = None
+    """Predicted peak on a GPU, in bytes: one window of the default size and length, in float16."""
     injection: Injection
     controlnext: ControlNeXtConfig | None = None
     """Sizes of the control network, in the section named after its kind; there is one."""

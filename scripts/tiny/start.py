@@ -30,6 +30,8 @@ SIZE_MULTIPLE = 16
 # Levels between which the bundled model is sampled; see the model card for what was tried.
 SIGMA_MIN, SIGMA_MAX = 0.7, 80.0
 
+_COMPONENTS = {name: Component(weights=(f"{name}/model.safetensors",)) for name in COMPONENTS}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
@@ -70,7 +72,13 @@ def open_start(config: TrainingConfig, progress: Progress | None = None) -> Star
             encoder=fitted_encoder(config),
             variant=describe(config),
         )
-    parts = load_components(load_variant(config.start_from))
+    start = model_start(config.start_from)
+    return replace(start, variant=describe(config, start.variant))
+
+
+def model_start(model: str) -> Start:
+    """The networks of a variant or model folder: a start whose description is kept."""
+    parts = load_components(load_variant(model))
     networks = nn.ModuleDict(
         {name: getattr(parts, name) for name in ("unet", "controlnext", "image_encoder")}
     )
@@ -78,7 +86,7 @@ def open_start(config: TrainingConfig, progress: Progress | None = None) -> Star
         networks=networks.requires_grad_(True).train(),
         vae=parts.vae,
         encoder=read_basis(parts.vae),
-        variant=describe(config, parts.variant),
+        variant=replace(parts.variant, components=_COMPONENTS, sources={}, digests={}, folder=None),
         digests=parts.digests,
     )
 
@@ -94,7 +102,7 @@ def describe(config: TrainingConfig, base: ModelVariant | None = None) -> ModelV
         sampling=replace(
             variant.sampling, steps=config.sampling_steps, overlap=config.sampling_overlap
         ),
-        components={name: Component(weights=(f"{name}/model.safetensors",)) for name in COMPONENTS},
+        components=_COMPONENTS,
         sources={},
         digests={},
         folder=None,
@@ -136,5 +144,5 @@ def described_anew(config: TrainingConfig) -> ModelVariant:
         feature_mean=FEATURE_MEAN,
         feature_std=FEATURE_STD,
         scheduler=scheduler_config(SIGMA_MIN, SIGMA_MAX),
-        components={name: Component(weights=(f"{name}/model.safetensors",)) for name in COMPONENTS},
+        components=_COMPONENTS,
     )

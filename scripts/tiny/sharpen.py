@@ -1,0 +1,396 @@
+"""Train a model's last stage: frames that look right, and not only near the truth on average.
+
+    python -m scripts.tiny.sharpen                     # scripts/tiny/sharpen.yaml
+    python -m scripts.tiny.sharpen RECIPE.yaml --export FOLDER
+
+The denoiser is called as it samples, once at one noise level, and its latents are decoded; the loss
+is in pixels: absolute error, error of slopes at three scales, and what a patch discriminator says
+that sees the skeleton beside the picture (hinge loss, with the distance of its features, as in
+pix2pixHD). UNet and decoder learn, the discriminator is thrown away. Interrupted at any moment, the
+same command continues from the last checkpoint with the numbers it would have had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from numpy.random import Generator
+from torch import Tensor, nn
+
+from animate.errors import TrainingError, user_mistakes
+from animate.generate.pipeline import Engine
+from animate.models.components import save_model
+from animate.models.injection import ControlPort, inject
+from animate.progress import Progress, choose_progress
+from animate.request.schema import build, plain
+from animate.request.yaml_file import read_yaml
+from animate.training import objective
+from animate.training.checkpoints import digest_of
+from animate.training.loop import Loop, LoopOptions, make_accelerator
+from animate.training.samples import pixels
+from animate.training.speed import channels_last, fast_on_cpu
+from scripts.tiny import evaluation
+from scripts.tiny.data import Batch, Clips, ClipSet, PoseNoise, render_set, sample_batch
+from scripts.tiny.recipe import PoseNoiseRecipe, SetRecipe
+from scripts.tiny.start import Start, model_start
+
+RECIPE = Path(__file__).with_name("sharpen.yaml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharpeningConfig:
+    """A whole stage. Raises `TrainingError` for values that cannot be trained with."""
+
+    start_from: str
+    """Variant or model folder that the stage starts from, and whose description it keeps."""
+    folder: Path
+    """Folder of checkpoints and logs, beside the rendered clips; it does not change the result."""
+    seed: int = 0
+    steps: int
+    batch: int = 3
+    """Clips of a step."""
+    frames: int = 6
+    """Frames of a clip, a multiple of the frames that are decoded together."""
+    sets: tuple[SetRecipe, ...]
+    sigma: float = 80.0
+    """The noise level that is sampled from."""
+    rate: float = 1.5e-4
+    """Highest learning rate of UNet and decoder, falling as a cosine to a twentieth."""
+    critic_rate: float = 4e-4
+    """Learning rate of the discriminator."""
+    critic_width: int = 32
+    """Channels of the discriminator's first layer."""
+    slopes: float = 1.0
+    """Weight of the error of slopes beside the absolute error."""
+    adversarial: float = 0.02
+    """Weight of the discriminator's judgement, reached after `warm_up` steps."""
+    features: float = 0.1
+    """Weight of the distance of the discriminator's features."""
+    latents: float = 0.05
+    """Weight of the denoiser's own loss."""
+    near_weight: float = 3.0
+    """Weight of pixels near the skeleton; elsewhere 1."""
+    warm_up: int = 50
+    """Steps over which rates and the discriminator's weight rise from 0."""
+    unwarped: float = 0.13
+    pose_noise: PoseNoiseRecipe = field(default_factory=PoseNoiseRecipe)
+    ema: float = 0.995
+    """Share that the moving average of the weights keeps at a step."""
+    checkpoint_every: int = 50
+    validate_every: int = 0
+    """Steps between two looks at held-out characters; 0: none."""
+    validate_clips: int = 12
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch, self.frames) < 1:
+            raise TrainingError("steps, batch and frames must be at least 1")
+
+    def digest(self, start: Mapping[str, str]) -> str:
+        """SHA-256 of what decides the weights, with the digests of the start's."""
+        free = {"folder", "threads", "checkpoint_every", "start_from", "validate_every"}
+        free |= {"validate_clips"}
+        values = {name: value for name, value in plain(self).items() if name not in free}
+        return digest_of({**values, "start": dict(start)})
+
+
+def load_sharpening(path: Path | str, **changes: object) -> SharpeningConfig:
+    """The recipe in a YAML file, some of its fields changed.
+
+    Raises `TrainingError`, naming the file, for unknown names and impossible values.
+    """
+    values = read_yaml(path, TrainingError)
+    config = build(SharpeningConfig, values, str(path), TrainingError)
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+class PatchCritic(nn.Module):
+    """A patch discriminator: does a region look like a frame of this skeleton?"""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        norm = nn.utils.spectral_norm
+        sizes = ((6, width, 2), (width, 2 * width, 2), (2 * width, 4 * width, 1))
+        self.layers = nn.ModuleList(
+            norm(nn.Conv2d(inputs, outputs, 4, stride, 1)) for inputs, outputs, stride in sizes
+        )
+        self.judgement = norm(nn.Conv2d(4 * width, 1, 4, 1, 1))
+
+    def forward(self, frames_N3HW: Tensor, control_N3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Judgements (N,1,h,w), positive for true, and the features of each layer.
+
+        frames in [-1,1], control pictures in [0,1]
+        """
+        values, features = torch.cat([frames_N3HW, 2 * control_N3HW - 1], 1), []
+        for layer in self.layers:
+            values = F.leaky_relu(layer(values), 0.2)
+            features.append(values)
+        return self.judgement(values), features
+
+
+class Sharpener(Loop):
+    """The stage: UNet and decoder against the discriminator, in one process."""
+
+    def __init__(self, config: SharpeningConfig, start: Start) -> None:
+        self.config, self.start = config, start
+        accelerator = make_accelerator(config.folder)
+        if accelerator.num_processes > 1:
+            raise TrainingError(
+                "sharpening runs in one process; start it without accelerate launch"
+            )
+        self.group = start.variant.defaults.decode_chunk or config.frames
+        """Frames that are decoded together."""
+        if config.frames % self.group:
+            raise TrainingError(
+                f"frames {config.frames} is not a multiple of {self.group}, the frames that the "
+                "model decodes together"
+            )
+        networks = nn.ModuleDict({**dict(start.networks), "vae": start.vae})
+        networks.requires_grad_(False)
+        channels_last(networks)
+        self.encoder = start.encoder.to(accelerator.device)
+        networks.to(accelerator.device)
+        networks["unet"].requires_grad_(True).train()
+        start.vae.decoder.requires_grad_(True)
+        self.noise = PoseNoise(**vars(config.pose_noise))
+        self._sets: list[Clips] = []
+        self.port: ControlPort | None = None
+        torch.manual_seed(config.seed)
+        self.critic = PatchCritic(config.critic_width).to(accelerator.device)
+        self.critic_optimiser = torch.optim.Adam(
+            self.critic.parameters(), config.critic_rate, betas=(0.5, 0.9)
+        )
+        trained = {
+            name: parameter
+            for name, parameter in networks.named_parameters()
+            if parameter.requires_grad
+        }
+        super().__init__(
+            LoopOptions(
+                folder=config.folder,
+                digest=config.digest(start.digests),
+                seed=config.seed,
+                steps=config.steps,
+                ema=config.ema,
+                weight_decay=0.0,
+                checkpoint_every=config.checkpoint_every,
+                validate_every=config.validate_every,
+            ),
+            accelerator,
+            networks,
+            trained,
+        )
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """See `Loop`."""
+        unet = self.networks["unet"]
+        with ExitStack() as stack:
+            if self.accelerator.device.type == "cpu":
+                stack.enter_context(fast_on_cpu(unet, self.networks["vae"]))
+            self.port = stack.enter_context(inject(unet, self.start.variant.injection))
+            yield
+
+    def rate(self) -> float:
+        """Learning rate: warm-up, then a cosine to a twentieth."""
+        config = self.config
+        fall = 0.5 * (1 + math.cos(math.pi * self.step / config.steps))
+        return config.rate * (0.05 + 0.95 * fall) * self._warmth()
+
+    def _warmth(self) -> float:
+        return min((self.step + 1) / max(self.config.warm_up, 1), 1)
+
+    def batch(self, rng: Generator, part: int) -> Batch:
+        """See `Loop`."""
+        config = self.config
+        if not self._sets:
+            cache = config.folder.parent / "clips"
+            recipes = [ClipSet(size=part.size, clips=part.clips) for part in config.sets]  # type: ignore[arg-type]
+            for recipe in recipes:
+                render_set(cache, recipe)
+            self._sets = [Clips(cache, recipe) for recipe in recipes]
+        warped = self.start.variant.image_latents == "warped"
+        return sample_batch(
+            self._sets, clips=config.batch, frames=config.frames,
+            style=self.start.variant.pose_style, noise=self.noise, rng=rng,
+            unwarped=config.unwarped if warped else None,
+        )  # fmt: skip
+
+    def losses(self, batch: Batch, rng: Generator) -> Tensor:
+        """Losses (B,) of UNet and decoder, after one step of the discriminator."""
+        device = self.accelerator.device
+        truth = pixels(batch.frames).to(device)
+        control = ((pixels(batch.control) + 1) / 2).to(device)
+        generated, latent_losses = self.generate(batch, control, rng)
+        clips, count = truth.shape[:2]
+        near = objective.drawn_near(control, (truth.shape[-2] // 4, truth.shape[-1] // 4)).float()
+        near = F.interpolate(near.flatten(0, 1), scale_factor=4)
+        weights = 1 + (self.config.near_weight - 1) * near
+        weights = weights / weights.mean()
+        flat, true = generated.flatten(0, 1), truth.flatten(0, 1)
+        skeletons = control.flatten(0, 1)
+        self._teach_critic(flat.detach(), true, skeletons)
+        difference = flat - true
+        config = self.config
+        terms = (difference.abs() * weights).mean((1, 2, 3))
+        terms = terms + config.slopes * slope_error(difference, weights)
+        judged, features = self.critic(flat, skeletons)
+        with torch.no_grad():
+            _, true_features = self.critic(true, skeletons)
+        share = self._warmth()
+        terms = terms - share * config.adversarial * judged.mean((1, 2, 3))
+        for made, real in zip(features, true_features, strict=True):
+            terms = terms + share * config.features * (made - real).abs().mean((1, 2, 3))
+        return terms.unflatten(0, (clips, count)).mean(1) + config.latents * latent_losses
+
+    def generate(
+        self, batch: Batch, control_BF3HW: Tensor, rng: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Frames (B,F,3,H,W) as the model samples them, and the denoiser's own losses (B,)."""
+        config, variant, device = self.config, self.start.variant, self.accelerator.device
+        recipe = objective.ObjectiveRecipe(sigma_mean=math.log(config.sigma), sigma_deviation=0)
+        reference = pixels(batch.reference).to(device)
+        with torch.no_grad():
+            frames = pixels(batch.frames).to(device)
+            clean = self.encoder.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+            draws = objective.draw(recipe, tuple(clean.shape), tuple(reference.shape), rng)
+            draws = draws.to(device)
+            pictures = reference[:, None]
+            if batch.warped is not None:
+                pictures = pixels(batch.warped).to(device)
+            noisy_pictures = pictures + recipe.reference_noise * draws.reference_noise[:, None]
+            image_latents = self.encoder.encode(noisy_pictures.flatten(0, 1))
+            image_latents = image_latents.unflatten(0, noisy_pictures.shape[:2])
+        constants = objective.precondition(draws.sigma)
+        # Sampling begins with noise alone.
+        noisy = draws.sigma.view(-1, 1, 1, 1, 1) * draws.noise
+        assert self.port is not None, "losses are computed within a session"
+        with torch.autocast(device.type, torch.bfloat16):
+            prediction = objective.predict(
+                self.networks,
+                self.port,
+                scaled_BFCHW=constants.input * noisy,
+                timestep_B=constants.timestep,
+                reference_B3HW=reference,
+                image_latents_BFCHW=image_latents,
+                control_BF3HW=control_BF3HW,
+                keep_B=torch.ones_like(draws.keep),
+                micro=(recipe.fps, recipe.motion_bucket, recipe.reference_noise),
+                feature_mean=variant.feature_mean,
+                feature_std=variant.feature_std,
+            )
+            latents = constants.denoised(noisy, prediction.float())
+            losses = (latents - clean).square().mean((1, 2, 3, 4))
+            vae = self.start.vae
+            scaled = latents.flatten(0, 1) / vae.config.scaling_factor
+            decoded = vae.decode(scaled, num_frames=self.group).sample
+        return decoded.float().unflatten(0, clean.shape[:2]), losses
+
+    def _teach_critic(self, generated: Tensor, true: Tensor, control: Tensor) -> None:
+        """One step of the hinge loss."""
+        self.critic_optimiser.zero_grad(set_to_none=True)
+        loss = (
+            F.relu(1 - self.critic(true, control)[0]).mean()
+            + F.relu(1 + self.critic(generated, control)[0]).mean()
+        )
+        loss.backward()
+        self.critic_optimiser.step()
+
+    def trained(self) -> dict[str, Any]:
+        """Parameters of UNet and decoder, the discriminator and its optimiser."""
+        return {
+            "parameters": super().trained(),
+            "critic": self.critic.state_dict(),
+            "critic_optimiser": self.critic_optimiser.state_dict(),
+        }
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """See `Loop`."""
+        super().take_up(state["parameters"])
+        self.critic.load_state_dict(state["critic"])
+        self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+
+    def validate(self, progress: Progress) -> None:
+        """See `Loop`: held-out characters in the variant's own windows."""
+        variant = self.start.variant
+        takes = evaluation.held_out(self.config.validate_clips, 8, variant.sizes)
+        with self.averaged():
+            engine = Engine(components=self.start.components(), device=self.accelerator.device)
+            clips = [evaluation.animate_take(engine, take) for take in takes]
+        pairs = list(zip(clips, takes, strict=True))
+        scores = evaluation.mean_scores([evaluation.score(clip, take) for clip, take in pairs])
+        ratios = [evaluation.sharpness_ratio(clip, take.frames) for clip, take in pairs]
+        numbers = {**scores.as_row(), "sharpness": round(sum(ratios) / len(ratios), 4)}
+        self.log.values(self.step, numbers)
+        words = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+        progress.note(f"held out {self.step}: {words}")
+
+    def export(self, folder: Path, *, overwrite: bool) -> None:
+        """Write the averaged networks as a model folder (float16)."""
+        with self.averaged():
+            save_model(folder, self.start.variant, dict(self.networks.items()), overwrite=overwrite)
+
+
+def slope_error(difference_N3HW: Tensor, weights_N1HW: Tensor, scales: int = 3) -> Tensor:
+    """(N,) mean absolute error of slopes, over the picture and halved versions of it."""
+    total = difference_N3HW.new_zeros(len(difference_N3HW))
+    for scale in range(scales):
+        if scale:
+            difference_N3HW = F.avg_pool2d(difference_N3HW, 2)
+            weights_N1HW = F.avg_pool2d(weights_N1HW, 2)
+        across = difference_N3HW[..., 1:] - difference_N3HW[..., :-1]
+        down = difference_N3HW[..., 1:, :] - difference_N3HW[..., :-1, :]
+        total = total + (across.abs() * weights_N1HW[..., 1:]).mean((1, 2, 3))
+        total = total + (down.abs() * weights_N1HW[..., 1:, :]).mean((1, 2, 3))
+    return total / scales
+
+
+def open_sharpener(config: SharpeningConfig) -> Sharpener:
+    """The stage, taken up from its checkpoint if there is one."""
+    torch.set_num_threads(config.threads)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    return Sharpener(config, model_start(config.start_from))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Sharpen and export; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipe", type=Path, nargs="?", default=RECIPE, metavar="RECIPE.yaml")
+    parser.add_argument("--folder", type=Path, help="the run's folder, not the recipe's")
+    parser.add_argument("--start-from", help="model to start from, not the recipe's")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="model folder to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --export")
+    parser.add_argument("--export-only", action="store_true", help="write the last checkpoint")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but mistakes")
+    options = parser.parse_args(arguments)
+    progress = choose_progress(quiet=options.quiet)
+    changes = {"folder": options.folder, "start_from": options.start_from}
+    try:
+        config = load_sharpening(
+            options.recipe, **{name: value for name, value in changes.items() if value}
+        )
+        sharpener = open_sharpener(config)
+        if not options.export_only:
+            sharpener.run(progress)
+        folder = options.export or config.folder / "model"
+        sharpener.export(folder, overwrite=options.overwrite or options.export is None)
+        progress.note(f"exported {folder}; use it with: cnx run --model {folder}")
+    except user_mistakes() as reason:
+        print(reason, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -18,7 +18,7 @@ from animate.models.controlnext import ControlNeXt
 from animate.models.injection import inject
 from scripts.paper.baselines.controlnet import EncoderCopy, add_residuals, zero_conv
 from scripts.paper.baselines.t2i_adapter import Adapter, add_features, block_sizes
-from scripts.paper.normalise import Formula, at_size_of, paper_normalise
+from scripts.paper.normalise import Formula, at_size_of, modulation, paper_normalise
 
 Learned = Literal["none", "selective", "full"]
 """Part of the base that is trained: none; attention output projections (-S); all of it (-F)."""
@@ -47,7 +47,7 @@ Condition = Callable[[Inputs], None]
 
 
 class SingleStage(nn.Module):
-    """ControlNeXt: a small network, added at one place by one of the formulas."""
+    """ControlNeXt: a small network, brought in at one point of the UNet by one of the formulas."""
 
     def __init__(self, config: ControlNeXtConfig, formula: Formula, weight: float) -> None:
         super().__init__()
@@ -57,6 +57,8 @@ class SingleStage(nn.Module):
             self.zero = zero_conv(config.out_channels)
         if formula == "paper":
             self.gamma = nn.Parameter(torch.ones(()))
+        if formula in ("film", "film-channel"):
+            self.modulation = zero_conv(config.out_channels, 2 * config.out_channels)
 
     @contextmanager
     def attach(self, unet: Any) -> Iterator[Condition]:
@@ -88,6 +90,10 @@ class SingleStage(nn.Module):
         if self.formula == "zero":
             added: Tensor = self.zero(pooled)
             return added
+        if self.formula == "film-channel":
+            pooled = pooled.mean((2, 3), keepdim=True)
+        if self.formula in ("film", "film-channel"):
+            return self.weight * modulation(self.modulation(pooled), features)
         return self.weight * pooled
 
 

@@ -54,6 +54,21 @@ PAIRS: tuple[tuple[str, str, str], ...] = (
         "equation 10, -S",
     ),
     (
+        "Published code against equation 10, -F",
+        "cross normalisation, -F",
+        "equation 10, -F",
+    ),
+    *(
+        (
+            f"Modulation per {extent} against {other}, {part}",
+            f"modulation per {extent}, {part}",
+            f"{other}, {part}",
+        )
+        for other in ("cross normalisation", "zero convolution")
+        for extent in ("position", "channel")
+        for part in ("-S", "-F")
+    ),
+    (
         "Published code against plain addition, -S",
         "cross normalisation, -S",
         "plain addition, -S",
@@ -155,7 +170,13 @@ def _verdict(comparisons: dict[str, Comparison]) -> str:
         (PAIRS[4][0], "One light stage with -F does as well as ControlNet's copy"),
         (PAIRS[5][0], "One light stage does as well as ControlNet's copy (from nothing)"),
     )
-    for key, claim in claims:
+    adapters = (
+        (f"Modulation per {extent} against cross normalisation, {part}",
+         f"Modulation (multiply and add) per {extent} is a better adapter than cross "
+         f"normalisation's addition ({part})")
+        for extent in ("position", "channel") for part in ("-S", "-F")
+    )  # fmt: skip
+    for key, claim in (*claims, *adapters):
         if key in comparisons:
             equal_is_enough = "as well as" in claim
             lines.append(f"- {claim}: **{holds(comparisons[key], equal_is_enough)}**.")

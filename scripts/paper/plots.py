@@ -31,6 +31,13 @@ PANELS: dict[str, tuple[str, tuple[str, ...]]] = {
             "zero convolution, -S",
         ),
     ),
+    "evidence-modulation.png": (
+        "Fine-tuning: addition and modulation",
+        (
+            "cross normalisation, -S", "modulation per position, -S", "cross normalisation, -F",
+            "modulation per position, -F", "modulation per channel, -F",
+        ),
+    ),
     "evidence-nothing.png": (
         "From nothing: everything is trained",
         (

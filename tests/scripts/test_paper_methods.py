@@ -12,7 +12,7 @@ from scripts.paper.baselines.controlnet import EncoderCopy, add_residuals, skip_
 from scripts.paper.convergence import WAYS, Way
 from scripts.paper.laboratory import QUICK
 from scripts.paper.methods import Inputs, copied, trained_of_base
-from scripts.paper.normalise import paper_normalise
+from scripts.paper.normalise import FORMULAS, modulation, paper_normalise
 from scripts.paper.published_networks import make_base
 from tests.toy import UNET
 
@@ -50,8 +50,7 @@ def call(unet: Any, given: Inputs) -> torch.Tensor:
 
 
 def ways() -> dict[str, Way]:
-    kinds = {"code": "code", "paper": "paper", "zero": "zero", "plain": "plain"}
-    single = {name: Way(stage="single", learned="none", formula=f) for name, f in kinds.items()}  # type: ignore[arg-type]
+    single = {name: Way(stage="single", learned="none", formula=name) for name in FORMULAS}
     return {
         **single,
         "multi": Way(stage="multi", learned="none"),
@@ -68,13 +67,13 @@ def test_control_acts_and_comes_off_again(unet: Any, name: str) -> None:
         condition(given)
         first = call(unet, given)
         # What starts at zero leaves the base as it is, to the bit; the others change it at once.
-        assert torch.equal(first, stock) == (name in ("zero", "multi"))
+        assert torch.equal(first, stock) == (name in ("zero", "film", "film-channel", "multi"))
         for parameter in method.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
         condition(given)
         changed = call(unet, given)
         assert not torch.allclose(changed, stock, atol=1e-4)
-        moved = Inputs(**{**vars(given), "control": given.control.flip(-1)})
+        moved = Inputs(**{**vars(given), "control": given.control.flip(-1) ** 2})
         condition(moved)
         assert not torch.allclose(call(unet, given), changed, atol=1e-5)
     assert torch.equal(call(unet, given), stock)
@@ -129,6 +128,16 @@ def test_what_is_trained() -> None:
     kept = sum(p.numel() for p in copied(multi))
     new = sum(p.numel() for p in multi.parameters()) - kept
     assert kept > 10 * new > 0
+
+
+def test_modulation_multiplies_and_adds_in_units_of_the_features_deviation() -> None:
+    features = 3 + 2 * torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    deviation, mean = torch.std_mean(features, dim=(1, 2, 3), keepdim=True)
+    nothing = torch.zeros(2, 8, 1, 1)
+    assert torch.equal(modulation(nothing, features), torch.zeros_like(features))
+    control = torch.cat([torch.full((2, 4, 5, 5), 0.5), torch.full((2, 4, 5, 5), -0.25)], 1)
+    expected = mean + 1.5 * (features - mean) - 0.25 * deviation
+    torch.testing.assert_close(features + modulation(control, features), expected)
 
 
 def test_the_two_formulas() -> None:

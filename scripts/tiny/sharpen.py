@@ -71,10 +71,11 @@ class SharpeningConfig:
     """Channels of the discriminator's first layer."""
     slopes: float = 1.0
     """Weight of the error of slopes beside the absolute error."""
-    adversarial: float = 0.02
-    """Weight of the discriminator's judgement, reached after `warm_up` steps."""
-    features: float = 0.1
-    """Weight of the distance of the discriminator's features."""
+    adversarial: float = 0.5
+    """What the discriminator's judgement pulls at the pixels, in terms of what the errors in pixels
+    pull (lengths of gradients, as in VQGAN, arXiv 2012.09841); reached after `warm_up` steps."""
+    features: float = 0.5
+    """The same of the distance of the discriminator's features."""
     latents: float = 0.05
     """Weight of the denoiser's own loss."""
     near_weight: float = 3.0
@@ -241,15 +242,24 @@ class Sharpener(Loop):
         self._teach_critic(flat.detach(), true, skeletons)
         difference = flat - true
         config = self.config
-        terms = (difference.abs() * weights).mean((1, 2, 3))
-        terms = terms + config.slopes * slope_error(difference, weights)
+        errors = (difference.abs() * weights).mean((1, 2, 3))
+        errors = errors + config.slopes * slope_error(difference, weights)
         judged, features = self.critic(flat, skeletons)
         with torch.no_grad():
             _, true_features = self.critic(true, skeletons)
-        share = self._warmth()
-        terms = terms - share * config.adversarial * judged.mean((1, 2, 3))
-        for made, real in zip(features, true_features, strict=True):
-            terms = terms + share * config.features * (made - real).abs().mean((1, 2, 3))
+        distance = torch.stack(
+            [
+                (seen - real).abs().mean((1, 2, 3))
+                for seen, real in zip(features, true_features, strict=True)
+            ]
+        ).mean(0)
+        pull = _pull(errors, flat)
+        terms = errors
+        for share, part in (
+            (config.adversarial, -judged.mean((1, 2, 3))),
+            (config.features, distance),
+        ):
+            terms = terms + self._warmth() * share * pull / (_pull(part, flat) + 1e-8) * part
         return terms.unflatten(0, (clips, count)).mean(1) + config.latents * latent_losses
 
     def generate(
@@ -338,6 +348,12 @@ class Sharpener(Loop):
         """Write the averaged networks as a model folder (float16)."""
         with self.averaged():
             save_model(folder, self.start.variant, dict(self.networks.items()), overwrite=overwrite)
+
+
+def _pull(losses_N: Tensor, frames: Tensor) -> Tensor:
+    """Length of the gradient of a mean loss at the frames' pixels."""
+    [gradient] = torch.autograd.grad(losses_N.mean(), frames, retain_graph=True)
+    return gradient.norm()
 
 
 def slope_error(difference_N3HW: Tensor, weights_N1HW: Tensor, scales: int = 3) -> Tensor:

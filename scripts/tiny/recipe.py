@@ -1,4 +1,4 @@
-"""Training recipes: every number that decides what a run makes, read from YAML.
+"""Training recipes: every number that decides what a run or its last stage makes, read from YAML.
 
 A run is a list of stages over clip sets; what is made depends on the recipe alone, and a
 checkpoint remembers the recipe's digest.
@@ -202,3 +202,71 @@ def load_config(path: Path | str, **changes: Any) -> TrainingConfig:
     """
     values = read_yaml(path, TrainingError)
     return replace(build(TrainingConfig, values, str(path), TrainingError), **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharpeningConfig:
+    """A whole stage. Raises `TrainingError` for values that cannot be trained with."""
+
+    start_from: str
+    """Variant or model folder that the stage starts from, and whose description it keeps."""
+    folder: Path
+    """Folder of checkpoints and logs, beside the rendered clips; it does not change the result."""
+    seed: int = 0
+    steps: int
+    batch: int = 3
+    """Clips of a step."""
+    frames: int = 6
+    """Frames of a clip, a multiple of the frames that are decoded together."""
+    sets: tuple[SetRecipe, ...]
+    sigma: float = 80.0
+    """The noise level that is sampled from."""
+    rate: float = 1.5e-4
+    """Highest learning rate of UNet and decoder, falling as a cosine to a twentieth."""
+    critic_rate: float = 4e-4
+    """Learning rate of the discriminator."""
+    critic_width: int = 32
+    """Channels of the discriminator's first layer."""
+    slopes: float = 1.0
+    """Weight of the error of slopes beside the absolute error."""
+    adversarial: float = 0.5
+    """What the discriminator's judgement pulls at the pixels, in terms of what the errors in pixels
+    pull (lengths of gradients, as in VQGAN, arXiv 2012.09841); reached after `warm_up` steps."""
+    features: float = 0.5
+    """The same of the distance of the discriminator's features."""
+    latents: float = 0.05
+    """Weight of the denoiser's own loss."""
+    near_weight: float = 3.0
+    """Weight of pixels near the skeleton; elsewhere 1."""
+    warm_up: int = 50
+    """Steps over which rates and the discriminator's weight rise from 0."""
+    unwarped: float = 0.13
+    pose_noise: PoseNoiseRecipe = field(default_factory=PoseNoiseRecipe)
+    ema: float = 0.995
+    """Share that the moving average of the weights keeps at a step."""
+    checkpoint_every: int = 50
+    validate_every: int = 0
+    """Steps between two looks at held-out characters; 0: none."""
+    validate_clips: int = 12
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch, self.frames) < 1:
+            raise TrainingError("steps, batch and frames must be at least 1")
+
+    def digest(self, start: Mapping[str, str]) -> str:
+        """SHA-256 of what decides the weights, with the digests of the start's."""
+        free = {"folder", "threads", "checkpoint_every", "start_from", "validate_every"}
+        free |= {"validate_clips"}
+        values = {name: value for name, value in plain(self).items() if name not in free}
+        return digest_of({**values, "start": dict(start)})
+
+
+def load_sharpening(path: Path | str, **changes: object) -> SharpeningConfig:
+    """The recipe in a YAML file, some of its fields changed.
+
+    Raises `TrainingError`, naming the file, for unknown names and impossible values.
+    """
+    values = read_yaml(path, TrainingError)
+    config = build(SharpeningConfig, values, str(path), TrainingError)
+    return replace(config, **changes)  # type: ignore[arg-type]

@@ -17,7 +17,6 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,111 +30,17 @@ from animate.generate.pipeline import Engine
 from animate.models.components import save_model
 from animate.models.injection import ControlPort, inject
 from animate.progress import Progress, choose_progress
-from animate.request.schema import build, plain
-from animate.request.yaml_file import read_yaml
 from animate.training import objective
-from animate.training.checkpoints import digest_of
 from animate.training.loop import Loop, LoopOptions, make_accelerator
 from animate.training.samples import pixels
 from animate.training.speed import channels_last, fast_on_cpu
 from scripts.tiny import evaluation
+from scripts.tiny.critic import PatchCritic, pull_of, slope_error
 from scripts.tiny.data import Batch, Clips, ClipSet, PoseNoise, render_set, sample_batch
-from scripts.tiny.recipe import PoseNoiseRecipe, SetRecipe
+from scripts.tiny.recipe import SharpeningConfig, load_sharpening
 from scripts.tiny.start import Start, model_start
 
 RECIPE = Path(__file__).with_name("sharpen.yaml")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharpeningConfig:
-    """A whole stage. Raises `TrainingError` for values that cannot be trained with."""
-
-    start_from: str
-    """Variant or model folder that the stage starts from, and whose description it keeps."""
-    folder: Path
-    """Folder of checkpoints and logs, beside the rendered clips; it does not change the result."""
-    seed: int = 0
-    steps: int
-    batch: int = 3
-    """Clips of a step."""
-    frames: int = 6
-    """Frames of a clip, a multiple of the frames that are decoded together."""
-    sets: tuple[SetRecipe, ...]
-    sigma: float = 80.0
-    """The noise level that is sampled from."""
-    rate: float = 1.5e-4
-    """Highest learning rate of UNet and decoder, falling as a cosine to a twentieth."""
-    critic_rate: float = 4e-4
-    """Learning rate of the discriminator."""
-    critic_width: int = 32
-    """Channels of the discriminator's first layer."""
-    slopes: float = 1.0
-    """Weight of the error of slopes beside the absolute error."""
-    adversarial: float = 0.5
-    """What the discriminator's judgement pulls at the pixels, in terms of what the errors in pixels
-    pull (lengths of gradients, as in VQGAN, arXiv 2012.09841); reached after `warm_up` steps."""
-    features: float = 0.5
-    """The same of the distance of the discriminator's features."""
-    latents: float = 0.05
-    """Weight of the denoiser's own loss."""
-    near_weight: float = 3.0
-    """Weight of pixels near the skeleton; elsewhere 1."""
-    warm_up: int = 50
-    """Steps over which rates and the discriminator's weight rise from 0."""
-    unwarped: float = 0.13
-    pose_noise: PoseNoiseRecipe = field(default_factory=PoseNoiseRecipe)
-    ema: float = 0.995
-    """Share that the moving average of the weights keeps at a step."""
-    checkpoint_every: int = 50
-    validate_every: int = 0
-    """Steps between two looks at held-out characters; 0: none."""
-    validate_clips: int = 12
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.frames) < 1:
-            raise TrainingError("steps, batch and frames must be at least 1")
-
-    def digest(self, start: Mapping[str, str]) -> str:
-        """SHA-256 of what decides the weights, with the digests of the start's."""
-        free = {"folder", "threads", "checkpoint_every", "start_from", "validate_every"}
-        free |= {"validate_clips"}
-        values = {name: value for name, value in plain(self).items() if name not in free}
-        return digest_of({**values, "start": dict(start)})
-
-
-def load_sharpening(path: Path | str, **changes: object) -> SharpeningConfig:
-    """The recipe in a YAML file, some of its fields changed.
-
-    Raises `TrainingError`, naming the file, for unknown names and impossible values.
-    """
-    values = read_yaml(path, TrainingError)
-    config = build(SharpeningConfig, values, str(path), TrainingError)
-    return replace(config, **changes)  # type: ignore[arg-type]
-
-
-class PatchCritic(nn.Module):
-    """A patch discriminator: does a region look like a frame of this skeleton?"""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        norm = nn.utils.spectral_norm
-        sizes = ((6, width, 2), (width, 2 * width, 2), (2 * width, 4 * width, 1))
-        self.layers = nn.ModuleList(
-            norm(nn.Conv2d(inputs, outputs, 4, stride, 1)) for inputs, outputs, stride in sizes
-        )
-        self.judgement = norm(nn.Conv2d(4 * width, 1, 4, 1, 1))
-
-    def forward(self, frames_N3HW: Tensor, control_N3HW: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judgements (N,1,h,w), positive for true, and the features of each layer.
-
-        frames in [-1,1], control pictures in [0,1]
-        """
-        values, features = torch.cat([frames_N3HW, 2 * control_N3HW - 1], 1), []
-        for layer in self.layers:
-            values = F.leaky_relu(layer(values), 0.2)
-            features.append(values)
-        return self.judgement(values), features
 
 
 class Sharpener(Loop):
@@ -253,13 +158,13 @@ class Sharpener(Loop):
                 for seen, real in zip(features, true_features, strict=True)
             ]
         ).mean(0)
-        pull = _pull(errors, flat)
+        pull = pull_of(errors, flat)
         terms = errors
         for share, part in (
             (config.adversarial, -judged.mean((1, 2, 3))),
             (config.features, distance),
         ):
-            terms = terms + self._warmth() * share * pull / (_pull(part, flat) + 1e-8) * part
+            terms = terms + self._warmth() * share * pull / (pull_of(part, flat) + 1e-8) * part
         return terms.unflatten(0, (clips, count)).mean(1) + config.latents * latent_losses
 
     def generate(
@@ -348,26 +253,6 @@ class Sharpener(Loop):
         """Write the averaged networks as a model folder (float16)."""
         with self.averaged():
             save_model(folder, self.start.variant, dict(self.networks.items()), overwrite=overwrite)
-
-
-def _pull(losses_N: Tensor, frames: Tensor) -> Tensor:
-    """Length of the gradient of a mean loss at the frames' pixels."""
-    [gradient] = torch.autograd.grad(losses_N.mean(), frames, retain_graph=True)
-    return gradient.norm()
-
-
-def slope_error(difference_N3HW: Tensor, weights_N1HW: Tensor, scales: int = 3) -> Tensor:
-    """(N,) mean absolute error of slopes, over the picture and halved versions of it."""
-    total = difference_N3HW.new_zeros(len(difference_N3HW))
-    for scale in range(scales):
-        if scale:
-            difference_N3HW = F.avg_pool2d(difference_N3HW, 2)
-            weights_N1HW = F.avg_pool2d(weights_N1HW, 2)
-        across = difference_N3HW[..., 1:] - difference_N3HW[..., :-1]
-        down = difference_N3HW[..., 1:, :] - difference_N3HW[..., :-1, :]
-        total = total + (across.abs() * weights_N1HW[..., 1:]).mean((1, 2, 3))
-        total = total + (down.abs() * weights_N1HW[..., 1:, :]).mean((1, 2, 3))
-    return total / scales
 
 
 def open_sharpener(config: SharpeningConfig) -> Sharpener:

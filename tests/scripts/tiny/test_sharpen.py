@@ -16,8 +16,9 @@ from animate.models.variants import load_variant
 from animate.progress import Quiet
 from scripts.tiny import evaluation
 from scripts.tiny.characters import render_clip
-from scripts.tiny.recipe import SetRecipe
-from scripts.tiny.sharpen import Sharpener, SharpeningConfig, load_sharpening, slope_error
+from scripts.tiny.critic import slope_error
+from scripts.tiny.recipe import SetRecipe, SharpeningConfig, load_sharpening
+from scripts.tiny.sharpen import Sharpener
 from scripts.tiny.start import model_start
 
 

@@ -63,7 +63,10 @@ def sha256_of(path: str | os.PathLike[str], digest_of: Callable[[Path], str] = s
 
 def is_sequence(path: str | os.PathLike[str]) -> bool:
     """True for a name of numbered images: shot.%04d.png or shot.####.png, but no such file."""
-    pattern = Path(path)
+    text = os.fspath(path)
+    if "%" not in text and "#" not in text:
+        return False
+    pattern = Path(text)
     numbers = FRAME_NUMBER.findall(pattern.name)
     return pattern.suffix.lower() in IMAGE_SUFFIXES and len(numbers) == 1 and not pattern.is_file()
 

@@ -7,8 +7,11 @@ are relative to the output folder and stay in it.
 
 from __future__ import annotations
 
+import gc
 import math
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from itertools import product
@@ -29,10 +32,10 @@ from animate.batch.paths import (
     work_name,
 )
 from animate.batch.rows import Row, read_sheet
-from animate.clip.record import sidecar_path
+from animate.clip.record import record_paths
 from animate.errors import ManifestError, RequestError, UserError
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE, flat, settings_of
+from animate.request.schema import NONE, flat, plain, settings_of
 from animate.request.values import check_text
 from animate.request.wording import listed
 
@@ -59,12 +62,17 @@ class Job:
     """The row's position, for messages: "row 3 (line 4)"."""
     record: Path
     """The file of its record, beside the clip; of a row without a clip, by its number."""
-    lost: Path | None = None
-    """The record of this row from an earlier run in which it could not be used."""
+    lost_in: Path | None = None
+    """Folder of the record of this row from an earlier run in which it could not be used."""
     request: AnimationRequest | None = None
     """The clip to make; None where the row cannot be used."""
     mistake: str = ""
     """The reason why the row cannot be used."""
+
+    @property
+    def lost(self) -> Path | None:
+        """The record of this row from an earlier run in which it could not be used."""
+        return None if self.lost_in is None else lost_record(self.lost_in, self.number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +144,19 @@ def load_manifest(
     )
 
 
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Within, Python looks for no cycles: there are none in 100,000 rows, and each look at all of
+    them takes longer than the one before."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def jobs_of_rows(
     rows: Iterable[Row],
     source: Path,
@@ -152,13 +173,15 @@ def jobs_of_rows(
     reader = _Reader(
         folder=source.parent,
         output_dir=Path(output_dir).absolute(),
-        defaults=defaults,
-        overrides=overrides or {},
+        # As text, since patterns and templates may be among them, as in rows.
+        defaults=plain(defaults),
+        overrides=plain(overrides or {}),
         roots=tuple(Path(root).resolve() for root in roots),
         name=check_template(name),
-        owners={source: "the manifest"},
+        owners={str(source): "the manifest"},
     )
-    return reader.jobs(rows)
+    with _nothing_collected():
+        return reader.jobs(rows)
 
 
 def _refuse(wrong: list[Job], count: int, path: Path | str) -> None:
@@ -181,10 +204,15 @@ class _Reader:
     overrides: Mapping[str, Any]
     roots: tuple[Path, ...]
     name: str
-    owners: dict[Path, str]
+    owners: dict[str, str]
+    """Label of the row that writes a file, by the file's path: clips, files beside them, and the
+    batch's records."""
 
     def __post_init__(self) -> None:
         self.outputs = OutputFolder(self.output_dir)
+        self.sidecars: dict[str, str] = {}
+        """The same of clips' own records; which of its two names a clip takes is seen when it is
+        made."""
 
     def jobs(self, rows: Iterable[Row]) -> list[Job]:
         jobs: list[Job] = []
@@ -205,26 +233,33 @@ class _Reader:
 
     def _job(self, number: int, row: Row, values: dict[str, Any], mistake: str) -> Job:
         label = row.label if row.number == number else f"{row.label}, job {number}"
-        lost = lost_record(self.output_dir, number)
         if mistake:
-            return Job(number=number, label=label, record=lost, mistake=mistake)
+            return self._without_request(number, label, mistake)
         try:
             request = self._request(number, values)
             record = record_path(request.output)
             self._claim(request, record, label)
         except UserError as reason:
-            return Job(number=number, label=label, record=lost, mistake=str(reason))
-        return Job(number=number, label=label, record=record, lost=lost, request=request)
+            return self._without_request(number, label, str(reason))
+        return Job(
+            number=number, label=label, record=record, lost_in=self.output_dir, request=request
+        )
+
+    def _without_request(self, number: int, label: str, mistake: str) -> Job:
+        record = lost_record(self.output_dir, number)
+        return Job(number=number, label=label, record=record, mistake=mistake)
 
     def _request(self, number: int, values: dict[str, Any]) -> AnimationRequest:
         settings_of(AnimationRequest)["model"].read(values.get("model"))
-        named = template_values(number, values)
-        name = values.pop("output", None) or fill_template(self.name, named)
-        output = self.outputs.output(name)
+        name = values.pop("output", None)
+        output = self.outputs.output(
+            name or fill_template(self.name, template_values(number, values))
+        )
         settings = with_absolute_paths(values, self.folder)
         for beside in _BESIDES & settings.keys():
             if settings[beside]:
-                settings[beside] = self.outputs.output(fill_template(settings[beside], named))
+                named = fill_template(settings[beside], template_values(number, values))
+                settings[beside] = self.outputs.output(named)
         request = AnimationRequest.from_dict({**settings, "output": output})
         check_inside(request, self.roots)
         if (work := request.runtime.work) in (None, NONE):
@@ -235,25 +270,29 @@ class _Reader:
     def _claim(self, request: AnimationRequest, record: Path, label: str) -> None:
         """Note a clip's files. Raises RequestError where another row has one of them."""
         output = request.output
-        files = {output: "output", sidecar_path(output): "record", record: "record"}
-        files |= dict.fromkeys(request.besides().values(), "file")
-        for file, role in files.items():
-            if other := self.owners.get(file):
-                of = "" if file == output else f" {file.name} of output"
+        files = {str(output): "output", str(record): "record"}
+        files |= {str(file): "file" for file in request.besides().values()}
+        sidecars = [str(path) for path in record_paths(output)]
+        for file, role in (*files.items(), *((sidecar, "record") for sidecar in sidecars)):
+            other = self.owners.get(file)
+            if role != "record":
+                other = other or self.sidecars.get(file)
+            if other:
+                of = "" if role == "output" else f" {os.path.basename(file)} of output"
                 raise RequestError(
                     f"{role}{of} {output.relative_to(self.output_dir)} is that of {other} as well; "
                     "give each its own output, or a --name with {row} or {seed}"
                 )
         self.owners |= dict.fromkeys(files, label)
+        self.sidecars |= dict.fromkeys(sidecars, label)
 
     def _without_input_as_output(self, job: Job) -> Job:
         """The job, or one with a mistake where it would read what another writes."""
         request = job.request
         for _, file in request.paths("input", "place") if request else ():
-            if owner := self.owners.get(file):
-                lost = lost_record(self.output_dir, job.number)
+            if owner := self.owners.get(str(file)) or self.sidecars.get(str(file)):
                 mistake = f"input {file} is also what {owner} would write"
-                return replace(job, record=lost, lost=None, request=None, mistake=mistake)
+                return self._without_request(job.number, job.label, mistake)
         return job
 
 
@@ -263,11 +302,15 @@ def expand(values: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
     A path with `*` or `?` stands for the files below `folder` that it fits, by name. `poses` may
     name `{driving}`. Raises RequestError for an empty list and a pattern that fits nothing.
     """
-    choices = [[(name, value) for value in _choices(name, values, folder)] for name in _MANY]
+    several = [name for name in _MANY if _may_be_several(values.get(name))]
+    for name in _MANY:
+        if name not in several:
+            _check_choice(name, values.get(name))
+    choices = [[(name, value) for value in _choices(name, values, folder)] for name in several]
     if (count := math.prod(map(len, choices))) > _MOST_OF_A_ROW:
         raise RequestError(f"the lists of this row make {count:,} clips; write several rows")
     for combination in product(*choices):
-        row = {**values, **{name: value for name, value in combination if value is not None}}
+        row = {**values, **dict(combination)}
         if isinstance(poses := row.get("poses"), str) and "{" in poses:
             row["poses"] = fill_template(poses, {"driving": template_values(0, row)["driving"]})
         yield row
@@ -279,10 +322,7 @@ def _choices(name: str, values: Mapping[str, Any], folder: Path) -> list[Any]:
         raise RequestError(f"{name} is an empty list; give at least one")
     choices: list[Any] = []
     for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, str):
-            check_text(item, name)
-        else:
-            settings_of(AnimationRequest)[name].read(item)
+        _check_choice(name, item)
         if name == "seed" or not isinstance(item, str) or not has_magic(item):
             choices.append(item)
             continue
@@ -292,6 +332,17 @@ def _choices(name: str, values: Mapping[str, Any], folder: Path) -> list[Any]:
             raise RequestError(f"{name} {item!r} fits no file in {folder}")
         choices += files
     return choices
+
+
+def _may_be_several(value: object) -> bool:
+    return isinstance(value, list) or (isinstance(value, str) and has_magic(value))
+
+
+def _check_choice(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        check_text(value, name)
+    elif value is not None:
+        settings_of(AnimationRequest)[name].read(value)
 
 
 def jobs_of(
@@ -319,8 +370,7 @@ def jobs_of(
         other = outputs.setdefault(record.absolute(), number)
         if other != number:
             raise RequestError(
-                f"request {number}: output {request.output} is that of request {other} as well, or "
-                "their records would have one name"
+                f"request {number}: output {request.output} is that of request {other} as well"
             )
         _check_work_folder(request, number, work_folders)
         jobs.append(Job(number=number, label=f"request {number}", record=record, request=request))

@@ -6,14 +6,14 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from typing import Any
 
 from animate.clip.record import sidecar_path
 from animate.clip.work_folder import SUFFIX as WORK_SUFFIX
 from animate.errors import ModelError, RequestError
-from animate.files import is_sequence
+from animate.files import is_sequence, with_own_name
 from animate.media.sequences import sequence_files
 from animate.models.variants import check_model_inside
 from animate.request.request import AnimationRequest
@@ -58,7 +58,7 @@ def fill_template(template: str, values: Mapping[str, object]) -> str:
     return _FIELD.sub(replaced, str(template))
 
 
-def template_values(number: int, settings: Mapping[str, Any]) -> dict[str, object]:
+def template_values(number: int, settings: Mapping[str, object]) -> dict[str, object]:
     """The values that a template may use of one job: files by their names without suffix."""
     return {
         "row": number,
@@ -75,7 +75,15 @@ def _stem(path: Any) -> str:
 
 
 def record_path(output: Path) -> Path:
-    """The batch's record of a clip: `clip.job.json` beside `clip.mp4`."""
+    """The batch's record of a clip: `clip.mp4.job.json` beside `clip.mp4`; `shot.job.json` beside
+    `shot/%04d.png`. Raises MediaError for images in the root folder."""
+    clip = with_own_name(output.parent) if is_sequence(output) else output
+    return clip.with_name(clip.name + RECORD_SUFFIX)
+
+
+def former_record_path(output: Path) -> Path:
+    """The name that the version before gave to `record_path`; clips that differed in their suffix
+    alone had one between them."""
     return sidecar_path(output).with_suffix(RECORD_SUFFIX)
 
 
@@ -102,7 +110,14 @@ def work_name(output: Path, output_dir: Path) -> str:
 def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The same settings with what they read or use below `folder` where it is relative."""
     # Not resolved: a link's own name is what people know a file by.
-    return plain_with_paths(AnimationRequest, values, lambda path: folder / path, "input", "place")
+    below = partial(_below, folder)
+    return plain_with_paths(AnimationRequest, values, below, "input", "place")
+
+
+@lru_cache(maxsize=4096)
+def _below(folder: Path, path: Path) -> Path:
+    # Kept: many rows name the same inputs.
+    return folder / path
 
 
 def check_inside(request: AnimationRequest, roots: Sequence[Path]) -> None:
@@ -164,23 +179,25 @@ class OutputFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._real_folders: dict[Path, Path] = {}
+        self._real_folders: dict[str, str] = {}
         self._inside = os.path.join(path.resolve(), "")
 
     def output(self, name: Any) -> Path:
         """The path of a manifest's output. Raises RequestError when that is outside the folder."""
-        path = self.path / read_path(name, "output")
-        if not str(self._real(path)).startswith(self._inside):
+        relative = read_path(name, "output")
+        path = self.path / relative
+        if not self._real(str(path)).startswith(self._inside):
             raise RequestError(
                 f"output {name} lies outside the output folder {self.path}; give a path within it"
             )
-        if ".." in path.parts[len(self.path.parts) :]:
+        if ".." in relative.parts:
             raise RequestError(f"output {name} has '..' in it; write it without")
         return path
 
-    def _real(self, path: Path) -> Path:
-        if path.parent not in self._real_folders:
-            self._real_folders[path.parent] = Path(os.path.realpath(path.parent))
-        if path.is_symlink():  # which may lead to itself
-            return Path(os.path.realpath(path))
-        return self._real_folders[path.parent] / path.name
+    def _real(self, path: str) -> str:
+        folder, name = os.path.split(path)
+        if folder not in self._real_folders:
+            self._real_folders[folder] = os.path.realpath(folder)
+        if os.path.islink(path):  # which may lead to itself
+            return os.path.realpath(path)
+        return os.path.join(self._real_folders[folder], name)

@@ -1,4 +1,4 @@
-"""Records of jobs: `clip.job.json` beside `clip.mp4`, written last and whole.
+"""Records of jobs: `clip.mp4.job.json` beside `clip.mp4`, written last and whole.
 
 A record that says `done`, has the job's key and fits the clip that lies there is the completion
 marker. While a job runs its record says `running`, so that what a killed program leaves is known
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from animate.batch.failures import Kind
+from animate.batch.paths import former_record_path
 from animate.clip.fingerprint import Fingerprint
 from animate.clip.typed_json import from_plain
 from animate.errors import MediaError
@@ -146,6 +147,12 @@ def read_record(path: Path) -> JobRecord | None:
         return None
 
 
+def _former_record(output: Path) -> JobRecord | None:
+    """The record that the version before wrote of a clip."""
+    record = read_record(former_record_path(output))
+    return record if record is not None and record.output == output else None
+
+
 def _record_of(values: dict[str, Any]) -> JobRecord:
     """Raises ValueError for anything but a whole record of this version or the one before."""
     schema = values.pop("schema", None)
@@ -232,7 +239,7 @@ def plan_job(
 ) -> Plan:
     """Compare a job with what is there. `key` is None where it cannot be known."""
     output, overwrite = request.output, overwrite or request.overwrite
-    earlier = read_record(record)
+    earlier = read_record(record) or _former_record(output)
     there = clip_exists(output)
     if overwrite:
         return Plan(wanted=True, why="asked to overwrite" if there or earlier else "new")

@@ -98,7 +98,7 @@ def _line(content: bytes) -> dict[str, Any]:
 
 def _object(content: bytes) -> Mapping[Any, Any]:
     try:
-        value = json.loads(content, object_pairs_hook=_pairs, parse_constant=_no_constant)
+        value = _JSON.decode(content.decode(json.detect_encoding(content), "surrogatepass"))
     except (ValueError, RecursionError) as reason:
         raise RequestError(f"this line is not JSON ({reason})") from None
     if not isinstance(value, dict):
@@ -117,6 +117,9 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a number")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_constant)
 
 
 def _csv(path: Path) -> Sheet:

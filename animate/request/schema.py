@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, cached_property
 from numbers import Integral, Real
 from pathlib import Path, PurePath
 from typing import (
@@ -131,10 +131,17 @@ class Setting:
         """The typed value of a plain one. Raises RequestError where it is not allowed."""
         if value is None:
             return None
-        typed = self.parse(value) if self.parse else _read(self.hint, value, self.name)
+        if self.parse:
+            typed = self.parse(value)
+        else:
+            typed = _read_as(*self._analysed, self.hint, value, self.name, lenient=False)
         if isinstance(typed, int | float) and not isinstance(typed, bool):
             self._check_bounds(typed)
         return typed
+
+    @cached_property
+    def _analysed(self) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        return _analysed(self.hint)
 
     def read_text(self, text: str) -> Any:
         """The typed value of a text that somebody typed. Raises RequestError."""
@@ -184,7 +191,8 @@ def option(
 
 def group(kind: Callable[[], Any]) -> Any:
     """A field that holds a dataclass of settings, by default with their defaults."""
-    return field(default_factory=kind, metadata={_GROUP: True})
+    default = cache(kind)  # frozen, so that all may have the same
+    return field(default_factory=lambda: default(), metadata={_GROUP: True})
 
 
 def settings_of(kind: type) -> Mapping[str, Setting]:
@@ -243,13 +251,13 @@ def _worked_out(kind: Any) -> _Layout:
 
 def validate(options: Any) -> None:
     """Read and check every setting of a frozen dataclass in place. Raises RequestError."""
-    layout = _layout(type(options))
+    layout, values = _layout(type(options)), vars(options)
     for name, kind in layout.groups.items():
         if not isinstance(getattr(options, name), kind):
             wrong = quoted(getattr(options, name))
             raise RequestError(f"{name} {wrong} is not of the class {kind.__name__}")
     for setting in layout.ungrouped:
-        value = getattr(options, setting.name)
+        value = values[setting.name]
         if value is not setting.default:
             object.__setattr__(options, setting.name, setting.read(value))
 
@@ -294,11 +302,14 @@ def flat(kind: Any, values: Any, name: str = "", where: str = "") -> dict[str, A
 
 
 def _flat(kind: Any, values: Any, name: str, lenient: bool) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
+    if type(values) is not dict and not isinstance(values, Mapping):
         raise RequestError(
             f"{name or 'settings'} must hold names with values, not {quoted(values)}"
         )
-    groups, known = _layout(kind).groups, _layout(kind).known
+    layout = _layout(kind)
+    groups, known = layout.groups, layout.known
+    if values.keys() <= known:  # flat already, as most are
+        return dict(values)
     by_name: dict[str, Any] = {}
     unknown = []
     for key, value in values.items():
@@ -371,7 +382,12 @@ def _leaves(hint: Any) -> list[Any]:
 
 def _read(hint: Any, value: Any, name: str, lenient: bool = False) -> Any:
     """The value of a type from a plain one; `name` is that of the setting."""
-    words, kinds = _analysed(hint)
+    return _read_as(*_analysed(hint), hint, value, name, lenient)
+
+
+def _read_as(
+    words: tuple[str, ...], kinds: tuple[Any, ...], hint: Any, value: Any, name: str, lenient: bool
+) -> Any:
     if value is None and len(kinds) < len(get_args(hint)):
         return None
     if words:
@@ -510,10 +526,15 @@ def _with_paths(kind: Any, roles: tuple[Role, ...]) -> tuple[Setting, ...]:
     return tuple(setting for setting in settings if setting.role in roles and setting.holds_paths)
 
 
+def is_none(path: Path) -> bool:
+    """True for the word that a place takes for no folder."""
+    return str(path) == "none"  # some ten times faster than to compare two paths
+
+
 def paths_in(value: Any) -> Iterator[Path]:
     """The paths in a typed value; the word `none` for a folder is no path."""
     if isinstance(value, Path):
-        if value != NONE:
+        if not is_none(value):
             yield value
     elif hasattr(value, "with_paths"):
         yield from cast(_HasPaths, value).paths()
@@ -537,7 +558,8 @@ def with_paths(options: T, change: Callable[[Path], Path]) -> T:
 def plain_with_paths(
     kind: type, values: Mapping[str, Any], change: Callable[[Path], Path], *roles: Role
 ) -> dict[str, Any]:
-    """Plain values by flat names with the paths of these roles changed, those in lists too.
+    """Values by flat names with the paths of these roles changed, those in lists too; what holds a
+    path is typed.
 
     A value that is not what its setting takes stays as it is: `build` names its fault.
     """
@@ -559,12 +581,12 @@ def _plain_changed(setting: Setting, value: Any, change: Callable[[Path], Path])
         typed = setting.read(value)
     except RequestError:
         return value
-    return plain(_changed(typed, change)) if any(paths_in(typed)) else value
+    return _changed(typed, change) if any(paths_in(typed)) else value
 
 
 def _changed(value: Any, change: Callable[[Path], Path]) -> Any:
     if isinstance(value, Path):
-        return value if value == NONE else change(value)
+        return value if is_none(value) else change(value)
     if hasattr(value, "with_paths"):
         return cast(_HasPaths, value).with_paths(change)
     return tuple(_changed(item, change) for item in value) if type(value) is tuple else value

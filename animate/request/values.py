@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -26,9 +27,17 @@ _LONGEST_PATH, _LONGEST_PART = 4095, 255
 
 def read_path(value: Any, name: str = "path") -> Path:
     """A path from text or a path object; `name` is that of the setting. Raises RequestError."""
-    if not isinstance(value, str | PurePath):
+    if isinstance(value, PurePath):
+        path = _checked_path(str(value), name)
+        return value if isinstance(value, Path) else path
+    if not isinstance(value, str):
         raise RequestError(f"{name} {quoted(value)} is not a path")
-    text = str(value)
+    return _checked_path(value, name)
+
+
+@lru_cache(maxsize=4096)
+def _checked_path(text: str, name: str) -> Path:
+    # Kept: 100,000 rows of a manifest name the same few inputs.
     if not text:
         raise RequestError(f"{name} is empty; give a path, or leave it out")
     check_text(text, name)
@@ -36,7 +45,7 @@ def read_path(value: Any, name: str = "path") -> Path:
         parts = [len(os.fsencode(part)) for part in text.split("/")]
         if max(parts) > _LONGEST_PART or sum(parts) + len(parts) > _LONGEST_PATH:
             raise RequestError(f"{name} {quoted(text)} is longer than file systems allow")
-    return Path(value)
+    return Path(text)
 
 
 def check_text(text: str, name: str) -> None:

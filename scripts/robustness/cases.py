@@ -207,7 +207,7 @@ def _tampered(rng: random.Random, studio: Studio) -> Case:
     """A record, or the marker of a work folder, with one value changed by hand."""
     if rng.random() < 0.5:
         case = _batch(random.Random(0), studio)
-        path = studio.folder / rng.choice(("clip.json", "clip.job.json"))
+        path = studio.folder / rng.choice(("clip.json", "clip.mp4.job.json"))
         argv = list(case.argv)
         if cnx([*argv, "--quiet", "--overwrite"]):
             raise SystemExit("the undamaged batch does not make a clip")

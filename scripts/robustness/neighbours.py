@@ -93,7 +93,7 @@ def batch_faults(codes: tuple[int, int], out: Path) -> list[str]:
     names = set()
     for number in range(CLIPS):
         clip = out / f"{number}.mp4"
-        record = clip.with_suffix(".job.json")
+        record = clip.with_name(f"{clip.name}.job.json")
         names |= {clip.name, clip.with_suffix(".json").name, record.name}
         if not record.exists() or json.loads(record.read_text())["status"] != "done":
             faults.append(f"{clip.name} is not done")

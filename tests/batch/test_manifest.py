@@ -148,10 +148,9 @@ def test_ten_thousand_rows_with_one_mistake_in_the_middle(tmp_path: Path) -> Non
     assert time.process_time() - began < 20
 
 
-def test_outputs_and_records_must_be_their_own(tmp_path: Path) -> None:
-    shown = mistakes(write(tmp_path, ROW, {**ROW, "seed": 4}, {**ROW, "output": "a.webm"}))
+def test_outputs_must_be_their_own(tmp_path: Path) -> None:
+    shown = mistakes(write(tmp_path, ROW, {**ROW, "seed": 4}))
     assert "row 2 (line 2): output a.mp4 is that of row 1" in shown
-    assert "row 3 (line 3): record a.json of output a.webm is that of row 1" in shown
 
 
 def test_adapters_and_what_is_written_besides_have_their_places(tmp_path: Path) -> None:
@@ -385,3 +384,27 @@ def test_a_value_of_an_unknown_tag_is_a_mistake_of_its_row(value: str, tmp_path:
     jobs = load_manifest(path, tmp_path / "out", keep_going=True).jobs
     assert [bool(job.mistake) for job in jobs] == [False, True, True, True]
     assert f"of the unknown tag {value.split()[0]} is not a path" in jobs[1].mistake
+
+
+def test_clips_that_differ_in_their_suffix_alone_have_records_of_their_own(tmp_path: Path) -> None:
+    rows = [{**ROW, "output": name} for name in ("a.gif", "a.mp4", "a/%04d.png")]
+    jobs = load(write(tmp_path, *rows)).jobs
+    assert [job.record.name for job in jobs] == ["a.gif.job.json", "a.mp4.job.json", "a.job.json"]
+
+
+def test_no_file_takes_the_name_of_a_record(tmp_path: Path) -> None:
+    sheet = {**ROW, "output": "b.mp4", "contact_sheet": "a.mp4.json"}
+    assert "a.mp4.json of output b.mp4 is that of row 1" in mistakes(write(tmp_path, ROW, sheet))
+
+
+def test_patterns_may_stand_in_the_defaults(tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        (tmp_path / name).write_bytes(b"x")
+    path = tmp_path / "jobs.yaml"
+    path.write_text(
+        "defaults: {reference: '*.png', poses: '{driving}.npz'}\nname: '{row}.mp4'\n"
+        "rows:\n- {driving: b.mp4}\n"
+    )
+    requests = [job.request for job in load(path).jobs]
+    assert [request and request.reference.name for request in requests] == ["one.png", "two.png"]
+    assert [request and request.poses for request in requests] == [tmp_path / "b.npz"] * 2

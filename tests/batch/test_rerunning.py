@@ -102,7 +102,7 @@ def test_a_clip_that_somebody_changed_is_left_alone(requests: list[AnimationRequ
 
 def test_what_a_killed_program_left_is_made_again(requests: list[AnimationRequest]) -> None:
     def killed(request: AnimationRequest, count: int) -> ClipReport:
-        record = request.output.with_suffix(".job.json")
+        record = request.output.with_name(f"{request.output.name}.job.json")
         assert json.loads(record.read_text())["status"] == "running"
         make(request)
         raise SystemExit
@@ -121,3 +121,12 @@ def test_a_failure_after_a_success_keeps_the_old_clip_for_the_batchs_own(
     assert run([other], fails(MediaError("full")))[1].status == "failed"
     assert requests[0].output.is_file()
     assert run([other])[1].status == "done"
+
+
+def test_a_record_of_the_version_before_is_found_by_its_name(
+    requests: list[AnimationRequest],
+) -> None:
+    record = run(requests[:1])[1].record
+    assert record.name == "0.mp4.job.json"
+    record.rename(record.with_name("0.job.json"))
+    assert statuses(run(requests[:1])) == ["kept"]

@@ -47,7 +47,7 @@ def finished_by_another(asked: AnimationRequest) -> None:
         number=1,
         label="row 1",
         status="done",
-        record=asked.output.with_suffix(".job.json"),
+        record=asked.output.with_name(f"{asked.output.name}.job.json"),
         output=asked.output,
         key=Keys().of(replace(asked, overwrite=False)),
         clip=clip_state(asked.output),
@@ -87,7 +87,7 @@ def test_a_foreign_file_in_place_of_what_was_waited_for_is_left_alone(
 ) -> None:
     def put_something(asked: AnimationRequest) -> None:
         asked.output.write_text("mine")
-        asked.output.with_suffix(".job.json").unlink()
+        asked.output.with_name(f"{asked.output.name}.job.json").unlink()
 
     twin = request(tmp_path, "twin.mp4", seed=0)
     by = Scripted(busy("0.mp4", 1, put_something), workers=2)

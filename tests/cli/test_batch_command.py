@@ -79,7 +79,7 @@ def test_bad_jobs_are_recorded_and_the_others_made_by_worker_processes(
         "damaged": "media",
     }
     assert frames_digest(out / "clip1.mp4") != frames_digest(out / "clip2.mp4")
-    record = json.loads((out / "clip1.job.json").read_text())
+    record = json.loads((out / "clip1.mp4.job.json").read_text())
     assert set(record["pictures"]) == {"reference", "driving", "pose", "results"}
     assert record["peak_host_bytes"] > 2**20
     assert record["worker"].startswith("local ")
@@ -127,7 +127,7 @@ def test_a_worker_needs_at_least_the_memory_of_the_process_itself(
     assert batch(manifest, "--dry-run", *given, quiet=False) == 0
     [plan, _] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert batch(manifest, *given, quiet=False) == 0
-    record = json.loads((manifest.parent / "out" / "clip1.job.json").read_text())
+    record = json.loads((manifest.parent / "out" / "clip1.mp4.job.json").read_text())
     # The process that plans is the tests' own, which has loaded more than a worker does.
     assert plan["memory"] > 0.6 * record["peak_host_bytes"]
 

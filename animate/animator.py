@@ -26,6 +26,7 @@ from animate.errors import adopted_errors, raises_ours
 from animate.generate.memory import check_precision
 from animate.generate.pipeline import Engine
 from animate.generate.precision import model_dtype
+from animate.generate.preview import OnPreview
 from animate.generate.settings import settle
 from animate.generate.workers.protocol import WindowExecutor
 from animate.generate.workers.ray_windows import ray_workers
@@ -122,11 +123,14 @@ class Animator:
         *,
         digests: FileDigests | None = None,
         on_skeletons: OnSkeletons | None = None,
+        on_preview: OnPreview | None = None,
     ) -> AnimationResult:
         """Make one clip. The request's `model` is not looked at: this animator's is used.
 
         digests: those of files that were read already, for many clips of the same files
         on_skeletons: called with the clip's skeletons before any frame is generated
+        on_preview: called with small RGB pictures of some frames after every step
+            (`animate.generate.preview.Preview`), whether or not the request keeps a `preview`
 
         Raises MediaError, RequestError, MotionError or WindowError when the request cannot be
         fulfilled, WorkError when its work folder cannot be used; nothing half-written is left
@@ -141,6 +145,7 @@ class Animator:
                 Remembering(progress or Quiet()),
                 digests or FileDigests(),
                 on_skeletons,
+                on_preview=on_preview,
                 checked=checked,
             )
 
@@ -170,7 +175,9 @@ class Animator:
 
     def estimator(self, request: AnimationRequest) -> Estimator:
         """The pose estimator that a request names: opened once, kept for the next."""
-        folder, device = request.runtime.estimator_folder, request.runtime.estimator_device
+        folder, device = request.runtime.estimator_folder, str(request.runtime.estimator_device)
+        if device == "cuda" and self.engine.device.type == "cuda":
+            device = str(self.engine.device)  # the same card as the clip
         key = (request.estimator, folder, device)
         if key not in self._estimators:
             options = estimator_options(request.estimator, folder, device)

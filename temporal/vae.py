@@ -113,7 +113,7 @@ def decode_frames(
 def _clamped(frames: Tensor) -> Tensor:
     """Frames in [-1,1], in place. A group in which a number is not finite is NaN throughout: an
     infinite one would come out as white or black."""
-    broken = ~torch.isfinite(frames).all()
+    broken = torch.isfinite(frames).all().logical_not()
     return frames.clamp_(-1, 1).masked_fill_(broken, torch.nan)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from animate.cli.arguments import (
     Parser,
@@ -22,6 +23,9 @@ from animate.request.request import (
     RuntimeOptions,
     SamplingOptions,
 )
+
+if TYPE_CHECKING:
+    from animate.generate.preview import OnPreview, Preview
 
 
 def parser() -> Parser:
@@ -69,7 +73,8 @@ def make_clip(request: AnimationRequest, progress: Progress) -> int:
 
     if not started_by_torchrun():
         animator = Animator.for_request(request, progress=progress)
-        report(animator(request, progress=progress), progress)
+        on_preview = preview_events(request, progress)
+        report(animator(request, progress=progress, on_preview=on_preview), progress)
         animator.close()
         return 0
     if request.runtime.workers is not None:
@@ -82,6 +87,19 @@ def make_clip(request: AnimationRequest, progress: Progress) -> int:
         animator.executor = ranks
         report(animator(request, progress=progress), progress)
     return 0
+
+
+def preview_events(request: AnimationRequest, progress: Progress) -> OnPreview | None:
+    """What tells a program of each preview: a `preview` event with the step and the file, which
+    is whole then. None where nobody is told."""
+    if request.preview is None or not isinstance(progress, JsonLines):
+        return None
+    file = str(request.preview)
+
+    def tell(preview: Preview) -> None:
+        progress.event("preview", step=preview.step, steps=preview.steps, file=file)
+
+    return tell
 
 
 def report(result: AnimationResult, progress: Progress) -> None:

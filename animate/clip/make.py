@@ -28,6 +28,7 @@ from animate.clip.preflight import (
     check_request,
     check_settled,
 )
+from animate.clip.preview import live_preview
 from animate.clip.provenance import ShortCopy
 from animate.clip.record import (
     AdapterRecord,
@@ -47,6 +48,7 @@ from animate.driving.skeletons import Skeletons
 from animate.finish.chain import find_tempo
 from animate.generate.memory import plan_clip_memory, wants_plan
 from animate.generate.pipeline import Engine, decode, sample
+from animate.generate.preview import OnPreview
 from animate.generate.settings import ClipSettings, settle
 from animate.generate.workers.protocol import WindowExecutor
 from animate.media import open_video, read_image
@@ -93,6 +95,7 @@ def make_clip(
     digests: FileDigests,
     on_skeletons: OnSkeletons | None = None,
     *,
+    on_preview: OnPreview | None = None,
     checked: bool = False,
 ) -> AnimationResult:
     """Make the clip of a request and its record. Raises as `Animator.__call__`.
@@ -156,6 +159,7 @@ def make_clip(
                 work.keeper,
                 picture_of=motion.picture_of,
                 face=face,
+                live=live_preview(engine, request, on_preview, progress),
             )
             generated = decode(
                 engine, settings, latents, progress, work.keeper, leading=int(motion.leading)
@@ -221,6 +225,8 @@ def claimed_outputs(request: AnimationRequest) -> Iterator[Path]:
             stack.enter_context(claimed(request.side_by_side, "side by side"))
         if request.contact_sheet is not None:
             stack.enter_context(claimed(request.contact_sheet, "contact sheet"))
+        if request.preview is not None:
+            stack.enter_context(claimed(request.preview, "preview"))
         yield stack.enter_context(claimed_record(request.output))
 
 

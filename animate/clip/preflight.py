@@ -61,8 +61,9 @@ def check_options(request: AnimationRequest) -> None:
     """Raise RequestError for settings that contradict each other, whatever the model."""
     for message in _contradictions(request):
         raise RequestError(message)
-    if request.contact_sheet is not None:
-        check_sheet_name(request.contact_sheet)
+    for what, picture in (("contact sheet", request.contact_sheet), ("preview", request.preview)):
+        if picture is not None:
+            check_sheet_name(picture, what)
     if request.runtime.sign is not None:
         check_signable(request.output)
 
@@ -193,7 +194,8 @@ def check_outputs(request: AnimationRequest, replaces: bool) -> None:
     check_output(request.output, replaces, codec=request.codec, probe=False)
     if request.side_by_side is not None:
         check_output(request.side_by_side, replaces, probe=False)
-    for what, path in (("contact sheet", request.contact_sheet), ("record", _record(request))):
+    pictures = {"contact sheet": request.contact_sheet, "preview": request.preview}
+    for what, path in (*pictures.items(), ("record", _record(request))):
         if path is not None:
             files.check_output(path, overwrite=replaces, what=what, error=MediaError, probe=False)
     written = _written(request)

@@ -30,10 +30,10 @@ def side_by_side(reference: Image, pose: Image, result: Image) -> Image:
     return np.concatenate([reference, pose, result], axis=1)
 
 
-def check_sheet_name(path: Path) -> None:
-    """Raise RequestError for a contact sheet that is no PNG file."""
+def check_sheet_name(path: Path, what: str = "contact sheet") -> None:
+    """Raise RequestError for a contact sheet, or another picture, that is no PNG file."""
     if path.suffix.lower() != ".png" or is_sequence(path):
-        raise RequestError(f"contact sheet {path} must be named .png")
+        raise RequestError(f"{what} {path} must be named .png")
 
 
 class ContactSheet:

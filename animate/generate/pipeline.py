@@ -28,6 +28,7 @@ from animate.generate.conditioning import (
 from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.engine import Engine, try_again, until_it_works
 from animate.generate.network import ClipWork, networks_for
+from animate.generate.preview import LivePreview, PreviewMaker
 from animate.generate.schedules import make_scheduler
 from animate.generate.settings import ClipSettings, plan_clip
 from animate.models.face_encoder import FaceEncoder
@@ -86,6 +87,7 @@ def sample(
     *,
     noise: Tensor | None = None,
     on_step: OnStep | None = None,
+    live: LivePreview | None = None,
 ) -> Tensor:
     """Clean latents (F,C,h,w) of the clip, float32, on the host.
 
@@ -94,6 +96,7 @@ def sample(
 
     noise: standard normal (F,C,h,w) to begin with; None: drawn from the seed
     on_step: see `OnStep`
+    live: who is given a small picture of some frames after every step
     """
     keeper = keeper or KeepsNothing()
     engine.clear_device()
@@ -113,6 +116,9 @@ def sample(
     if state.step == work.steps.plan.steps:
         return state.latents
 
+    maker = None if live is None else live.maker(state.latents, scheduler)
+    after = _after_step(on_step, maker, work.steps)
+
     def from_here() -> Tensor:
         """From the state on, which stands still while a window fails."""
         now = replace(work, memory=engine.plan)
@@ -123,15 +129,27 @@ def sample(
                 work.steps,
                 networks,
                 device=engine.device,
-                on_step=None if on_step is None else _timed(on_step, work.steps),
+                on_step=after,
                 on_state=partial(keeper.offer_state, scheduler=scheduler),
             )
 
     return until_it_works(engine, "denoise", progress, from_here)
 
 
-def _timed(on_step: OnStep, steps: Steps) -> Callable[[int, Tensor], Tensor | None]:
-    return lambda step, latents: on_step(step, steps.timesteps[step], latents)
+def _after_step(
+    on_step: OnStep | None, maker: PreviewMaker | None, steps: Steps
+) -> Callable[[int, Tensor], Tensor | None] | None:
+    """What the loop calls after a step: previews show the latents as the other leaves them."""
+    if on_step is None and maker is None:
+        return None
+
+    def after(step: int, latents: Tensor) -> Tensor | None:
+        changed = None if on_step is None else on_step(step, steps.timesteps[step], latents)
+        if maker is not None:
+            maker(step, latents if changed is None else changed)
+        return changed
+
+    return after
 
 
 def encode(

@@ -357,6 +357,12 @@ class AnimationRequest:
     contact_sheet: Converted[Path | None, Path | str | None] = option(
         None, "also write a picture of evenly chosen frames (.png)", metavar="FILE", role="output"
     )
+    preview: Converted[Path | None, Path | str | None] = option(
+        None,
+        "also keep a small picture of the clip so far (.png), renewed at every step",
+        metavar="FILE",
+        role="output",
+    )
     codec: str | None = option(
         None,
         "compression: h264, h265, av1, vp9, prores, ffv1, ...; the suffix's usual otherwise",

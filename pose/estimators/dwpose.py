@@ -24,7 +24,6 @@ from pose.estimators.dwpose_processing import (
     whole_frame,
 )
 from pose.estimators.sessions import Network, file_digest, settings_digest
-from pose.kinds import Device
 from pose.layout import BODY, SEEN
 
 
@@ -71,8 +70,8 @@ class DWPoseOptions:
     """The detector's file, instead of the folder's."""
     pose: Path | None = None
     """The whole-body network's file, instead of the folder's."""
-    device: Device = "cpu"
-    """"cpu", or "cuda", for which onnxruntime-gpu has to be installed."""
+    device: str = "cpu"
+    """"cpu"; or "cuda" or "cuda:N", for which onnxruntime-gpu has to be installed."""
     verify: bool = True
     """True if the files have to be the published ones; without, any with the same inputs and
     outputs will do. Their digests are recorded either way."""
@@ -98,7 +97,7 @@ class DWPose:
         self.digest = settings_digest(
             _digest(detector, DETECTOR, options.verify),
             _digest(pose, POSE, options.verify),
-            options.device,
+            options.device.partition(":")[0],
         )
         self._detector = Network(detector, device=options.device)
         self._pose = Network(pose, device=options.device)

@@ -43,8 +43,9 @@ class Network:
     `provider` says which onnxruntime provider really runs it.
     """
 
-    def __init__(self, path: Path, *, device: Device = "cpu") -> None:
-        """Open `path`; PoseError where it is no network or `device` is not there."""
+    def __init__(self, path: Path, *, device: str = "cpu") -> None:
+        """Open `path` on "cpu", "cuda" or "cuda:N"; PoseError where it is no network or the device
+        is not there."""
         self.path = path
         ort = runtime()
         options = ort.SessionOptions()
@@ -52,9 +53,7 @@ class Network:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # warnings about shapes that the exporter left open
         try:
-            self._session = ort.InferenceSession(
-                str(path), options, providers=[provider_name(device)]
-            )
+            self._session = ort.InferenceSession(str(path), options, providers=[provider(device)])
         except PoseError:
             raise
         except Exception as error:  # onnxruntime's own errors share no base class
@@ -64,7 +63,8 @@ class Network:
             # onnxruntime falls back to the CPU with no more than a log line.
             raise PoseError(
                 f"{path.name} was to run on {device}, but onnxruntime chose {self.provider}; "
-                f"check the {device} driver and libraries, or ask for the cpu"
+                "the driver, or CUDA or cuDNN of the version that it was built for, is missing "
+                "(pip install 'onnxruntime-gpu[cuda,cudnn]' brings both); or ask for the cpu"
             )
         self._input: str = self._session.get_inputs()[0].name
 
@@ -78,18 +78,33 @@ class Network:
         return list(self._session.run(None, {self._input: values}))
 
 
+def provider(device: str) -> tuple[str, dict[str, str]]:
+    """The onnxruntime provider of a device and its options; on CUDA with torch's libraries loaded,
+    or those of NVIDIA's packages. Raises as `provider_name`."""
+    name = provider_name(device)
+    if name == _PROVIDERS["cpu"]:
+        return name, {}
+    ort = runtime()
+    if hasattr(ort, "preload_dlls"):  # from onnxruntime 1.21 on
+        ort.preload_dlls()
+    return name, {"device_id": device.partition(":")[2] or "0"}
+
+
 def provider_name(device: str) -> str:
     """The onnxruntime provider of `device`; PoseError where this installation has none."""
-    if device not in get_args(Device):
+    kind, _, number = device.partition(":")
+    if kind not in get_args(Device) or (number and not (kind == "cuda" and number.isdigit())):
         raise PoseError(f"unknown device {device!r} for pose networks; choose cpu or cuda")
-    provider = _PROVIDERS[device]
+    name = _PROVIDERS[kind]
     available = runtime().get_available_providers()
-    if provider not in available:
+    if name not in available:
         raise PoseError(
             f"pose networks were to run on {device}, but this onnxruntime has only "
-            f"{', '.join(available)}; install onnxruntime-gpu, or ask for the cpu"
+            f"{', '.join(available)}; both packages write the same folder, so replace the one: "
+            "pip uninstall -y onnxruntime onnxruntime-gpu && pip install "
+            "'onnxruntime-gpu[cuda,cudnn]'; or ask for the cpu"
         )
-    return provider
+    return name
 
 
 def file_digest(path: Path) -> str:

@@ -158,11 +158,37 @@ def test_missing_files_name_the_licence():
 def test_a_device_that_is_not_there_is_an_error(dwpose, dwpose_files, monkeypatch):
     assert dwpose.provider == "CPUExecutionProvider"
     detector, pose = dwpose_files
-    with pytest.raises(PoseError, match="choose cpu or cuda"):
-        load_estimator("dwpose", detector=detector, pose=pose, verify=False, device="tpu")
+    for unknown in ("tpu", "cuda:x", "cpu:1"):
+        with pytest.raises(PoseError, match="choose cpu or cuda"):
+            load_estimator("dwpose", detector=detector, pose=pose, verify=False, device=unknown)
     monkeypatch.setattr(runtime(), "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(PoseError, match="onnxruntime-gpu"):
         load_estimator("dwpose", detector=detector, pose=pose, verify=False, device="cuda")
+
+
+def test_networks_run_on_the_card_that_is_named(dwpose_files, monkeypatch):
+    detector, pose = dwpose_files
+    asked = []
+
+    class Session:
+        def __init__(self, path, options, providers):
+            asked.extend(providers)
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider"]
+
+        def get_inputs(self):
+            return [type("Input", (), {"name": "x"})]
+
+    monkeypatch.setattr(runtime(), "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(runtime(), "InferenceSession", Session)
+    digests = set()
+    for device, number in (("cuda", "0"), ("cuda:1", "1")):
+        asked.clear()
+        files = {"detector": detector, "pose": pose, "verify": False}
+        digests.add(load_estimator("dwpose", **files, device=device).digest)
+        assert asked == [("CUDAExecutionProvider", {"device_id": number})] * 2
+    assert len(digests) == 1, "which card it is changes no pose"
 
 
 def test_what_is_no_network_is_an_error(tmp_path):

@@ -9,7 +9,7 @@ TEST_PROCESSES ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
 	--max-worker-restart 0
 
-.PHONY: demo install install-dev test lint test-slow benchmark wheel clean
+.PHONY: demo install install-dev test lint test-slow test-gpu benchmark wheel clean
 
 demo: install
 	$(BIN)/python -m scripts.tiny.make_demo $(DEMO)
@@ -42,6 +42,11 @@ lint: install-dev
 
 test-slow: install-dev
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow --timeout 0
+
+# For one card: its tests, then a table for docs/gpu.md. Under ten minutes.
+test-gpu: install-dev
+	$(BIN)/python -m pytest -m gpu --timeout 300
+	$(BIN)/python -m scripts.rehearsal.card
 
 benchmark: install-dev
 	$(BIN)/python scripts/benchmark.py --list

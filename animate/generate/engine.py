@@ -32,7 +32,7 @@ _NETWORKS: Final[dict[BoundedStage, tuple[str, ...]]] = {
     "denoise": ("unet", "controlnext", "identity"),
     "decode": ("vae",),
 }
-"""Networks whose type a stage computes in."""
+"""Networks whose type a stage computes in, as far as a variant has them."""
 
 
 @dataclass(kw_only=True)

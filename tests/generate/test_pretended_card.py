@@ -17,7 +17,6 @@ from animate.generate.memory import plan_clip_memory
 from animate.generate.pipeline import Engine, decode, sample
 from animate.generate.settings import settle
 from animate.models.components import (
-    COMPONENTS,
     Components,
     build_control_network,
     build_network,
@@ -25,7 +24,7 @@ from animate.models.components import (
     regroup,
 )
 from animate.models.store import read_json
-from animate.models.variants import load_variant, shipped_config
+from animate.models.variants import COMPONENTS, load_variant, shipped_config
 from animate.progress import Quiet
 from animate.request.request import AnimationRequest
 from animate.request.values import Size

@@ -70,11 +70,13 @@ def check_options(request: AnimationRequest) -> None:
 
 def _contradictions(request: AnimationRequest) -> Iterator[str]:
     sampling, runtime = request.sampling, request.runtime
+    if sampling.keep_control > 1 and runtime.workers is not None:
+        yield features_of_workers("--keep-control", sampling.keep_control)
     if sampling.keep_features > 1:
         if runtime.compile:
             yield "--compile does not go with --keep-features; leave out one of them"
         if runtime.workers is not None:
-            yield features_of_workers(sampling.keep_features)
+            yield features_of_workers("--keep-features", sampling.keep_features)
         if sampling.schedule == "shifting":
             yield features_of_schedule("shifting")
     if runtime.compile and runtime.offload == "stream":
@@ -101,11 +103,11 @@ def _offload_of_host(offload: str) -> str:
     )
 
 
-def features_of_workers(every: int) -> str:
+def features_of_workers(option: str, every: int) -> str:
     """The message that refuses kept features of windows that workers compute."""
     return (
-        f"--keep-features {every} needs each window's own history, which workers do not keep; "
-        "leave out --keep-features or --workers"
+        f"{option} {every} needs each window's own history, which workers do not keep; "
+        f"leave out {option} or --workers"
     )
 
 
@@ -137,7 +139,9 @@ def check_windows(settings: ClipSettings, frames: int, *, shared: bool) -> None:
     """Refuse windows that cannot be, or whose features cannot be kept; see `check_settled`."""
     plan = plan_clip(settings, frames=frames, steps=settings.steps)
     if settings.keep_features > 1 and shared:
-        raise RequestError(features_of_workers(settings.keep_features))
+        raise RequestError(features_of_workers("--keep-features", settings.keep_features))
+    if settings.keep_control > 1 and shared:
+        raise RequestError(features_of_workers("--keep-control", settings.keep_control))
     if settings.keep_features > 1 and len(plan.cycle) > 1:
         raise RequestError(features_of_schedule(plan.schedule))
 

@@ -80,7 +80,8 @@ def plan_clip_memory(
             decode_group=settings.decode_chunk,
             budget=allowed,
             resident=latents + control + beside,
-            kept=kept_features(settings, unet[0], frames=frames, area=area),
+            kept=kept_features(settings, unet[0], frames=frames, area=area)
+            + kept_control(settings, variant, frames=frames, area=area),
             precision=runtime.precision,
             automatic=automatic,
             offload=runtime.offload,
@@ -123,6 +124,14 @@ def kept_features(
         halves = 3  # those of the steps outside it are others
     channels = unet_config["block_out_channels"][:2][-1]
     return len(plan.at(0)) * halves * plan.window * channels * area
+
+
+def kept_control(settings: ClipSettings, variant: ModelVariant, *, frames: int, area: int) -> int:
+    """Numbers that `--keep-control` keeps on the device: a map for every frame, at most as fine as
+    the latents."""
+    if settings.keep_control < 2:
+        return 0
+    return frames * variant.control_network.out_channels * area
 
 
 def windows_of_a_step(settings: ClipSettings, frames: int) -> int:

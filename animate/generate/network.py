@@ -20,6 +20,7 @@ from animate.generate.conditioning import Conditioning
 from animate.generate.denoise import Call, Networks, Steps
 from animate.generate.feature_cache import cached_features
 from animate.generate.guidance import guide
+from animate.generate.kept_control import with_kept_control
 from animate.generate.settings import ClipSettings
 from animate.models.components import Components
 from animate.models.identity_attention import identity_attention
@@ -102,6 +103,8 @@ def networks_for(parts: Components, work: ClipWork, device: torch.device) -> Ite
         if settings.keep_features > 1:
             caching = cached_features(unet, networks, work.steps.plan, every=settings.keep_features)
             networks = stack.enter_context(caching)
+        if settings.keep_control > 1:
+            networks = with_kept_control(networks, work.steps.plan, every=settings.keep_control)
         yield networks
 
 

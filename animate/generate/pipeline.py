@@ -310,13 +310,22 @@ def networks_of(
             with networks_for(engine.components, work, engine.device) as networks:
                 yield replace(networks, on_window=stage.advance)
             return
-        if work.settings.keep_features > 1:
-            raise TemporalError(
-                f"--keep-features {work.settings.keep_features} needs each window's own history, "
-                "which workers do not keep; leave out --keep-features or --workers"
-            )
+        _check_shareable(work.settings)
         with engine.executor.open(engine.components, work, stage.advance) as predict:
             yield Networks(predict=predict, batch=max(len(windows) for windows in plan.cycle))
+
+
+def _check_shareable(settings: ClipSettings) -> None:
+    """Raise TemporalError for features that are kept, which workers cannot do."""
+    for option, every in (
+        ("--keep-features", settings.keep_features),
+        ("--keep-control", settings.keep_control),
+    ):
+        if every > 1:
+            raise TemporalError(
+                f"{option} {every} needs each window's own history, which workers do not keep; "
+                f"leave out {option} or --workers"
+            )
 
 
 def draw_noise(engine: Engine, settings: ClipSettings, frames: int) -> Tensor:

@@ -117,6 +117,9 @@ class SamplingOptions(Generic[Open]):
     keep_features: int = option(
         1, "compute the UNet's deep features at one step in N (1: at every step)", least=1, most=16
     )
+    keep_control: int = option(
+        1, "compute control features at one call in N (1: at every call)", least=1, most=1000
+    )
     decode_chunk: int | Open = option(
         None, "frames decoded together; fewer need less memory, but may flicker", least=1, most=256
     )

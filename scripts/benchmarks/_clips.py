@@ -15,6 +15,7 @@ from animate.driving.skeletons import ControlFrames, DrawnSkeletons
 from animate.generate.conditioning import Conditioning, encode_reference
 from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.feature_cache import cached_features
+from animate.generate.kept_control import with_kept_control
 from animate.generate.network import ControlEncoder, GuidedUNet
 from animate.generate.schedules import make_scheduler
 from animate.models.components import Components, load_components
@@ -64,6 +65,7 @@ class Way:
     guidance: Guidance | None = None
     interval: NoiseInterval | None = None
     every: int = 1
+    control_every: int = 1
 
 
 class Studio:
@@ -146,6 +148,8 @@ class Studio:
             if way.every > 1:
                 caching = cached_features(unet, networks, plan, every=way.every)
                 networks = stack.enter_context(caching)
+            if way.control_every > 1:
+                networks = with_kept_control(networks, plan, every=way.control_every)
             return denoise(
                 frame_noise(frames, self._latent_shape(), seed),
                 scheduler,

@@ -50,6 +50,10 @@ def comparisons(steps: int) -> list[tuple[str, Way, dict[str, Way]]]:
                 **{f"10 steps, {name}": replace(ten, solver=name) for name in solvers},
                 **{f"{n} steps, heun": Way(steps=n, solver="heun") for n in (3, 5)},
                 **{f"10 steps, features kept {n}": replace(ten, every=n) for n in (2, 3, 5)},
+                **{
+                    f"10 steps, control kept {n}": replace(ten, control_every=n)
+                    for n in (2, 3, 5, 10)
+                },
             },
         ),
         (

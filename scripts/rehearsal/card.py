@@ -56,11 +56,11 @@ class CardRow:
     offload: str
     compiled: bool
     step_seconds: float
-    """Of a guided step of one window, its copy to the host included."""
+    """Time of a guided step of one window, its copy to the host included."""
     decode_seconds: float
-    """Of one frame."""
+    """Time of one frame."""
     planned_bytes: int
-    """Of the wider of both stages, by the plan, without CUDA's context."""
+    """Memory of the wider of both stages, by the plan, without CUDA's context."""
     peak_bytes: int | None
     """Most that torch allocated in both; None on a CPU."""
 

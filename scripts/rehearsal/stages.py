@@ -32,7 +32,7 @@ class StageFigures:
     seconds: float
     """By the clock."""
     processor_seconds: float
-    """Of all threads of this process."""
+    """Processor time of all threads of this process."""
     host_bytes: int
     """Most resident memory within the stage; mapped weight files count where they were read."""
     device_bytes: int | None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gzip
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -179,14 +180,29 @@ def load_base(model: StillModel, dtype: torch.dtype) -> Any:
     if design.family == "sd15":
         more |= {"safety_checker": None, "requires_safety_checker": False}
     try:
-        if base.is_dir():
-            variant = model.variant or _variant_of(base)
-            return kind.from_pretrained(base, use_safetensors=True, variant=variant, **more)
-        return _from_single_file(kind, model, more)
+        with _without_bars():
+            if base.is_dir():
+                variant = model.variant or _variant_of(base)
+                return kind.from_pretrained(base, use_safetensors=True, variant=variant, **more)
+            return _from_single_file(kind, model, more)
     except (ValueError, KeyError, OSError, RuntimeError, TypeError) as reason:
         raise ModelError(
             f"base model {base} cannot be loaded as {design.family}: {str(reason).splitlines()[0]}"
         ) from reason
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep diffusers from drawing progress bars of its own in the block."""
+    from diffusers.utils import logging
+
+    shown_before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown_before:
+            logging.enable_progress_bar()
 
 
 def _variant_of(base: Path) -> str | None:

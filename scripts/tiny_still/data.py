@@ -60,11 +60,15 @@ class People:
     def __len__(self) -> int:
         return len(self._words)
 
-    def batch(self, count: int, rng: Generator) -> Batch:
-        """Pictures of people that the generator draws, each with a new caption."""
+    def batch(self, count: int, rng: Generator, first: int | None = None) -> Batch:
+        """Pictures of people that the generator draws, each with a new caption.
+
+        first: draw from so many of the first people; None: from all
+        """
+        people = min(first or len(self), len(self))
         pictures, controls, captions, names = [], [], [], []
         for _ in range(count):
-            person = int(rng.integers(len(self)))
+            person = int(rng.integers(people))
             shard, row = divmod(person, SHARD)
             pose = int(rng.integers(self._pictures[shard].shape[1]))
             pictures.append(self._pictures[shard][row, pose])

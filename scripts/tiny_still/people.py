@@ -224,16 +224,24 @@ class Scene:
     """(N,h,w): how much of a pixel the figure covers, 0 to 255."""
 
 
+def words_of(seed: int) -> Words:
+    """The description of the person of a seed."""
+    return draw_words(np.random.default_rng([seed, 7]))
+
+
 def render(
-    seed: int, poses: int, size: tuple[int, int], *, wall: str = "", pose_seed: int | None = None
+    seed: int,
+    poses: int,
+    size: tuple[int, int],
+    *,
+    wall: str = "",
 ) -> Scene:
     """The person of a seed in a number of poses at a size (width, height).
 
     wall: colour of a plain wall behind, in place of what the seed says
-    pose_seed: chooses the poses; by default the person's own
     """
+    words = words_of(seed)
     rng = np.random.default_rng([seed, 4])
-    words = draw_words(rng)
     if wall:
         words = replace(words, wall=wall, scenery="gradient")
     character = Character(
@@ -243,8 +251,7 @@ def render(
         dress=lambda identity: dressed(identity, words, rng),
         scene=lambda large: scene(words, rng, large),
     )
-    drawn = poses_of(seed if pose_seed is None else pose_seed, poses)
-    painted = [character.paint(pose) for pose in drawn]
+    painted = [character.paint(pose) for pose in poses_of(seed, poses)]
     pictures, points, scores, masks = (np.stack(rows) for rows in zip(*painted, strict=True))
     return Scene(words=words, pictures=pictures, points=points, scores=scores, masks=masks)
 

@@ -27,12 +27,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     progress = choose_progress(quiet=options.quiet)
     try:
+        from scripts.tiny_still.data import People
+        from scripts.tiny_still.export import export
+        from scripts.tiny_still.style import train_style
         from scripts.tiny_still.trainer import train
 
         changes = {} if options.folder is None else {"folder": options.folder}
         recipe = load_recipe(options.recipe, **changes)
         if not options.export_only:
             train(recipe, progress)
+        folder = options.export or recipe.folder / "model"
+        export(recipe, folder, overwrite=options.overwrite or options.export is None)
+        progress.note(f"exported {folder}; use it with: cnx still --model {folder}")
+        style = recipe.folder / f"{recipe.style.name}.safetensors"
+        if not options.export_only:
+            train_style(recipe, People(recipe, progress), style, progress)
+            progress.note(f"a LoRA: {style}")
     except user_mistakes() as reason:
         print(reason, file=sys.stderr)
         return 2

@@ -64,7 +64,7 @@ class Animator:
         self._dtype = next(engine.components.vae.parameters()).dtype
         self._eight_bit = False
         self._workers: dict[WorkersKey, WindowExecutor] = {}
-        self._estimators: dict[tuple[str, Path | None, str], Estimator] = {}
+        self._estimators: dict[tuple[str, Path | None, str, Path | None], Estimator] = {}
         self._face_readers: dict[Path | None, FaceReader] = {}
         self._checked: AnimationRequest | None = None
         """The request that `for_request` has checked, so that it is not checked twice."""
@@ -175,12 +175,13 @@ class Animator:
 
     def estimator(self, request: AnimationRequest) -> Estimator:
         """The pose estimator that a request names: opened once, kept for the next."""
-        folder, device = request.runtime.estimator_folder, str(request.runtime.estimator_device)
+        runtime = request.runtime
+        folder, device = runtime.estimator_folder, str(runtime.estimator_device)
         if device == "cuda" and self.engine.device.type == "cuda":
             device = str(self.engine.device)  # the same card as the clip
-        key = (request.estimator, folder, device)
+        key = (request.estimator, folder, device, runtime.estimator_network)
         if key not in self._estimators:
-            options = estimator_options(request.estimator, folder, device)
+            options = estimator_options(request.estimator, folder, device, key[-1])
             self._estimators[key] = load_estimator(request.estimator, **options)
         return self._estimators[key]
 

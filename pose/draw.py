@@ -14,7 +14,7 @@ import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +24,17 @@ from pose.errors import PoseError
 from pose.layout import BODY, FACE, HAND_EDGES, HANDS, LIMBS, POINTS, SEEN
 
 Image = NDArray[np.uint8]
+
+
+class _Strength(NamedTuple):
+    """Strength of the parts of a skeleton, in [0,1]."""
+
+    body: float = 1.0
+    hands: float = 1.0
+    face: float = 1.0
+
+
+_FULL = _Strength()
 _Colour = tuple[float, float, float]
 
 # Eighteen hues around the wheel: OpenPose's body colours, RGB.
@@ -88,11 +99,13 @@ def draw(
     canvas: tuple[int, int],
     size: tuple[int, int] | None = None,
     style: str = "published",
+    strength: tuple[float, float, float] = _FULL,
 ) -> Image:
     """Draw the people of one frame on black: uint8 (height, width, 3), RGB.
 
     `points` (P,134,2) are in pixels of a `canvas` (width, height), `scores` (P,134) in [0,1];
-    `size` is the (width, height) of the picture, the canvas's own if not given. Nobody (P = 0 or
+    `size` is the (width, height) of the picture, the canvas's own if not given; `strength` of body,
+    hands and face in [0,1] dims them, and 0 leaves them out. Nobody (P = 0 or
     all scores 0) gives a black picture. Raises `PoseError` for an unknown style, wrong shapes or
     values that are not finite.
     """
@@ -106,7 +119,8 @@ def draw(
         )
     if width < 1 or height < 1:
         raise PoseError(f"the canvas must be at least 1x1 pixel, not {width}x{height}")
-    return _draw(xy / (width, height), confidence, size or (width, height), style)
+    parts = _Strength(*strength)
+    return _draw(xy / (width, height), confidence, size or (width, height), style, parts)
 
 
 def draw_parts(
@@ -142,7 +156,11 @@ def draw_parts(
 
 
 def _draw(
-    xy: NDArray[np.float64], scores: NDArray[np.float64], size: tuple[int, int], style_name: str
+    xy: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    size: tuple[int, int],
+    style_name: str,
+    strength: _Strength = _FULL,
 ) -> Image:
     """Draw points in [0,1] of the picture."""
     width, height = size
@@ -156,10 +174,10 @@ def _draw(
     scale = style.short_side / min(width, height)
     if not style.enlarged:
         pen = _Pen(np.zeros((height, width, 3), np.uint8), style, 1 / scale)
-        _draw_people(pen, xy, scores)
+        _draw_people(pen, xy, scores, strength)
         return pen.image
     pen = _Pen(np.zeros((int(height * scale), int(width * scale), 3), np.uint8), style, 1)
-    _draw_people(pen, xy, scores)
+    _draw_people(pen, xy, scores, strength)
     method = cv2.INTER_AREA if style.smooth else cv2.INTER_LINEAR
     reduced = cv2.resize(pen.image, (width, height), interpolation=method)
     return np.asarray(reduced, dtype=np.uint8)
@@ -209,20 +227,34 @@ class _Pen:
         return (colour[2], colour[1], colour[0]) if self.swapped else colour
 
 
-def _draw_people(pen: _Pen, xy: NDArray[np.float64], scores: NDArray[np.float64]) -> None:
+def _draw_people(
+    pen: _Pen, xy: NDArray[np.float64], scores: NDArray[np.float64], strength: _Strength
+) -> None:
     if not pen.style.shaded:
         scores = (scores >= SEEN).astype(np.float64)
+    if strength.body > 0:
+        _draw_bodies(pen, xy, scores, strength.body)
+    for hand in HANDS if strength.hands > 0 else ():
+        for person, score in zip(xy, scores, strict=True):
+            _draw_hand(pen, pen.pixels(person[hand]), score[hand].tolist(), strength.hands)
+    if strength.face > 0:
+        _draw_faces(pen, xy, scores * strength.face)
+
+
+def _draw_bodies(
+    pen: _Pen, xy: NDArray[np.float64], scores: NDArray[np.float64], strength: float
+) -> None:
     for limb, colour in zip(LIMBS, COLOURS, strict=False):
         for person, score in zip(xy, scores, strict=True):
-            _draw_limb(pen, limb, colour, person, score)
+            _draw_limb(pen, limb, colour, person, score, strength)
     for joint, colour in enumerate(COLOURS):
         for person, score in zip(xy, scores, strict=True):
             if score[joint] > SEEN:
                 (position,) = pen.pixels(person[joint : joint + 1])
-                pen.disc(position, pen.joint, _times(colour, score[joint]))
-    for hand in HANDS:
-        for person, score in zip(xy, scores, strict=True):
-            _draw_hand(pen, pen.pixels(person[hand]), score[hand].tolist())
+                pen.disc(position, pen.joint, _times(colour, score[joint] * strength))
+
+
+def _draw_faces(pen: _Pen, xy: NDArray[np.float64], scores: NDArray[np.float64]) -> None:
     for person, score in zip(xy, scores, strict=True):
         for position, level in zip(pen.pixels(person[FACE]), score[FACE].tolist(), strict=True):
             if level > 0 and min(position) > 0:
@@ -235,27 +267,28 @@ def _draw_limb(
     colour: _Colour,
     person: NDArray[np.float64],
     score: NDArray[np.float64],
+    strength: float,
 ) -> None:
     a, b = limb
     if score[a] < SEEN or score[b] < SEEN:
         return
     # The published drawing dims the whole canvas after the limbs; dimming the colour, with the
     # same two roundings, gives the same picture for a thousandth of the work.
-    red, green, blue = _times(colour, score[a] * score[b])
+    red, green, blue = _times(colour, score[a] * score[b] * strength)
     dimmed = (int(red * _LIMB_DIMMING), int(green * _LIMB_DIMMING), int(blue * _LIMB_DIMMING))
     pen.ellipse(person[a], person[b], dimmed)
 
 
-def _draw_hand(pen: _Pen, places: list[list[int]], scores: list[float]) -> None:
+def _draw_hand(pen: _Pen, places: list[list[int]], scores: list[float], strength: float) -> None:
     """Points at or below 0, or with score 0, are absent: the published places of lost points."""
     here = [score > 0 and min(position) > 0 for position, score in zip(places, scores, strict=True)]
     for (a, b), (red, green, blue) in zip(HAND_EDGES, _HAND_COLOURS, strict=True):
         if here[a] and here[b]:
-            level = int(scores[a] * scores[b] * 255)
+            level = int(scores[a] * scores[b] * strength * 255)
             pen.line(places[a], places[b], (red * level, green * level, blue * level))
     for position, score, there in zip(places, scores, here, strict=True):
         if there:
-            pen.disc(position, pen.joint, (0, 0, int(score * 255)))
+            pen.disc(position, pen.joint, (0, 0, int(score * strength * 255)))
 
 
 def _times(colour: _Colour, score: float) -> _Colour:

@@ -16,6 +16,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from pose.appearance import clothes, without
 from pose.cuts import mark_cuts
 from pose.errors import PoseError
 from pose.estimators.base import (
@@ -28,10 +29,11 @@ from pose.estimators.base import (
     as_rgb,
 )
 from pose.layout import POINTS
+from pose.likeness import close_together, same_body, same_trunk
 from pose.sequence import PoseSequence
-from pose.tracking import Tracker, TrackingOptions, clothes, same_body
+from pose.tracking import Tracker, TrackingOptions
 
-EXTRACTION = 3
+EXTRACTION = 4
 """Rises whenever the same estimator's points would become another sequence."""
 # More threads than this were never measured, and each holds a stretch of frames.
 _MOST_WORKERS = 8
@@ -125,9 +127,14 @@ def _follow(tracker: Tracker, look: _Look, estimator: Estimator, time: float) ->
     missing = tracker.missing(points, scores, time=time, colours=colours)
     if missing and isinstance(estimator, RevisitingEstimator):
         for expected in missing:
-            again = estimator.revisit(look.frame, *expected)
+            picture = look.frame
+            known = list(zip(points, scores, strict=True))
+            if not any(close_together(expected, person) for person in known):
+                picture = without(picture, points, expected[0])
+            again = estimator.revisit(picture, *expected)
             for person in zip(*again, strict=True):
-                double = any(same_body(person, other) for other in zip(points, scores, strict=True))
+                known = list(zip(points, scores, strict=True))
+                double = any(same_body(person, p) or same_trunk(person, p) for p in known)
                 if tracker.is_same(person, expected) and not double:
                     points = np.concatenate([points, person[0][None]])
                     scores = np.concatenate([scores, person[1][None]])

@@ -16,5 +16,5 @@ RetargetMode = Literal["none", "affine", "robust", "limbs"]
 Absence = Literal["fade", "hold", "empty"]
 """Fates of frames in which the person is not seen; see `pose.clean.fill_absence`."""
 
-DrawingStyle = Literal["canonical", "published", "small"]
+DrawingStyle = Literal["canonical", "published", "published-rgb", "small"]
 """Ways to draw skeletons; see `pose.draw`."""

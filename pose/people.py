@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pose.errors import PoseError
+from pose.likeness import box
 from pose.sequence import PoseSequence
-from pose.tracking import box
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,61 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from pose.appearance import CLOTHES, colour_cost, remembered
 from pose.errors import PoseError
-from pose.layout import (
-    BODY,
-    FACE,
-    LEFT_ELBOW,
-    LEFT_HIP,
-    LEFT_KNEE,
-    LEFT_SHOULDER,
-    NECK,
-    NOSE,
-    POINTS,
-    RIGHT_ELBOW,
-    RIGHT_HIP,
-    RIGHT_KNEE,
-    RIGHT_SHOULDER,
-    SEEN,
-)
+from pose.layout import LEFT_HIP, LEFT_SHOULDER, NECK, NOSE, POINTS, RIGHT_HIP, RIGHT_SHOULDER, SEEN
+from pose.likeness import SURE, Person, box, covers, likeness, prominence
 
-# Falloff of each body joint in object keypoint similarity: COCO's published constants (how far
-# annotators differ), in the order of the layout; the neck has its shoulders'.
-_SIGMAS = np.array(
-    [
-        0.026, 0.079, 0.079, 0.072, 0.062, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089,
-        0.107, 0.087, 0.089, 0.025, 0.025, 0.035, 0.035,
-    ]
-)  # fmt: skip
-# COCO measures an object's size as its outlined area, about this part of its box.
-_OUTLINE = 0.53
-# Falloff of the mean distance of two faces' points, in sizes of the face.
-_FACE_SPREAD = 0.35
-# Two poses of a frame are one person where their faces or bodies are nearer than this.
-_ONE_FACE, _ONE_BODY = 0.25, 0.5
-# Nothing else is asked about people who are this similar.
-_SURE = 0.8
 # Joints whose mean is a person's middle, as far as they are seen: what moves is the trunk.
 _TRUNK = [NOSE, NECK, RIGHT_SHOULDER, LEFT_SHOULDER, RIGHT_HIP, LEFT_HIP]
 # Seconds over which a velocity is learnt, and in which it is forgotten out of sight.
 _STEADINESS, _FORGETTING = 0.2, 0.5
-# Levels of 255 by which the clothes of one person may look different from frame to frame; what they
-# say is bounded, since whoever passes in front has other ones.
-_COLOUR_SPREAD = 25.0
-_MOST_COLOUR_COST = 1.0
-# Share of a new look at the clothes in what is remembered of them.
-_LEARNING = 0.1
-# Parts of the clothes as rows of joints; each is looked at along the line between them.
-_CLOTHES = (
-    ((RIGHT_SHOULDER, LEFT_HIP), (LEFT_SHOULDER, RIGHT_HIP)),
-    ((RIGHT_SHOULDER, RIGHT_ELBOW), (LEFT_SHOULDER, LEFT_ELBOW)),
-    ((RIGHT_HIP, RIGHT_KNEE), (LEFT_HIP, LEFT_KNEE)),
-)
-_ALONG = np.linspace(0.2, 0.8, 5)[:, None]
-
 Floats = NDArray[np.floating]
-Person = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Points (134,2) and scores (134,) of one person in one frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +50,7 @@ class TrackingOptions:
             raise PoseError("widening, reach, patience must be 0 or more, glimpse at least 1")
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _Track:
     """One person followed without losing sight."""
 
@@ -178,7 +133,7 @@ class Tracker:
         colours: Floats | None = None,
     ) -> list[Person]:
         """People who should be in the frame by their motion, but are not among those found."""
-        recent = [track for track in self._open if time - track.time <= self._options.patience]
+        recent = self._recent(time)
         if not recent:
             return []
         matched = {id(track) for track in self._assign(points, scores, colours, time).values()}
@@ -204,15 +159,17 @@ class Tracker:
         frame = len(self._frames)
         self._frames.append((points, scores))
         followers = self._assign(points, scores, colours, time)
+        lost = [track for track in self._recent(time) if track not in followers.values()]
         for slot in range(len(points)):
-            worn = np.full((len(_CLOTHES), 3), np.nan) if colours is None else colours[slot]
+            worn = np.full((len(CLOTHES), 3), np.nan) if colours is None else colours[slot]
             track = followers.get(slot)
             if track is None:
                 track = self._begin(points[slot], scores[slot], time, worn)
             track.frames.append(frame)
             track.slots.append(slot)
             track.see(points[slot], scores[slot], time)
-            track.colours = _remembered(track.colours, worn)
+            if np.isnan(track.colours).all() or not self._hidden(slot, points, scores, lost, time):
+                track.colours = remembered(track.colours, worn)
             track.prominence += prominence(points[slot], scores[slot], self._canvas)
 
     def assemble(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -236,6 +193,27 @@ class Tracker:
                     points[frame, person] = self._frames[frame][0][slot]
                     scores[frame, person] = self._frames[frame][1][slot]
         return points, scores
+
+    def _recent(self, time: float) -> list[_Track]:
+        """Tracks whose people may still be near to where they should be."""
+        return [track for track in self._open if time - track.time <= self._options.patience]
+
+    def _hidden(
+        self,
+        slot: int,
+        points: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        lost: list[_Track],
+        time: float,
+    ) -> bool:
+        """True where somebody else, found or expected, is in front of or behind a person.
+
+        The colours on the way of this one's limbs may be the other's then.
+        """
+        person = points[slot], scores[slot]
+        others = [(points[k], scores[k]) for k in range(len(points)) if k != slot]
+        others += [track.predicted(time) for track in lost]
+        return any(covers(person, other) for other in others)
 
     def _within(self, person: Person) -> bool:
         """True where a person's middle lies in the picture."""
@@ -265,12 +243,12 @@ class Tracker:
             for slot in range(len(points)):
                 person = points[slot], scores[slot]
                 alike = likeness(expected, person, slack=slack)
-                if alike < _SURE:  # perhaps the motion was misjudged
+                if alike < SURE:  # perhaps the motion was misjudged
                     alike = max(alike, likeness((track.points, track.scores), person, slack=slack))
                 similar[row, slot] = alike
                 cost[row, slot] = -math.log(max(similar[row, slot], hopeless)) + 2 * math.log(slack)
                 if colours is not None:
-                    cost[row, slot] += _colour_cost(track.colours, colours[slot])
+                    cost[row, slot] += colour_cost(track.colours, colours[slot])
         rows, slots = linear_sum_assignment(cost)
         return {
             int(slot): self._open[row]
@@ -332,109 +310,4 @@ class Tracker:
         glimpse = len(after.frames) < self._options.glimpse <= len(before.frames)
         elapsed = 0.0 if glimpse else max(0.0, after.first_seen - before.time)
         allowed = 0.5 + self._options.reach * elapsed
-        return moved / allowed + _colour_cost(before.colours, after.first_colours) / 2
-
-
-def clothes(frame: NDArray[np.uint8], people: Floats, scores: Floats) -> Floats:
-    """(P,3,3) mean RGB of everybody's trunk, arms and thighs in a frame; NaN where unseen.
-
-    `people` are points (P,134,2) in pixels of `frame` (H,W,3), with scores (P,134).
-    """
-    height, width = frame.shape[:2]
-    colours = np.full((len(people), len(_CLOTHES), 3), np.nan)
-    for person, (points, seen) in enumerate(zip(people, scores >= SEEN, strict=True)):
-        for part, lines in enumerate(_CLOTHES):
-            places = [
-                points[a] * (1 - _ALONG) + points[b] * _ALONG
-                for a, b in lines
-                if seen[a] and seen[b]
-            ]
-            if places:
-                x, y = np.concatenate(places).astype(np.intp).T
-                pixels = frame[y.clip(0, height - 1), x.clip(0, width - 1)]
-                colours[person, part] = pixels.mean(axis=0)
-    return colours
-
-
-def _remembered(colours: Floats, worn: Floats) -> Floats:
-    mixed = (1 - _LEARNING) * colours + _LEARNING * worn
-    return np.where(np.isnan(colours), worn, np.where(np.isnan(worn), colours, mixed))
-
-
-def _colour_cost(worn: Floats, second: Floats) -> float:
-    """Negative log-likelihood that both are one person's clothes, bounded; 0 where unknown."""
-    both = ~np.isnan(worn).any(axis=1) & ~np.isnan(second).any(axis=1)
-    if not both.any():
-        return 0.0
-    apart = np.linalg.norm(worn[both] - second[both], axis=1) / _COLOUR_SPREAD
-    return float(min(_MOST_COLOUR_COST, 0.5 * np.median(apart) ** 2))
-
-
-def likeness(first: Person, second: Person, *, slack: float = 1.0) -> float:
-    """Similarity of two people in [0,1] by their bodies or their faces, whichever says more."""
-    bodies = similarity(first, second, slack=slack)
-    return bodies if bodies > _SURE else max(bodies, _face_similarity(first, second, slack))
-
-
-def similarity(first: Person, second: Person, *, slack: float = 1.0) -> float:
-    """Object keypoint similarity in [0,1] of two people's (points (134,2), scores (134,)).
-
-    Source: the COCO keypoint challenge. Only body joints that are seen in both count; without
-    any it is 0. `slack` widens what counts as near.
-    """
-    both = (first[1][BODY] >= SEEN) & (second[1][BODY] >= SEEN)
-    if not both.any():
-        return 0.0
-    size = max(_extent(*first), _extent(*second)) * slack
-    apart = ((first[0][BODY][both] - second[0][BODY][both]) ** 2).sum(axis=1)
-    width = (2 * _SIGMAS[both] * size) ** 2
-    return float(np.exp(-apart / (2 * np.maximum(width, 1e-6))).mean())
-
-
-def _face_similarity(first: Person, second: Person, slack: float) -> float:
-    apart = face_distance(first, second)
-    return 0.0 if apart is None else math.exp(-((apart / (_FACE_SPREAD * slack)) ** 2) / 2)
-
-
-def face_distance(first: Person, second: Person) -> float | None:
-    """Mean distance of two faces' points, in sizes of the smaller; None where one is not seen."""
-    if min(first[1][FACE].mean(), second[1][FACE].mean()) < SEEN:
-        return None
-    faces = first[0][FACE], second[0][FACE]
-    size = min(float(np.hypot(*np.ptp(face, axis=0))) for face in faces)
-    return float(np.linalg.norm(faces[0] - faces[1], axis=1).mean()) / max(size, 1e-6)
-
-
-def same_body(first: Person, second: Person) -> bool:
-    """True where two poses of one frame show the same person."""
-    apart = face_distance(first, second)
-    return (apart is not None and apart < _ONE_FACE) or similarity(first, second) > _ONE_BODY
-
-
-def box(points: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(4,) left, top, right, bottom of a person's seen points (134,2), in pixels.
-
-    Of all points with a score where none is seen well, zeros where there is none.
-    """
-    for lowest in (SEEN, np.finfo(np.float32).tiny):
-        seen = points[scores >= lowest]
-        if len(seen) > 1:
-            return np.concatenate([seen.min(axis=0), seen.max(axis=0)])
-    return np.zeros(4, np.float32)
-
-
-def prominence(
-    points: NDArray[np.float32], scores: NDArray[np.float32], canvas: tuple[int, int]
-) -> float:
-    """Share of one frame that a person takes: large, central and surely seen. In [0,1]."""
-    around = box(points, scores)
-    width, height = around[2:] - around[:2]
-    size = math.sqrt(float(width * height) / (canvas[0] * canvas[1]))
-    middle = (around[:2] + around[2:]) / 2
-    aside = abs(float(middle[0]) / canvas[0] - 0.5) * 2
-    return min(size, 1.0) * (1 - min(aside, 1.0) / 2) * float(scores[BODY].mean())
-
-
-def _extent(points: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
-    left, top, right, bottom = box(points, scores)
-    return math.sqrt(_OUTLINE * float(right - left) * float(bottom - top))
+        return moved / allowed + colour_cost(before.colours, after.first_colours) / 2

@@ -66,8 +66,8 @@ class Keys:
 
     def _size_of(self, request: AnimationRequest) -> Size:
         """The clip's size, or the reference's where the request leaves it open."""
-        if request.size is not None:
-            return request.size
+        if stated := request.size or request.enlarge_to:
+            return stated
         state = request.reference.stat()
         stamp = (str(request.reference), state.st_size, state.st_mtime_ns)
         if stamp not in self._sizes:

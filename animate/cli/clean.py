@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from animate.cli.arguments import Parser, make_parser, parse, progress_of
-from animate.errors import RequestError
+from animate.errors import MediaError, RequestError
 
 if TYPE_CHECKING:
     from animate.clip.leftovers import Leftover
@@ -29,6 +30,11 @@ def parser() -> Parser:
         help="a work folder, or the folder to look in (default: the current one)",
     )  # fmt: skip
     command.add_argument("--recursive", action="store_true", help="look in all folders below too")
+    command.add_argument(
+        "--cache",
+        action="store_true",
+        help="instead, the poses that are kept between runs",
+    )
     command.add_argument("--dry-run", action="store_true", help="only list what would go")
     command.add_argument("--yes", action="store_true", help="remove without asking")
     return command
@@ -41,6 +47,8 @@ def main(argv: list[str]) -> int:
     from animate.clip.leftovers import leftovers
 
     say = progress_of(arguments).note
+    if arguments.cache:
+        return _clean_cache(arguments, say)
     listed = list(leftovers(arguments.folder, recursive=arguments.recursive))
     for leftover in listed:
         verb = "kept, a run is using it:" if leftover.busy else "would remove"
@@ -52,21 +60,45 @@ def main(argv: list[str]) -> int:
     if arguments.dry_run:
         say(f"{_counted(removable)} would be freed")
         return 0
-    if not arguments.yes and not _agreed(removable):
+    if not arguments.yes and not _agreed(_counted(removable)):
         say("nothing was removed")
         return 0
     _remove(removable, say)
     return 0
 
 
-def _agreed(removable: list[Leftover]) -> bool:
+def _clean_cache(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Remove the user's cache of poses, after asking. Raises MediaError where it cannot be."""
+    from animate.driving.cache import cached_files, users_cache
+
+    folder = users_cache()
+    files = cached_files(folder)
+    total = sum(file.stat().st_size for file in files)
+    amount = f"{len(files)} pose files, {total:,} bytes of {folder},"
+    if not files:
+        say(f"nothing to remove in {folder}")
+    elif arguments.dry_run:
+        say(f"{amount} would be freed")
+    elif arguments.yes or _agreed(amount):
+        try:
+            for file in files:
+                file.unlink(missing_ok=True)
+        except OSError as reason:
+            raise MediaError(f"{folder} cannot be emptied: {reason.strerror}") from reason
+        say(f"{amount} freed")
+    else:
+        say("nothing was removed")
+    return 0
+
+
+def _agreed(amount: str) -> bool:
     """Ask on the terminal. Raises RequestError where there is none."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise RequestError(
-            f"nothing was removed: {_counted(removable)} would be freed; nobody can be asked here, "
+            f"nothing was removed: {amount} would be freed; nobody can be asked here, "
             "so give --yes to remove, or --dry-run to list only"
         )
-    print(f"cnx: remove {_counted(removable)}? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"cnx: remove {amount}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
 
     from animate.device import choose_device
     from animate.generate.memory import plan_clip_memory
-    from animate.generate.settings import settle
+    from animate.generate.settings import settle, unusual_size
     from animate.models.variants import resolve
 
     values = {name: value for name, value in vars(arguments).items() if name in _SETTINGS}
@@ -64,6 +64,8 @@ def main(argv: list[str]) -> int:
     plan = plan_clip_memory(
         variant, settings, request.runtime, frames=arguments.frames, device=device
     )
+    if caution := unusual_size(settings, variant):
+        progress_of(arguments).warn(caution)
     _show(plan, variant.name, settings, arguments)
     return 0
 

@@ -26,7 +26,7 @@ from pose.kinds import DrawingStyle
 
 SETTINGS = settings_of(AnimationRequest)
 _SELECTION = ("stride", "start", "end", "max_frames", "fps")
-_ESTIMATOR = ("estimator", "estimator_folder", "estimator_device")
+_ESTIMATOR = ("estimator", "estimator_folder", "estimator_network", "estimator_device")
 FORMATS = ("npz", "openpose", "openpose-coco18", "comfyui", "coco-wholebody")
 
 
@@ -222,9 +222,8 @@ def _estimator(arguments: argparse.Namespace) -> Any:
     from pose.estimators import load_estimator
 
     folder, device = arguments.estimator_folder, arguments.estimator_device
-    return load_estimator(
-        arguments.estimator, **estimator_options(arguments.estimator, folder, device)
-    )
+    options = estimator_options(arguments.estimator, folder, device, arguments.estimator_network)
+    return load_estimator(arguments.estimator, **options)
 
 
 def _check(arguments: argparse.Namespace, *inputs: Path | None) -> None:

@@ -59,10 +59,12 @@ class FileDigests:
             digests["poses"] = self.of(request.poses)
         if request.identity is not None:
             digests["identity"] = self.of(request.identity)
-        for name in ("estimator_folder", "identity_folder"):
-            folder = getattr(request.runtime, name)
-            if folder is not None:
-                digests[name] = self.of(folder)
+        for name in ("estimator_folder", "identity_folder", "estimator_network"):
+            path = getattr(request.runtime, name)
+            if path is not None:
+                digests[name] = self.of(path)
+        if request.upscale is not None:
+            digests["upscale"] = self.of(request.upscale)
         for number, adapter in enumerate(request.lora, start=1):
             digests[f"lora {number}"] = self.of(adapter_file(adapter.path))
         for number, adapter in enumerate(request.still_lora, start=1):

@@ -46,10 +46,11 @@ from animate.driving.face import FaceReader
 from animate.driving.poses import selection_of
 from animate.driving.skeletons import Skeletons
 from animate.finish.chain import find_tempo
+from animate.finish.enlarge import find_enlargement
 from animate.generate.memory import plan_clip_memory, wants_plan
 from animate.generate.pipeline import Engine, decode, sample
 from animate.generate.preview import OnPreview
-from animate.generate.settings import ClipSettings, settle
+from animate.generate.settings import ClipSettings, settle, unusual_size
 from animate.generate.workers.protocol import WindowExecutor
 from animate.media import open_video, read_image
 from animate.media.info import Image
@@ -118,11 +119,15 @@ def make_clip(
     frames = len(source.sampling(selection_of(request)).frames)
     shared = request.runtime.workers is not None or loaded.executor is not None
     check_settled(request, settings, frames, shared=shared)
+    if caution := unusual_size(settings, variant):
+        progress.warn(caution)
+    enlargement = find_enlargement(request, settings.size, loaded.engine.device)
     find_tempo(request, source, frames)
     memory = plan_memory(loaded.engine, request, settings, frames, progress)
     adapters = open_adapters(parts.unet, request.lora)
 
     fingerprint = fingerprint_of(request, settings, loaded.engine, adapters, digests)
+    inputs = ClipInputs(picture=picture, source=source, digests=fingerprint.inputs)
     conditions = conditions_of(request, loaded.engine)
     with (
         claimed_outputs(request) as record_path,
@@ -133,7 +138,7 @@ def make_clip(
         with clock("poses"):
             motion = clip_motion(
                 work.request,
-                ClipInputs(picture=picture, source=source, digests=fingerprint.inputs),
+                inputs,
                 variant,
                 settings,
                 lambda: loaded.estimator(request),
@@ -144,7 +149,7 @@ def make_clip(
             on_skeletons(motion.skeletons)
 
         engine = engine_for(loaded, request, memory, progress)
-        finish = clip_finish(request, settings, motion, source)
+        finish = clip_finish(request, settings, motion, inputs, enlargement)
         paths = Shareable(folder=record_path.parent)
         reason = paths.text(loaded.reason, request)
         model = model_record(loaded.engine.components, reason, adapters, paths)
@@ -190,7 +195,7 @@ def make_clip(
             warnings=tuple(paths.text(warning, request) for warning in progress.warnings),
         )
         record.write(record_path)
-    return result_of(record, record_path, request, settings, written, progress.warnings)
+    return result_of(record, record_path, request, written, progress.warnings)
 
 
 def face_of(
@@ -223,6 +228,8 @@ def claimed_outputs(request: AnimationRequest) -> Iterator[Path]:
         stack.enter_context(claimed(request.output))
         if request.side_by_side is not None:
             stack.enter_context(claimed(request.side_by_side, "side by side"))
+        if request.mask_output is not None:
+            stack.enter_context(claimed(request.mask_output, "mask"))
         if request.contact_sheet is not None:
             stack.enter_context(claimed(request.contact_sheet, "contact sheet"))
         if request.preview is not None:
@@ -325,7 +332,6 @@ def result_of(
     record: ClipRecord,
     record_path: Path,
     request: AnimationRequest,
-    settings: ClipSettings,
     written: Written,
     warnings: Sequence[str],
 ) -> AnimationResult:
@@ -335,7 +341,7 @@ def result_of(
         sidecar=record_path,
         frames=written.frames,
         fps=written.fps,
-        size=settings.size,
+        size=written.size,
         model=record.model.name,
         seconds=dict(record.seconds),
         peak_host_bytes=record.peak_host_bytes,

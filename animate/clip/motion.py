@@ -21,12 +21,14 @@ from animate.driving.skeletons import (
     ControlFrames,
     DrawnSkeletons,
     LedSkeletons,
+    PlacedSkeletons,
     RenderedSkeletons,
     Skeletons,
     is_rendered,
     rendered_pictures,
 )
 from animate.finish.chain import Finish, find_tempo, needs_reference_pose
+from animate.finish.enlarge import Enlargement
 from animate.generate.settings import ClipSettings, cautions
 from animate.media.info import Image
 from animate.media.posed import PoseSource
@@ -76,7 +78,9 @@ class Motion:
     picture: Image
     """(H,W,3) uint8 RGB: the reference at the clip's size."""
     skeletons: Skeletons
-    """One for each generated frame."""
+    """One for each generated frame, every part in full."""
+    followed: Skeletons
+    """The same as the control network sees them."""
     reference: Image | None
     """(H,W,3): the skeleton of the reference's person; None where nothing needs it."""
     leading: bool = False
@@ -87,14 +91,28 @@ class Motion:
     warnings: tuple[str, ...] = ()
     picture_of: Callable[[int], Image] | None = None
     """The reference brought to the pose of a frame; None: the reference as it is, for all."""
+    placement: Placement
+    """Way of the reference's picture to the clip's size."""
 
     @property
     def control(self) -> ControlFrames:
         """Control of every frame that is generated."""
         if not self.leading:
-            return ControlFrames(self.skeletons)
+            return ControlFrames(self.followed)
         assert self.reference is not None, "the reference's skeleton leads"
-        return ControlFrames(LedSkeletons(self.reference, self.skeletons))
+        return ControlFrames(LedSkeletons(self.reference, self.followed))
+
+    def placed(self, original: Image, further: Placement) -> Motion:
+        """The same motion on a larger canvas, with the reference taken from its `original`."""
+        placement = self.placement.enlarged(further)
+        return replace(
+            self,
+            picture=placement.picture(original),
+            skeletons=PlacedSkeletons(self.skeletons, further),
+            reference=None if self.reference is None else further.picture(self.reference),
+            picture_of=None,
+            placement=placement,
+        )
 
     def remark(self, retarget: str) -> str:
         """A remark on how well driver and reference fit; empty where nobody was compared."""
@@ -121,9 +139,16 @@ def clip_motion(
 
 
 def clip_finish(
-    request: AnimationRequest, settings: ClipSettings, motion: Motion, source: FrameSource
+    request: AnimationRequest,
+    settings: ClipSettings,
+    motion: Motion,
+    inputs: ClipInputs,
+    enlargement: Enlargement | None,
 ) -> Finish:
     """Everything that happens to the generated frames of a clip."""
+    source = inputs.source
+    if enlargement is not None:
+        motion = motion.placed(inputs.picture, enlargement.placement)
     return Finish(
         request=request,
         picture=motion.picture,
@@ -132,6 +157,7 @@ def clip_finish(
         cuts=motion.cuts,
         tempo=find_tempo(request, source, len(motion.skeletons)),
         window=settings.window,
+        enlargement=enlargement,
     )
 
 
@@ -157,7 +183,7 @@ def find_motion(
     warped = variant.image_latents == "warped"
     wanted = leading or (warped and rendered is None)
     reference = _reference(request, inputs, estimator, wanted=wanted)
-    placement = reference_placement(reference, size, request.fit)
+    placement = reference_placement(reference, size, request.fit, request.fill)
     skeleton = None
     if leading or needs_reference_pose(request):
         skeleton = _drawn(reference, placement, style)
@@ -169,7 +195,9 @@ def find_motion(
         return Motion(
             picture=placement.picture(picture),
             skeletons=skeletons,
+            followed=skeletons,
             reference=skeleton,
+            placement=placement,
             leading=leading,
             cuts=frozenset(),
             record=RENDERED,
@@ -191,7 +219,9 @@ def find_motion(
     return Motion(
         picture=laid,
         skeletons=DrawnSkeletons(poses.sequence, placement.canvas, style),
+        followed=DrawnSkeletons(poses.sequence, placement.canvas, style, request.strength),
         reference=skeleton,
+        placement=placement,
         leading=leading,
         cuts=frozenset(poses.sequence.cuts),
         record=_record(poses),

@@ -12,13 +12,16 @@ from pathlib import Path
 import torch
 
 from animate import files
+from animate.clip.motion import comes_rendered
 from animate.clip.provenance import check_signable, check_signing
 from animate.clip.record import is_of_another, record_paths, sidecar_path
 from animate.clip.restyle import check_restyle
 from animate.clip.work import may_replace
 from animate.driving.face import face_files
+from animate.driving.skeletons import FULL
 from animate.errors import MediaError, RequestError
 from animate.files import check_readable, is_sequence, probe_folder
+from animate.finish.enlarge import check_enlargement
 from animate.finish.montage import check_sheet_name
 from animate.generate.settings import ClipSettings, plan_clip
 from animate.media import check_driving, check_output
@@ -34,6 +37,7 @@ _INPUTS = {
     "driving": "the driving video",
     "poses": "the pose file",
     "identity": "the picture of the face",
+    "upscale": "an upscaler's weights",
     "lora": "an adapter",
     "sign": "a file that signs",
 }
@@ -83,6 +87,16 @@ def _contradictions(request: AnimationRequest) -> Iterator[str]:
         yield _COMPILE_STREAM
     if runtime.device == "cpu" and runtime.offload not in (None, "none"):
         yield _offload_of_host(runtime.offload)
+    if request.fill != "edge" and request.fit != "pad":
+        yield (
+            f"--fill {request.fill} is for --fit pad, which shows the whole reference; --fit "
+            f"{request.fit} leaves nothing to fill"
+        )
+    if request.strength != FULL and comes_rendered(request):
+        yield (
+            f"--strength is for skeletons that are drawn here; those of {request.poses} are taken "
+            "as they were rendered"
+        )
     if request.interpolate and request.stride == 1 and request.fps is None:
         yield (
             "--interpolate fills in what a stride or a lower fps leaves out; nothing is left out "
@@ -128,10 +142,15 @@ def check_settled(
     Raises MediaError for a size that a file cannot have, RequestError for settings that do not go
     together, TemporalError for windows that cannot be.
     """
-    check_output(request.output, True, codec=request.codec, size=settings.size, probe=False)
+    check_enlargement(request, settings.size)
+    size = request.enlarge_to or settings.size
+    codec, alpha = request.codec, request.alpha
+    check_output(request.output, True, codec=codec, size=size, probe=False, alpha=alpha)
     if request.side_by_side is not None:
-        wide = Size(3 * settings.size.width, settings.size.height)
+        wide = Size(len(request.panels) * size.width, size.height)
         check_output(request.side_by_side, True, size=wide, probe=False)
+    if request.mask_output is not None:
+        check_output(request.mask_output, True, size=size, probe=False)
     check_windows(settings, frames, shared=shared)
 
 
@@ -195,9 +214,11 @@ def check_outputs(request: AnimationRequest, replaces: bool) -> None:
 
     replaces: True if what is there may be replaced
     """
-    check_output(request.output, replaces, codec=request.codec, probe=False)
-    if request.side_by_side is not None:
-        check_output(request.side_by_side, replaces, probe=False)
+    codec, alpha = request.codec, request.alpha
+    check_output(request.output, replaces, codec=codec, probe=False, alpha=alpha)
+    for path in (request.side_by_side, request.mask_output):
+        if path is not None:
+            check_output(path, replaces, probe=False)
     pictures = {"contact sheet": request.contact_sheet, "preview": request.preview}
     for what, path in (*pictures.items(), ("record", _record(request))):
         if path is not None:
@@ -233,6 +254,8 @@ def check_inputs(request: AnimationRequest) -> None:
         check_readable(request.poses, "pose file", MediaError)
     if request.identity is not None:
         check_readable(request.identity, "identity picture", MediaError)
+    if request.upscale is not None:
+        check_readable(request.upscale, "upscaler's weights", MediaError)
     check_adapters(request.lora)
     if request.runtime.sign is not None:
         check_signing(request.runtime.sign, request.output)

@@ -23,6 +23,7 @@ from animate.clip.record import Credentials, ModelRecord
 from animate.clip.typed_json import from_plain
 from animate.errors import ExecutorError, MediaError, RequestError
 from animate.files import check_readable, is_sequence
+from animate.media.comments import COMMENTED, read_comment
 from animate.request.values import Signing
 
 SIGNED_FORMATS = {
@@ -108,6 +109,11 @@ def _comment(clip: Path) -> str:
     from animate.media.containers import local_url, reason_of
 
     check_readable(clip, "clip", MediaError)
+    if clip.suffix.lower() in COMMENTED:
+        try:
+            return read_comment(clip)
+        except OSError as reason:
+            raise MediaError(f"clip {clip} cannot be read: {reason}") from reason
     try:
         with av.open(local_url(clip), metadata_errors="replace") as container:
             metadata = {name.lower(): value for name, value in container.metadata.items()}

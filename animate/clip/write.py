@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from animate.clip.behind import Behind
 from animate.clip.provenance import ShortCopy, sign_clip
 from animate.clip.record import ClipFile, Credentials, OutputRecord
@@ -17,16 +19,17 @@ from animate.clip.work import Work
 from animate.driving.poses import selection_of
 from animate.files import sha256
 from animate.finish.chain import Finish
-from animate.finish.montage import ContactSheet, side_by_side
+from animate.finish.montage import ContactSheet, driving_panels, mask_picture, side_by_side
 from animate.media import FrameSource, open_writer, takes_sound
 from animate.media.audio import AudioSource
 from animate.media.info import Image
+from animate.request.request import Panel
 from animate.request.values import Size
 
 
 @contextmanager
 def beside(
-    finish: Finish, audio: AudioSource | None, overwrite: bool
+    finish: Finish, source: FrameSource, audio: AudioSource | None, overwrite: bool
 ) -> Iterator[Callable[[int, Image], None]]:
     """A function that takes written frames by number for the files beside the clip.
 
@@ -39,21 +42,36 @@ def beside(
             writer = stack.enter_context(
                 open_writer(
                     request.side_by_side,
-                    size=(3 * finish.size.width, finish.size.height),
+                    size=(len(request.panels) * finish.size.width, finish.size.height),
                     fps=finish.fps,
                     audio=audio if takes_sound(request.side_by_side) else None,
                     overwrite=overwrite,
                 )
             )
 
+            driving = driving_panels(source, finish.selection, finish.size)
+
             def put(number: int, frame: Image) -> None:
-                writer.write(side_by_side(finish.picture, finish.skeleton(number), frame))
+                pictures: dict[Panel, Callable[[], Image]] = {
+                    "driving": lambda: next(driving),
+                    "reference": lambda: finish.picture,
+                    "pose": lambda: finish.skeleton(number),
+                    "result": lambda: frame[..., :3],
+                }
+                writer.write(side_by_side([pictures[panel]() for panel in request.panels]))
 
             takers.append(put)
+        if request.mask_output is not None:
+            masks = stack.enter_context(
+                open_writer(
+                    request.mask_output, size=finish.size, fps=finish.fps, overwrite=overwrite
+                )
+            )
+            takers.append(lambda number, frame: masks.write(mask_picture(frame)))
         sheet = None
         if request.contact_sheet is not None:
-            sheet = ContactSheet(finish.frames, finish.fps, finish.picture)
-            takers.append(sheet.add)
+            sheet = contact = ContactSheet(finish.frames, finish.fps, finish.picture)
+            takers.append(lambda number, frame: contact.add(number, frame[..., :3]))
 
         def take(number: int, frame: Image) -> None:
             for taker in takers:
@@ -113,7 +131,7 @@ def write_clip(
     digest = hashlib.sha256()
     seal = Seal(work, copy)
     with (
-        beside(finish, audio, work.replaces) as take_beside,
+        beside(finish, source, audio, work.replaces) as take_beside,
         open_writer(
             request.output,
             size=finish.size,
@@ -124,13 +142,15 @@ def write_clip(
             metadata=copy.metadata(),
             overwrite=work.replaces,
             before_rename=seal,
+            alpha=request.alpha,
         ) as writer,
     ):
 
         def take(frame: Image) -> None:
+            colours = np.ascontiguousarray(frame[..., :3])
             take_beside(writer.frames, frame)
-            writer.write(frame)
-            digest.update(frame.tobytes())
+            writer.write(frame if request.alpha else colours)
+            digest.update(colours.tobytes())
 
         with closing(generated), Behind(take, depth=ahead, name="writer") as queue:
             for frame in finish(generated):
@@ -142,7 +162,7 @@ def write_clip(
         size=finish.size,
         sound=writer.sound,
         frames_sha256=digest.hexdigest(),
-        beside=tuple(path for path in (request.side_by_side, request.contact_sheet) if path),
+        beside=tuple(path for path in (*request.besides().values(),) if path),
         file=seal.file,
         credentials=seal.credentials,
     )

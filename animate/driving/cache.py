@@ -1,13 +1,16 @@
 """Poses that were estimated before: a folder of pose files, by what decides them.
 
 A file's name is a digest of the video's bytes, the estimator (networks and settings) and the frames
-selected, so a hit is right or is not there. The folder can be removed at any time.
+selected, so a hit is right or is not there. The folder can be removed at any time. It stays below a
+limit: what was not used for longest goes first.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from animate.files import write_bytes
@@ -18,6 +21,10 @@ from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import EXTRACTION
 from pose.sequence import PoseSequence
+
+LIMIT = 1024**3
+"""Bytes of all pose files of a cache together; a minute of one person takes about 2 MB."""
+_NAME = re.compile(r"[0-9a-f]{32}\.npz")
 
 
 def cache_file(
@@ -35,7 +42,7 @@ def cache_file(
 
 
 def users_cache() -> Path:
-    """`$XDG_CACHE_HOME/cnx-animate/driving/poses`, by default below `~/.cache`."""
+    """`$XDG_CACHE_HOME/cnx-animate/poses`, by default below `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "cnx-animate" / "poses"
 
@@ -49,6 +56,8 @@ def load_poses(file: Path | None, digest: str, progress: Progress) -> PoseSequen
     except PoseError as reason:
         progress.warn(f"the cached poses are not used: {reason}")
         return None
+    with suppress(OSError):
+        os.utime(file)  # used just now
     progress.note(f"poses: taken from {file}")
     return poses
 
@@ -60,5 +69,29 @@ def save_poses(file: Path | None, poses: PoseSequence, progress: Progress) -> No
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(file, poses.to_bytes(), follow=False)
+        for old in over_limit(file.parent, LIMIT):
+            old.unlink(missing_ok=True)
     except OSError as reason:
         progress.warn(f"the poses are not kept for the next time: {reason}")
+
+
+def cached_files(folder: Path) -> list[Path]:
+    """The pose files of a cache, the one used last first; no other file, and no link."""
+    if not folder.is_dir():
+        return []
+    files = [
+        file
+        for file in folder.iterdir()
+        if _NAME.fullmatch(file.name) and file.is_file() and not file.is_symlink()
+    ]
+    return sorted(files, key=lambda file: (-file.stat().st_mtime, file.name))
+
+
+def over_limit(folder: Path, limit: int) -> list[Path]:
+    """Pose files that must go so that the others take at most `limit` bytes; never the newest."""
+    total, old = 0, []
+    for number, file in enumerate(cached_files(folder)):
+        total += file.stat().st_size
+        if total > limit and number:
+            old.append(file)
+    return old

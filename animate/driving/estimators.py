@@ -27,12 +27,29 @@ def dwpose_files() -> tuple[ModelFile, ...]:
     )
 
 
-def estimator_options(name: str, folder: Path | None, device: str) -> dict[str, Any]:
+def estimator_options(
+    name: str, folder: Path | None, device: str, network: Path | None = None
+) -> dict[str, Any]:
     """Options for `load_estimator`: which files, and `cpu` or `cuda`.
 
+    network: whole-body network in place of DWPose's own
     Raises ModelError when a file is not in the folder, nor fetched.
     """
+    if network is not None and name != "dwpose":
+        raise ModelError(
+            f"--estimator-network is a whole-body network for --estimator dwpose; the estimator "
+            f"{name} has its own"
+        )
     if name == "dwpose":
+        if network is not None:
+            if not network.is_file():
+                raise ModelError(f"estimator network {network} does not exist; check the path")
+            where = (
+                {"folder": folder}
+                if folder is not None
+                else {"detector": _fetched(dwpose_files()[0])}
+            )
+            return {**where, "network": network, "device": device}
         if folder is not None:
             return {"folder": folder, "device": device}
         detector, pose = (_fetched(file) for file in dwpose_files())

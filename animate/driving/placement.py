@@ -14,11 +14,14 @@ import cv2
 import numpy as np
 
 from animate.request.request import Fit
-from animate.request.values import Size
+from animate.request.values import Fill, Size
 
 _AROUND = 0.04
 _ABOVE = 0.08
 """Parts of a person's height by which body and hair reach beyond the points of a pose."""
+_BLUR = 0.05
+"""Deviation of blurred surroundings, as a part of the canvas's short side."""
+EDGE = Fill("edge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +33,20 @@ class Placement:
         scaled: size it is resampled to.
         offset: (x, y) of its corner on the canvas; negative where it is cropped.
         canvas: size of the result.
+        fill: what lies where the picture does not reach.
     """
 
     source: Size
     scaled: Size
     offset: tuple[int, int]
     canvas: Size
+    fill: Fill = EDGE
 
     def picture(self, image: np.ndarray) -> np.ndarray:
         """(H,W,3) uint8 of the source's size -> (h,w,3) uint8 of the canvas's.
 
-        Borders that the picture does not reach repeat its edge.
+        Borders that the picture does not reach are filled as `fill` says: with its edge repeated,
+        with itself large and blurred, or with a colour.
         """
         shrinks = self.scaled.width < self.source.width or self.scaled.height < self.source.height
         method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
@@ -49,15 +55,48 @@ class Placement:
         right = self.canvas.width - x - self.scaled.width
         bottom = self.canvas.height - y - self.scaled.height
         rows, columns = (max(0, y), max(0, bottom)), (max(0, x), max(0, right))
-        scaled = np.pad(scaled, (rows, columns, (0, 0)), mode="edge")
         left, top = max(0, -x), max(0, -y)
+        if self.fill != EDGE and max(*rows, *columns) > 0:
+            page = self._surroundings(image)
+            inner = scaled[top : top + self.canvas.height, left : left + self.canvas.width]
+            page[max(0, y) :, max(0, x) :][: inner.shape[0], : inner.shape[1]] = inner
+            return page
+        scaled = np.pad(scaled, (rows, columns, (0, 0)), mode="edge")
         cut = scaled[top : top + self.canvas.height, left : left + self.canvas.width]
         return np.ascontiguousarray(cut)
+
+    def _surroundings(self, image: np.ndarray) -> np.ndarray:
+        """(h,w,3) of the canvas's size without the picture itself."""
+        width, height = self.canvas
+        if self.fill != "blur":
+            page = np.empty((height, width, 3), np.uint8)
+            page[:] = self.fill.colour()
+            return page
+        covering = place_picture(self.source, self.canvas, "crop")
+        deviation = _BLUR * min(width, height)
+        large = covering.picture(image)
+        blurred = cv2.GaussianBlur(large, (0, 0), deviation, borderType=cv2.BORDER_REPLICATE)
+        return np.asarray(blurred, np.uint8)
 
     def points(self, points: np.ndarray) -> np.ndarray:
         """(...,2) x,y on the source -> (...,2) float32 x,y on the canvas."""
         scale = np.array(self.scaled, np.float64) / np.array(self.source, np.float64)
         return (points * scale + np.array(self.offset)).astype(np.float32)
+
+    def enlarged(self, further: Placement) -> Placement:
+        """The same picture's way onto a larger canvas, on which this one's canvas is laid."""
+        across = further.scaled.width / further.source.width
+        down = further.scaled.height / further.source.height
+        return Placement(
+            source=self.source,
+            scaled=Size(round(self.scaled.width * across), round(self.scaled.height * down)),
+            offset=(
+                round(self.offset[0] * across + further.offset[0]),
+                round(self.offset[1] * down + further.offset[1]),
+            ),
+            canvas=further.canvas,
+            fill=self.fill,
+        )
 
 
 class Box(NamedTuple):
@@ -69,7 +108,9 @@ class Box(NamedTuple):
     bottom: float
 
 
-def place_picture(source: Size, canvas: Size, fit: Fit, person: Box | None = None) -> Placement:
+def place_picture(
+    source: Size, canvas: Size, fit: Fit, person: Box | None = None, fill: Fill = EDGE
+) -> Placement:
     """Centre a picture on a canvas: `crop` fills it, `pad` shows all, `stretch` does both.
 
     A crop leaves the middle as far as it must to keep `person`, given on the source, inside; of
@@ -90,7 +131,7 @@ def place_picture(source: Size, canvas: Size, fit: Fit, person: Box | None = Non
             x = round(canvas.width / 2 - left)
         x = _offset_within(x, left, right, canvas.width, scaled.width)
         y = _offset_within(y, top, min(bottom, top + canvas.height), canvas.height, scaled.height)
-    return Placement(source=source, scaled=scaled, offset=(x, y), canvas=canvas)
+    return Placement(source=source, scaled=scaled, offset=(x, y), canvas=canvas, fill=fill)
 
 
 def _offset_within(offset: int, first: float, last: float, room: int, length: int) -> int:

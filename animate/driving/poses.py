@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from animate.driving.cache import cache_file, load_poses, save_poses
-from animate.driving.placement import Placement, person_box, place_picture
+from animate.driving.placement import EDGE, Placement, person_box, place_picture
 from animate.files import sha256
 from animate.media import FrameSelection, FrameSource, source_digest
 from animate.media.posed import PoseSource
 from animate.progress import Progress
 from animate.request.request import AnimationRequest, Fit
-from animate.request.values import Size
+from animate.request.values import Fill, Size
 from pose.clean import CleaningOptions, clean, fill_absence, without_lone_hands
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
@@ -139,13 +139,15 @@ def person_of(poses: PoseSequence, choice: str, path: Path) -> PoseSequence:
     return poses.person(choose_person(poses, choice))
 
 
-def reference_placement(reference: PoseSequence, size: Size, fit: Fit) -> Placement:
+def reference_placement(
+    reference: PoseSequence, size: Size, fit: Fit, fill: Fill = EDGE
+) -> Placement:
     """The reference picture's way onto the clip's canvas, around its person if that is known."""
     shape = Size(*reference.canvas)
     if reference.people == 0:
-        return place_picture(shape, size, fit)
+        return place_picture(shape, size, fit, fill=fill)
     box = person_box(reference.points[0, 0], reference.scores[0, 0], shape, SEEN)
-    return place_picture(shape, size, fit, box)
+    return place_picture(shape, size, fit, box, fill)
 
 
 def nobody(image: np.ndarray) -> PoseSequence:

@@ -9,6 +9,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -18,15 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from animate.driving.placement import Placement
+from animate.driving.placement import EDGE, Placement
 from animate.files import IMAGE_SUFFIXES
 from animate.media import FrameSelection, FrameSource, image_files, open_video, read_image
 from animate.media.posed import POSE_SUFFIXES
-from animate.request.values import Size
+from animate.request.values import Size, Strength
 from pose.draw import draw
 from pose.errors import PoseError
 from pose.formats.rendered import rendered_frame, same_proportions
 from pose.sequence import PoseSequence
+
+FULL = Strength()
 
 
 class Skeletons(Protocol):
@@ -45,12 +48,15 @@ class Skeletons(Protocol):
 class DrawnSkeletons:
     """Skeletons drawn from poses that lie on the clip's canvas; black where nobody was seen.
 
-    `style` is the one that the control network was trained on.
+    `style` is the one that the control network was trained on; parts of `strength` below 1 are
+    drawn fainter.
     """
 
-    def __init__(self, poses: PoseSequence, size: Size, style: str) -> None:
+    def __init__(
+        self, poses: PoseSequence, size: Size, style: str, strength: Strength = FULL
+    ) -> None:
         self.fps = poses.fps
-        self._poses, self._size, self._style = poses, size, style
+        self._poses, self._size, self._style, self._strength = poses, size, style, strength
 
     def __len__(self) -> int:
         return self._poses.frames
@@ -58,7 +64,14 @@ class DrawnSkeletons:
     def picture(self, frame: int) -> np.ndarray:
         """See `Skeletons`."""
         poses = self._poses
-        return draw(poses.points[frame], poses.scores[frame], poses.canvas, self._size, self._style)
+        return draw(
+            poses.points[frame],
+            poses.scores[frame],
+            poses.canvas,
+            self._size,
+            self._style,
+            self._strength,
+        )
 
 
 class LedSkeletons:
@@ -76,6 +89,21 @@ class LedSkeletons:
     def picture(self, frame: int) -> np.ndarray:
         """See `Skeletons`; frame 0 leads."""
         return self._skeletons.picture(frame - 1) if frame else self._leading
+
+
+class PlacedSkeletons:
+    """A clip's skeletons on another canvas, such as a larger one."""
+
+    def __init__(self, skeletons: Skeletons, placement: Placement) -> None:
+        self.fps = skeletons.fps
+        self._skeletons, self._placement = skeletons, placement
+
+    def __len__(self) -> int:
+        return len(self._skeletons)
+
+    def picture(self, frame: int) -> np.ndarray:
+        """See `Skeletons`."""
+        return self._placement.picture(self._skeletons.picture(frame))
 
 
 class RenderedSkeletons:
@@ -168,7 +196,7 @@ def _laid(image: np.ndarray, placement: Placement) -> np.ndarray:
     page[top : top + inner[1], left : left + inner[0]] = cv2.resize(
         image, inner, interpolation=method
     )
-    return placement.picture(page)
+    return replace(placement, fill=EDGE).picture(page)
 
 
 def rendered_pictures(path: Path) -> Iterator[np.ndarray]:

@@ -207,7 +207,7 @@ def _take_reference(
             asked.original_pose = reference_pose(asked.original, request, estimator)
         except PoseError as reason:
             asked.reasons["person"] = str(reason)
-    placement = reference_placement(asked.original_pose, size, request.fit)
+    placement = reference_placement(asked.original_pose, size, request.fit, request.fill)
     asked.picture = placement.picture(asked.original)
     pose, canvas = asked.original_pose, (size.width, size.height)
     asked.picture_pose = replace(pose, points=placement.points(pose.points), canvas=canvas)

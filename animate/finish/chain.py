@@ -1,4 +1,4 @@
-"""Generated frames to the frames that are written: colours, background, tempo.
+"""Generated frames to the frames that are written: size, colours, background, tempo.
 
 `Finish` is a chain of generators: a frame goes through before the next is asked for, so a long clip
 needs no more memory here than a short one.
@@ -10,13 +10,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from animate.driving.poses import selection_of
 from animate.driving.skeletons import Skeletons
 from animate.errors import RequestError
 from animate.finish.background import LockedBackground
 from animate.finish.body import body_unit
 from animate.finish.colour import AnchoredColour
+from animate.finish.enlarge import Enlargement
 from animate.finish.interpolation import Tempo, interpolated, tempo_to
+from animate.finish.matte import Matte
 from animate.media import FrameSelection, FrameSource
 from animate.media.info import Image
 from animate.request.request import AnimationRequest
@@ -32,9 +36,9 @@ class Finish:
 
     request: AnimationRequest
     picture: Image
-    """(H,W,3) uint8, the reference at the clip's size."""
+    """(H,W,3) uint8, the reference at the size that is written."""
     skeletons: Skeletons
-    """One for each generated frame."""
+    """One for each generated frame, at the size that is written."""
     reference: Image | None
     """(H,W,3) uint8, the skeleton of the reference's person on `picture`; needed for the background
     and the colours."""
@@ -44,6 +48,8 @@ class Finish:
     """Tempo of the frames that are written; None where they are the generated ones."""
     window: int
     """Frames that are denoised together."""
+    enlargement: Enlargement | None = None
+    """The way of generated frames to the size that is written; None where that is their own."""
 
     @property
     def fps(self) -> Fraction:
@@ -60,10 +66,20 @@ class Finish:
         """(width, height) of the clip."""
         return Size(self.picture.shape[1], self.picture.shape[0])
 
+    @property
+    def selection(self) -> FrameSelection:
+        """The frames of the driving video that the written ones follow, one for each."""
+        if self.tempo is None:
+            return selection_of(self.request)
+        return FrameSelection(start=self.request.start, end=self.request.end)
+
     def __call__(self, generated: Iterable[Image]) -> Iterator[Image]:
-        """The frames to write, from the generated ones in order, starting with the first."""
-        frames = iter(generated)
-        if self.request.anchor_colour or self.request.lock_background:
+        """The frames to write, from the generated ones in order, starting with the first.
+
+        (H,W,3), or (H,W,4) with the person's mask where that is written.
+        """
+        frames = self.enlargement(generated) if self.enlargement else iter(generated)
+        if needs_reference_pose(self.request):
             frames = self._on_reference(frames)
         if self.tempo is not None:
             frames = interpolated(frames, self.tempo, self.cuts)
@@ -78,23 +94,32 @@ class Finish:
         count = len(self.skeletons)
         sampled = range(0, count, max(1, count // _BODIES))
         unit = body_unit([self.reference, *map(self.skeletons.picture, sampled)])
-        if unit == 0:
+        masked = needs_mask(self.request)
+        if unit == 0 and not masked:
             yield from frames
             return
+        matte = Matte(self.picture, self.reference, unit)
         colour = AnchoredColour(self.picture, self.reference, unit, memory=self.window)
         background = LockedBackground(self.picture, self.reference, unit)
         for number, frame in enumerate(frames):
             skeleton = self.skeletons.picture(number)
-            if self.request.anchor_colour:
+            cut = number in self.cuts
+            mask = matte(frame, skeleton, cut=cut) if masked else None
+            if self.request.anchor_colour and unit > 0:
                 frame = colour(frame, skeleton)
-            if self.request.lock_background:
-                frame = background(frame, skeleton, cut=number in self.cuts)
-            yield frame
+            if self.request.lock_background and unit > 0:
+                frame = background(frame, skeleton, cut=cut)
+            yield frame if mask is None else np.dstack([frame, mask])
+
+
+def needs_mask(request: AnimationRequest) -> bool:
+    """True if the person's mask is written, beside the clip or as its transparency."""
+    return request.alpha or request.mask_output is not None
 
 
 def needs_reference_pose(request: AnimationRequest) -> bool:
     """True if frames are compared with the reference, whose person must be known then."""
-    return request.anchor_colour or request.lock_background
+    return request.anchor_colour or request.lock_background or needs_mask(request)
 
 
 def find_tempo(request: AnimationRequest, source: FrameSource, frames: int) -> Tempo | None:

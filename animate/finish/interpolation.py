@@ -2,8 +2,10 @@
 
 Dense flow both ways by dense inverse search (Kroeger et al. 2016, OpenCV's DIS); the flows to a
 moment in between follow from them as in Super SloMo (Jiang et al. 2018, equation 4), without its
-networks: both neighbours are warped there and mixed by nearness in time. (Weighing them by how well
-the two flows agree gained nothing on real dancers.) Two frames are held at a time.
+networks: both neighbours are warped there and mixed by nearness in time. Where the flows there and
+back do not lead to the same spot, something is hidden in one frame or too fast for the flow. A mix
+would show it twice, half transparent: what one frame alone can be followed from is taken from that
+one, and where neither can, the nearer frame is shown as it is. Two frames are held at a time.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ Dancers at 7 frames/s leave 0.3 to 0.5 of it, shots of different scenes 0.7 to 1
 """
 _ALIKE = 4.0
 """Mean difference in levels up to which frames are mixed whatever the motion explains."""
+_STRAY, _STRAY_SHARE = 3.0, 0.2
+"""Pixels, and part of its way, by which a pixel may miss its start after going there and back."""
 _SMALL_SIDE = 256
 """Pixels of the short side up to which flow is found at full resolution."""
 
@@ -53,19 +57,20 @@ class Tempo:
 def tempo_to(fps: Fraction, *, frames: int, rate: Fraction, most: int) -> Tempo:
     """The tempo that brings `frames` at the rate `rate` to `fps`: at most `most` frames.
 
-    Frames after the last one that comes in, less than one of its durations, repeat it.
+    The last one that comes in is the last that goes out, or nearly: it is not repeated.
     Raises ValueError if `fps` is below `rate`.
     """
     if fps < rate:
         raise ValueError(f"{rate} frames/s are more than {fps}")
-    count = -(-frames * fps // rate)
+    count = (frames - 1) * fps // rate + 1
     return Tempo(step=rate / fps, count=min(int(count), most), fps=fps)
 
 
 def interpolated(
     frames: Iterable[Image], tempo: Tempo, cuts: Collection[int] = ()
 ) -> Iterator[Image]:
-    """(H,W,3) uint8 frames in the new tempo; the given ones come through unchanged.
+    """(H,W,3) uint8 frames in the new tempo; the given ones come through unchanged. A fourth
+    channel, such as a mask, moves with the colours.
 
     Across a cut (`cuts` hold the numbers of first frames of a shot), and where no motion leads
     from one frame to the next, the nearer one is shown.
@@ -97,11 +102,12 @@ class Between:
         """True where no motion leads from one to the other."""
         if cut or np.array_equal(first, second):
             return
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+        grey = [cv2.cvtColor(frame[..., :3], cv2.COLOR_RGB2GRAY) for frame in (first, second)]
         finder = _finder(grey[0].shape[:2])
         room = np.zeros((*grey[0].shape, 2), np.float32)
         self._forth: Flow = np.array(finder.calc(grey[0], grey[1], room.copy()), np.float32)
         self._back: Flow = np.array(finder.calc(grey[1], grey[0], room), np.float32)
+        self._followed = _followed(self._forth, self._back), _followed(self._back, self._forth)
         difference = float(cv2.absdiff(*grey).mean())
         left = float(cv2.absdiff(grey[0], _warped(grey[1], self._forth)).mean())
         self.jump = difference > _ALIKE and left > _JUMP * difference
@@ -117,7 +123,21 @@ class Between:
         to_second = left * left * forth - share * left * back
         from_first = _warped(self._first, to_first).astype(np.float32)
         from_second = _warped(self._second, to_second).astype(np.float32)
-        return (left * from_first + share * from_second + 0.5).clip(0, 255).astype(np.uint8)
+        first = _warped(self._followed[0], to_first)[..., None]
+        second = _warped(self._followed[1], to_second)[..., None]
+        total = np.maximum(left * first + share * second, 1e-6)
+        mixed = (left * first * from_first + share * second * from_second) / total
+        nearer = self._first if share < 0.5 else self._second
+        surely = np.maximum(first, second)
+        return (surely * mixed + (1 - surely) * nearer + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _followed(there: Flow, back: Flow) -> Flow:
+    """(h,w): 1 where a pixel that goes there and back comes to its start again, 0 far from it."""
+    missed = np.linalg.norm(there + _warped(back, there), axis=2)
+    allowed = _STRAY + _STRAY_SHARE * np.linalg.norm(there, axis=2)
+    agreeing = np.exp(-((missed / allowed) ** 2)).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(agreeing, (0, 0), 1.0), np.float32)
 
 
 def _finder(shape: tuple[int, int]) -> cv2.DISOpticalFlow:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from animate.driving.placement import place_picture
 from animate.errors import RequestError
 from animate.files import is_sequence
-from animate.media import write_png
+from animate.media import FrameSelection, FrameSource, write_png
 from animate.media.info import Image
+from animate.request.values import Fill, Size
 
 _TILES = 24
 """Frames of a contact sheet at most; so many reduced frames are held in memory."""
@@ -25,9 +28,29 @@ _LEAST_WIDTH = 96
 """Pixels below which a label would not be read; smaller frames are enlarged."""
 
 
-def side_by_side(reference: Image, pose: Image, result: Image) -> Image:
-    """(H,W,3) pictures of one size in a row: (H,3W,3)."""
-    return np.concatenate([reference, pose, result], axis=1)
+def side_by_side(pictures: Sequence[Image]) -> Image:
+    """(H,W,3) pictures of one size in a row: (H,NW,3)."""
+    return np.concatenate(pictures, axis=1)
+
+
+def mask_picture(frame: Image) -> Image:
+    """(H,W,3): the fourth channel of a frame (H,W,4) in grey."""
+    return np.ascontiguousarray(np.repeat(frame[..., 3:], 3, axis=2))
+
+
+def driving_panels(source: FrameSource, selection: FrameSelection, size: Size) -> Iterator[Image]:
+    """The selected frames of the driving video, each whole on black at the clip's size.
+
+    The last one is repeated where there are more frames of the clip.
+    """
+    shown = Size(*source.info.size)
+    placement = place_picture(shown, size, "pad", fill=Fill("black"))
+    picture = np.zeros((size.height, size.width, 3), np.uint8)
+    for frame in source.read(selection):
+        picture = placement.picture(frame.image)
+        yield picture
+    while True:
+        yield picture
 
 
 def check_sheet_name(path: Path, what: str = "contact sheet") -> None:

@@ -10,10 +10,13 @@ from animate.errors import RequestError
 from animate.models.variants import ModelVariant
 from animate.request.request import AnimationRequest, SamplingOptions
 from animate.request.values import Guidance, NoiseInterval, Size
+from animate.request.wording import listed
 from temporal.published import PUBLISHED, published_plan
 from temporal.windows import WindowPlan, plan_windows
 
 _HEUN_STEPS = 10
+_AREA = 2.0
+"""Factor of a picture's area up to which a size is near to one that the model was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +32,10 @@ class ClipSettings(SamplingOptions[Never]):
 def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) -> ClipSettings:
     """The request's values, and the variant's in place of None; `reference` is its picture's size.
 
-    An overlap that was left open shrinks with a shorter window. Raises RequestError for a size
-    that the model cannot take, naming the nearest that it can.
+    An overlap that was left open shrinks with a shorter window. A clip that is to be enlarged is
+    generated at the model's size nearest in shape to the enlarged one.
+
+    Raises RequestError for a size that the model cannot take, naming the nearest that it can.
     """
     asked, defaults = request.sampling, variant.defaults
     values = {item.name: getattr(asked, item.name) for item in fields(asked)}
@@ -45,7 +50,8 @@ def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) ->
             f"--overlap {asked.overlap} is not below {variant.name}'s window of {window} frames; "
             f"use at most {window - 1}, or a longer window"
         )
-    size = _checked(request.size, variant) if request.size else _fitting(variant, reference)
+    shape = request.enlarge_to or reference
+    size = _checked(request.size, variant) if request.size else _fitting(variant, shape)
     return ClipSettings(**values, size=size)
 
 
@@ -69,6 +75,30 @@ def cautions(settings: ClipSettings, variant: ModelVariant) -> list[str]:
             f"to decode together ({together}); colours may change and flicker"
         )
     return said
+
+
+def unusual_size(settings: ClipSettings, variant: ModelVariant) -> str | None:
+    """A caution about a size far from all that the model was trained on; None for a usual one.
+
+    A model that sees a person several times larger or smaller than it knows draws the reference
+    with something over it, at the price of a larger clip.
+    """
+    size = settings.size
+    areas = [trained.width * trained.height for trained in variant.sizes]
+    area = size.width * size.height
+    if min(areas) / _AREA <= area <= max(areas) * _AREA:
+        return None
+    nearest = _fitting(variant, size)
+    larger = area > max(areas)
+    advice = (
+        f"--enlarge-to {size} generates at {nearest} and enlarges that"
+        if larger
+        else f"the nearest is --size {nearest}"
+    )
+    return (
+        f"{variant.name} was made for {listed(variant.sizes, 4)}, not for {size}: expect "
+        f"bad pictures{' and a long time' if larger else ''}; {advice}"
+    )
 
 
 def _fitting(variant: ModelVariant, reference: Size) -> Size:

@@ -62,6 +62,8 @@ class VideoCodec:
     """True if low values look better, as with rate factors."""
     hardware: bool = False
     """True if it runs on a graphics card, which must be there."""
+    alpha: bool = False
+    """True if it keeps transparency."""
     tag: str | None = None
     """Four-letter code in mp4 and mov, where players insist on another than the default."""
 
@@ -151,6 +153,14 @@ _SOFTWARE = (
         options={"profile": "hq", "vendor": "apl0"},
     ),
     VideoCodec(
+        name="prores4444",
+        encoder="prores_ks",
+        pixel_format="yuva444p10le",
+        formats=("mov", "matroska"),
+        options={"profile": "4444", "vendor": "apl0", "alpha_bits": "16"},
+        alpha=True,
+    ),
+    VideoCodec(
         name="ffv1",
         encoder="ffv1",
         pixel_format="bgr0",
@@ -168,6 +178,7 @@ _SOFTWARE = (
         quality=90,
         quality_range=(0, 100),
         best_is_low=False,
+        alpha=True,
     ),
 )
 
@@ -208,8 +219,11 @@ CODECS: Mapping[str, VideoCodec] = MappingProxyType(
 _DEFAULTS = {"webm": "vp9", "gif": "gif", "webp": "webp"}
 
 
-def default_codec(form: str) -> str:
-    """The codec for a container format when none is asked for."""
+def default_codec(form: str, *, alpha: bool = False) -> str:
+    """The codec for a container format when none is asked for; with `alpha` one that keeps
+    transparency, where there is one."""
+    if alpha and form in ("mov", "matroska"):
+        return "prores4444"
     return _DEFAULTS.get(form, "h264")
 
 

@@ -133,8 +133,9 @@ def write_png(
 ) -> None:
     """Put `image` at `path` as PNG, atomically.
 
-    `image` is (height, width, 3) RGB or (height, width) grey, uint8 or uint16; `text` becomes
-    text chunks (8 bits only). Raises MediaError if the file cannot be written.
+    `image` is (height, width, 3) RGB, (height, width, 4) with opacity, or (height, width) grey,
+    uint8 or uint16; `text` becomes text chunks (8 bits only). Raises MediaError if the file cannot
+    be written.
     """
     try:
         files.write_bytes(path, png_bytes(image, text=text))
@@ -147,7 +148,8 @@ def png_bytes(image: Image, *, text: Mapping[str, str] | None = None) -> bytes:
     if image.dtype == np.uint16:
         import cv2
 
-        ordered = image[..., ::-1] if image.ndim == 3 else image
+        channels = {3: [2, 1, 0], 4: [2, 1, 0, 3]}
+        ordered = image[..., channels[image.shape[2]]] if image.ndim == 3 else image
         return cv2.imencode(".png", ordered)[1].tobytes()
     chunks = PIL.PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():

@@ -26,12 +26,14 @@ def check_output(
     codec: str | None = None,
     size: tuple[int, int] | None = None,
     probe: bool = True,
+    alpha: bool = False,
 ) -> Path:
     """`path` if a clip can be written there; to be called before the work begins.
 
     Raises MediaError for an unknown suffix, a folder that is missing or not writable, an existing
     file without `overwrite`, or a `size` (width, height) that the codec cannot have; RequestError
-    for a codec that does not fit the suffix or this machine. `probe` tries the folder for real.
+    for a codec that does not fit the suffix or this machine, or keeps no transparency where `alpha`
+    is written. `probe` tries the folder for real.
     """
     output = Path(path)
     if is_sequence(output):
@@ -40,7 +42,12 @@ def check_output(
         return output
     form = format_of(output)
     _no_sequence(codec, output)
-    chosen = find_codec(codec or default_codec(form), form)
+    chosen = find_codec(codec or default_codec(form, alpha=alpha), form)
+    if alpha and not chosen.alpha:
+        raise RequestError(
+            f"codec {chosen.name} of {output} keeps no transparency; name the output .mov, .webp "
+            "or %04d.png, or take --codec prores4444"
+        )
     if size is not None:
         check_clip_size(size, chosen, output)
     return files.check_output(output, overwrite=overwrite, error=MediaError, probe=probe)
@@ -63,6 +70,7 @@ def open_writer(
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = False,
     before_rename: Callable[[Path], None] | None = None,
+    alpha: bool = False,
 ) -> FrameSink:
     """A writer for `path`: a `ClipWriter`, or a `SequenceWriter` for names like %04d.png.
 
@@ -82,6 +90,7 @@ def open_writer(
             metadata=metadata,
             overwrite=overwrite,
             before_rename=before_rename,
+            alpha=alpha,
         )
     if audio is not None or quality is not None:
         extra = "sound" if audio is not None else "a quality"
@@ -93,6 +102,7 @@ def open_writer(
         metadata={"fps": str(fps), **(metadata or {})},
         overwrite=overwrite,
         before_rename=before_rename,
+        alpha=alpha,
     )
 
 

@@ -81,8 +81,10 @@ class SequenceWriter:
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
         before_rename: Callable[[Path], None] | None = None,
+        alpha: bool = False,
     ) -> None:
-        """`path` is a pattern like shot.%04d.png, `size` (width, height), `bits` 8 or 16.
+        """`path` is a pattern like shot.%04d.png, `size` (width, height), `bits` 8 or 16; with
+        `alpha` frames have a fourth channel.
 
         Frames of 8 bits are spread over 16 exactly (times 257). `before_rename` is
         called with the hidden folder before the files appear at their names. Raises MediaError if
@@ -91,7 +93,7 @@ class SequenceWriter:
         self.path = Path(path)
         check_sequence(self.path, overwrite, probe=False)
         self._overwrite, self._before_rename = overwrite, before_rename
-        self._size, self._bits = size, bits
+        self._shape, self._bits = (size[1], size[0], 4 if alpha else 3), bits
         self._text = dict(metadata or {}) if bits == 8 else {}
         self.frames = 0
         self.sound = "none"
@@ -114,8 +116,8 @@ class SequenceWriter:
 
     def write(self, frame: Image) -> None:
         """Add one frame: (height, width, 3) RGB, uint8 or uint16. MediaError if it cannot."""
-        width, height = self._size
-        if frame.shape != (height, width, 3) or frame.dtype not in (np.uint8, np.uint16):
+        height, width, _ = self._shape
+        if frame.shape != self._shape or frame.dtype not in (np.uint8, np.uint16):
             raise InternalError(
                 f"a frame of {frame.shape} {frame.dtype} was given to images of {width}x{height}"
             )

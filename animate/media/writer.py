@@ -27,6 +27,7 @@ from animate.errors import InternalError, MediaError, RequestError
 from animate.files import atomic, check_output
 from animate.media.audio import AudioSource, Track, open_track
 from animate.media.codecs import FORMATS, VideoCodec, default_codec, find_codec
+from animate.media.comments import write_comment
 from animate.media.containers import local_url, reason_of
 from animate.media.info import Image
 
@@ -85,6 +86,7 @@ class ClipWriter:
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
         before_rename: Callable[[Path], None] | None = None,
+        alpha: bool = False,
     ) -> None:
         """Check that the clip can be written, before any work.
 
@@ -95,8 +97,10 @@ class ClipWriter:
             codec: a name of `codecs.CODECS`; None takes the container's usual one.
             quality: on the codec's own scale (CRF: lower is better); None takes its default.
             audio: sound to put beside the pictures.
-            metadata: "title" and "comment" are kept by all video containers.
+            metadata: "title" and "comment" are kept by all video containers, "comment" by GIF and
+                WebP too.
             overwrite: whether an existing file may be replaced.
+            alpha: frames have a fourth channel, their opacity.
             before_rename: called with the finished file before it appears at its name.
 
         Raises MediaError for a path that cannot be written or a size that the codec cannot have,
@@ -105,10 +109,12 @@ class ClipWriter:
         self.path = check_output(path, overwrite=overwrite, error=MediaError, probe=False)
         self._overwrite, self._before_rename = overwrite, before_rename
         self._format = format_of(self.path)
-        self.codec: VideoCodec = find_codec(codec or default_codec(self._format), self._format)
+        self.codec: VideoCodec = find_codec(
+            codec or default_codec(self._format, alpha=alpha), self._format
+        )
         self._options = self.codec.encoder_options(quality, size)
         check_clip_size(size, self.codec, self.path)
-        self._size = size
+        self._size, self._alpha = size, alpha
         self.fps = _check_rate(fps)
         if audio is not None and self._format in SILENT:
             raise RequestError(f"{self.path}: {self._format} has no sound; write a video instead")
@@ -124,7 +130,7 @@ class ClipWriter:
     def __enter__(self) -> Self:
         with self._errors(), ExitStack() as stack:
             partial = stack.enter_context(
-                atomic(self.path, replace=self._overwrite, before_rename=self._before_rename)
+                atomic(self.path, replace=self._overwrite, before_rename=self._complete)
             )
             container = av.open(
                 local_url(partial),
@@ -151,7 +157,10 @@ class ClipWriter:
         Raises MediaError if the disk is full or the encoder fails.
         """
         width, height = self._size
-        if frame.shape != (height, width, 3) or frame.dtype not in (np.uint8, np.uint16):
+        if frame.shape != (height, width, 4 if self._alpha else 3) or frame.dtype not in (
+            np.uint8,
+            np.uint16,
+        ):
             raise InternalError(
                 f"a frame of {frame.shape} {frame.dtype} was given to a clip of {width}x{height}"
             )
@@ -180,8 +189,17 @@ class ClipWriter:
             with stack:
                 self._finish(encode)
 
+    def _complete(self, partial: Path) -> None:
+        """The last touches to the finished file before it appears at its name."""
+        if self._format in SILENT and "comment" in self._metadata:
+            write_comment(partial, self._format, self._metadata["comment"])
+        if self._before_rename is not None:
+            self._before_rename(partial)
+
     def _borrowed(self, frame: Image) -> av.VideoFrame:
         """The frame as the library's, without a copy where it is converted before `write` ends."""
+        if self._alpha:
+            return av.VideoFrame.from_ndarray(frame, format="rgba")
         if frame.dtype == np.uint16:
             return av.VideoFrame.from_ndarray(frame, format="rgb48le")
         if self.codec.name == "gif":  # its filters look at the frame later

@@ -18,9 +18,10 @@ from animate.clip.preflight import check_identity, check_options, check_windows
 from animate.driving.poses import selection_of
 from animate.errors import RequestError
 from animate.finish.chain import Finish, find_tempo
+from animate.finish.enlarge import find_enlargement
 from animate.generate.engine import Engine
 from animate.generate.pipeline import decode, sample
-from animate.generate.settings import ClipSettings, settle
+from animate.generate.settings import ClipSettings, settle, unusual_size
 from animate.media.info import Image
 from animate.models.lora import merged, open_adapters
 from animate.pipeline.arrays import Picture, read_picture
@@ -118,6 +119,9 @@ class Making:
         )
         frames = len(inputs.source.sampling(selection_of(request)).frames)
         check_windows(settings, frames, shared=request.runtime.workers is not None)
+        if caution := unusual_size(settings, variant):
+            self.progress.warn(caution)
+        enlargement = find_enlargement(request, settings.size, engine.device)
         find_tempo(request, inputs.source, frames)
         memory = plan_memory(engine, request, settings, frames, self.progress)
         adapters = open_adapters(engine.components.unet, request.lora)
@@ -138,7 +142,7 @@ class Making:
             settings=settings,
             engine=engine,
             motion=motion,
-            finish=clip_finish(request, settings, motion, inputs.source),
+            finish=clip_finish(request, settings, motion, inputs, enlargement),
             latents=latents,
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, get_args
 
 from typing_extensions import TypeVar
 
@@ -33,6 +33,7 @@ from animate.request.schema import (
     with_paths,
 )
 from animate.request.values import (
+    Fill,
     FrameNumber,
     Guidance,
     Lora,
@@ -40,6 +41,7 @@ from animate.request.values import (
     NoiseInterval,
     Signing,
     Size,
+    Strength,
     parse_bytes,
     parse_rate,
     parse_time,
@@ -57,6 +59,8 @@ Levels = Literal["model", "align-your-steps"]
 """Noise levels of the steps; see `animate.generate.schedules`."""
 Fit = Literal["crop", "pad", "stretch"]
 """Ways to bring a picture of another shape to the clip's size; see `animate.driving.placement`."""
+Panel = Literal["driving", "reference", "pose", "result"]
+"""Pictures that can stand side by side; see `animate.finish.montage`."""
 Precision = Literal["auto"] | kinds.Precision
 """Numbers that the networks compute with; `auto` is the device's own."""
 Open = TypeVar("Open", covariant=True, default=None)
@@ -66,6 +70,19 @@ SizeText = Size | tuple[int, int] | str | None
 IntervalText = NoiseInterval | tuple[float, float] | str | None
 TimeText = Fraction | FrameNumber | float | str | None
 LoraText = Lora | tuple[Path | str, float] | Path | str
+
+
+def parse_panels(value: Any) -> tuple[Panel, ...]:
+    """`driving,result`, or names in a list; each once. Raises RequestError."""
+    words = value.split(",") if isinstance(value, str) else value
+    known = get_args(Panel)
+    names = list(words) if isinstance(words, list | tuple) and len(words) <= len(known) else []
+    if not names or any(name not in known or names.count(name) > 1 for name in names):
+        raise RequestError(
+            f"panels {quoted(value)} are not some of {', '.join(known)}, each once, such as "
+            "driving,result"
+        )
+    return tuple(names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +204,12 @@ class RuntimeOptions:
     estimator_folder: Converted[Path | None, Path | str | None] = option(
         None, "folder with the files of a pose estimator", metavar="FOLDER", role="input"
     )
+    estimator_network: Converted[Path | None, Path | str | None] = option(
+        None,
+        "whole-body network (.onnx, such as RTMW) that dwpose runs in place of its own",
+        metavar="FILE",
+        role="input",
+    )
     identity_folder: Converted[Path | None, Path | str | None] = option(
         None,
         "folder with the face networks of models that are given a face",
@@ -298,7 +321,25 @@ class AnimationRequest:
     size: Converted[Size | None, SizeText] = option(
         None, "size of the clip", metavar="WxH", usual=True
     )
+    enlarge_to: Converted[Size | None, SizeText] = option(
+        None,
+        "generate at the model's nearest size, or at --size, and enlarge the frames to this one",
+        metavar="WxH",
+        usual=True,
+    )
+    upscale: Converted[Path | None, Path | str | None] = option(
+        None,
+        "weights of an upscaler (.safetensors or .pth) that enlarges the frames, in place of "
+        "Lanczos; alone it enlarges by its own factor",
+        metavar="FILE",
+        role="input",
+    )
     fit: Fit = option("crop", "how a reference of another shape is brought to that size")
+    fill: Converted[Fill, str] = option(
+        Fill("edge"),
+        "what lies around a reference that --fit pad shows whole: edge, blur or a colour",
+        metavar="edge|blur|#RRGGBB",
+    )
     stride: int = option(
         1, "take every N-th frame of the driving video", least=1, metavar="N", usual=True
     )
@@ -337,6 +378,11 @@ class AnimationRequest:
         "robust", "how driving poses are fitted to the reference", usual=True
     )
     smooth: bool = option(True, "smooth the driving poses and fill short gaps")
+    strength: Converted[Strength, Strength | Mapping[str, float] | str] = option(
+        Strength(),
+        "strength of a skeleton's parts in the control pictures, from 0 to 1",
+        metavar="PART=X,...",
+    )
     absence: Absence = option(
         "fade", "frames without the person: fade out, hold the pose, or empty"
     )
@@ -356,6 +402,24 @@ class AnimationRequest:
     )
     side_by_side: Converted[Path | None, Path | str | None] = option(
         None, "also write reference, pose and result in one video", metavar="CLIP", role="output"
+    )
+    panels: Converted[tuple[Panel, ...], str | Sequence[Panel]] = option(
+        ("reference", "pose", "result"),
+        "pictures side by side, of driving, reference, pose and result, in this order",
+        parse=parse_panels,
+        metavar="NAME,...",
+        role="output",
+    )
+    mask_output: Converted[Path | None, Path | str | None] = option(
+        None,
+        "also write the person's mask, white on black: a clip or numbered images",
+        metavar="CLIP",
+        role="output",
+    )
+    alpha: bool = option(
+        False,
+        "write the person alone on a transparent ground (.mov as ProRes 4444, %04d.png, .webp)",
+        role="output",
     )
     contact_sheet: Converted[Path | None, Path | str | None] = option(
         None, "also write a picture of evenly chosen frames (.png)", metavar="FILE", role="output"

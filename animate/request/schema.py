@@ -44,6 +44,7 @@ from animate.request.values import (
     NoiseInterval,
     Signing,
     Size,
+    Strength,
     check_text,
     read_path,
 )
@@ -77,7 +78,10 @@ else:  # only the type of the value counts
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _SETTING, _GROUP = "setting", "group"
-_WRITTEN = (Size, Guidance, NoiseInterval, Signing, ModelName, PurePath, Fraction, FrameNumber)
+_WRITTEN = (
+    *(Size, Guidance, NoiseInterval, Strength, Signing),
+    *(ModelName, PurePath, Fraction, FrameNumber),
+)
 """Types whose plain value is text that they parse."""
 
 

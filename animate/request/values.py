@@ -152,6 +152,67 @@ class NoiseInterval(NamedTuple):
         return self.low <= sigma <= self.high
 
 
+class Strength(NamedTuple):
+    """Strength with which the parts of a skeleton are drawn, from 0 (not at all) to 1."""
+
+    body: float = 1.0
+    hands: float = 1.0
+    face: float = 1.0
+
+    def __str__(self) -> str:
+        pairs = zip(self._fields, self, strict=True)
+        return ",".join(f"{part}={number:g}" for part, number in pairs)
+
+    @classmethod
+    def parse(cls, value: Any) -> Strength:
+        """`body=1,hands=0.8,face=0.6`, a mapping, or three numbers; what is left out is 1.
+
+        Raises RequestError.
+        """
+        parts: Any = value
+        if isinstance(value, str):
+            words = [word.partition("=") for word in value.split(",")]
+            parts = {name.strip(): number for name, _, number in words}
+            parts = parts if len(parts) == len(words) else None  # a part is there twice
+        elif isinstance(value, tuple | list) and len(value) == len(cls._fields):
+            parts = dict(zip(cls._fields, value, strict=True))
+        try:
+            numbers = {str(name): float(number) for name, number in parts.items()}
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            numbers = {}
+        known = numbers and set(numbers) <= set(cls._fields)
+        if not known or not all(0 <= number <= 1 for number in numbers.values()):
+            raise RequestError(
+                f"strength {quoted(value)} is not parts with numbers from 0 to 1, such as "
+                "body=1,hands=0.8,face=0.6"
+            )
+        return cls(**numbers)
+
+
+class Fill(str):
+    """Surroundings of a picture that is shown whole: its `edge`, a `blur`, or a colour."""
+
+    @classmethod
+    def parse(cls, value: Any) -> Fill:
+        """A word, or a colour by name or as #RRGGBB. Raises RequestError."""
+        text = value.strip().lower() if isinstance(value, str) else ""
+        if text not in ("edge", "blur"):
+            try:
+                cls(text).colour()
+            except ValueError:
+                raise RequestError(
+                    f"fill {quoted(value)} is not edge, blur or a colour such as white or #18181c"
+                ) from None
+        return cls(text)
+
+    def colour(self) -> tuple[int, int, int]:
+        """(R,G,B) of a colour. Raises ValueError for a word."""
+        from PIL import ImageColor
+
+        red, green, blue = ImageColor.getrgb(self)[:3]
+        return red, green, blue
+
+
 class FrameNumber(int):
     """A position in a video counted in its frames, written `36f`; a plain number is seconds."""
 

@@ -16,7 +16,7 @@ from animate.batch.manifest import Job
 from animate.batch.paths import record_path, with_absolute_paths
 from animate.batch.records import JobRecord
 from animate.errors import user_mistakes
-from animate.generate.settings import cautions, settle
+from animate.generate.settings import cautions, settle, unusual_size
 from animate.media import read_image
 from animate.models.variants import list_variants, resolve
 from animate.request.request import AnimationRequest
@@ -188,9 +188,8 @@ def outlook(
         settings = settle(request, variant, Size(width, height))
         size = str(settings.size)
         remarks = tuple(cautions(settings, variant))
-        if settings.size not in variant.sizes:
-            made_for = ", ".join(map(str, variant.sizes))
-            remarks += (f"{variant.name} was made for {made_for}, not for {size}",)
+        if caution := unusual_size(settings, variant):
+            remarks += (caution,)
     except user_mistakes():
         pass  # which the forecast has named
     return Outlook(

@@ -1,5 +1,8 @@
 """DWPose: a YOLOX person detector, then a whole-body network for each person, from ONNX files.
 
+In place of DWPose's own whole-body network any other of its kind serves that a file holds: RTMPose
+and RTMW for 133 points, of any input size. Shapes and the outputs' names are the file's.
+
 The files are not part of this project. They were trained on COCO-WholeBody, whose annotations are
 for non-commercial use; whoever fetches them has to be told.
 """
@@ -16,6 +19,7 @@ import numpy as np
 from pose.errors import PoseError
 from pose.estimators.base import Frame, Points, Scores, as_rgb, nobody
 from pose.estimators.dwpose_processing import (
+    PoseShape,
     decoded_points,
     detected_boxes,
     detector_input,
@@ -58,6 +62,7 @@ LICENCE_NOTE: Final = (
 # Where no person is detected the published code looks at the whole frame. What it then finds is a
 # person if this many body joints are seen; else it is noise over the background.
 _JOINTS_OF_A_PERSON = 3
+_WHOLE_BODY = 133
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,8 @@ class DWPoseOptions:
     """The detector's file, instead of the folder's."""
     pose: Path | None = None
     """The whole-body network's file, instead of the folder's."""
+    network: Path | None = None
+    """A whole-body network of another size or training; it is never held against the pin."""
     device: str = "cpu"
     """"cpu"; or "cuda" or "cuda:N", for which onnxruntime-gpu has to be installed."""
     verify: bool = True
@@ -93,15 +100,17 @@ class DWPose:
         there.
         """
         detector = _path(options.detector, options.folder, DETECTOR, "detector")
-        pose = _path(options.pose, options.folder, POSE, "pose")
+        other = options.network
+        pose = _path(other or options.pose, options.folder, POSE, "pose")
         self.digest = settings_digest(
             _digest(detector, DETECTOR, options.verify),
-            _digest(pose, POSE, options.verify),
+            _digest(pose, POSE, options.verify and other is None),
             options.device.partition(":")[0],
         )
         self._detector = Network(detector, device=options.device)
         self._pose = Network(pose, device=options.device)
         self.provider = self._pose.provider
+        self._shape, self._axes = simcc_shape(self._pose)
 
     def __call__(self, frame: Frame, /) -> tuple[Points, Scores]:
         """See `Estimator`. The surest person comes first."""
@@ -111,9 +120,11 @@ class DWPose:
         guessed = len(boxes) == 0
         if guessed:
             boxes = whole_frame(picture)
-        outputs = [self._pose(each[None]) for each in pose_inputs(picture, boxes)]
-        simcc_x, simcc_y = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
-        points, scores = to_layout(*decoded_points(simcc_x, simcc_y, boxes))
+        outputs = [self._pose(each[None]) for each in pose_inputs(picture, boxes, self._shape)]
+        simcc_x, simcc_y = (
+            np.concatenate([output[axis] for output in outputs]) for axis in self._axes
+        )
+        points, scores = to_layout(*decoded_points(simcc_x, simcc_y, boxes, self._shape))
         if guessed and (scores[0, BODY] >= SEEN).sum() < _JOINTS_OF_A_PERSON:
             return nobody()
         return points.astype(np.float32), np.clip(scores, 0, 1).astype(np.float32)
@@ -124,6 +135,41 @@ class DWPose:
     def fork(self) -> Self:
         """See `ParallelEstimator`; the networks are shared."""
         return copy.copy(self)
+
+
+def simcc_shape(network: Network) -> tuple[PoseShape, tuple[int, int]]:
+    """Shapes of a whole-body SimCC network, and the positions of its x and y among the outputs.
+
+    Outputs are told by the names that mmdeploy gives, `simcc_x` and `simcc_y`, or else by the one
+    pair of lengths that is a multiple of width and height. Raises PoseError where the file holds
+    another kind of network.
+    """
+    wanted = network.input_shape[2:]
+    shapes = network.output_shapes
+    names = list(shapes)
+    lengths = [shape[-1] if len(shape) == 3 else None for shape in shapes.values()]
+    points = {shape[1] for shape in shapes.values() if len(shape) == 3}
+    sized = [side for side in wanted if isinstance(side, int)]
+    if len(sized) == 2 and points == {_WHOLE_BODY}:
+        height, width = sized
+        if {"simcc_x", "simcc_y"} <= shapes.keys():
+            orders = [(names.index("simcc_x"), names.index("simcc_y"))]
+        else:
+            orders = [(0, 1), (1, 0)] if len(names) == 2 else []
+        for x, y in orders:
+            across, down = lengths[x], lengths[y]
+            if (
+                isinstance(across, int)
+                and isinstance(down, int)
+                and across * height == down * width
+            ):
+                return PoseShape(width=width, height=height, bins=across / width), (x, y)
+    found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    raise PoseError(
+        f"{network.path} is no whole-body SimCC network: it takes {list(network.input_shape)} and "
+        f"gives {found}; needed are {_WHOLE_BODY} points over bins of both axes, such as RTMW's "
+        f"simcc_x [N, {_WHOLE_BODY}, 576] and simcc_y [N, {_WHOLE_BODY}, 768]"
+    )
 
 
 def _path(file: Path | None, folder: Path | None, pin: NetworkPin, option: str) -> Path:

@@ -8,6 +8,8 @@ uses it; every constant below is its.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +24,24 @@ _PADDING = 114
 _CANDIDATE, _SURE, _OVERLAP = 0.1, 0.3, 0.45
 _PERSON = 0  # of COCO's 80 classes
 
-POSE_WIDTH, POSE_HEIGHT = 288, 384
 _BOX_GROWTH = 1.25
 _MEAN = np.array([123.675, 116.28, 103.53])
 _DEVIATION = np.array([58.395, 57.12, 57.375])
-_BINS_PER_PIXEL = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseShape:
+    """Shapes of a whole-body network that classifies coordinates (SimCC), by default DWPose's."""
+
+    width: int = 288
+    """Pixels across of its input."""
+    height: int = 384
+    """Pixels down of its input."""
+    bins: float = 2.0
+    """Bins of an axis's distribution for each pixel."""
+
+
+DWPOSE = PoseShape()
 
 _NECK_NEEDS = 0.3
 _LEFT_SHOULDER, _RIGHT_SHOULDER, _NECK = 5, 6, 133
@@ -100,17 +115,20 @@ def whole_frame(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.array([[0, 0, frame.shape[1], frame.shape[0]]], np.float32)
 
 
-def pose_inputs(frame: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The pose network's inputs (P,3,384,288), normalised, one for each of `boxes`."""
+def pose_inputs(
+    frame: NDArray[np.uint8], boxes: NDArray[np.float32], shape: PoseShape = DWPOSE
+) -> NDArray[np.float32]:
+    """The pose network's inputs (P,3,height,width), normalised, one for each of `boxes`."""
     inputs = []
-    for centre, size in zip(*_placed(boxes), strict=True):
+    target = shape.width, shape.height
+    for centre, size in zip(*_placed(boxes, shape), strict=True):
         matrix = cv2.getAffineTransform(
             _right_angle(centre, size[0]),
-            _right_angle(np.array([POSE_WIDTH, POSE_HEIGHT]) * 0.5, POSE_WIDTH),
+            _right_angle(np.array([shape.width, shape.height]) * 0.5, shape.width),
         )
-        picture = cv2.warpAffine(frame, matrix, (POSE_WIDTH, POSE_HEIGHT), flags=cv2.INTER_LINEAR)
+        picture = cv2.warpAffine(frame, matrix, target, flags=cv2.INTER_LINEAR)
         inputs.append(((picture - _MEAN) / _DEVIATION).transpose(2, 0, 1))
-    return np.array(inputs, np.float32).reshape(-1, 3, POSE_HEIGHT, POSE_WIDTH)
+    return np.array(inputs, np.float32).reshape(-1, 3, shape.height, shape.width)
 
 
 def _right_angle(centre: Floats, width: float) -> NDArray[np.float32]:
@@ -126,32 +144,36 @@ def _right_angle(centre: Floats, width: float) -> NDArray[np.float32]:
     return corners
 
 
-def _placed(boxes: NDArray[np.float32]) -> tuple[Floats, Floats]:
+def _placed(boxes: NDArray[np.float32], shape: PoseShape) -> tuple[Floats, Floats]:
     """Centres (P,2) and sizes (P,2) of boxes, grown, then extended to the network's shape."""
     boxes = boxes.astype(np.float64)
     centres = (boxes[:, :2] + boxes[:, 2:]) * 0.5
     width, height = ((boxes[:, 2:] - boxes[:, :2]) * _BOX_GROWTH).T
-    shape = POSE_WIDTH / POSE_HEIGHT
-    wide = width > height * shape
+    aspect = shape.width / shape.height
+    wide = width > height * aspect
     sizes = np.stack(
-        [np.where(wide, width, height * shape), np.where(wide, width / shape, height)], axis=1
+        [np.where(wide, width, height * aspect), np.where(wide, width / aspect, height)], axis=1
     )
     return centres, sizes
 
 
 def decoded_points(
-    simcc_x: NDArray[np.float32], simcc_y: NDArray[np.float32], boxes: NDArray[np.float32]
+    simcc_x: NDArray[np.float32],
+    simcc_y: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    shape: PoseShape = DWPOSE,
 ) -> tuple[Floats, Floats]:
     """Points (P,133,2) in pixels of the frame and scores (P,133) of the pose network's outputs.
 
-    `simcc_x` (P,133,576) and `simcc_y` (P,133,768) are distributions over half pixels of its
-    input; a score is the smaller of their maxima. Both results are float64.
+    `simcc_x` (P,133,576) and `simcc_y` (P,133,768) are distributions over half pixels of DWPose's
+    input, and of other sizes for another `shape`; a score is the smaller of their maxima. Both
+    results are float64.
     """
     places = np.stack([simcc_x.argmax(axis=2), simcc_y.argmax(axis=2)], axis=-1).astype(np.float64)
     scores = np.minimum(simcc_x.max(axis=2), simcc_y.max(axis=2)).astype(np.float64)
     places[scores <= 0] = -1
-    centres, sizes = _placed(boxes)
-    parts = places / _BINS_PER_PIXEL / np.array([POSE_WIDTH, POSE_HEIGHT])
+    centres, sizes = _placed(boxes, shape)
+    parts = places / shape.bins / np.array([shape.width, shape.height])
     return parts * sizes[:, None] + centres[:, None] - sizes[:, None] / 2, scores
 
 

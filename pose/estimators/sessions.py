@@ -73,6 +73,11 @@ class Network:
         """The declared input shape; open sizes are names."""
         return tuple(self._session.get_inputs()[0].shape)
 
+    @property
+    def output_shapes(self) -> dict[str, tuple[int | str | None, ...]]:
+        """The declared shape of each output by its name, in the network's order."""
+        return {each.name: tuple(each.shape) for each in self._session.get_outputs()}
+
     def __call__(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Every output, in the network's order."""
         return list(self._session.run(None, {self._input: values}))

@@ -67,3 +67,19 @@ def test_where_nobody_can_be_asked_nothing_goes_unasked(
         assert main(["clean", str(folder)]) == 2
         assert "give --yes to remove" in capsys.readouterr().err
         assert list(folder.iterdir())
+
+
+def test_the_cache_of_poses_goes_when_asked_for_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["clean", "--cache", "--yes"]) == 0
+    cache = tmp_path / "cnx-animate" / "poses"
+    cache.mkdir(parents=True)
+    (cache / "mine.npz").write_bytes(b"1")
+    (cache / f"{'0a' * 16}.npz").write_bytes(bytes(1000))
+    assert main(["clean", "--cache", "--dry-run"]) == 0
+    assert "1 pose files, 1,000 bytes" in capsys.readouterr().err
+    assert main(["clean", "--cache"]) == 2
+    assert main(["clean", "--cache", "--yes"]) == 0
+    assert [file.name for file in cache.iterdir()] == ["mine.npz"]

@@ -41,6 +41,8 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"compile": True, "offload": "stream"}, "--compile does not go with weights"),
     ({"device": "cpu", "offload": "model"}, "that saves nothing; leave it out"),
     ({"interpolate": True}, "give --stride or --fps"),
+    ({"fill": "blur"}, "--fill blur is for --fit pad"),
+    ({"strength": "face=0", "poses": "skeletons.mp4"}, "taken as they were rendered"),
     ({"sign": "chain.pem:key.pem", "output": "clip.mkv"}, "cannot hold Content Credentials"),
     ({"contact_sheet": "sheet.jpg"}, r"must be named \.png"),
     ({"codec": "png"}, "makes numbered images"),

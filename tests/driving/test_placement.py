@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from animate.driving.placement import Box, native_size, person_box, place_picture
-from animate.request.values import Size
+from animate.request.values import Fill, Size
 
 boxes = st.tuples(*[st.floats(0, 1)] * 4)
 sizes = st.builds(Size, st.integers(8, 300), st.integers(8, 300))
@@ -17,6 +17,36 @@ def test_pictures_come_out_at_the_size_asked_for(source: Size, canvas: Size, fit
     image = np.zeros((source.height, source.width, 3), np.uint8)
     placement = place_picture(source, canvas, fit)  # type: ignore[arg-type]
     assert placement.picture(image).shape == (canvas.height, canvas.width, 3)
+
+
+@pytest.mark.parametrize(("fill", "left"), [("edge", 50), ("white", 255), ("#040506", 4)])
+def test_what_is_around_a_padded_picture_is_filled(fill: str, left: int) -> None:
+    image = np.full((80, 40, 3), 200, np.uint8)
+    image[:, :4] = 50
+    placement = place_picture(Size(40, 80), Size(80, 80), "pad", fill=Fill.parse(fill))
+    page = placement.picture(image)
+    assert (page[:, :20, 0] == left).all()
+    np.testing.assert_array_equal(page[:, 20:60], image)
+
+
+def test_a_blurred_surrounding_is_the_picture_without_its_detail() -> None:
+    image = np.full((80, 40, 3), 100, np.uint8)
+    image[::4] = 140
+    placement = place_picture(Size(40, 80), Size(80, 80), "pad", fill=Fill("blur"))
+    around = placement.picture(image)[:, :20]
+    assert around.mean() == pytest.approx(110, abs=3)
+    assert around.std() < 6
+
+
+def test_a_placement_on_a_placement_is_one() -> None:
+    image = np.zeros((90, 60, 3), np.uint8)
+    image[30:50, 20:40] = 255
+    small = place_picture(Size(60, 90), Size(40, 40), "crop")
+    further = place_picture(Size(40, 40), Size(200, 160), "crop")
+    both = small.enlarged(further)
+    assert both.canvas == (200, 160)
+    points = np.array([[20.0, 30.0], [40.0, 50.0]])
+    assert both.points(points) == pytest.approx(further.points(small.points(points)), abs=3)
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])

@@ -46,10 +46,10 @@ def frames_digest(result: AnimationResult) -> str:
 
 @pytest.mark.parametrize(
     ("changes", "frames"),
-    [({"stride": 2}, 12), ({"stride": 5}, 12), ({"stride": 3, "max_frames": 3}, 9),
-     ({"fps": 12}, 12), ({"stride": 2, "start": "3f", "end": "10f"}, 7)],
+    [({"stride": 2}, 11), ({"stride": 5}, 11), ({"stride": 3, "max_frames": 3}, 7),
+     ({"fps": 12}, 10), ({"stride": 2, "start": "3f", "end": "10f"}, 7)],
 )  # fmt: skip
-def test_interpolation_restores_rate_length_and_sound(
+def test_interpolation_restores_rate_and_sound_and_ends_with_the_last_frame(
     animator: Animator, scene: dict[str, Any], changes: dict[str, Any], frames: int
 ) -> None:
     result = run(animator, scene, interpolate=True, **changes)
@@ -86,6 +86,29 @@ def test_side_by_side_shows_reference_pose_and_result(
     assert np.abs(thirds[2] - shown).mean() < 8
 
 
+def test_the_driving_video_stands_beside_the_result_in_step(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    side = tmp_path / "side.mkv"
+    choice = {"side_by_side": side, "panels": "driving,result", "codec": "ffv1"}
+    for changes in ({"stride": 2}, {"stride": 2, "interpolate": True}):
+        values = {**scene, **choice, "output": tmp_path / "clip.mkv", "overwrite": True}
+        result = run(animator, values, **changes)
+        wide = [frame.image for frame in open_video(side).read()]
+        assert len(wide) == result.frames
+        step = 1 if "interpolate" in changes else 2
+        driving = [frame.image for frame in open_video(scene["driving"]).read()][::step]
+        for frame, truth in zip(wide, driving, strict=False):
+            assert frame.shape == (64, 128, 3)
+            assert np.abs(frame[:, :64].astype(int) - truth).mean() < 6
+
+
+def test_panels_that_are_none_are_refused() -> None:
+    for wrong in ("", "driving,driving", "drivng", 3):
+        with pytest.raises(RequestError, match="panels"):
+            AnimationRequest(reference="a", driving="b", output="c.mp4", panels=wrong)  # type: ignore[arg-type]
+
+
 def test_a_contact_sheet_is_a_picture_of_the_clip(
     animator: Animator, scene: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -95,7 +118,7 @@ def test_a_contact_sheet_is_a_picture_of_the_clip(
     # 13 tiles in rows of six; frames of 64 pixels are enlarged to 96 for their labels
     assert picture.shape == (3 * (96 + 18 + 4), 6 * (96 + 4), 3)
     beside = json.loads(result.sidecar.read_text())["output"]["beside"]
-    assert beside == [str(sheet)]
+    assert beside == ["sheet.png"]
 
 
 def test_a_sheet_of_a_long_clip_holds_few_frames() -> None:
@@ -197,7 +220,8 @@ def test_numbered_images_drive_a_clip(
     assert (result.frames, result.fps) == (6, 12)
     [warning] = result.warnings
     assert "kept.npz" in warning
-    assert json.loads(result.sidecar.read_text())["warnings"] == [warning]
+    recorded = json.loads(result.sidecar.read_text())["warnings"]
+    assert recorded == [warning.replace(f"{tmp_path}/", "")]
     assert run(animator, values, stride=2, interpolate=True, overwrite=True).fps == 24
     guessed = run(animator, {**values, "fps": None}, overwrite=True, max_frames=3)
     assert guessed.fps == 25

@@ -43,6 +43,22 @@ def test_thirds_lie_where_they_should() -> None:
         assert max(near, key=lambda at: near[at]) == shift
 
 
+def test_a_fast_hand_is_there_once() -> None:
+    """A bright spot that the flow cannot follow: no half-transparent copy of it is left."""
+    frames = []
+    for x in (20, 76):
+        frame = scene(0)
+        cv2.circle(frame, (x, 20), 6, (255, 255, 255), -1, cv2.LINE_AA)
+        frames.append(frame)
+    ground, between = scene(0).astype(int), Between(*frames)
+    assert not between.jump
+    for share in (0.25, 0.4, 0.6, 0.75):
+        added = (between.at(share).astype(int) - ground).mean(2)[10:31]
+        spots = [added[:, x - 6 : x + 7].clip(0).mean() for x in (20, 76)]
+        near, far = spots if share < 0.5 else spots[::-1]
+        assert near > 2 * far
+
+
 def test_what_does_not_move_stays() -> None:
     still = scene(0)
     assert np.array_equal(Between(still, still.copy()).at(0.3), still)
@@ -92,7 +108,8 @@ def test_two_frames_are_held_at_a_time() -> None:
 def test_time_is_exact(frames: int, rate: Fraction, stride: int) -> None:
     whole = frames * stride
     tempo = tempo_to(rate, frames=frames, rate=rate / stride, most=whole)
-    assert tempo.count == whole
+    assert tempo.count == whole - stride + 1  # the last frame is there once
+    assert tempo.position(tempo.count - 1) == (frames - 1, 0)
     assert tempo.fps == rate
     for number in range(min(tempo.count, 20)):
         before, share = tempo.position(number)
@@ -101,8 +118,8 @@ def test_time_is_exact(frames: int, rate: Fraction, stride: int) -> None:
 
 def test_a_rate_that_is_no_multiple() -> None:
     tempo = tempo_to(Fraction(29), frames=10, rate=Fraction(12), most=1000)
-    assert tempo.count == 25  # 10/12 s
+    assert tempo.count == 22  # 9/12 s and a frame
     assert tempo.position(5) == (2, Fraction(2, 29))
-    assert tempo_to(Fraction(29), frames=10, rate=Fraction(12), most=23).count == 23
+    assert tempo_to(Fraction(29), frames=10, rate=Fraction(12), most=20).count == 20
     with pytest.raises(ValueError, match="more than"):
         tempo_to(Fraction(10), frames=3, rate=Fraction(12), most=9)

@@ -23,6 +23,24 @@ from scripts.benchmarks._dancer import dancer
 VECTORS = Path(__file__).parents[1] / "data" / "parity" / "pose.safetensors"
 
 
+@pytest.mark.parametrize("style", get_args(DrawingStyle))
+def test_parts_are_drawn_as_strongly_as_asked(style: str) -> None:
+    points = np.random.default_rng(0).uniform(20, 236, (1, POINTS, 2))
+    person = points, np.full((1, POINTS), 0.9), (256, 256)
+
+    def drawn(*strength: float) -> np.ndarray:
+        return draw(*person, style=style, strength=strength)  # type: ignore[arg-type]
+
+    full = drawn(1, 1, 1)
+    np.testing.assert_array_equal(full, draw(*person, style=style))
+    faint, none = drawn(0.5, 0.5, 0.5), drawn(0, 0, 0)
+    assert not none.any()
+    assert 0.35 * full.sum() < faint.sum() < 0.65 * full.sum()
+    for alone in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
+        part = drawn(*alone)
+        assert 0 < np.count_nonzero(part.any(-1)) < np.count_nonzero(full.any(-1))
+
+
 def vectors() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with safe_open(VECTORS, "numpy") as file:
         settings = json.loads(file.metadata()["settings"])

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from pose import layout
+from pose.appearance import clothes, without
 from pose.errors import PoseError
+from pose.likeness import box, prominence, same_trunk, similarity
 from pose.people import choose_person
 from pose.sequence import PoseSequence
-from pose.tracking import Tracker, TrackingOptions, box, clothes, prominence, similarity
+from pose.tracking import Tracker, TrackingOptions
 from tests.pose import figure
 
 CANVAS = (800, 600)
@@ -268,6 +270,23 @@ def test_clothes_are_looked_at_along_trunk_arms_and_thighs():
     assert np.abs(thighs - figure.TROUSERS).max() < 25
     scores[:, layout.BODY] = 0
     assert np.isnan(clothes(picture, points, scores)).all()
+
+
+def test_others_are_painted_over_and_the_expected_one_stays():
+    picture = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
+    points, _ = frame(person(300, 60, 480, 0.6), person(380, 60, 480, 0.6))
+    alone = without(picture, points[:1], points[1])
+    changed = (alone != picture).any(axis=-1)
+    ends = [layout.NOSE, layout.RIGHT_ELBOW, layout.RIGHT_KNEE]
+    for others, expected in points[:, ends].astype(int).transpose(1, 0, 2):
+        assert changed[others[1], others[0]]
+        assert not changed[expected[1], expected[0]]
+    assert without(picture, points[:0], points[1]) is picture
+
+
+def test_two_poses_on_one_spot_are_one_person():
+    assert same_trunk(person(300), person(310, raised=0.9))
+    assert not same_trunk(person(300), person(340))
 
 
 def test_who_should_be_there_is_missed_until_patience_ends():

@@ -176,7 +176,7 @@ def test_every_setting_says_what_it_is() -> None:
         by_role.setdefault(setting.role, set()).add(setting.name)
     assert by_role["input"] == {
         "reference", "driving", "poses", "lora", "model", "estimator_folder", "identity",
-        "identity_folder", "still_lora", "still_model",
+        "identity_folder", "still_lora", "still_model", "estimator_network", "upscale",
     }  # fmt: skip
     assert by_role["place"] == {"cache", "work", "sign"}
     assert {"output", "side_by_side", "contact_sheet"} < by_role["output"]

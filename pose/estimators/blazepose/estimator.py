@@ -179,6 +179,9 @@ class BlazePose:
     def detect_closer(self, frame: Frame, detections: list[Detection]) -> list[Detection]:
         """`detections` and the bodies in square tiles, in smaller tiles where that is not enough.
 
+        Where there are two people there may be a third, whom one of them hides from a look at
+        everything at once.
+
         Of what only a tile shows, what is not sure is dropped: the closer the look, the more
         things resemble a body (an empty landscape's tiles scored up to 0.57, people 0.87 and
         more).
@@ -186,7 +189,8 @@ class BlazePose:
         surest = detections
         height, width = frame.shape[:2]
         for parts in _TILE_PARTS:
-            if not self._unsure(frame, detections):
+            several = parts == 1 and len(detections) > 1
+            if not several and not self._unsure(frame, detections):
                 break
             squares = tiles(width, height, parts)
             if squares[0].side < _BODY_DETECTOR_INPUT:

@@ -28,6 +28,20 @@ def write_networks(folder: Path) -> tuple[Path, Path]:
     return detector, pose
 
 
+def write_simcc(
+    path: Path, width: int, height: int, bins: int, names: tuple[str, str], points: int = 133
+) -> Path:
+    """A whole-body network of another size: each point's bins in the middle of its input."""
+    outputs = {}
+    for name, side in zip(names, (width, height), strict=True):
+        values = np.zeros((1, points, side * bins), np.float32)
+        values[..., side * bins // 2] = 0.8
+        outputs[name] = values
+    outputs = dict(sorted(outputs.items()))
+    _write(path, ("input", ["b", 3, height, width]), outputs, 1.6)
+    return path
+
+
 def joint_bins() -> tuple[np.ndarray, np.ndarray]:
     """The pose network's outputs (1,133,576) and (1,133,768): one bin of each point is 0.9."""
     random = np.random.RandomState(5)

@@ -150,6 +150,35 @@ def test_a_folder_holds_the_published_names(dwpose_files, tmp_path):
     assert load_estimator("dwpose", folder=tmp_path, verify=False).name == "dwpose"
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "bins", "names"),
+    [
+        (192, 256, 2, ("simcc_x", "simcc_y")),
+        (288, 384, 3, ("b", "a")),
+        (256, 256, 2, ("simcc_x", "simcc_y")),
+    ],
+)
+def test_any_whole_body_simcc_network_serves(dwpose_files, tmp_path, width, height, bins, names):
+    """Sizes and names are the file's; `a` and `b` come in the other order."""
+    file = stand_ins.write_simcc(tmp_path / "rtmw.onnx", width, height, bins, names)
+    options = {"detector": dwpose_files[0], "verify": False}
+    estimator = load_estimator("dwpose", **options, network=file)
+    points, scores = estimator(np.full((320, 320, 3), 255, np.uint8))
+    for person, box in enumerate(stand_ins.PEOPLE):
+        middle = (box[0] + box[2]) / 4, (box[1] + box[3]) / 4  # the frame is half of the input
+        assert points[person, layout.NOSE] == pytest.approx(middle, abs=1e-3)
+    assert scores[0, layout.NOSE] == pytest.approx(0.8)
+    assert estimator.digest != load_estimator("dwpose", **options, pose=dwpose_files[1]).digest
+
+
+def test_a_network_of_other_points_is_refused(dwpose_files, tmp_path):
+    names = ("simcc_x", "simcc_y")
+    body = stand_ins.write_simcc(tmp_path / "body.onnx", 192, 256, 2, names, points=17)
+    for path in (body, dwpose_files[0]):
+        with pytest.raises(PoseError, match="is no whole-body SimCC network"):
+            load_estimator("dwpose", detector=dwpose_files[0], network=path, verify=False)
+
+
 def test_missing_files_name_the_licence():
     with pytest.raises(PoseError, match="non-commercial"):
         load_estimator("dwpose")

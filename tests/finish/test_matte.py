@@ -1,0 +1,114 @@
+"""The person's mask: on the person, beside the clip, and as its transparency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from animate import AnimationRequest, AnimationResult, Animator
+from animate.errors import RequestError
+from animate.finish.matte import Matte
+from animate.media import open_video
+from tests.scene import poses, write_scene
+from tests.toy import toy_model
+
+
+@pytest.fixture(scope="module")
+def animator(tmp_path_factory: pytest.TempPathFactory) -> Animator:
+    folder = tmp_path_factory.mktemp("model") / "toy"
+    toy_model(folder)
+    return Animator.from_pretrained(folder, device="cpu")
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr("animate.clip.motion.reference_pose", lambda *_: poses(1))
+    return {**write_scene(tmp_path), "retarget": "none", "max_frames": 3}
+
+
+def run(animator: Animator, values: dict[str, Any], **changes: Any) -> AnimationResult:
+    return animator(AnimationRequest.from_dict({**values, **changes}))
+
+
+def stick(x: int) -> np.ndarray:
+    skeleton = np.zeros((200, 160, 3), np.uint8)
+    skeleton[40:160, x - 2 : x + 2] = 255
+    return skeleton
+
+
+def test_the_mask_follows_the_person_and_what_differs_near_it() -> None:
+    picture = np.full((200, 160, 3), 90, np.uint8)
+    frame = picture.copy()
+    frame[40:160, 104:116] = 220
+    frame[60:120, 100:122] = 220  # a coat that reaches beyond its skeleton
+    mask = Matte(picture, stick(40), 10.0)(frame, stick(110))
+    assert mask[80, 102:120].min() > 240
+    assert mask[140, 106:114].min() > 240
+    assert mask[140, 120:].max() < 15
+    assert mask[80, 126:].max() < 15
+    assert mask[:, :80].max() < 8  # where the reference's person stood nobody is now
+    assert mask[10].max() < 8
+
+
+def test_a_mask_is_written_beside_the_clip(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    masks = tmp_path / "mask.mkv"
+    values = {**scene, "output": tmp_path / "clip.mp4", "mask_output": masks}
+    result = run(animator, values, stride=2, interpolate=True)
+    pictures = [frame.image for frame in open_video(masks).read()]
+    assert len(pictures) == result.frames
+    assert pictures[0].max() > 200 > 50 > pictures[0].min()
+    plain = run(
+        animator, {**values, "mask_output": None}, stride=2, interpolate=True, overwrite=True
+    )
+    assert result.frames == plain.frames
+
+
+@pytest.mark.parametrize("name", ["clip.mov", "clip.webp", "clip/%04d.png"])
+def test_the_person_alone_is_written_on_a_transparent_ground(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    output = tmp_path / name
+    run(animator, scene, output=output, alpha=True)
+    if name.endswith(".mov"):
+        with av.open(str(output)) as container:
+            [stream] = container.streams.video
+            assert stream.codec_context.name == "prores"
+            opacity = next(container.decode(stream)).to_ndarray(format="rgba")[..., 3]
+    else:
+        first = output if name.endswith("webp") else tmp_path / "clip" / "0001.png"
+        with Image.open(first) as picture:
+            opacity = np.asarray(picture.convert("RGBA"))[..., 3]
+    assert opacity.max() > 240
+    assert opacity.min() < 15
+    assert (opacity > 127).mean() < 0.9
+
+
+def test_sixteen_bits_keep_the_order_of_channels(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    for folder, codec in (("deep", "png16"), ("flat", "png")):
+        run(animator, scene, output=tmp_path / folder / "%04d.png", alpha=True, codec=codec)
+    import cv2
+
+    deep, flat = (
+        cv2.imread(str(tmp_path / folder / "0001.png"), cv2.IMREAD_UNCHANGED)
+        for folder in ("deep", "flat")
+    )
+    assert deep is not None
+    assert flat is not None
+    assert deep.dtype == np.uint16
+    np.testing.assert_array_equal(deep // 257, flat)
+
+
+def test_a_kind_without_transparency_is_refused_before_the_work(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError, match=r"h264 of .*clip\.mp4 keeps no transparency"):
+        run(animator, scene, output=tmp_path / "clip.mp4", alpha=True)

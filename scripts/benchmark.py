@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "scripts" / "benchmarks"
+# As the command does, before torch is imported: threads that wait do not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and not its parent
     sys.path.insert(0, str(ROOT))
 

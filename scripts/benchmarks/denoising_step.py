@@ -50,7 +50,7 @@ def run(toy: bool = False) -> list[Row]:
 @torch.no_grad()
 def measure(frames: int, size: Size, rounds: int, make: Callable[[], Any] = make_unet) -> list[Row]:
     """The pipeline's step in both precisions against the published loop's in float32."""
-    scenes = {name: _scene(frames, size, dtype, make) for name, dtype in _PRECISIONS.items()}
+    scenes = {name: make_scene(frames, size, dtype, make) for name, dtype in _PRECISIONS.items()}
     loop = PublishedLoop(scenes["float32"])
     steps = {name: PipelineStep(scene) for name, scene in scenes.items()}
     calls: dict[str, Callable[[], None]] = {"loop": loop.step}
@@ -86,7 +86,8 @@ class Scene:
         return make_scheduler(self.parts.variant.scheduler, 1)
 
 
-def _scene(frames: int, size: Size, dtype: torch.dtype, make: Callable[[], Any]) -> Scene:
+def make_scene(frames: int, size: Size, dtype: torch.dtype, make: Callable[[], Any]) -> Scene:
+    """The scene of one window, its networks in a type."""
     variant = load_variant("svd-v2")
     unet = filled(make, dtype)
     take = render_clip(0, frames, (size.width, size.height))

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from scripts import benchmark
-from scripts.benchmarks import denoising_step
+from scripts.benchmarks import denoising_step, paired_step
 from scripts.benchmarks.rows import Row, Seconds, both_clocks, interleaved
 
 
@@ -56,9 +58,49 @@ def test_the_pipeline_takes_the_published_step() -> None:
     assert 1e-4 < differs(half) < 0.1
 
 
+def test_both_ways_take_turns_block_by_block() -> None:
+    clock, processor = paired_step.run(toy=True)
+    assert differs(clock) < 1e-4
+    for row in (clock, processor):
+        assert row.baseline
+        assert "2 rounds, quartiles" in row.note
+    turns, order = paired_step.Turns(), []
+
+    class Block(torch.nn.Module):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def forward(self) -> None:
+            order.append(self.name)
+
+    ways = []
+    for me, names in ((0, "abc"), (1, "xy")):
+        blocks = [Block(name) for name in names]
+        unet = SimpleNamespace(down_blocks=blocks[1:], mid_block=Block("-"), up_blocks=[])
+        scene: Any = SimpleNamespace(parts=SimpleNamespace(unet=unet, controlnext=blocks[0]))
+        ways.append(turns.way(me, lambda b=blocks: [block() for block in b], scene))  # type: ignore[misc]
+    paired_step.in_turn(turns, ways, first=1)
+    assert order == ["x", "a", "y", "b", "c"]
+
+
+def test_what_one_way_raises_is_raised() -> None:
+    turns = paired_step.Turns()
+    part = torch.nn.Identity()
+    unet = SimpleNamespace(down_blocks=[part], mid_block=part, up_blocks=[])
+    scene: Any = SimpleNamespace(parts=SimpleNamespace(unet=unet, controlnext=part))
+
+    def fail() -> None:
+        raise ValueError("a fault")
+
+    ways = [turns.way(0, fail, scene), turns.way(1, lambda: None, scene)]
+    with pytest.raises(ValueError, match="a fault"):
+        paired_step.in_turn(turns, ways, first=0)
+
+
 def differs(row: Row) -> float:
     """The difference that a row's note tells."""
-    return float(row.note.split("differs by ")[1].split()[0])
+    return float(row.note.split(" by ")[1].split()[0])
 
 
 def test_every_benchmark_says_what_it_measures() -> None:

@@ -1,0 +1,199 @@
+"""Time of a denoising step against the published loop's, which take turns block by block.
+
+The same networks and clip as `denoising_step`. There a turn is a whole step, so a neighbour that
+works for a minute is measured with it. Here both ways run in one process, a thread each, of which
+only one runs at a time: after every block of the UNet, and after the control network, the turn goes
+to the other. Both see the same machine within seconds. The rounds' own ratios are given by their
+median and quartiles, by the clock and in processor time.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from animate.request.values import Size
+from scripts.benchmarks._networks import make_unet
+from scripts.benchmarks.control_overhead import make_toy_unet
+from scripts.benchmarks.denoising_step import (
+    FRAMES,
+    SIZE,
+    PipelineStep,
+    PublishedLoop,
+    Scene,
+    make_scene,
+)
+from scripts.benchmarks.rows import Row
+
+ROUNDS = 5
+
+
+def run(toy: bool = False) -> list[Row]:
+    """The rows; with `toy`, of a network and a clip that a test can run."""
+    if toy:
+        return measure(2, Size(64, 64), 2, make_toy_unet)
+    return measure(FRAMES, SIZE, ROUNDS)
+
+
+@torch.no_grad()
+def measure(frames: int, size: Size, rounds: int, make: Callable[[], Any] = make_unet) -> list[Row]:
+    """The pipeline's step in float32 against the published loop's, after a round of each that is
+    not counted."""
+    published = make_scene(frames, size, torch.float32, make)
+    ours = with_twins(published)
+    loop, step = PublishedLoop(published), PipelineStep(ours)
+    times: list[tuple[Spent, Spent]] = []
+    with ExitStack() as stack:
+        stack.enter_context(step.prepared())
+        for number in range(rounds + 1):
+            turns = Turns()
+            ways = [turns.way(0, loop.step, published), turns.way(1, step.step, ours)]
+            both = in_turn(turns, ways, first=number % 2)
+            if number:
+                times.append(both)
+    difference = float((step.guided - loop.guided).abs().max() / loop.guided.abs().max())
+    note = f"{torch.get_num_threads()} threads, outputs differ by {difference:.1e} of the largest"
+    return [
+        ratio_row("denoising step by blocks, clock", [(a.wall, b.wall) for a, b in times], note),
+        ratio_row("denoising step by blocks, processor", [(a.cpu, b.cpu) for a, b in times], note),
+    ]
+
+
+def ratio_row(name: str, pairs: list[tuple[float, float]], note: str) -> Row:
+    """A row whose ratio is the median of the rounds' own, with their quartiles."""
+    ratios = [ours / published for published, ours in pairs]
+    spread = (
+        statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    )
+    return Row(
+        name=name,
+        value=statistics.median(ours for _, ours in pairs),
+        unit="s",
+        baseline=statistics.median(published for published, _ in pairs),
+        ratio=statistics.median(ratios),
+        note=f"{len(ratios)} rounds, quartiles {spread[0]:.3f} and {spread[-1]:.3f}; {note}",
+    )
+
+
+def with_twins(scene: Scene) -> Scene:
+    """The scene with modules of its own: what one way wraps, the other must not see. The UNet's
+    weights are shared; the control network's are not, since their layout is changed."""
+    control = copy.deepcopy(scene.parts.controlnext)
+    parts = replace(scene.parts, unet=twin(scene.parts.unet), controlnext=control)
+    return replace(scene, parts=parts)
+
+
+def twin(network: nn.Module) -> Any:
+    """A copy of the modules, with the same weights."""
+    shared: dict[int, Any] = {id(t): t for t in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, shared)
+
+
+def blocks(scene: Scene) -> list[nn.Module]:
+    """The parts after which the turn goes to the other way."""
+    unet = scene.parts.unet
+    return [scene.parts.controlnext, *unet.down_blocks, unet.mid_block, *unet.up_blocks]
+
+
+@dataclass(kw_only=True)
+class Spent:
+    """Time of one way's turns in one round."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    """Of all threads of the process; the other way's wait."""
+
+
+class Turns:
+    """Lets one of two threads run at a time."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running, self._there = 0, {0, 1}
+        self.failures: list[BaseException] = []
+
+    def begin(self, first: int) -> None:
+        """Let this thread run first."""
+        self._running = first
+
+    def wait(self, me: int) -> None:
+        """Wait for one's turn."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == me)
+
+    def pass_on(self, me: int, *, leaving: bool = False) -> None:
+        """Give the turn to the other, if it is still there."""
+        with self._changed:
+            self._there -= {me} if leaving else set()
+            if 1 - me in self._there:
+                self._running = 1 - me
+            self._changed.notify_all()
+
+    def way(self, me: int, call: Callable[[], None], scene: Scene) -> Way:
+        """One of the two ways."""
+        return Way(self, me, call, scene)
+
+
+class Way:
+    """A call that gives the turn away after each of its blocks, and measures its own turns."""
+
+    def __init__(self, turns: Turns, me: int, call: Callable[[], None], scene: Scene) -> None:
+        self._turns, self._me, self._call, self._scene = turns, me, call, scene
+        self.spent = Spent()
+        self._began = (0.0, 0.0)
+
+    def run(self) -> None:
+        """The body of the way's thread."""
+        self._take_turn()
+        try:
+            with torch.no_grad(), self._hooks():
+                self._call()
+        except BaseException as failure:
+            self._turns.failures.append(failure)
+        finally:
+            self._count()
+            self._turns.pass_on(self._me, leaving=True)
+
+    @contextmanager
+    def _hooks(self) -> Iterator[None]:
+        hooks = [block.register_forward_hook(self._at_the_end) for block in blocks(self._scene)]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _at_the_end(self, *_: Any) -> None:
+        self._count()
+        self._turns.pass_on(self._me)
+        self._take_turn()
+
+    def _take_turn(self) -> None:
+        self._turns.wait(self._me)
+        self._began = time.perf_counter(), time.process_time()
+
+    def _count(self) -> None:
+        self.spent.wall += time.perf_counter() - self._began[0]
+        self.spent.cpu += time.process_time() - self._began[1]
+
+
+def in_turn(turns: Turns, ways: list[Way], *, first: int) -> tuple[Spent, Spent]:
+    """Time of both ways, run together by turns. Raises what one of them raised."""
+    turns.begin(first)
+    threads = [threading.Thread(target=way.run) for way in ways]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if turns.failures:
+        raise turns.failures[0]
+    return ways[0].spent, ways[1].spent

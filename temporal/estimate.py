@@ -74,16 +74,18 @@ def unet_peak(
     batch: int,
     chunks: Chunks | None,
     element: int,
+    motion: bool = False,
 ) -> int:
     """Bytes at the widest moment of one call of a video UNet, without its weights.
 
     Args:
-        config: of a `UNetSpatioTemporalConditionModel`.
+        config: of a `UNetSpatioTemporalConditionModel`, or of a `UNetMotionModel`.
         size: (width, height) of the latents.
         frames: frames of a window.
         batch: windows and guidance halves in one call.
         chunks: its pieces; None for the stock forward.
         element: bytes of one number.
+        motion: a transformer over time follows every block, as in a `UNetMotionModel`.
     """
     width, height = size
     work = _Work(
@@ -103,7 +105,7 @@ def unet_peak(
 
     for level, channels in enumerate(widths):
         areas.append(pixels)
-        attends = "CrossAttn" in config["down_block_types"][level]
+        attends = motion or "CrossAttn" in config["down_block_types"][level]
         for _ in range(layers[level]):
             peak = max(peak, held() + _res_block(work, source, channels, pixels))
             if attends:
@@ -119,7 +121,7 @@ def unet_peak(
     entering = (pixels, source)
     for level in reversed(range(len(widths))):
         channels, pixels = widths[level], areas[level]
-        attends = "CrossAttn" in config["up_block_types"][len(widths) - 1 - level]
+        attends = motion or "CrossAttn" in config["up_block_types"][len(widths) - 1 - level]
         base = held() + work.rows * math.prod(entering)
         hidden = entering[1]
         own = 0.0  # the block's own input, once it is no longer the caller's
@@ -145,6 +147,28 @@ def unet_peak(
 
 def _per_level(value: Any, levels: int) -> list[int]:
     return [value] * levels if isinstance(value, int) else list(value)
+
+
+def reference_numbers(config: Mapping[str, Any], *, size: tuple[int, int]) -> int:
+    """Numbers that a reference's UNet hands over: one map for each of its transformer blocks.
+
+    Args:
+        config: of the `UNetMotionModel` that attends to them.
+        size: (width, height) of the latents.
+    """
+    widths = list(config["block_out_channels"])
+    layers = _per_level(config["layers_per_block"], len(widths))
+    width, height = size
+    total, pixels = 0, width * height
+    for level, channels in enumerate(widths):
+        pixels = width * height
+        for kind, more in (("down_block_types", 0), ("up_block_types", 1)):
+            kinds = list(config[kind])[:: -1 if more else 1]
+            if "CrossAttn" in kinds[level]:
+                total += (layers[level] + more) * pixels * channels
+        if level < len(widths) - 1:
+            width, height = math.ceil(width / 2), math.ceil(height / 2)
+    return total + pixels * widths[-1]
 
 
 def decode_peak(

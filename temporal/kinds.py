@@ -16,7 +16,7 @@ Offload = Literal["none", "model", "stream"]
 Schedule = Literal["static", "anchored", "shifting"]
 """Layouts of windows over a clip; see `temporal.windows`."""
 
-PublishedName = Literal["controlnext-v1", "controlnext-v2", "mimicmotion"]
+PublishedName = Literal["controlnext-v1", "controlnext-v2", "mimicmotion", "animate-anyone"]
 """Layouts of published loops; see `temporal.published`."""
 
 WeightName = Literal["flat", "triangular", "overlap-linear", "relative"]

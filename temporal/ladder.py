@@ -38,7 +38,7 @@ _CUTS = (
 
 def ladder(request: MemoryRequest) -> list[MemoryPlan]:
     """All plans of a request, the fastest first."""
-    ways: list[Offload] = ["none", "model", "stream"]
+    ways: list[Offload] = ["none", "model"] if request.motion else ["none", "model", "stream"]
     if request.on_host:
         ways = ["none"]
     elif request.offload is not None:
@@ -68,6 +68,9 @@ def _pieces(request: MemoryRequest) -> list[tuple[int, bool, Chunks | None]]:
     found += [
         (batch, True, None) for batch in batches if request.on_host or batch * sequences <= _GRID
     ]
+    if request.motion:
+        alone = [(1, halves, None) for halves in together]
+        return [*found, *(rung for rung in alone if rung not in found)]
     for halves in together:
         rows = request.window * (2 if halves and request.guided else 1)
         for frames, pixels, tokens in _PIECES:
@@ -101,6 +104,7 @@ def _priced(
         batch=calls,
         chunks=chunks,
         element=element,
+        motion=request.motion,
     )
     # The autoencoder encodes in float32, whatever it is kept in.
     encoding = 4 * request.vae_weights + encode_peak(request.vae_config, size=request.latent_size)

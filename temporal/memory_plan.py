@@ -23,7 +23,8 @@ class MemoryRequest:
         vae_config: of the `AutoencoderKLTemporalDecoder`.
         unet_weights: parameters of the UNet, a count.
         vae_weights: parameters of the autoencoder, a count.
-        encoder_weights: parameters of the image encoder, a count.
+        encoder_weights: parameters of the image encoder and of what else encodes, a count.
+        motion: the UNet is a `UNetMotionModel`, which is not run in pieces, nor streamed.
         size: (width, height) of the picture in pixels.
         window: frames of a window.
         windows: windows that may run together, at most.
@@ -47,6 +48,7 @@ class MemoryRequest:
     unet_weights: int
     vae_weights: int
     encoder_weights: int = 0
+    motion: bool = False
     size: tuple[int, int]
     window: int
     windows: int = 1

@@ -4,9 +4,12 @@
                      out its own first frame
     controlnext-v2   the same, and that frame is shown the control of frame 0 instead of its own
     mimicmotion      frame 0 in slot 0, the other slots move on, triangular weights for all slots
+    animate-anyone   windows that wrap round from the last frame to the first, equal weights
 
 The published loops leave frames uncovered where the overlap is 0, and the last one cannot run on a
-clip shorter than its window. `published_plan` repairs just that and keeps everything else;
+clip shorter than its window; animate-anyone's last frames share a window with the first ones,
+whatever the motion, where ours moves the last window back to end with the clip. `published_plan`
+repairs just that and keeps everything else;
 `published_windows` gives the loops' windows as they are, faults included, to compare with.
 """
 
@@ -37,6 +40,8 @@ def published_plan(
     if window == frames:
         overlap = 0
     windows = published_windows(name, frames, window=window, overlap=overlap)
+    if name == "animate-anyone":
+        windows = tuple(_even(start, window) for start in starts(frames, window, window - overlap))
     if missing := uncovered(windows, frames):
         windows = _repaired(name, windows, frames, window, overlap)
         notes.append(f"{name} leaves {len(missing)} frame(s) uncovered, first {missing[0]}: added")
@@ -71,6 +76,11 @@ def published_windows(
         raise TemporalError(f"no published windows {name!r}; there are {', '.join(PUBLISHED)}")
     window = min(window, frames)
     stride = max(window - overlap, 1)
+    if name == "animate-anyone":
+        return tuple(
+            _even(start, window, frames)
+            for start in ([0] if window == frames else range(0, frames, stride))
+        )
     return tuple(
         _controlnext(start, window, reference_control=name == "controlnext-v2")
         for start in starts(frames, window, stride)
@@ -86,6 +96,13 @@ def _controlnext(start: int, window: int, *, reference_control: bool) -> Window:
         weights=(0.0,) + (1.0,) * (window - 1),
         control=(0, *frames[1:]) if reference_control else frames,
     )
+
+
+def _even(start: int, window: int, frames: int | None = None) -> Window:
+    """Equal weights; with `frames`, the length of the clip, the window wraps round."""
+    numbers = range(start, start + window)
+    wrapped = tuple(n if frames is None else n % frames for n in numbers)
+    return Window(frames=wrapped, weights=(1.0,) * window)
 
 
 def _mimicmotion(frames: int, window: int, stride: int) -> tuple[Window, ...]:

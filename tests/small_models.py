@@ -15,6 +15,7 @@ from torch import nn
 
 from animate.errors import ModelError
 from animate.models.components import build_network, build_own, save_model
+from animate.models.config import Family
 from animate.models.identity_attention import IdentityAttentions, identity_attention
 from animate.models.variants import ModelVariant, load_variant, variant_names
 from animate.request.schema import build
@@ -22,11 +23,38 @@ from tests.face_networks import DETECTOR, RECOGNISER, WIDTH
 from tests.toy import CONTROLNEXT, IMAGE_ENCODER, UNET, VAE
 
 SAMPLING = {"steps": 2, "window": 4, "overlap": 1, "decode_chunk": 4}
-SIZES: Mapping[str, Any] = {
-    "unet": UNET,
-    "vae": VAE,
-    "image_encoder": IMAGE_ENCODER,
+_LEVELS: dict[str, Any] = {
+    "sample_size": 16,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": [32, 32, 32],
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "norm_num_groups": 8,
 }
+SIZES: Mapping[Family, Mapping[str, dict[str, Any]]] = {
+    "svd": {"unet": UNET, "vae": VAE, "image_encoder": IMAGE_ENCODER},
+    "reference-net": {
+        "unet": {
+            **_LEVELS,
+            "down_block_types": ["CrossAttnDownBlockMotion"] * 2 + ["DownBlockMotion"],
+            "up_block_types": ["UpBlockMotion"] + ["CrossAttnUpBlockMotion"] * 2,
+            "num_attention_heads": 2,
+            "motion_num_attention_heads": 2,
+            "motion_max_seq_length": 32,
+            "use_motion_mid_block": True,
+        },
+        "reference_unet": {
+            **_LEVELS,
+            "down_block_types": ["CrossAttnDownBlock2D"] * 2 + ["DownBlock2D"],
+            "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 2,
+            "attention_head_dim": 2,
+        },
+        "vae": {**VAE, "latent_channels": 4, "up_block_types": ["UpDecoderBlock2D"] * 3},
+        "image_encoder": IMAGE_ENCODER,
+    },
+}
+"""Sizes of the stock networks of each family."""
 _FACE = {
     "face_width": WIDTH,
     "image_width": 16,
@@ -61,6 +89,8 @@ def small_variant(name: str) -> ModelVariant:
             values["controlnext"] |= {"block_channels": [32], "block_groups": [4]}
     if values.get("pose_net"):
         values["pose_net"] |= {"channels": [8, 16, 32], "out_channels": 32}
+    if values.get("pose_guider"):
+        values["pose_guider"] |= {"channels": [8, 16, 16], "out_channels": 32}
     if values.get("face"):
         values["face"] |= _FACE
     return build(ModelVariant, values, name, ModelError)
@@ -81,11 +111,17 @@ def small_networks(variant: ModelVariant, seed: int = 0) -> dict[str, nn.Module]
     """The variant's networks with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        networks: dict[str, nn.Module] = {}
+        sizes, networks = SIZES[variant.family], dict[str, nn.Module]()
         for name in variant.networks:
             networks[name] = (
-                build_network(name, SIZES[name]) if name in SIZES else build_own(name, variant)
+                build_network(name, sizes[name], variant.family)
+                if name in sizes
+                else build_own(name, variant)
             )
+        for network in networks.values():  # published ones begin at zero there, as if untrained
+            for parameter in network.parameters():
+                if not parameter.any():
+                    nn.init.normal_(parameter, std=0.05)
     return networks
 
 

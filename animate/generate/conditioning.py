@@ -6,9 +6,9 @@ Images are RGB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ class Conditioning:
         tokens of models that have them
     latents: (1,C,H,W) the encoded image, not multiplied by the VAE's scaling factor
     micro: (1,3) frame rate, motion bucket, noise augmentation
+    reference: features (1,Q,C) of a second UNet that sees the reference, by the name of their
+        self-attention; empty without one
     frame_latents: (F,C,H,W) float16 on the host, in place of `latents` for each frame; None: all
         frames have `latents`
     """
@@ -36,6 +38,7 @@ class Conditioning:
     latents: Tensor
     micro: Tensor
     frame_latents: Tensor | None = None
+    reference: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Conditioning:
         """The same elsewhere; nothing is copied where it is there already."""
@@ -44,6 +47,7 @@ class Conditioning:
             latents=self.latents.to(device, dtype),
             micro=self.micro.to(device, dtype),
             frame_latents=self.frame_latents,
+            reference={name: x.to(device, dtype) for name, x in self.reference.items()},
         )
 
     def with_face(self, tokens_1TD: Tensor) -> Conditioning:

@@ -141,8 +141,9 @@ def _down(deep: DeepFeatures, compute: Callable[..., Any], index: int) -> Callab
 
 
 def _inner(deep: DeepFeatures, compute: Callable[..., Any]) -> Callable[..., Any]:
-    def forward(hidden_states: Tensor, **kwargs: Any) -> Tensor:
-        return hidden_states if deep.reuse else compute(hidden_states=hidden_states, **kwargs)
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        # Some UNets pass the time embedding by its place.
+        return hidden_states if deep.reuse else compute(hidden_states, *args, **kwargs)
 
     return forward
 

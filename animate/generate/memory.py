@@ -11,10 +11,12 @@ from animate.device import computing_dtype, device_memory
 from animate.errors import RequestError
 from animate.generate.precision import model_dtype
 from animate.generate.settings import ClipSettings, plan_clip
-from animate.models.components import Components, build_control_network, build_network
+from animate.models.components import OWN_NETWORKS, Components, build_network, build_own
+from animate.models.identity_attention import IdentityAttentions
 from animate.models.store import read_json
-from animate.models.variants import ModelVariant, shipped_config
+from animate.models.variants import COMPONENTS, ModelVariant, shipped_config
 from animate.request.request import RuntimeOptions
+from temporal.estimate import reference_numbers
 from temporal.memory import plan_memory
 from temporal.memory_plan import MemoryPlan, MemoryRequest
 from temporal.precision import computing_type
@@ -63,6 +65,12 @@ def plan_clip_memory(
     control = _network(components, variant, "controlnext")[1] * computing_type(computing).itemsize
     copies = 0 if device.type == "cuda" else _CLIP_COPIES[settings.solver]
     latents = frames * vae[0]["latent_channels"] * area * 4 * copies
+    encoders = ("image_encoder", *(name for name in variant.networks if name not in COMPONENTS))
+    motion, reference = "motion_max_seq_length" in unet[0], 0
+    if motion:
+        latent_size = (settings.size.width // scale, settings.size.height // scale)
+        numbers = reference_numbers(unet[0], size=latent_size)
+        reference = numbers * computing_type(computing).itemsize
     asked = runtime.memory if budget is None else budget
     allowed, beside = _allowed(device, asked, components)
     return plan_memory(
@@ -71,7 +79,8 @@ def plan_clip_memory(
             vae_config=vae[0],
             unet_weights=unet[1],
             vae_weights=vae[1],
-            encoder_weights=_network(components, variant, "image_encoder")[1],
+            encoder_weights=sum(_network(components, variant, name)[1] for name in encoders),
+            motion=motion,
             size=settings.size,
             window=min(settings.window, frames),
             # On a CPU more windows at once only leave its caches.
@@ -79,7 +88,7 @@ def plan_clip_memory(
             guided=settings.guidance != (1.0, 1.0),
             decode_group=settings.decode_chunk,
             budget=allowed,
-            resident=latents + control + beside,
+            resident=latents + control + beside + reference,
             kept=kept_features(settings, unet[0], frames=frames, area=area)
             + kept_control(settings, variant, frames=frames, area=area),
             precision=runtime.precision,
@@ -167,22 +176,33 @@ def _usable(device: torch.device, components: Components | None) -> int:
 
 
 def _network(components: Components | None, variant: ModelVariant, name: str) -> tuple[Any, int]:
-    """Configuration and number of parameters of a network."""
-    if components is not None:
-        network = getattr(components, name)
-        return network.config, sum(p.numel() for p in network.parameters())
-    return _described(variant, name)
+    """Configuration and number of parameters of a network, a UNet's with its processors."""
+    if components is None:
+        return _described(variant, name)
+    network = getattr(components, name)
+    own = [components.identity] if name == "unet" and components.identity is not None else []
+    return network.config, parameters(network, *own)
+
+
+def parameters(*networks: torch.nn.Module) -> int:
+    """Number of parameters of networks."""
+    return sum(weight.numel() for network in networks for weight in network.parameters())
 
 
 def _described(variant: ModelVariant, name: str) -> tuple[Any, int]:
     with torch.device("meta"):
         network = _built(variant, name)
-    return network.config, sum(p.numel() for p in network.parameters())
+        own = []
+        if name == "unet" and variant.face is not None:
+            own = [IdentityAttentions(network, variant.face.tokens)]
+    return network.config, parameters(network, *own)
 
 
 def _built(variant: ModelVariant, name: str) -> Any:
-    if name == "controlnext":
-        return build_control_network(variant.control_network)
-    located = variant.file(variant.components[name].config).locate()
-    config = read_json(shipped_config(name) if located is None else located)
-    return build_network(name, {k: v for k, v in config.items() if not k.startswith("_")})
+    if name in OWN_NETWORKS:
+        return build_own(name, variant)
+    described = variant.components[name].config
+    located = variant.file(described).locate() if described else None
+    config = read_json(shipped_config(name, variant.family) if located is None else located)
+    sizes = {k: v for k, v in config.items() if not k.startswith("_")}
+    return build_network(name, sizes, variant.family)

@@ -85,7 +85,7 @@ def networks_for(parts: Components, work: ClipWork, device: torch.device) -> Ite
         known_weight = learned_weight(injection, parts.controlnext, settings.control_weight)
         port = stack.enter_context(inject(unet, injection, known_weight))
         if work.compiler is not None:  # last: compiled code does not see what is hooked later
-            _check_compilable(work)
+            check_compilable(work)
             stack.enter_context(compiled(unet, backend=work.compiler))
         guided = GuidedUNet(
             unet=unet,
@@ -108,7 +108,7 @@ def networks_for(parts: Components, work: ClipWork, device: torch.device) -> Ite
         yield networks
 
 
-def _check_compilable(work: ClipWork) -> None:
+def check_compilable(work: ClipWork) -> None:
     """Raise TemporalError for what takes the UNet apart while it runs."""
     if work.settings.keep_features > 1:
         raise TemporalError("--compile does not go with --keep-features; leave out one of them")

@@ -23,29 +23,25 @@ from animate.generate.conditioning import (
     Conditioning,
     FramePictures,
     encode_frames,
-    encode_reference,
 )
 from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.engine import Engine, try_again, until_it_works
-from animate.generate.network import ClipWork, networks_for
+from animate.generate.families import family_of
+from animate.generate.network import ClipWork
 from animate.generate.preview import LivePreview, PreviewMaker
-from animate.generate.schedules import make_scheduler
 from animate.generate.settings import ClipSettings, plan_clip
-from animate.models.face_encoder import FaceEncoder
+from animate.generate.video_diffusion import REFERENCE_FRAME
 from animate.progress import Progress, Stage
 from temporal.errors import TemporalError
 from temporal.noise import frame_noise
 from temporal.offload import offloaded
 from temporal.speed import channels_last, freed_memory_kept
-from temporal.vae import DecodeOptions, decode_frames
+from temporal.vae import DecodeOptions
 from temporal.windows import WindowPlan
 
 OnStep = Callable[[int, Tensor, Tensor], Tensor | None]
 """Called after each step with its number, its timestep and the latents (F,C,h,w), which must not be
 changed; latents that it returns are taken in their place."""
-
-# The reference's noise is that of a frame which no clip reaches.
-_REFERENCE_FRAME = 2**31
 
 
 def generate(
@@ -104,13 +100,8 @@ def sample(
     if picture_of is not None:
         latents = encode_warped(engine, settings, picture_of, len(control), progress)
         conditioning = replace(conditioning, frame_latents=latents)
-    scheduler = make_scheduler(
-        engine.components.variant.scheduler,
-        settings.steps,
-        solver=settings.solver,
-        levels=settings.levels,
-        device=engine.device,
-    )
+    variant = engine.components.variant
+    scheduler = family_of(variant).scheduler(variant, settings, engine.device)
     work = plan_work(engine, settings, conditioning, control, scheduler)
     state = first_state(engine, work, scheduler, keeper, progress, noise)
     if state.step == work.steps.plan.steps:
@@ -161,54 +152,13 @@ def encode(
 ) -> Conditioning:
     """Conditions of the UNet from the reference picture, and from its face vector (I) for variants
     with face tokens. Raises NotFiniteError."""
+    family = family_of(engine.components.variant)
     with progress.stage("encode", 1) as stage:
         conditioning = until_it_works(
-            engine, "encode", progress, partial(_encoded, engine, settings, picture, face)
+            engine, "encode", progress, partial(family.encode, engine, settings, picture, face)
         )
         stage.advance()
     return conditioning
-
-
-def _encoded(
-    engine: Engine, settings: ClipSettings, picture: np.ndarray, face: np.ndarray | None
-) -> Conditioning:
-    parts, variant = engine.components, engine.components.variant
-    height, width = picture.shape[:2]
-    conditioning = encode_reference(
-        picture,
-        image_encoder=parts.image_encoder,
-        vae=parts.vae,
-        feature_mean=variant.feature_mean,
-        feature_std=variant.feature_std,
-        micro_conditions=tuple(variant.micro_conditions),
-        noise=frame_noise([_REFERENCE_FRAME], (3, height, width), settings.seed),
-        device=engine.device,
-        placed=lambda network: offloaded(network, engine.device, engine.offload),
-    )
-    for network, values in (
-        ("image encoder", conditioning.embedding),
-        ("VAE", conditioning.latents),
-    ):
-        if not bool(torch.isfinite(values).all()):
-            raise NotFiniteError("encode", "of the reference picture", network)
-    if parts.face_encoder is not None and settings.identity_weight > 0:
-        tokens = _face_tokens(engine, parts.face_encoder, conditioning.embedding, face)
-        conditioning = conditioning.with_face(tokens)
-    return conditioning
-
-
-def _face_tokens(
-    engine: Engine, encoder: FaceEncoder, embedding_11D: Tensor, face: np.ndarray | None
-) -> Tensor:
-    """(1,T,D) of a face vector (I); nobody's is zeros, as the published code has it."""
-    values = np.zeros(encoder.config.face_width, np.float32) if face is None else face
-    dtype = next(encoder.parameters()).dtype
-    vector = torch.from_numpy(values)[None].to(engine.device, dtype)
-    with offloaded(encoder, engine.device, engine.offload):
-        tokens: Tensor = encoder(vector, embedding_11D.to(dtype))
-    if not bool(torch.isfinite(tokens).all()):
-        raise NotFiniteError("encode", "of the face", "face encoder")
-    return tokens
 
 
 def encode_warped(
@@ -229,7 +179,7 @@ def encode_warped(
                     picture_of,
                     frames,
                     vae=vae,
-                    noise=frame_noise([_REFERENCE_FRAME], shape, settings.seed),
+                    noise=frame_noise([REFERENCE_FRAME], shape, settings.seed),
                     augmentation=variant.micro_conditions.noise_augmentation,
                     device=engine.device,
                     on_frame=stage.advance,
@@ -307,7 +257,8 @@ def networks_of(
     with progress.stage("denoise", plan.calls) as stage:
         stage.advance(windows_done(plan, start))
         if engine.executor is None:
-            with networks_for(engine.components, work, engine.device) as networks:
+            family = family_of(engine.components.variant)
+            with family.networks(engine.components, work, engine.device) as networks:
                 yield replace(networks, on_window=stage.advance)
             return
         _check_shareable(work.settings)
@@ -391,7 +342,8 @@ def _decoded(
         offloaded(vae, engine.device, engine.offload),
         channels_last(vae) if engine.device.type == "cpu" else nullcontext(),
     ):
-        yield from decode_frames(vae, latents, options, first=first)
+        family = family_of(engine.components.variant)
+        yield from family.decode(vae, latents, options, first=first)
 
 
 def _filled(latents_FChw: Tensor, frames: int) -> Tensor:

@@ -82,7 +82,15 @@ def model_timesteps(base: EulerDiscreteScheduler, sigmas: Sequence[float]) -> li
 
 
 def call_sigmas(scheduler: Any) -> list[float]:
-    """Noise level at each of the scheduler's timesteps, that is at each call of the network."""
+    """Noise level at each of the scheduler's timesteps, that is at each call of the network.
+
+    Of schedulers without noise levels, such as DDIM, those that their signal levels stand for.
+    """
+    if not hasattr(scheduler, "sigmas"):
+        # Where no signal is left the level has no end.
+        signal = scheduler.alphas_cumprod[scheduler.timesteps.cpu()].clamp(min=1e-8)
+        levels: list[float] = ((1 - signal) / signal).sqrt().tolist()
+        return levels
     return scheduler.sigmas[: len(scheduler.timesteps)].tolist()
 
 

@@ -21,15 +21,20 @@ from animate.models.config import (
     Component,
     ControlNetworkConfig,
     ControlNeXtConfig,
+    Family,
+    Layout,
+    PoseGuiderConfig,
     PoseNetConfig,
 )
 from animate.models.controlnext import ControlNetwork, ControlNeXt
 from animate.models.face_encoder import FaceEncoder
 from animate.models.identity_attention import IdentityAttentions, identity_attention
+from animate.models.pose_guider import PoseGuider
 from animate.models.pose_net import PoseNet
+from animate.models.reference_attention import normalise_frames, read_published
 from animate.models.single_file import read_part
 from animate.models.store import read_json, recorded_digest
-from animate.models.variants import VARIANT_FILE, ModelVariant
+from animate.models.variants import VARIANT_FILE, ModelVariant, shipped_config
 from animate.models.weight_files import WeightReport, apply_weights, read_weights, without_prefix
 from animate.request.wording import listed
 
@@ -43,15 +48,17 @@ class Components:
 
     variant: ModelVariant
     unet: Any
-    """diffusers `UNetSpatioTemporalConditionModel`, stock."""
+    """diffusers `UNetSpatioTemporalConditionModel`, or the family's other UNet; stock."""
     vae: Any
-    """diffusers `AutoencoderKLTemporalDecoder`."""
+    """diffusers `AutoencoderKLTemporalDecoder`, or the family's other autoencoder."""
     image_encoder: Any
     """transformers `CLIPVisionModelWithProjection`; its input is as large as its configuration's
     `image_size`, normalised with the variant's `feature_mean` and `feature_std`."""
     controlnext: ControlNetwork
     scheduler: Any
-    """diffusers `EulerDiscreteScheduler`."""
+    """diffusers `EulerDiscreteScheduler`, or the family's other scheduler."""
+    reference_unet: Any = None
+    """diffusers `UNet2DConditionModel` without its last layers, in the family reference-net."""
     face_encoder: FaceEncoder | None = None
     """Where the variant has face tokens, with `identity`."""
     identity: IdentityAttentions | None = None
@@ -63,7 +70,7 @@ class Components:
 
     def networks(self) -> tuple[nn.Module, ...]:
         """All networks."""
-        optional = (self.face_encoder, self.identity)
+        optional = (self.reference_unet, self.face_encoder, self.identity)
         return (
             self.unet,
             self.vae,
@@ -111,24 +118,25 @@ def load_components(
             regroup(networks[name], variant.channels_per_group)
     return Components(
         variant=variant,
-        scheduler=make_scheduler(variant.scheduler),
+        scheduler=make_scheduler(variant.scheduler, variant.family),
         digests=digests,
         reports=tuple(reports),
         unet=networks["unet"],
         vae=networks["vae"],
         image_encoder=networks["image_encoder"],
         controlnext=networks["controlnext"],  # type: ignore[arg-type]
+        reference_unet=networks.get("reference_unet"),
         face_encoder=networks.get("face_encoder"),  # type: ignore[arg-type]
         identity=identity,
     )
 
 
-def make_scheduler(config: Mapping[str, Any]) -> Any:
-    """diffusers' Euler scheduler with this configuration. Raises `ModelError` for unknown names."""
-    from diffusers import EulerDiscreteScheduler
+def make_scheduler(config: Mapping[str, Any], family: Family = "svd") -> Any:
+    """The family's scheduler with this configuration. Raises `ModelError` for unknown names."""
+    import diffusers
 
     try:
-        return EulerDiscreteScheduler(**config)
+        return getattr(diffusers, STOCK[family]["scheduler"])(**config)
     except (TypeError, ValueError, NotImplementedError) as reason:
         raise ModelError(f"the scheduler's configuration cannot be used: {reason}") from reason
 
@@ -226,13 +234,13 @@ def _empty(name: str, variant: ModelVariant) -> nn.Module:
     """The network without memory for its weights, which come from files anyway."""
     if name in OWN_NETWORKS:
         return without_memory(lambda: build_own(name, variant))
-    config = _read_config(variant, variant.components[name])
+    config = _read_config(variant, name)
     try:
-        return without_memory(lambda: build_network(name, config))
+        return without_memory(lambda: build_network(name, config, variant.family))
     except (TypeError, ValueError, KeyError, RuntimeError, ZeroDivisionError) as reason:
-        raise ModelError(
-            f"{variant.file(variant.components[name].config)} does not describe a {name}: {reason}"
-        ) from reason
+        described = variant.components[name].config
+        file = variant.file(described) if described else shipped_config(name, variant.family)
+        raise ModelError(f"{file} does not describe a {name}: {reason}") from reason
 
 
 OWN_NETWORKS = ("controlnext", "face_encoder")
@@ -240,6 +248,7 @@ OWN_NETWORKS = ("controlnext", "face_encoder")
 CONTROL_NETWORKS: dict[type[ControlNetworkConfig], Callable[[Any], ControlNetwork]] = {
     ControlNeXtConfig: ControlNeXt,
     PoseNetConfig: PoseNet,
+    PoseGuiderConfig: PoseGuider,
 }
 """The module of each kind of control network, by the type of its configuration."""
 
@@ -257,16 +266,36 @@ def build_own(name: str, variant: ModelVariant) -> nn.Module:
     return build_control_network(variant.control_network)
 
 
-def build_network(name: str, config: Mapping[str, Any]) -> Any:
-    """The stock network called `name` ("unet", "vae" or "image_encoder") with these sizes."""
+STOCK: Mapping[Family, Mapping[str, str]] = {
+    "svd": {
+        "unet": "UNetSpatioTemporalConditionModel",
+        "vae": "AutoencoderKLTemporalDecoder",
+        "scheduler": "EulerDiscreteScheduler",
+    },
+    "reference-net": {
+        "unet": "UNetMotionModel",
+        "vae": "AutoencoderKL",
+        "reference_unet": "UNet2DConditionModel",
+        "scheduler": "DDIMScheduler",
+    },
+}
+"""diffusers' classes that the models of a family are made of."""
+
+
+def build_network(name: str, config: Mapping[str, Any], family: Family = "svd") -> Any:
+    """The stock network called `name` with these sizes: "image_encoder", or a key of `STOCK`."""
     if name == "image_encoder":
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
         return CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(dict(config)))
-    from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+    import diffusers
 
-    kind: Any = UNetSpatioTemporalConditionModel if name == "unet" else AutoencoderKLTemporalDecoder
-    return kind.from_config(dict(config))
+    network: Any = getattr(diffusers, STOCK[family][name]).from_config(dict(config))
+    if name == "reference_unet":  # its last hidden state is used by nobody, nor published
+        network.conv_norm_out, network.conv_out = None, nn.Identity()
+    elif family == "reference-net" and name == "unet":
+        normalise_frames(network)
+    return network
 
 
 class _MetaParameters(TorchFunctionMode):
@@ -298,11 +327,20 @@ def without_memory(build: Callable[[], Network]) -> Network:
     return network
 
 
-def _read_config(variant: ModelVariant, component: Component) -> dict[str, Any]:
-    path = variant.file(component.config).locate()
-    if path is None:
-        raise ModelError(f"model {variant.name}: {component.config or 'a config'} is missing")
-    return read_json(path)
+def _read_config(variant: ModelVariant, name: str) -> dict[str, Any]:
+    described = variant.components[name].config
+    path = variant.file(described).locate() if described else None
+    if described and path is None:
+        raise ModelError(f"model {variant.name}: {described} is missing")
+    return read_json(path or shipped_config(name, variant.family))
+
+
+READERS: Mapping[Layout, Callable[[Path, nn.Module], Mapping[str, torch.Tensor]]] = {
+    "diffusers": lambda path, network: read_weights(path),
+    "single-file": read_part,
+    "animate-anyone": lambda path, network: read_published(read_weights(path), network),
+}
+"""The reader of each layout: tensors of a file by the network's own names."""
 
 
 def _fill(
@@ -321,9 +359,7 @@ def _fill(
                 "remove it and get it again, or correct the digest in the variant"
             )
         # Tensors that an earlier file set may be missing from a later one; nothing may stay unset.
-        weights: Mapping[str, torch.Tensor] = (
-            read_weights(path) if component.layout == "diffusers" else read_part(path, network)
-        )
+        weights: Mapping[str, torch.Tensor] = READERS[component.layout](path, network)
         weights = without_prefix(weights, component.prefix)
         reports.append(apply_weights(network, weights, path, partial=True))
         digests[file.path] = digest

@@ -20,7 +20,8 @@ Gate = Literal["none", "raw", "sigmoid"]
 Halves = Literal["conditional", "both"]
 Along = Literal["window", "clip"]
 Pool = Literal["before", "after", "none"]
-Layout = Literal["diffusers", "single-file"]
+Layout = Literal["diffusers", "single-file", "animate-anyone"]
+Family = Literal["svd", "reference-net"]
 ImageLatents = Literal["reference", "warped"]
 
 
@@ -126,6 +127,20 @@ class PoseNetConfig(ControlNetworkConfig):
     learned_scale: bool = True
     """The network multiplies its output by its scale itself."""
     picture_range: tuple[float, ...] = (-1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.channels) < 2 or min(self.channels) < 1:
+            raise ModelError(f"channels must be two positive sizes or more, not {self.channels}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseGuiderConfig(ControlNetworkConfig):
+    """Sizes of AnimateAnyone's pose guider."""
+
+    channels: tuple[int, ...] = (16, 32, 96, 256)
+    """Widths: each but the first is reached by a convolution of stride 2."""
+    out_channels: int = 320
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -244,6 +259,10 @@ class MicroConditions:
         return iter((self.fps, self.motion_bucket, self.noise_augmentation))
 
 
+NO_CONDITIONS = MicroConditions(fps=0.0, motion_bucket=0.0, noise_augmentation=0.0)
+"""Those of a base that is given none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A repository on the model hub that files of the variant come from."""
@@ -276,13 +295,14 @@ class Component:
     """The files of one network. A file is `path` in the variant's own folder, or `source:path`."""
 
     config: str = ""
-    """JSON file with the network's sizes, as diffusers and transformers write it; empty for the
-    control network, whose sizes stand in the variant."""
+    """JSON file with the network's sizes, as diffusers and transformers write it; empty where they
+    stand in the variant, and for networks of the family's published size."""
     weights: tuple[str, ...] = ()
     """Weight files, applied in this order: a later one may hold only the learned parameters."""
     layout: Layout = "diffusers"
-    """Names of the tensors in the files: those of the network itself, or those of a checkpoint in
-    a single file (`animate.models.single_file`)."""
+    """Names of the tensors in the files: those of the network itself, those of a checkpoint in a
+    single file (`animate.models.single_file`), or those of AnimateAnyone's UNets
+    (`animate.models.reference_attention`)."""
     prefix: str = ""
     """Beginning of the network's names in files that hold several networks, such as `unet.`; files
     in which no name begins so are taken as the network's alone."""

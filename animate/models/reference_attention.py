@@ -10,7 +10,7 @@ Shape letters: N rows (a frame of a half each), Q tokens of a frame, C channels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,20 +24,33 @@ from animate.errors import InternalError
 class ReferenceBank:
     """Features that the reference's UNet hands over, by the name of their self-attention."""
 
-    def __init__(self) -> None:
-        self.features: dict[str, Tensor] = {}
+    def __init__(self, features: Mapping[str, Tensor] | None = None) -> None:
+        self.features: dict[str, Tensor] = dict(features or {})
         """(1,Q,C) of each self-attention."""
-        self.halves: Sequence[bool] = (True,)
-        """True for each half of the denoising UNet's rows that sees the reference."""
+        self._rows: tuple[bool, ...] = (True,)
+
+    @contextmanager
+    def shown(self, rows: Sequence[bool]) -> Iterator[None]:
+        """Show the reference to some of the clips of a batch within the `with` block.
+
+        rows: True for each clip of the denoising UNet's batch that sees it
+        """
+        before, self._rows = self._rows, tuple(rows)
+        try:
+            yield
+        finally:
+            self._rows = before
+
+    @property
+    def rows(self) -> tuple[bool, ...]:
+        """True for each clip of the batch that sees the reference."""
+        return self._rows
 
     def rounded(self, dtype: torch.dtype) -> ReferenceBank:
         """The same features rounded to `dtype`: the published loop hands over float16."""
-        bank = ReferenceBank()
-        bank.features = {
-            name: value.to(dtype).to(value.dtype) for name, value in self.features.items()
-        }
-        bank.halves = self.halves
-        return bank
+        return ReferenceBank(
+            {name: value.to(dtype).to(value.dtype) for name, value in self.features.items()}
+        )
 
 
 @contextmanager
@@ -107,10 +120,10 @@ class _Reader:
         attention_mask: Tensor | None = None,
         **more: Any,
     ) -> Tensor:
-        halves = hidden_states.chunk(len(self.bank.halves))
+        clips = hidden_states.chunk(len(self.bank.rows))
         features = self.bank.features[self.name].to(hidden_states)
         outputs = []
-        for rows, sees in zip(halves, self.bank.halves, strict=True):
+        for rows, sees in zip(clips, self.bank.rows, strict=True):
             context = torch.cat([rows, features.expand(len(rows), -1, -1)], 1) if sees else rows
             outputs.append(_attend(attention, rows, context))
         return torch.cat(outputs)
@@ -167,3 +180,17 @@ def published_name(name: str) -> str:
     ):
         name = name.replace(ours, theirs)
     return name
+
+
+def read_published(weights: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a published file by the names of a stock UNet.
+
+    The file's sinusoids are left out, as the network makes the same; other names that the network
+    does not have stay as they are.
+    """
+    names = {published_name(name): name for name in network.state_dict()}
+    return {
+        names.get(name, name): value
+        for name, value in weights.items()
+        if not name.endswith("pos_encoder.pe")
+    }

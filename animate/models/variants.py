@@ -14,14 +14,17 @@ from typing import Any, Never
 
 from animate.errors import ModelError
 from animate.models.config import (
+    NO_CONDITIONS,
     Along,
     Component,
     ControlNetworkConfig,
     ControlNeXtConfig,
     FaceConfig,
+    Family,
     ImageLatents,
     Injection,
     MicroConditions,
+    PoseGuiderConfig,
     PoseNetConfig,
     Source,
 )
@@ -35,7 +38,12 @@ from animate.request.yaml_file import read_yaml
 
 VARIANT_FILE = "variant.yaml"
 COMPONENTS = ("unet", "vae", "image_encoder", "controlnext")
-CONTROL_SECTIONS = ("controlnext", "pose_net")
+EXTRA_COMPONENTS: Mapping[Family, tuple[str, ...]] = {
+    "svd": (),
+    "reference-net": ("reference_unet",),
+}
+"""Networks that models of a family have besides."""
+CONTROL_SECTIONS = ("controlnext", "pose_net", "pose_guider")
 """Settings of a variant that state a control network, one for each kind."""
 _BUNDLED = "tiny"
 _BEST = "svd-v2"
@@ -63,7 +71,10 @@ class ModelVariant:
     """Values that the variant samples with where a request leaves them open: all of `_STATED`. Its
     window is the length that it was trained on; its decode chunk what the VAE's temporal layers
     learned from, for they see no further."""
-    micro_conditions: MicroConditions
+    family: Family = "svd"
+    """Base, and what is done differently there (`animate.generate.families`)."""
+    micro_conditions: MicroConditions = NO_CONDITIONS
+    """The numbers that the UNet gets beside the picture; of the family svd alone."""
     leading_reference: bool = False
     """True where every clip begins with the reference in its own pose, which is then left out."""
     guidance_along: Along = "window"
@@ -80,6 +91,7 @@ class ModelVariant:
     controlnext: ControlNeXtConfig | None = None
     """Sizes of the control network, in the section named after its kind; there is one."""
     pose_net: PoseNetConfig | None = None
+    pose_guider: PoseGuiderConfig | None = None
     face: FaceConfig | None = None
     """Face tokens in the context, and the attention that reads them; None: the image alone."""
     pose_style: str = "published"
@@ -95,7 +107,7 @@ class ModelVariant:
     """Per-channel mean that the image encoder's input (RGB in [0,1]) is normalised with."""
     feature_std: tuple[float, ...]
     scheduler: Mapping[str, Any]
-    """Configuration of diffusers' `EulerDiscreteScheduler`."""
+    """Configuration of diffusers' `EulerDiscreteScheduler`, or of the family's own scheduler."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """Repositories by the name that `components` calls them."""
     components: Mapping[str, Component]
@@ -122,6 +134,10 @@ class ModelVariant:
             raise ModelError(
                 f"injection.gate {self.injection.gate} needs a control network with learned_scale: "
                 "true"
+            )
+        if (self.family == "svd") == (self.micro_conditions == NO_CONDITIONS):
+            raise ModelError(
+                "micro_conditions are for models on Stable Video Diffusion, each of them"
             )
         self._check_sampling()
         self._check_files()
@@ -154,7 +170,8 @@ class ModelVariant:
     @property
     def networks(self) -> tuple[str, ...]:
         """Names of the networks that the model is made of."""
-        return COMPONENTS if self.face is None else (*COMPONENTS, "face_encoder")
+        face = () if self.face is None else ("face_encoder",)
+        return (*COMPONENTS, *EXTRA_COMPONENTS[self.family], *face)
 
     def _check_files(self) -> None:
         if sorted(self.components) != sorted(self.networks):
@@ -212,9 +229,9 @@ class Resolution:
     reason: str
 
 
-def shipped_config(name: str) -> Path:
-    """The sizes of a network of Stable Video Diffusion, for files that come without."""
-    return configs_folder() / "models" / "svd" / f"{name}.json"
+def shipped_config(name: str, family: Family = "svd") -> Path:
+    """The published sizes of a network of a family, for files that come without."""
+    return configs_folder() / "models" / family / f"{name}.json"
 
 
 def bundled_folder() -> Path:

@@ -6,24 +6,33 @@ Shapes: F frames, C H W a latent, T context tokens, D their width.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from animate.generate.denoise import Call, Networks, Steps, denoise
-from animate.generate.guidance import guide
+from animate.generate.conditioning import Conditioning
+from animate.generate.denoise import Networks, Steps, denoise
+from animate.generate.reference_net import (
+    GuidedMotionUNet,
+    decode_single_frames,
+    embed_whole,
+    reference_features,
+    reference_latents,
+)
+from animate.models.components import build_network
 from animate.models.injection import inject
+from animate.models.pose_guider import PoseGuider, PoseGuiderConfig
 from animate.models.reference_attention import (
     ReferenceBank,
-    normalise_frames,
     published_name,
     reference_read,
     reference_written,
 )
+from animate.models.variants import load_variant
+from animate.request.values import Guidance
 from scripts.parity.animators import ADDED, Animator, Computed
 from scripts.parity.checks import PIPELINE_TOLERANCE
 from scripts.parity.recipe import array, fill, scaled
@@ -53,46 +62,41 @@ class AnimateAnyone(Animator):
 
     @cached_property
     def pose_guider(self) -> Any:
-        from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
-
         sizes = self.settings["pose_guider"]
-        network = ControlNetConditioningEmbedding(
-            sizes["conditioning_embedding_channels"], 3, tuple(sizes["block_out_channels"])
+        config = PoseGuiderConfig(
+            channels=tuple(sizes["block_out_channels"]),
+            out_channels=sizes["conditioning_embedding_channels"],
         )
-        return fill(network, self.salt + "pose_guider").eval()
+        return fill(PoseGuider(config), self.salt + "pose_guider").eval()
 
     @cached_property
     def reference_unet(self) -> Any:
-        from diffusers import UNet2DConditionModel
-
-        unet = UNet2DConditionModel.from_config(self.settings["reference_unet"])
+        """The reference's UNet, which ends with its last hidden state."""
+        unet = build_network("reference_unet", self.settings["reference_unet"], "reference-net")
         return fill(unet, self.salt + "reference_unet").eval()
 
     @cached_property
     def unet(self) -> Any:
-        from diffusers import UNetMotionModel
-
+        """The denoising UNet, its weights by the published names."""
         sizes = self.settings["denoising_unet"]
         motion = sizes["motion_module_kwargs"]
-        unet: Any = UNetMotionModel(
-            sample_size=sizes["sample_size"],
-            in_channels=sizes["in_channels"],
-            out_channels=sizes["out_channels"],
-            block_out_channels=sizes["block_out_channels"],
-            layers_per_block=sizes["layers_per_block"],
-            cross_attention_dim=sizes["cross_attention_dim"],
-            num_attention_heads=sizes["attention_head_dim"],
-            norm_num_groups=sizes["norm_num_groups"],
-            motion_max_seq_length=motion["temporal_position_encoding_max_len"],
-            motion_num_attention_heads=motion["num_attention_heads"],
-            use_motion_mid_block=sizes["motion_module_mid_block"],
-        )
+        same = (
+            "sample_size", "in_channels", "out_channels", "block_out_channels",
+            "layers_per_block", "cross_attention_dim", "norm_num_groups",
+        )  # fmt: skip
+        config = {
+            **{name: sizes[name] for name in same},
+            "num_attention_heads": sizes["attention_head_dim"],
+            "motion_max_seq_length": motion["temporal_position_encoding_max_len"],
+            "motion_num_attention_heads": motion["num_attention_heads"],
+            "use_motion_mid_block": sizes["motion_module_mid_block"],
+        }
+        unet = build_network("unet", config, "reference-net")
         for name, tensor in unet.state_dict().items():
             if not name.endswith("pos_embed.pe"):
                 published = published_name(name)
                 values = array(tensor.shape, published, self.salt + "denoising_unet")
                 tensor.copy_(torch.from_numpy(scaled(values, published)))
-        normalise_frames(unet)
         return unet.eval()
 
     @cached_property
@@ -106,24 +110,15 @@ class AnimateAnyone(Animator):
         return {"pose_guider.output": features.transpose(0, 1)[None]}
 
     def _guided(self, poses_FHW3: Tensor) -> Tensor:
-        features: Tensor = self.pose_guider(poses_FHW3.permute(0, 3, 1, 2).float() / 255)
+        frames = poses_FHW3.permute(0, 3, 1, 2)[None].float() / 255
+        features: Tensor = self.pose_guider(frames, 0.0)
         return features
 
-    def _bank(self, latents: Tensor, context: Tensor) -> tuple[ReferenceBank, Tensor]:
-        """Features that the reference's UNet hands over, and its last hidden state."""
-        bank, last = ReferenceBank(), []
-        handle = self.reference_unet.conv_norm_out.register_forward_pre_hook(
-            lambda module, args: last.append(args[0])
-        )
-        with reference_written(self.reference_unet, bank):
-            self.reference_unet(latents, 0, context)
-        handle.remove()
-        return bank, last[0]
-
     def _reference(self) -> Computed:
-        bank, last = self._bank(
-            self.tensors["reference.latents"], self.tensors["reference.context"]
-        )
+        latents, context = (self.tensors[f"reference.{name}"] for name in ("latents", "context"))
+        bank = ReferenceBank()
+        with reference_written(self.reference_unet, bank):
+            last = self.reference_unet(latents, 0, context).sample
         features = {
             f"reference.bank.{name.removesuffix('.attn1.processor')}": value
             for name, value in bank.features.items()
@@ -132,8 +127,8 @@ class AnimateAnyone(Animator):
 
     def _unet(self) -> Computed:
         context = self.tensors["reference.context"]
-        bank, _ = self._bank(self.tensors["reference.latents"], context)
-        bank.halves = (False, True)
+        latents = self.tensors["reference.latents"]
+        bank = reference_features(self.reference_unet, latents, context)
         control = self.tensors["unet.pose_features"].transpose(1, 2).flatten(0, 1)
 
         def call(bank: ReferenceBank | None) -> Tensor:
@@ -158,8 +153,12 @@ class AnimateAnyone(Animator):
         """The UNet on both halves (2,C,F,H,W), the unconditional one first."""
         frames = sample_BCFHW.shape[2]
         context = torch.cat([torch.zeros_like(context_1TD), context_1TD])
-        reading = nullcontext() if bank is None else reference_read(self.unet, bank)
-        with inject(self.unet, ADDED) as port, reading, port.holding(control_NCHW):
+        with ExitStack() as stack:
+            port = stack.enter_context(inject(self.unet, ADDED))
+            stack.enter_context(port.holding(control_NCHW))
+            if bank is not None:
+                stack.enter_context(reference_read(self.unet, bank))
+                stack.enter_context(bank.shown((False, True)))
             output: Tensor = self.unet(
                 sample_BCFHW, timestep, context.repeat_interleave(frames, 0), return_dict=False
             )[0]
@@ -169,43 +168,36 @@ class AnimateAnyone(Animator):
         from diffusers import DDIMScheduler
 
         settings, tensors = self.settings, self.tensors
-        reference = tensors["pipeline.reference"].numpy()
-        embedding = self._embedding(reference)
-        pixels = torch.from_numpy(reference).permute(2, 0, 1)[None].float() / 127.5 - 1
-        latents = self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
-        bank, _ = self._bank(latents, embedding[:, None])
-        rounded = bank.rounded(torch.float16)
-        rounded.halves = (False, True)
+        picture = tensors["pipeline.reference"].numpy()
+        normalised = load_variant("animate-anyone")  # the base's image processor
+        embedding = embed_whole(
+            picture, self.image_encoder, normalised.feature_mean, normalised.feature_std
+        )
+        latents = reference_latents(picture, self.vae)
+        bank = reference_features(self.reference_unet, latents, embedding).rounded(torch.float16)
         control = self._guided(tensors["pipeline.poses"])
         scheduler = DDIMScheduler(**settings["scheduler_config"])
         scheduler.set_timesteps(settings["num_inference_steps"])
+        guidance = Guidance(settings["guidance"], settings["guidance"])
+        conditioning = Conditioning(
+            embedding=embedding, latents=latents, micro=torch.zeros(1, 3), reference=bank.features
+        )
         first: list[Tensor] = []
-
-        def predict(sample_WSCHW: Tensor, control: Tensor | None, call: Call) -> Tensor:
-            assert control is not None
-            both = sample_WSCHW.transpose(1, 2).expand(2, -1, -1, -1, -1)
-            shown = control[0].repeat(2, 1, 1, 1)
-            output = self._both(both, shown, call.timestep, embedding[:, None], rounded)
-            blank, known = output.transpose(1, 2).chunk(2)
-            return guide(blank, known, torch.full((sample_WSCHW.shape[1],), settings["guidance"]))
-
-        result = denoise(
-            tensors["pipeline.initial_noise"][0].transpose(0, 1),
-            scheduler,
-            Steps(
-                plan=_wrapped(settings["windows"], settings),
-                timesteps=scheduler.timesteps,
-                scales=(torch.ones(1),) * settings["num_inference_steps"],
-            ),
-            Networks(predict=predict, control=lambda wanted, timestep: control[list(wanted)]),
-            on_step=lambda step, latents: first.append(latents.clone()),
-        )
-        decoded = torch.cat(
-            [self.vae.decode(one[None] / self.vae.config.scaling_factor).sample for one in result]
-        )
+        with inject(self.unet, ADDED) as port, reference_read(self.unet, bank):
+            predict = GuidedMotionUNet(
+                self.unet, port, bank, conditioning, unconditional_weight=port.weight
+            )
+            result = denoise(
+                tensors["pipeline.initial_noise"][0].transpose(0, 1),
+                scheduler,
+                Steps.of(scheduler, _wrapped(settings["windows"], settings), guidance),
+                Networks(predict=predict, control=lambda wanted, timestep: control[list(wanted)]),
+                on_step=lambda step, latents: first.append(latents.clone()),
+            )
+        decoded = torch.cat(list(decode_single_frames(self.vae, result)))
         kept, mean = self.kept_frames(decoded)
         return {
-            "pipeline.image_embedding": embedding,
+            "pipeline.image_embedding": embedding[:, 0],
             "pipeline.reference_latents": latents,
             "pipeline.timesteps": scheduler.timesteps,
             "pipeline.latents_step0": first[0].transpose(0, 1)[None],
@@ -213,16 +205,6 @@ class AnimateAnyone(Animator):
             "pipeline.frames": kept.transpose(0, 1)[None],
             "pipeline.frames_mean": mean,
         }
-
-    def _embedding(self, reference: np.ndarray) -> Tensor:
-        """(1,D): the published code resizes by Pillow without keeping the shape."""
-        from PIL import Image
-        from transformers import CLIPImageProcessor
-
-        small = Image.fromarray(reference).resize((224, 224))
-        pixels = CLIPImageProcessor()(small, return_tensors="pt").pixel_values
-        embedding: Tensor = self.image_encoder(pixels).image_embeds
-        return embedding
 
 
 def _wrapped(windows: Sequence[Sequence[int]], settings: Mapping[str, Any]) -> WindowPlan:

@@ -110,8 +110,16 @@ def _tensor(array: np.ndarray, kind: str, shape: tuple[int, ...], parameter: boo
 
 
 def networks_of(parts: Components) -> Components:
-    """The part of a model that a worker needs: the UNet and the control network."""
-    return replace(parts, vae=None, image_encoder=None, scheduler=None, reports=())
+    """The part of a model that a worker needs: the UNet, its processors and the control network."""
+    return replace(
+        parts,
+        vae=None,
+        image_encoder=None,
+        scheduler=None,
+        reference_unet=None,
+        face_encoder=None,
+        reports=(),
+    )
 
 
 def portable(work: ClipWork) -> ClipWork:

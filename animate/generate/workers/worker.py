@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from animate.generate.denoise import Call, Predict
-from animate.generate.network import ClipWork, ControlEncoder, networks_for
+from animate.generate.families import family_of
+from animate.generate.network import ClipWork, ControlEncoder
 from animate.generate.workers.packing import portable
 from animate.models.components import Components
 from temporal.windows import Window
@@ -30,7 +31,7 @@ def window_worker(
     """A function that computes any window of the clip; it remembers nothing between calls."""
     work = _on(work, device)
     encoder = ControlEncoder(controlnext=parts.controlnext, draw=work.control, device=device)
-    with networks_for(parts, work, device) as networks:
+    with family_of(parts.variant).networks(parts, work, device) as networks:
         yield _Worker(work=work, predict=networks.predict, encoder=encoder, device=device)
 
 

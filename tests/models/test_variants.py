@@ -78,7 +78,7 @@ def test_a_variant_survives_writing_and_reading(name, tmp_path):
 
 
 def test_unknown_models_are_told_the_nearest_and_the_known(tmp_path):
-    message = r"'svd_v2'.*did you mean 'svd-v2'\?.*auto, tiny, mimicmotion-1, "
+    message = r"'svd_v2'.*did you mean 'svd-v2'\?.*auto, tiny, animate-anyone, "
     with pytest.raises(ModelError, match=message):
         load_variant("svd_v2")
     with pytest.raises(ModelError, match=r"has no variant\.yaml"):

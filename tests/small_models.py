@@ -66,6 +66,13 @@ _FACE = {
 }
 
 
+_WORDS = (
+    "name", "summary", "licence", "licence_url", "commercial", "code_licence", "code_url",
+    "peak_memory",
+)  # fmt: skip
+"""What a variant says of itself, which changes nothing."""
+
+
 def small_variant(name: str) -> ModelVariant:
     """The variant of that name with a test's sizes."""
     values = load_variant(name).to_dict()
@@ -101,8 +108,8 @@ def distinct_names() -> tuple[str, ...]:
     kinds: dict[str, str] = {}
     for name in variant_names():
         values = small_variant(name).to_dict()
-        for told_apart in ("name", "summary", "licence", "licence_url", "commercial"):
-            values.pop(told_apart)
+        for name_alone in _WORDS:
+            values.pop(name_alone, None)
         kinds.setdefault(repr(values), name)
     return tuple(kinds.values())
 

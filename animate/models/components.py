@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from animate.models.face_encoder import FaceEncoder
 from animate.models.identity_attention import IdentityAttentions, identity_attention
 from animate.models.pose_guider import PoseGuider
 from animate.models.pose_net import PoseNet
+from animate.models.recognise import check_kind
 from animate.models.reference_attention import normalise_frames, read_published
 from animate.models.single_file import read_part
 from animate.models.store import read_json, recorded_digest
@@ -102,16 +103,13 @@ def load_components(
         network: Any = (
             build_control_network(variant.control_network)
             if name in fresh
-            else _empty(name, variant)
+            else empty_network(name, variant)
         )
-        with ExitStack() as stack:
-            if name == "unet" and variant.face is not None:
-                tokens = variant.face.tokens
-                identity = without_memory(lambda n=network, t=tokens: IdentityAttentions(n, t))  # type: ignore[misc]
-                stack.enter_context(identity_attention(network, identity))
+        with with_processors(name, network, variant) as processors:
+            identity = processors or identity
             nn.Module.to(network, dtype)  # diffusers' own `to` warns of nothing that applies here
             if name not in fresh:
-                reports += _fill(network, variant, variant.components[name], digests)
+                reports += _fill(network, variant, name, digests)
             networks[name] = network.eval().requires_grad_(False).to(device)
     if variant.channels_per_group is not None:
         for name in ("unet", "vae"):
@@ -199,6 +197,7 @@ def _write(
         tensors = {
             key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
             for key, value in network.state_dict().items()
+            if not key.endswith(".pos_embed.pe")  # sinusoids, which the network makes exactly
         }
         save_file(tensors, folder / weights, metadata={"format": "pt"})
         (folder / weights).chmod(0o644)  # it is made for its owner alone
@@ -230,13 +229,33 @@ def _check_present(variant: ModelVariant, fresh: Collection[str]) -> None:
     raise ModelError(f"model {variant.name} lacks files: {listed(missing)}; {cure}")
 
 
-def _empty(name: str, variant: ModelVariant) -> nn.Module:
-    """The network without memory for its weights, which come from files anyway."""
+@contextmanager
+def with_processors(
+    name: str, network: Any, variant: ModelVariant
+) -> Iterator[IdentityAttentions | None]:
+    """A UNet that attends to face tokens with its processors on, as its files hold their weights;
+    any other network as it is."""
+    if name != "unet" or variant.face is None:
+        yield None
+        return
+    tokens = variant.face.tokens
+    identity = without_memory(lambda: IdentityAttentions(network, tokens))
+    with identity_attention(network, identity):
+        yield identity
+
+
+def empty_network(
+    name: str, variant: ModelVariant, config: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """A network of the variant without memory for its weights, which come from files anyway.
+
+    config: sizes of a stock network; None: those that the variant's file states
+    """
     if name in OWN_NETWORKS:
         return without_memory(lambda: build_own(name, variant))
-    config = _read_config(variant, name)
+    sizes = _read_config(variant, name) if config is None else config
     try:
-        return without_memory(lambda: build_network(name, config, variant.family))
+        return without_memory(lambda: build_network(name, sizes, variant.family))
     except (TypeError, ValueError, KeyError, RuntimeError, ZeroDivisionError) as reason:
         described = variant.components[name].config
         file = variant.file(described) if described else shipped_config(name, variant.family)
@@ -344,9 +363,9 @@ READERS: Mapping[Layout, Callable[[Path, nn.Module], Mapping[str, torch.Tensor]]
 
 
 def _fill(
-    network: nn.Module, variant: ModelVariant, component: Component, digests: dict[str, str]
+    network: nn.Module, variant: ModelVariant, name: str, digests: dict[str, str]
 ) -> Iterable[WeightReport]:
-    reports = []
+    component, reports = variant.components[name], []
     for reference in component.weights:
         file = variant.file(reference)
         path = file.locate()
@@ -360,6 +379,9 @@ def _fill(
             )
         # Tensors that an earlier file set may be missing from a later one; nothing may stay unset.
         weights: Mapping[str, torch.Tensor] = READERS[component.layout](path, network)
+        check_kind(
+            weights, network.state_dict(), component.prefix, path, f"the {name} of {variant.name}"
+        )
         weights = without_prefix(weights, component.prefix)
         reports.append(apply_weights(network, weights, path, partial=True))
         digests[file.path] = digest

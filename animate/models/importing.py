@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,16 @@ import yaml
 
 from animate.errors import ModelError
 from animate.files import atomic_folder, write_text
-from animate.models.components import build_control_network, build_network, without_memory
+from animate.models.components import (
+    OWN_NETWORKS,
+    build_own,
+    empty_network,
+    with_processors,
+    without_memory,
+)
 from animate.models.config import Component, Layout, Source
+from animate.models.recognise import DENOISING, MOTION, REFERENCE, FileKind, check_kind, kind_of
+from animate.models.reference_attention import published_name
 from animate.models.single_file import SingleFile
 from animate.models.store import cache_root, read_json, recorded_digest
 from animate.models.variants import (
@@ -50,6 +58,8 @@ class Part:
     config: Path | None = None
     """JSON file of its sizes; None: those of Stable Video Diffusion."""
     layout: Layout = "diffusers"
+    prefix: str = ""
+    """Beginning of the network's names in files that hold several."""
     text: str
     """Words on the part, for a person."""
 
@@ -74,7 +84,7 @@ def import_model(
     """
     parts = find_parts(source)
     control = parts.get("controlnext")
-    known = load_variant(like) if like else _variant_of(control)
+    known = load_variant(like) if like else _variant_of(parts)
     if base is not None:
         pictures = {name: part for name, part in find_parts(base).items() if name in _PICTURES}
         parts = {**pictures, **parts}
@@ -82,6 +92,11 @@ def import_model(
         # The published UNets were trained together with their control networks.
         parts = {name: part for name, part in parts.items() if name != "unet"}
     for name, part in parts.items():
+        if name not in known.networks:
+            raise ModelError(
+                f"{listed(part.weights)} is {part.text}, which {known.name} has no use for; name "
+                "the variant that it was made for by --like"
+            )
         _check_fit(name, part, known)
     try:
         with atomic_folder(folder) as partial:
@@ -90,7 +105,7 @@ def import_model(
         raise ModelError(f"model folder {folder} exists already; choose another name") from None
     except OSError as reason:
         raise ModelError(f"model folder {folder} cannot be written: {reason}") from reason
-    lines = tuple(_line(name, parts.get(name), known) for name in COMPONENTS)
+    lines = tuple(_line(name, parts.get(name), known) for name in known.networks)
     return Imported(variant=replace(variant, folder=folder.resolve()), recognised=lines)
 
 
@@ -138,10 +153,40 @@ def _folder_parts(folder: Path) -> Iterator[tuple[str, Part]]:
     for name in _STOCK:
         if (folder / name / "config.json").is_file():
             yield name, diffusers_part(folder, name)
-    for holder in (folder, folder / "controlnext", folder / "controlnet"):
-        for file in sorted(holder.iterdir()) if holder.is_dir() else ():
-            if file.is_file() and file.suffix in _SUFFIXES:
-                yield from _file_parts(file)
+    files = [
+        file
+        for holder in (folder, folder / "controlnext", folder / "controlnet")
+        for file in (sorted(holder.iterdir()) if holder.is_dir() else ())
+        if file.is_file() and file.suffix in _SUFFIXES
+    ]
+    together = dict(_reference_net_parts(files))
+    yield from together.items()
+    taken = {file for part in together.values() for file in part.weights}
+    for file in files:
+        if file not in taken:
+            yield from _file_parts(file)
+
+
+def _reference_net_parts(files: Sequence[Path]) -> Iterator[tuple[str, Part]]:
+    """The two UNets of AnimateAnyone, where its motion modules are among the files."""
+    kinds = {file: _kind(file) for file in files}
+    by_kind = {kind: file for file, kind in kinds.items() if kind is not None}
+    if MOTION not in by_kind:
+        return
+    for name, needed in (("unet", (DENOISING, MOTION)), ("reference_unet", (REFERENCE,))):
+        absent = [kind.text for kind in needed if kind not in by_kind]
+        if absent:
+            raise ModelError(
+                f"{by_kind[MOTION]} is {MOTION.text}, but {listed(absent)} is not beside it; copy "
+                "the folder again"
+            )
+        weights = tuple(by_kind[kind] for kind in needed)
+        yield name, Part(weights=weights, layout="animate-anyone", text=needed[0].text)
+
+
+def _kind(path: Path) -> FileKind | None:
+    with SingleFile(path) as file:
+        return kind_of(file.keys)
 
 
 def _check_pipeline(folder: Path) -> None:
@@ -216,8 +261,10 @@ def _file_parts(path: Path) -> Iterator[tuple[str, Part]]:
     with SingleFile(path) as file:
         if any(".lora" in key or "lora_" in key for key in file.keys):
             raise ModelError(f"{path} is an adapter, not a model; use it with --lora {path}")
-        if "mid_convs.0.0.weight" in file.keys:
-            yield "controlnext", Part(weights=(path,), text="control network")
+        kind = kind_of(file.keys)
+        if kind is not None and kind.networks:
+            for name, prefix in kind.networks:
+                yield name, Part(weights=(path,), prefix=prefix, text=kind.text)
             return
         prefix = file.unet_prefix()
         if prefix is not None:
@@ -255,43 +302,88 @@ def _other_base(width: object, channels: int) -> str:
     return f"{name} for inpainting" if channels == 9 else str(name)
 
 
-def _variant_of(control: Part | None) -> ModelVariant:
-    """The variant whose control network has tensors of these sizes."""
+def _variant_of(parts: Mapping[str, Part]) -> ModelVariant:
+    """The variant whose networks a source has: by the sizes of its control network, then by the
+    networks beside it, then by the names of its files. Raises `ModelError` for none or several."""
+    control = parts.get("controlnext")
     if control is None:
         return load_variant(_DEFAULT)
-    with SingleFile(control.weights[0]) as file:
-        sizes = {key: file.shape(key) for key in file.keys}
-    for variant in list_variants():
-        network = without_memory(lambda v=variant: build_control_network(v.control_network))  # type: ignore[misc]
-        if sizes == {name: tuple(value.shape) for name, value in network.state_dict().items()}:
-            return variant
-    raise ModelError(
-        f"{control.weights[0]} is the control network of none of "
-        f"{', '.join(variant.name for variant in list_variants())}; name the variant whose "
-        "constants it was trained with by --like"
+    sizes = _sizes(control)
+    fitting = [
+        variant
+        for variant in list_variants()
+        if sizes == _shapes(without_memory(lambda v=variant: build_own("controlnext", v)))  # type: ignore[misc]
+    ]
+    if not fitting:
+        raise ModelError(
+            f"{control.weights[0]} is the control network of none of "
+            f"{', '.join(variant.name for variant in list_variants())}; name the variant whose "
+            "constants it was trained with by --like"
+        )
+    for tells in (_has_same_networks, _holds_same_networks, _has_same_files):
+        fitting = [variant for variant in fitting if tells(variant, parts)] or fitting
+    if len(fitting) > 1:
+        raise ModelError(
+            f"{listed(control.weights)} fits {listed([variant.name for variant in fitting])}; name "
+            "one of them by --like"
+        )
+    return fitting[0]
+
+
+def _has_same_networks(variant: ModelVariant, parts: Mapping[str, Part]) -> bool:
+    beside = {name for name in variant.networks if name not in COMPONENTS}
+    return beside == {name for name in parts if name not in COMPONENTS}
+
+
+def _holds_same_networks(variant: ModelVariant, parts: Mapping[str, Part]) -> bool:
+    return variant.components["controlnext"].prefix == parts["controlnext"].prefix
+
+
+def _has_same_files(variant: ModelVariant, parts: Mapping[str, Part]) -> bool:
+    return all(
+        {path.name for path in part.weights}
+        == {Path(file).name for file in variant.components[name].weights}
+        for name, part in parts.items()
+        if name not in _PICTURES and name in variant.components
     )
+
+
+def _sizes(part: Part) -> dict[str, tuple[int, ...]]:
+    """Sizes of the tensors of a part, by the names of its network in the file."""
+    sizes: dict[str, tuple[int, ...]] = {}
+    for path in part.weights:
+        with SingleFile(path) as file:
+            keys = [key for key in file.keys if key.startswith(part.prefix)]
+            sizes |= {key.removeprefix(part.prefix): file.shape(key) for key in keys}
+    return sizes
+
+
+def _shapes(network: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def _check_fit(name: str, part: Part, known: ModelVariant) -> None:
     """Raise `ModelError` where files do not have the tensors of their network."""
-    if name == "controlnext":
-        network: Any = without_memory(lambda: build_control_network(known.control_network))
-    else:
-        config = read_json(part.config or shipped_config(name))
-        network = without_memory(lambda: build_network(name, config))
-    state = network.state_dict()
-    sizes: dict[str, tuple[int, ...]] = {}
+    config = read_json(part.config) if part.config else None
+    network = empty_network(name, known, config)
+    with with_processors(name, network, known):
+        state = _shapes(network)
     for path in part.weights:
         with SingleFile(path) as file:
             if part.layout == "single-file":
                 file.pieces(network)
                 return
-            sizes |= {key: file.shape(key) for key in file.keys}
-    wrong = [key for key, value in state.items() if sizes.get(key) != tuple(value.shape)]
+            check_kind(file.keys, state, part.prefix, path, f"the {name} of {known.name}")
+    if part.layout == "animate-anyone":
+        # The sinusoids are the network's own.
+        state = {published_name(k): v for k, v in state.items() if not k.endswith("pos_embed.pe")}
+    sizes = _sizes(part)
+    wrong = [key for key, value in state.items() if sizes.get(key) != value]
     if wrong:
         raise ModelError(
-            f"{listed(part.weights)} is not the {name} that {known.name} needs: {listed(wrong)} is "
-            "missing or of another size; name the variant that it was made for by --like"
+            f"{listed(part.weights)} ({part.text}) is not the {name} that {known.name} needs: "
+            f"{listed(wrong)} is missing or of another size; name the variant that it was made "
+            "for by --like"
         )
 
 
@@ -300,24 +392,26 @@ def _write(
 ) -> ModelVariant:
     digests: dict[str, str] = {}
     components = {}
-    for name in COMPONENTS:
+    for name in known.networks:
         if name not in parts:
             components[name] = _foreign(name, known)
             continue
         part, config = parts[name], ""
-        if name != "controlnext":
+        if name not in OWN_NETWORKS:
             config = f"{name}/config.json"
-            write_text_into(partial / config, part.config or shipped_config(name))
+            write_text_into(partial / config, part.config or shipped_config(name, known.family))
             digests[config] = recorded_digest(partial / config)
         weights = []
         for path in part.weights:
-            within = "checkpoint" if part.layout == "single-file" else name
+            within = "checkpoint" if part.layout == "single-file" or part.prefix else name
             target = f"{within}/{path.name}"
             if not (partial / target).is_symlink():
                 _link(path, partial / target)
             digests[target] = recorded_digest(path)
             weights.append(target)
-        components[name] = Component(config=config, weights=tuple(weights), layout=part.layout)
+        components[name] = Component(
+            config=config, weights=tuple(weights), layout=part.layout, prefix=part.prefix
+        )
     variant = replace(
         known,
         name=folder.name,

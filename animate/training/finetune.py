@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from animate.errors import TrainingError
 from animate.generate.pipeline import Engine
-from animate.models.base import load_base
+from animate.models.base import base_variant, load_base
 from animate.models.components import Components
 from animate.models.injection import ControlPort, inject, learned_weight
+from animate.models.variants import ModelVariant
 from animate.progress import Progress, Quiet
 from animate.training import objective
 from animate.training.finetune_config import FineTuneConfig
@@ -49,6 +50,7 @@ def fine_tune(config: FineTuneConfig, progress: Progress | None = None) -> Path:
     config.folder.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(config.folder, config.trackers)
     shown_progress = (progress or Quiet()) if accelerator.is_main_process else Quiet()
+    check_offered(base_variant(config.base, config.like))
     parts = load_base(config.base, like=config.like, control=config.control, seed=config.seed)
     check_size(config, parts)
     with accelerator.main_process_first():  # the others find its poses and clips
@@ -64,6 +66,17 @@ def open_samples(config: FineTuneConfig, progress: Progress) -> Samples:
 
     videos = usable_videos(config.data.videos, config.frames, progress)
     return VideoSamples(videos, config.data.videos)
+
+
+def check_offered(variant: ModelVariant) -> None:
+    """Raises `TrainingError` for models whose training this recipe is not."""
+    if variant.family != "svd" or variant.face is not None:
+        besides = "a reference UNet" if variant.face is None else "a face encoder"
+        raise TrainingError(
+            f"fine-tuning on videos is not offered for {variant.name}, which has {besides} to "
+            "train besides; choose a base on Stable Video Diffusion with a control network alone, "
+            "such as svd-v2 or mimicmotion-1-1"
+        )
 
 
 def check_size(config: FineTuneConfig, parts: Components) -> None:

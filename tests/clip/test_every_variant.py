@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
+from shutil import copytree, rmtree
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
 
 from animate import AnimationRequest, AnimationResult, Animator
+from animate.cli.main import main
 from animate.clip import keeper
+from animate.errors import ModelError
+from animate.generate.workers.worker import SerialWindows
 from animate.media import open_video
-from animate.models.variants import load_variant
+from animate.models.components import load_components
+from animate.models.variants import load_variant, variant_names
 from tests.face_networks import picture_with_faces, write_face_networks
 from tests.scene import write_scene
 from tests.small_models import distinct_names, small_model
@@ -70,6 +79,13 @@ def pictures(result: AnimationResult) -> np.ndarray:
     return np.stack([frame.image for frame in open_video(result.output).read()]).astype(int)
 
 
+def forget_digest(folder: Path, file: str) -> None:
+    """Take out of the variant what it says of a file."""
+    variant = yaml.safe_load((folder / "variant.yaml").read_text())
+    variant["digests"].pop(file, None)
+    (folder / "variant.yaml").write_text(yaml.safe_dump(variant))
+
+
 def stop_after(monkeypatch: pytest.MonkeyPatch, method: str, times: int) -> None:
     """Ctrl-C at the `times`-th offer of that kind."""
     offered = getattr(keeper.FolderKeeper, method)
@@ -115,3 +131,113 @@ def test_a_stopped_run_goes_on_to_the_same_frames(
     resumed = run(animator, again)
     assert digest(resumed) == whole
     assert json.loads(resumed.sidecar.read_text())["resumed"]
+
+
+def test_weights_that_are_no_numbers_and_files_that_lack_some_are_refused(
+    model: Path, tmp_path: Path
+) -> None:
+    for name in load_variant(model).networks:
+        folder = tmp_path / name
+        copytree(model, folder)
+        file = folder / name / "model.safetensors"
+        whole = load_file(file)
+        first = next(key for key, value in whole.items() if value.is_floating_point())
+        for tensors, fault in (
+            ({**whole, first: torch.full_like(whole[first], torch.nan)}, "holds NaN"),
+            ({key: value for key, value in whole.items() if key != first}, "lacks 1 tensors"),
+        ):
+            save_file(tensors, file)
+            forget_digest(folder, f"{name}/model.safetensors")
+            with pytest.raises(ModelError, match=fault):
+                load_components(load_variant(folder))
+        rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [1, 2, 4, 9])
+def test_every_length_against_window_and_overlap(
+    animator: Animator, values: dict[str, Any], window: int
+) -> None:
+    """Lengths below, at and above a window, and those at which another window begins."""
+    for overlap in sorted({0, 1, window - 1} & set(range(window))):
+        for frames in (1, 2, window, window + 1, 2 * window - overlap, 2 * window + 1):
+            if window == 1 and frames > 1 and leads(animator):
+                continue  # its windows hold frame 0 alone, which is refused
+            sizes = {"window": window, "overlap": overlap, "max_frames": frames, "steps": 1}
+            assert run(animator, values, **sizes).frames == min(frames, 12), sizes
+
+
+def leads(animator: Animator) -> bool:
+    """True where every window begins with frame 0."""
+    return animator.engine.components.variant.sampling.schedule == "mimicmotion"
+
+
+@pytest.mark.slow
+def test_windows_computed_by_a_worker_give_the_same_bits(
+    animator: Animator, values: dict[str, Any]
+) -> None:
+    alone = digest(run(animator, values))
+    animator.executor = SerialWindows()
+    try:
+        assert digest(run(animator, values)) == alone
+    finally:
+        animator.executor = None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
+def test_ray_workers_give_the_same_bits_however_many(
+    animator: Animator, values: dict[str, Any]
+) -> None:
+    digests = {digest(run(animator, values, workers=count, threads=1)) for count in (1, 2)}
+    animator.close()
+    assert digests == {digest(run(animator, values, threads=1))}
+
+
+@pytest.mark.slow
+def test_kept_features_and_adapters_change_the_frames_and_go_again(
+    animator: Animator, values: dict[str, Any], tmp_path: Path
+) -> None:
+    plain = digest(run(animator, values, steps=3))
+    layer = next(
+        name
+        for name, module in animator.engine.components.unet.named_modules()
+        if name.endswith("attn1.to_q")
+    )
+    width = animator.engine.components.unet.get_submodule(layer).in_features
+    tensors = {
+        f"unet.{layer}.lora_A.weight": torch.ones(2, width),
+        f"unet.{layer}.lora_B.weight": torch.ones(width, 2),
+    }
+    save_file(tensors, tmp_path / "style.safetensors")
+    for changes in ({"keep_features": 2}, {"lora": [f"{tmp_path}/style.safetensors"]}):
+        assert digest(run(animator, values, steps=3, **changes)) != plain, changes
+    assert digest(run(animator, values, steps=3)) == plain
+
+
+@pytest.mark.slow
+def test_a_batch_gives_the_frames_of_single_runs(
+    animator: Animator, values: dict[str, Any], model: Path, tmp_path: Path
+) -> None:
+    expected = digest(run(animator, values))
+    common = {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if k != "output"}
+    rows = [{**common, "output": str(tmp_path / f"{n}.mkv"), "seed": n} for n in (0, 1)]
+    manifest = tmp_path / "rows.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["batch", str(manifest), "--quiet"]) == 0
+    digests = [
+        json.loads((tmp_path / f"{n}.mkv.json").read_text())["output"]["frames_sha256"]
+        for n in (0, 1)
+    ]
+    assert digests[0] == expected != digests[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", variant_names())
+def test_a_plan_at_full_size_needs_no_weights(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--model", name, "--memory", "48GiB"]) == 0
+    text = capsys.readouterr().out
+    assert "peak, denoise" in text
+    assert "windows together" in text

@@ -263,8 +263,8 @@ def _file_parts(path: Path) -> Iterator[tuple[str, Part]]:
             raise ModelError(f"{path} is an adapter, not a model; use it with --lora {path}")
         kind = kind_of(file.keys)
         if kind is not None and kind.networks:
-            for name, prefix in kind.networks:
-                yield name, Part(weights=(path,), prefix=prefix, text=kind.text)
+            for network, start in kind.networks:
+                yield network, Part(weights=(path,), prefix=start, text=kind.text)
             return
         prefix = file.unet_prefix()
         if prefix is not None:

@@ -111,4 +111,10 @@ def _additions(variant: ModelVariant) -> str:
     point = _POINTS[injection.hook_point]
     halves = "both halves" if injection.halves == "both" else "the conditional half"
     normalised = ", cross-normalised" if injection.normalise else ""
-    return f"features of a {kind} network {point}{normalised}, on {halves} of guidance"
+    control = f"features of a {kind} network {point}{normalised}, on {halves} of guidance"
+    besides = []
+    if variant.face is not None:
+        besides.append("face tokens in the spatial cross-attentions")
+    if "reference_unet" in variant.networks:
+        besides.append("self-attention to the features of a second UNet of the reference")
+    return "; ".join([control, *besides])

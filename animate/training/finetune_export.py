@@ -101,7 +101,9 @@ def _write_model(
         files = [_reference(base, file, partial, folder, learned is None, digests)
                  for file in (component.config, *weights)]  # fmt: skip
         last = (UNET_FILE,) if name == "unet" else ()
-        components[name] = Component(config=files[0], weights=(*files[1:], *last))
+        components[name] = Component(
+            config=files[0], weights=(*files[1:], *last), prefix=component.prefix
+        )
     variant = replace(
         base,
         name=config.name,

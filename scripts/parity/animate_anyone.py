@@ -84,8 +84,14 @@ class AnimateAnyone(Animator):
             "sample_size", "in_channels", "out_channels", "block_out_channels",
             "layers_per_block", "cross_attention_dim", "norm_num_groups",
         )  # fmt: skip
+        kinds = {
+            name: [kind.replace("3D", "Motion") for kind in sizes[name]]
+            for name in ("down_block_types", "up_block_types")
+        }
         config = {
             **{name: sizes[name] for name in same},
+            **kinds,
+            "temporal_transformer_layers_per_block": motion.get("num_transformer_block", 1),
             "num_attention_heads": sizes["attention_head_dim"],
             "motion_max_seq_length": motion["temporal_position_encoding_max_len"],
             "motion_num_attention_heads": motion["num_attention_heads"],

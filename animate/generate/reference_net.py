@@ -129,9 +129,7 @@ class ReferenceNet:
                 )
                 networks = stack.enter_context(caching)
             if settings.keep_control > 1:
-                networks = with_kept_control(
-                    networks, work.steps.plan, every=settings.keep_control
-                )
+                networks = with_kept_control(networks, work.steps.plan, every=settings.keep_control)
             yield networks
 
     def decode(

@@ -207,7 +207,11 @@ def test_networks_run_on_the_card_that_is_named(dwpose_files, monkeypatch):
             return ["CUDAExecutionProvider"]
 
         def get_inputs(self):
-            return [type("Input", (), {"name": "x"})]
+            return [type("Input", (), {"name": "x", "shape": [1, 3, 384, 288]})]
+
+        def get_outputs(self):
+            bins = {"simcc_x": [1, 133, 576], "simcc_y": [1, 133, 768]}
+            return [type("Output", (), {"name": key, "shape": bins[key]}) for key in bins]
 
     monkeypatch.setattr(runtime(), "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(runtime(), "InferenceSession", Session)

@@ -36,7 +36,7 @@ ROOMS = (
     ("training",),
     ("animator",),
     ("pipeline",),
-    ("batch",),
+    ("batch", "nodes"),
     ("studio",),
     ("cli",),
 )

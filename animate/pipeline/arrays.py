@@ -112,6 +112,24 @@ def read_pictures(value: Any, name: str) -> list[Image]:
     return pictures
 
 
+def read_mask(value: Any, name: str, size: tuple[int, int]) -> np.ndarray:
+    """(H,W) float32 in [0,1] of a mask of a picture of this size (width, height).
+
+    Raises RequestError for another shape or range.
+    """
+    mask = _numbers(value) if isinstance(value, torch.Tensor) else value
+    if isinstance(mask, np.ndarray) and mask.ndim == 3 and len(mask) == 1:
+        mask = mask[0]
+    wanted = (size[1], size[0])
+    if not isinstance(mask, np.ndarray) or mask.shape != wanted:
+        shape = mask.shape if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise RequestError(f"{name} is {shape}; expected {wanted}, as the image is")
+    values = mask.astype(np.float32)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+        raise RequestError(f"{name} has values that are not from 0 to 1")
+    return values
+
+
 def read_poses(value: Any, name: str, *, canvas: tuple[int, int], fps: Fraction) -> PoseSequence:
     """The poses of a sequence, or of an array of points.
 

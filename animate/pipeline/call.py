@@ -64,8 +64,8 @@ _RENAMED = {
     "offload": "enable_model_cpu_offload",
 }
 """Settings of a request by the names that they have here."""
-_OF_FILES = ("work", "keep_work", "save_every", "sign", "overwrite")
-"""Settings that mean nothing without a file, beside those of the role `output`."""
+_OF_FILES = ("work", "keep_work", "save_every", "sign", "overwrite", "still_model", "still_lora")
+"""Settings that mean nothing without a file, beside those of the role `output` and restyling."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,6 +86,7 @@ class VideoCall:
     motion_bucket_id: int | None = None
     noise_aug_strength: float | None = None
     decode_chunk_size: int | None = None
+    background_mask: np.ndarray | Tensor | None = None
     latents: Tensor | None = None
     callback_on_step_end: OnStepEnd | None = None
     callback_on_step_end_tensor_inputs: Sequence[str] = TENSORS
@@ -245,7 +246,9 @@ def _check_names(settings: Mapping[str, Any]) -> None:
     usable = {
         name
         for name, setting in known.items()
-        if name not in _RENAMED and name not in _OF_FILES and setting.role != "output"
+        if name not in (*_RENAMED, *_OF_FILES)
+        and setting.role != "output"
+        and not name.startswith("restyle")
     }
     for name in settings:
         if name in usable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,16 +15,17 @@ from animate.animator import Animator
 from animate.clip.make import engine_for, face_of, plan_memory
 from animate.clip.motion import Motion, clip_finish, clip_motion
 from animate.clip.preflight import check_identity, check_options, check_windows
+from animate.driving.placement import Placement
 from animate.driving.poses import selection_of
 from animate.errors import RequestError
 from animate.finish.chain import Finish, find_tempo
-from animate.finish.enlarge import find_enlargement
+from animate.finish.enlarge import Enlargement, find_enlargement
 from animate.generate.engine import Engine
 from animate.generate.pipeline import decode, sample
 from animate.generate.settings import ClipSettings, settle, unusual_size
 from animate.media.info import Image
 from animate.models.lora import merged, open_adapters
-from animate.pipeline.arrays import Picture, read_picture
+from animate.pipeline.arrays import Picture, read_mask, read_picture
 from animate.pipeline.bars import Watched
 from animate.pipeline.call import CallbackInputs, VideoCall
 from animate.pipeline.preview import latent_colours, preview_picture
@@ -47,6 +48,16 @@ class Clip:
     finish: Finish
     latents: Tensor
     """(F,C,h,w), with those of a reference that leads."""
+    background: np.ndarray | None
+    """(H,W,1) float32 in [0,1]: share of the reference in each pixel; None: none."""
+
+    def finished(self, generated: Iterable[Image]) -> Iterator[Image]:
+        """Frames to hand out, of the generated ones in order."""
+        frames = self.finish(generated)
+        if (share := self.background) is None:
+            return frames
+        ground = share * self.finish.picture
+        return (np.rint(ground + (1 - share) * frame).astype(np.uint8) for frame in frames)
 
     @property
     def leading(self) -> int:
@@ -144,6 +155,7 @@ class Making:
             motion=motion,
             finish=clip_finish(request, settings, motion, inputs, enlargement),
             latents=latents,
+            background=self._background(picture, motion.placement, enlargement),
         )
 
     def frames(self, clip: Clip) -> Iterator[Image]:
@@ -179,6 +191,19 @@ class Making:
         if self._colours is None:
             self._colours = latent_colours(*self._scene)
         return preview_picture(latents_Chw, self._colours, size)
+
+    def _background(
+        self, picture: Image, placement: Placement, enlargement: Enlargement | None
+    ) -> np.ndarray | None:
+        if self.call.background_mask is None:
+            return None
+        size = (picture.shape[1], picture.shape[0])
+        mask = read_mask(self.call.background_mask, "background_mask", size)
+        levels = np.rint(mask * 255).astype(np.uint8)
+        if enlargement is not None:
+            placement = placement.enlarged(enlargement.placement)
+        laid = placement.picture(np.repeat(levels[..., None], 3, axis=2))
+        return laid[..., :1].astype(np.float32) / 255
 
     def _conditioned(self, engine: Engine) -> Engine:
         """The engine with the call's micro-conditions."""

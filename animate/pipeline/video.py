@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from diffusers.utils.outputs import BaseOutput
 from torch import Tensor
@@ -105,6 +106,15 @@ class ControlNeXtVideoPipeline:
             precision = _precision(torch_dtype)
         path = name if isinstance(name, str) else Path(name)
         return cls(Animator.from_pretrained(path, device=str(device), precision=precision))
+
+    def share(self) -> Self:
+        """Another pipeline over the same networks, with adapters, limits and progress of its own
+        that begin as these are."""
+        other = type(self)(self.animator)
+        other._adapters = dict(self._adapters)
+        other._memory, other._offload = self._memory, self._offload
+        other._progress = self._progress
+        return other
 
     # ------------------------------------------------------------------ what is loaded
 
@@ -227,8 +237,9 @@ class ControlNeXtVideoPipeline:
         *,
         weight_name: str | None = None,
         adapter_name: str | None = None,
+        weight: float = 1.0,
     ) -> None:
-        """Add an adapter to every call from now on, at its full weight; see `set_adapters`.
+        """Add an adapter to every call from now on; `set_adapters` changes its weight.
 
         path: a file, or a folder that holds one
         Raises ModelError where it is missing or does not fit.
@@ -237,7 +248,7 @@ class ControlNeXtVideoPipeline:
         name = adapter_name or f"adapter_{len(self._adapters)}"
         if name in self._adapters:
             raise RequestError(f"adapter {name} is loaded already; give another adapter_name")
-        lora = Lora.parse((file, 1.0))
+        lora = Lora.parse((file, weight))
         with self.animator.computing(RuntimeOptions()):
             open_adapters(self.unet, (lora,))
         self._adapters[name] = lora
@@ -327,6 +338,7 @@ class ControlNeXtVideoPipeline:
         motion_bucket_id: int | None = None,
         noise_aug_strength: float | None = None,
         decode_chunk_size: int | None = None,
+        background_mask: np.ndarray | Tensor | None = None,
         num_videos_per_prompt: int = 1,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seed: int | None = None,
@@ -348,6 +360,7 @@ class ControlNeXtVideoPipeline:
         num_frames: frames at most
         fps, motion_bucket_id, noise_aug_strength: the model's micro-conditions, as diffusers counts
             them: it is told `fps - 1`
+        background_mask: (H,W) of `image` in [0,1]; where it is 1 the frames keep the picture
         num_videos_per_prompt: videos of one picture, by the next seeds
         generator: gives the seed: a fresh one its own, a used one its next number
         seed: of the noise; 0 if neither is given. The same seed gives the same frames
@@ -378,6 +391,7 @@ class ControlNeXtVideoPipeline:
             motion_bucket_id=motion_bucket_id,
             noise_aug_strength=noise_aug_strength,
             decode_chunk_size=decode_chunk_size,
+            background_mask=background_mask,
             latents=latents,
             callback_on_step_end=callback_on_step_end,
             callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
@@ -396,7 +410,7 @@ class ControlNeXtVideoPipeline:
                     if output_type == "latent":
                         videos.append(clip.latents[clip.leading :])
                     else:
-                        videos.append([*clip.finish(making.frames(clip))])
+                        videos.append([*clip.finished(making.frames(clip))])
         frames = packed(videos, output_type)
         if not return_dict:
             return frames
@@ -429,7 +443,7 @@ class ControlNeXtVideoPipeline:
         with adopted_errors():
             with self._running(call, self._progress) as making:
                 clip = making.clip(image, seed)
-            for frame in clip.finish(making.streamed(clip)):
+            for frame in clip.finished(making.streamed(clip)):
                 yield picture_as(frame, output_type)
 
     @contextmanager

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +22,7 @@ from animate.request.schema import NONE
 if TYPE_CHECKING:
     from animate.animator import Animator
     from animate.driving.skeletons import Skeletons
+    from animate.generate.preview import Preview
     from animate.request.request import AnimationResult
 
 
@@ -33,6 +35,8 @@ class ClipTask:
     """Digests of inputs that were read already."""
     pictures: bool = True
     """Small pictures for a report are wanted."""
+    previews: bool = False
+    """Pictures of the unfinished clip are sent, as `PreviewMessage`s."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,15 @@ class StageMessage:
     """Of `begin` the stage's number, if it is known; of `advance` those that were finished."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PreviewMessage:
+    """A picture of an unfinished clip, as it travels from a worker."""
+
+    jpeg: bytes
+    step: int
+    """Steps that were done."""
+
+
 def start_clips(worker: int) -> ClipMaker:
     """A worker's handler of `ClipTask`s; `worker` decides which GPU it takes."""
     return ClipMaker(worker)
@@ -96,7 +109,11 @@ class ClipMaker:
             animator = self._animator_for(request)
             loading = round(time.perf_counter() - began, 4)
             result = animator(
-                request, Relay(send), digests=payload.digests, on_skeletons=self._take_skeletons
+                request,
+                Relay(send),
+                digests=payload.digests,
+                on_skeletons=self._take_skeletons,
+                on_preview=partial(_send_preview, send) if payload.previews else None,
             )
         except Exception as error:
             return self._failed(payload, _failure(error, request))
@@ -179,6 +196,13 @@ class ClipMaker:
             warnings=tuple(result.warnings),
             pictures=pictures,
         )
+
+
+def _send_preview(send: Send, preview: Preview) -> None:
+    from animate.batch.pictures import jpeg_bytes
+    from animate.generate.preview import sheet
+
+    send(PreviewMessage(jpeg=jpeg_bytes(sheet(preview)), step=preview.step))
 
 
 def _make_room(request: AnimationRequest) -> None:

@@ -19,6 +19,8 @@ from animate.request.request import AnimationRequest
 
 HEIGHT = 144
 """Rows of a picture; smaller ones stay as they are."""
+PREVIEW_HEIGHT = 360
+"""Rows of a picture of an unfinished clip."""
 RESULTS = 5
 """Frames of a clip in the report."""
 _QUALITY = 76
@@ -70,14 +72,19 @@ def _readable(read: Callable[[], np.ndarray]) -> str:
 
 def jpeg(image: np.ndarray) -> str:
     """Base64 of a JPEG at most `HEIGHT` rows high, from (H,W,3) uint8 RGB."""
+    return base64.b64encode(jpeg_bytes(image, HEIGHT)).decode()
+
+
+def jpeg_bytes(image: np.ndarray, rows: int = PREVIEW_HEIGHT) -> bytes:
+    """A JPEG at most `rows` high, from (H,W,3) uint8 RGB."""
     buffer = io.BytesIO()
-    _small(image).save(buffer, format="JPEG", quality=_QUALITY, optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
+    _small(image, rows).save(buffer, format="JPEG", quality=_QUALITY, optimize=True)
+    return buffer.getvalue()
 
 
-def _small(image: np.ndarray) -> PIL.Image.Image:
+def _small(image: np.ndarray, rows: int) -> PIL.Image.Image:
     picture = PIL.Image.fromarray(image)
-    if picture.height <= HEIGHT:
+    if picture.height <= rows:
         return picture
-    width = max(1, round(picture.width * HEIGHT / picture.height))
-    return picture.resize((width, HEIGHT), PIL.Image.Resampling.LANCZOS)
+    width = max(1, round(picture.width * rows / picture.height))
+    return picture.resize((width, rows), PIL.Image.Resampling.LANCZOS)

@@ -78,6 +78,7 @@ def make_app(studio: Studio) -> Starlette:
         Route("/api/clips", api.make_clips, methods=["POST"]),
         Route("/api/clips/files", api.files_of_clip),
         Route("/api/clips/picture", api.clip_picture),
+        Route("/api/clips/preview", api.clip_preview),
         Route("/api/clips/{action:str}", api.change_clip, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
@@ -323,6 +324,12 @@ class Api:
         """A small picture of a clip."""
         data = self._studio.clips.picture(_text(request, "clip"), _number(request, "number", 0))
         return Response(data, media_type="image/jpeg")
+
+    @answering
+    async def clip_preview(self, request: Request) -> Response:
+        """The newest picture of the clip that is being made."""
+        data = self._studio.clips.preview()
+        return Response(data, media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     @answering
     async def change_clip(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from animate.batch.clips import StageMessage
+from animate.batch.clips import PreviewMessage, StageMessage
 from animate.batch.failures import failure_of
 from animate.batch.manifest import Job, Manifest
 from animate.batch.paths import RECORD_SUFFIX, record_path
@@ -59,6 +59,8 @@ class ClipView:
     wall_seconds: float
     memory: int | None
     scores: Mapping[str, float]
+    preview: int
+    """Number of the newest picture of the unfinished clip; 0 where there is none."""
     pictures: int
     """Number of small pictures of its frames; see `ClipQueue.picture`."""
     settings: Mapping[str, object]
@@ -76,6 +78,7 @@ class ClipQueue:
         self._jobs: dict[Path, JobRecord] = {}
         self._running: Path | None = None
         self._pace = Pace()
+        self._preview: tuple[int, bytes] = (0, b"")
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="clips", daemon=True)
 
@@ -198,6 +201,7 @@ class ClipQueue:
                 if waiting:
                     record = min(waiting, key=lambda r: (r.status != "running", r.number))
                     self._running, self._pace = record.record, Pace(stage="begin")
+                    self._preview = (self._preview[0], b"")
                     self._worker.allow()
                     return record
                 if not self._news.wait(_IDLE_SECONDS):
@@ -237,6 +241,10 @@ class ClipQueue:
             with self._news:
                 self._pace.take(message)
             self._on_change()
+        if isinstance(message, PreviewMessage):
+            with self._news:
+                self._preview = (self._preview[0] + 1, message.jpeg)
+            self._on_change()
 
     def _status(self, record: JobRecord) -> Status:
         if record.record == self._running:
@@ -268,6 +276,7 @@ class ClipQueue:
             wall_seconds=record.wall_seconds,
             memory=record.peak_device_bytes or record.peak_host_bytes,
             scores=record.scores,
+            preview=self._preview[0] if active and self._preview[1] else 0,
             pictures=len(record.pictures.results),
             settings=self._settings(record),
         )
@@ -278,6 +287,13 @@ class ClipQueue:
         except UserError:  # of another version
             return {}
         return changed_settings(self._project, request)
+
+    def preview(self) -> bytes:
+        """The newest JPEG of the clip that is being made. Raises MissingError without one."""
+        with self._news:
+            if not self._preview[1]:
+                raise MissingError("there is no picture of an unfinished clip")
+            return self._preview[1]
 
     def picture(self, name: str, number: int) -> bytes:
         """A small JPEG of a clip's frames, from first to last. Raises MissingError."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from animate.batch.clips import ClipMaker, Relay
+from animate.batch.clips import ClipMaker, ClipReport, ClipTask, Relay
 from animate.batch.executor import Handler, Listen, Outcome, Send, Start, Task
 from animate.batch.local import LocalExecutor
 from animate.studio.tasks import PoseTask
@@ -85,7 +86,22 @@ class HeldWorker:
 
 def start_clips(worker: int) -> Handler:
     """The handler of clips, in the worker."""
-    return ClipMaker(worker)
+    return WatchedMaker(worker)
+
+
+class WatchedMaker:
+    """Makes clips as a batch does, and sends pictures of what they are coming to."""
+
+    def __init__(self, worker: int) -> None:
+        self._maker = ClipMaker(worker)
+
+    def __call__(self, payload: ClipTask, send: Send) -> ClipReport:
+        """See `ClipMaker`."""
+        return self._maker(replace(payload, previews=True), send)
+
+    def close(self) -> None:
+        """See `Handler`."""
+        self._maker.close()
 
 
 def start_poses(worker: int) -> Handler:

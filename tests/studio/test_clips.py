@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from animate.batch.paths import record_path
 from animate.batch.records import read_record
 from animate.errors import RequestError
 from animate.studio.clips import STOPPED, ClipQueue
@@ -30,7 +31,8 @@ def statuses(queue: ClipQueue) -> dict[str, str]:
 
 def test_clips_wait_in_order_and_survive_a_restart(studio: Studio, folder: Path) -> None:
     names = studio.submit(SETTINGS, {"seed": ["1", "2"]})
-    assert names == ["me_dance.job.json", "me_dance-2.job.json"]
+    clips = ("me_dance.mp4", "me_dance-2.mp4")
+    assert names == [record_path(folder / clip).name for clip in clips]
     assert read_record(folder / names[0]).status == "waiting"  # type: ignore[union-attr]
     queue = again(folder)
     assert [view.output for view in queue.views()] == ["me_dance-2.mp4", "me_dance.mp4"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from animate.device import (
     computing_dtype,
     precision_of,
     precision_remark,
+    queued,
     unused_card,
 )
 from animate.driving.estimators import estimator_options
@@ -41,10 +41,6 @@ from pose.estimators.base import Estimator
 from temporal.offload import send_home
 
 WorkersKey = tuple[int, str | None, float, int | None]
-
-_calls = threading.RLock()
-"""Held while a clip is made. Networks belong to one animator, but the number of processor threads,
-which decides the last bits of a frame, belongs to the process."""
 
 
 class Animator:
@@ -153,7 +149,7 @@ class Animator:
     def computing(self, runtime: RuntimeOptions) -> Iterator[None]:
         """Hold the process's queue of calls in the block, with this number of threads and the
         networks in this precision. Raises RequestError for a precision they are not loaded in."""
-        with _calls, _threads(runtime.threads), torch.no_grad():
+        with queued(), _threads(runtime.threads), torch.no_grad():
             self._undo_eight_bit(runtime)
             yield
 

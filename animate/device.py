@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -25,6 +28,18 @@ _WRONG_HALVES = re.compile(
 _HALVES, _BRAIN_HALVES = (7, 0), (8, 0)
 """Compute capabilities from which a card computes fast in float16, and in bfloat16."""
 _DRIVER = Path("/proc/driver/nvidia/version")
+
+
+_calls = threading.RLock()
+"""Held while networks compute. They belong to whoever loaded them, but the number of processor
+threads, which decides the last bits of a picture, belongs to the process."""
+
+
+@contextmanager
+def queued() -> Iterator[None]:
+    """Within, no other thread of this process computes pictures: calls wait for each other."""
+    with _calls:
+        yield
 
 
 def choose_device(name: str) -> torch.device:

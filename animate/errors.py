@@ -143,9 +143,11 @@ _NO_MEMORY = (
     "allocate memory", "unable to allocate", "bad_alloc", "failed to map segment",
     "out of memory", "cublas_status_alloc_failed", "cublas_status_not_initialized",
     "cudnn_status_alloc_failed", "unable to find an engine to execute this computation",
+    "could not create a primitive",
 )  # fmt: skip
-"""Words of the allocator, of numpy, of C++, of the loader of shared libraries; of CUDA for memory
-that it pins or allocates itself, and of cuBLAS and cuDNN, which have none for their workspace."""
+"""Words of the allocator, of numpy, of C++, of the loader of shared libraries, of oneDNN; of CUDA
+for memory that it pins or allocates itself, and of cuBLAS and cuDNN, which have none for their
+workspace."""
 
 
 def ran_out_of_memory(error: BaseException) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pose.errors import PoseError
 from pose.sequence import PoseSequence
@@ -68,7 +70,7 @@ def check_source(sequence: PoseSequence, source: str, name: str | Path = "given"
         )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read(path: Path) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
     if not path.is_file():
         raise PoseError(f"there is no pose file {path}; check the name")
     try:
@@ -92,7 +94,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, arrays
 
 
-def _check_header(header: dict[str, Any], path: Path) -> None:
+def _check_header(header: Mapping[str, Any], path: Path) -> None:
     if header.get("format") != FORMAT:
         raise PoseError(f"{path} is not a pose file; `cnx pose extract` writes one")
     if header.get("version") != VERSION:
@@ -102,7 +104,9 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
         )
 
 
-def _sequence(header: dict[str, Any], arrays: dict[str, Any], path: Path) -> PoseSequence:
+def _sequence(
+    header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path
+) -> PoseSequence:
     missing = [name for name in _ARRAYS if name not in arrays]
     if missing:
         raise PoseError(f"the pose file {path} lacks {', '.join(missing)}; {_AGAIN}")

@@ -36,7 +36,7 @@ def check_template(template: str) -> str:
     return template
 
 
-def fill_template(template: str, values: Mapping[str, object]) -> str:
+def fill_template(template: object, values: Mapping[str, object]) -> str:
     """`template` with `{reference}`, `{row:04}` and so on replaced by values.
 
     Only names are replaced: nothing of a value can be reached through it. Raises RequestError.
@@ -107,7 +107,7 @@ def work_name(output: Path, output_dir: Path) -> str:
     return f".{name[-_NAME_LENGTH:]}-{digest[:10]}{WORK_SUFFIX}"
 
 
-def with_absolute_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def with_absolute_paths(values: Mapping[str, object], folder: Path) -> dict[str, object]:
     """The same settings with what they read or use below `folder` where it is relative."""
     # Not resolved: a link's own name is what people know a file by.
     below = partial(_below, folder)

@@ -92,7 +92,7 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
                 yield _read(number, line, _line, content)
 
 
-def _line(content: bytes) -> dict[str, Any]:
+def _line(content: bytes) -> Mapping[str, object]:
     return flat(AnimationRequest, _object(content))
 
 
@@ -106,8 +106,8 @@ def _object(content: bytes) -> Mapping[Any, Any]:
     return value
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values: dict[str, object] = {}
     for name, value in pairs:
         if name in values:
             raise ValueError(f"{quoted(name)} is given twice")
@@ -163,7 +163,9 @@ def _csv_rows(path: Path, header: list[str]) -> Iterator[Row]:
                 yield _read(number, line, _cells, header, cells, settings)
 
 
-def _cells(header: list[str], cells: list[str], settings: Mapping[str, Setting]) -> dict[str, Any]:
+def _cells(
+    header: list[str], cells: list[str], settings: Mapping[str, Setting]
+) -> Mapping[str, object]:
     if len(cells) != len(header):
         raise RequestError(
             f"{len(cells)} cells under {len(header)} columns; quote cells with commas"
@@ -200,7 +202,7 @@ def _listed(rows: list[Any]) -> Iterator[Row]:
         yield _read(number, None, _mapping, values)
 
 
-def _mapping(values: Any) -> dict[str, Any]:
+def _mapping(values: Any) -> Mapping[str, object]:
     if not isinstance(values, dict):
         raise RequestError(f"a row must hold names with values, not {type(values).__name__}")
     return flat(AnimationRequest, values)

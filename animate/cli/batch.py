@@ -139,7 +139,7 @@ def parser() -> Parser:
     return command
 
 
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def _settings(arguments: argparse.Namespace) -> dict[str, object]:
     """Settings that the command line gives."""
     known = settings_of(AnimationRequest)
     settings = {k: v for k, v in vars(arguments).items() if k in known and k not in _OWN}

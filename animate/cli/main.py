@@ -32,6 +32,10 @@ COMMANDS = {
     "train": "train a control network or a whole small model",
 }
 
+_COMPUTING = ("run", "still", "batch", "compare", "resume", "evaluate", "train")
+"""Commands that load the networks' libraries."""
+_LEAST_ADDRESSES = 2 << 30
+"""Bytes that a process must be allowed to map: with less these libraries end it while they load."""
 _NO_MEMORY = (
     "memory ran out; close other programs, allow this one more (ulimit -v, the container's limit), "
     "or ask for less: a smaller --size or a shorter --window"
@@ -58,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from animate.cli.signals import raised_on_sigterm
 
+    helps = {"-h", "--help", "--help-all"} & set(options)
+    if name in _COMPUTING and not helps and _address_space() < _LEAST_ADDRESSES:
+        return _complain(
+            f"this process may map {_address_space() >> 20} MiB of memory, and the libraries of "
+            f"the networks need {_LEAST_ADDRESSES >> 20} to be loaded; allow more, as with "
+            "ulimit -v unlimited"
+        )
     debug = "--debug" in options
     _prepare(debug)
     with raised_on_sigterm():
@@ -71,6 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(complaint, code)
         _tell_farm(options, complaint)
     return code
+
+
+def _address_space() -> int:
+    """Bytes that this process may map."""
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 def _prepare(debug: bool) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -114,7 +113,7 @@ def may_replace(request: AnimationRequest) -> bool:
     return request.overwrite or (path is not None and closes(path, request.output))
 
 
-def stored_request(request: AnimationRequest, model: str) -> dict[str, Any]:
+def stored_request(request: AnimationRequest, model: str) -> dict[str, object]:
     """A request as plain values that mean the same in any working directory.
 
     model: what finds the model that is used; the request may leave it open

@@ -341,8 +341,8 @@ def _difference(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     return ", ".join(words) or "other input files or weights, by the same names"
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(values: Mapping[str, object]) -> dict[str, object]:
+    flat: dict[str, object] = {}
     for name, value in values.items():
         if name == "runtime":
             continue

@@ -136,7 +136,7 @@ def nearest_sizes(size: Size, multiple: int) -> list[Size]:
 def plan_clip(settings: ClipSettings, *, frames: int, steps: int) -> WindowPlan:
     """The windows of a clip, by the schedule that the settings name."""
     schedule: Any = settings.schedule
-    shape: dict[str, Any] = {"window": settings.window, "overlap": settings.overlap, "steps": steps}
+    shape = {"window": settings.window, "overlap": settings.overlap, "steps": steps}
     if schedule in PUBLISHED:
         return published_plan(schedule, frames, **shape)
     return plan_windows(frames, **shape, schedule=schedule, weights=settings.fusing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -135,5 +135,6 @@ def _opened(path: Path) -> Any:
     return imageio.imopen(path, "r", plugin="pillow")
 
 
-def _milliseconds(metadata: dict[str, Any]) -> int:
-    return max(0, round(metadata.get("duration") or 0)) or _UNSTATED
+def _milliseconds(metadata: Mapping[str, object]) -> int:
+    stated = metadata.get("duration")
+    return max(0, round(stated if isinstance(stated, int | float) else 0)) or _UNSTATED

@@ -42,7 +42,7 @@ def check_output(
         return output
     form = format_of(output)
     _no_sequence(codec, output)
-    chosen = find_codec(codec or default_codec(form, alpha=alpha), form)
+    chosen = find_codec(default_codec(form, alpha=alpha) if codec is None else codec, form)
     if alpha and not chosen.alpha:
         raise RequestError(
             f"codec {chosen.name} of {output} keeps no transparency; name the output .mov, .webp "

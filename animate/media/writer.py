@@ -110,7 +110,7 @@ class ClipWriter:
         self._overwrite, self._before_rename = overwrite, before_rename
         self._format = format_of(self.path)
         self.codec: VideoCodec = find_codec(
-            codec or default_codec(self._format, alpha=alpha), self._format
+            default_codec(self._format, alpha=alpha) if codec is None else codec, self._format
         )
         self._options = self.codec.encoder_options(quality, size)
         check_clip_size(size, self.codec, self.path)

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -126,7 +125,7 @@ def _read_changes(
     return changes, control
 
 
-def _constants(variant: ModelVariant) -> dict[str, Any]:
+def _constants(variant: ModelVariant) -> dict[str, object]:
     """Constants that go with tuned weights; the scheduler, licences and files are the base's."""
     names = ("name", "summary", "sizes", "sampling", "micro_conditions", "injection", "pose_style",
              "leading_reference", "guidance_along", "image_latents", *CONTROL_SECTIONS)  # fmt: skip

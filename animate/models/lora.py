@@ -6,7 +6,7 @@ chunks, moves or quantises the network sees a plain network. ControlNeXt is neve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,13 +102,17 @@ def _sum(weight: Tensor, name: str, adapters: Sequence[Weighed]) -> Tensor:
     return total.to(weight.dtype)
 
 
-def _adaptable(unet: nn.Module) -> dict[str, Any]:
+Kernel = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+"""Layers that an adapter may change."""
+
+
+def _adaptable(unet: nn.Module) -> dict[str, Kernel]:
     """Layers with a kernel, by name."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     return {name: module for name, module in unet.named_modules() if isinstance(module, kinds)}
 
 
-def _check(adapter: Adapter, layers: dict[str, Any]) -> None:
+def _check(adapter: Adapter, layers: Mapping[str, Kernel]) -> None:
     wrong = []
     for name, layer in adapter.layers.items():
         if name not in layers:

@@ -208,14 +208,14 @@ class ModelVariant:
         """Files that are not on this machine."""
         return [file for file in self.files() if file.locate() is None]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The variant as its YAML file has it."""
         sampling = plain(_changed(self.sampling))
         values = {name: value for name, value in plain(self).items() if name != "folder"}
         return {**values, "sampling": sampling}
 
 
-def _changed(sampling: SamplingOptions) -> dict[str, Any]:
+def _changed(sampling: SamplingOptions) -> dict[str, object]:
     """Sampling options by name that are not as they are by default."""
     values = {item.name: (getattr(sampling, item.name), item.default) for item in fields(sampling)}
     return {name: value for name, (value, default) in values.items() if value != default}

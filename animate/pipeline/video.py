@@ -38,6 +38,7 @@ from animate.progress import Progress, Remembering
 from animate.request.request import Precision, RuntimeOptions
 from animate.request.values import Lora
 from animate.request.wording import listed, nearest
+from temporal.kinds import Offload
 from temporal.offload import send_home
 
 _PRECISIONS: Mapping[torch.dtype, Precision] = {
@@ -73,7 +74,7 @@ class ControlNeXtVideoPipeline:
         self.animator = animator
         self._adapters: dict[str, Lora] = {}
         self._progress: Progress = TqdmBars({})
-        self._offload: Literal["none", "model", "stream"] | None = None
+        self._offload: Offload | None = None
         self._memory: int | str | None = None
         self._interrupt = False
         self._making: Making | None = None

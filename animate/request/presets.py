@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from animate.errors import ModelError, RequestError
 from animate.request.schema import flat
@@ -38,7 +37,7 @@ def config_path(name: str) -> Path:
     )
 
 
-def read_config(options: type, names: Sequence[str]) -> dict[str, Any]:
+def read_config(options: type, names: Sequence[str]) -> dict[str, object]:
     """The settings that --config names, by their flat names; later files win.
 
     Raises RequestError naming the file for unknown names.
@@ -48,7 +47,7 @@ def read_config(options: type, names: Sequence[str]) -> dict[str, Any]:
 
     from animate.request.yaml_file import read_yaml
 
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for name in names:
         path = config_path(name)
         values.update(flat(options, read_yaml(path), where=str(path)))

@@ -469,11 +469,11 @@ class AnimationRequest:
         """
         return build(cls, values)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Every setting as plain JSON values, paths as given."""
         return plain(self)
 
-    def look(self) -> dict[str, Any]:
+    def look(self) -> dict[str, object]:
         """The settings that decide the pictures, by name, as plain JSON values.
 
         Those whose role is `look`, and the weights of adapters; never a path.

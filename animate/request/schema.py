@@ -290,7 +290,7 @@ def read_value(hint: Any, value: Any, name: str) -> Any:
     return _read(hint, value, name, lenient=True)
 
 
-def flat(kind: Any, values: Any, name: str = "", where: str = "") -> dict[str, Any]:
+def flat(kind: Any, values: Any, name: str = "", where: str = "") -> dict[str, object]:
     """Plain values by the names of the fields, those of groups beside the others.
 
     name: field that holds the values, where they are not those of the top
@@ -305,7 +305,7 @@ def flat(kind: Any, values: Any, name: str = "", where: str = "") -> dict[str, A
         raise RequestError(f"{where}: {reason}") from reason
 
 
-def _flat(kind: Any, values: Any, name: str, lenient: bool) -> dict[str, Any]:
+def _flat(kind: Any, values: Any, name: str, lenient: bool) -> dict[str, object]:
     if type(values) is not dict and not isinstance(values, Mapping):
         raise RequestError(
             f"{name or 'settings'} must hold names with values, not {quoted(values)}"
@@ -314,7 +314,7 @@ def _flat(kind: Any, values: Any, name: str, lenient: bool) -> dict[str, Any]:
     groups, known = layout.groups, layout.known
     if values.keys() <= known:  # flat already, as most are
         return dict(values)
-    by_name: dict[str, Any] = {}
+    by_name: dict[str, object] = {}
     unknown = []
     for key, value in values.items():
         field_name = str(key).replace("-", "_")
@@ -356,8 +356,8 @@ def _built(cls: Any, values: Any, name: str, lenient: bool) -> Any:
 def _from_flat(cls: Any, values: Mapping[str, Any], name: str, lenient: bool) -> Any:
     layout = _layout(cls)
     within = f"{name}." if name else ""
-    inner: dict[str, dict[str, Any]] = {group: {} for group in layout.groups}
-    arguments: dict[str, Any] = {}
+    inner: dict[str, dict[str, object]] = {group: {} for group in layout.groups}
+    arguments: dict[str, object] = {}
     for key, value in values.items():
         setting = layout.settings.get(key)
         if setting is None:
@@ -470,7 +470,7 @@ def _parsed(parse: Callable[[Any], Any], value: Any, name: str) -> Any:
         raise RequestError(str(reason) if name in str(reason) else f"{name}: {reason}") from None
 
 
-def _mapping(kind: Any, value: Any, name: str, lenient: bool) -> dict[str, Any]:
+def _mapping(kind: Any, value: Any, name: str, lenient: bool) -> dict[str, object]:
     if not isinstance(value, Mapping):
         raise RequestError(f"{name} must hold names with values, not {quoted(value)}")
     return {str(key): _read(kind, item, f"{name}.{key}", lenient) for key, item in value.items()}
@@ -549,7 +549,7 @@ def paths_in(value: Any) -> Iterator[Path]:
 
 def with_paths(options: T, change: Callable[[Path], Path]) -> T:
     """The same options with every path in them changed, those of groups too."""
-    changed: dict[str, Any] = {}
+    changed: dict[str, object] = {}
     for item in fields(cast(Any, options)):
         value = getattr(options, item.name)
         if item.metadata.get(_GROUP):
@@ -561,7 +561,7 @@ def with_paths(options: T, change: Callable[[Path], Path]) -> T:
 
 def plain_with_paths(
     kind: type, values: Mapping[str, Any], change: Callable[[Path], Path], *roles: Role
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Values by flat names with the paths of these roles changed, those in lists too; what holds a
     path is typed.
 

@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from animate.device import choose_device, choose_dtype
-from animate.errors import RequestError
+from animate.device import choose_device, choose_dtype, queued
+from animate.errors import RequestError, raises_ours
 from animate.models.stills import FAMILIES, Family, StillDesign, StillModel
 from animate.request.request import Fit, Precision
 from animate.request.still import ControlMethod, Span
@@ -211,6 +211,8 @@ class StillPipeline:
         )
 
     @torch.no_grad()
+    @raises_ours
+    @queued()
     def __call__(
         self,
         prompt: str = "",

@@ -7,6 +7,7 @@ up again drops the lines behind its checkpoint first, so no step is listed twice
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Log:
         self._accelerator.end_training()
 
 
-def append(path: Path, line: dict[str, Any]) -> None:
+def append(path: Path, line: Mapping[str, object]) -> None:
     """Add one JSON line; Python writes floats so that they read back to the bit."""
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

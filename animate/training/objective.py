@@ -78,7 +78,7 @@ def precondition(sigma_B: Tensor) -> Preconditioning:
     )
 
 
-def scheduler_config(sigma_min: float, sigma_max: float) -> dict[str, Any]:
+def scheduler_config(sigma_min: float, sigma_max: float) -> dict[str, object]:
     """Configuration of diffusers' `EulerDiscreteScheduler` that samples what this objective
     trained: v-prediction, `ln(sigma)/4` as the timestep, Karras' spacing between two levels."""
     return {

@@ -7,6 +7,7 @@ Frame rate, times, cuts and origin travel in `info`, where other readers look pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -51,8 +52,8 @@ _PARTS: Final = (
 def coco_bytes(sequence: PoseSequence) -> bytes:
     """One JSON file for the whole sequence; people keep their number as `track_id`."""
     width, height = sequence.canvas
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for frame in range(sequence.frames):
         name = f"{frame:06d}.png"
         images.append({"id": frame, "file_name": name, "width": width, "height": height})
@@ -105,7 +106,7 @@ def parse_coco(record: Any, where: str, *, fps: Fraction | None) -> PoseSequence
     return sequence_of(list(frames.values()), canvas=canvases.pop(), **stated)
 
 
-def _add_person(frames: dict[int, People], annotation: dict[str, Any], where: str) -> None:
+def _add_person(frames: dict[int, People], annotation: Mapping[str, object], where: str) -> None:
     image = annotation.get("image_id")
     if type(image) is not int or image not in frames:
         raise PoseError(f"{where}: there is no image {image!r}")
@@ -118,7 +119,7 @@ def _add_person(frames: dict[int, People], annotation: dict[str, Any], where: st
     people[number] = _read(annotation, where)
 
 
-def _annotation(points: Points, frame: int, number: int, index: int) -> dict[str, Any]:
+def _annotation(points: Points, frame: int, number: int, index: int) -> dict[str, object]:
     seen = points[points[:, 2] > 0, :2]
     left, top = seen.min(axis=0).tolist()
     width, height = np.ptp(seen, axis=0).tolist()
@@ -138,7 +139,7 @@ def _annotation(points: Points, frame: int, number: int, index: int) -> dict[str
     }
 
 
-def _read(annotation: dict[str, Any], where: str) -> Points:
+def _read(annotation: Mapping[str, object], where: str) -> Points:
     points = np.zeros((POINTS, 3))
     points[_BODY] = from_list(annotation.get("keypoints"), (17,), f"{where}, keypoints")
     for name, part in _PARTS:

@@ -8,7 +8,7 @@ writes -1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -105,7 +105,7 @@ def person_record(points: Points, *, body: str) -> dict[str, list[float]]:
     }
 
 
-def read_person(record: dict[str, Any], where: str) -> Points:
+def read_person(record: Mapping[str, object], where: str) -> Points:
     """One person (134,3) from OpenPose's lists. Raises `PoseError` naming what is wrong."""
     points = np.zeros((POINTS, 3))
     body = from_list(record.get("pose_keypoints_2d"), (25, 18), f"{where}, pose_keypoints_2d")

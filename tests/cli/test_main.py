@@ -186,3 +186,13 @@ def test_waiting_threads_sleep_unless_told_otherwise(
         monkeypatch.setenv("OMP_WAIT_POLICY", own)
     main(["models", "list"])
     assert os.environ["OMP_WAIT_POLICY"] == (own or "PASSIVE")
+
+
+def test_too_small_an_address_space_is_said_before_libraries_are_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda which: (400_000 << 10, 400_000 << 10))
+    assert main(["run", "--help"]) == 0
+    capsys.readouterr()
+    assert main(["run", "--quiet"]) == 2
+    assert "may map 390 MiB" in capsys.readouterr().err

@@ -356,3 +356,8 @@ def test_a_selection_written_keeps_its_time(tmp_path: Path, plain: Path) -> None
     path = write(tmp_path / "clip.mp4", frames, selection.output_fps(source.info))
     info = open_video(path).info
     assert info.duration == source.sampling(selection).duration == Fraction(14, 25)
+
+
+def test_an_empty_codec_is_no_codec(tmp_path):
+    with pytest.raises(RequestError, match="unknown codec ''"):
+        open_writer(tmp_path / "a.mp4", size=(16, 16), fps=Fraction(1), codec="")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from animate import AnimationRequest, AnimationResult, Animator
 from animate.cli.main import main
 from animate.clip import keeper
+from animate.clip.record import sidecar_path
 from animate.errors import ModelError
 from animate.generate.workers.worker import SerialWindows
 from animate.media import open_video
@@ -221,12 +222,12 @@ def test_a_batch_gives_the_frames_of_single_runs(
 ) -> None:
     expected = digest(run(animator, values))
     common = {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if k != "output"}
-    rows = [{**common, "output": str(tmp_path / f"{n}.mkv"), "seed": n} for n in (0, 1)]
+    rows = [{**common, "output": f"{n}.mkv", "seed": n} for n in (0, 1)]
     manifest = tmp_path / "rows.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert main(["batch", str(manifest), "--quiet"]) == 0
+    assert main(["batch", str(manifest), "--output-dir", str(tmp_path), "--quiet"]) == 0
     digests = [
-        json.loads((tmp_path / f"{n}.mkv.json").read_text())["output"]["frames_sha256"]
+        json.loads(sidecar_path(tmp_path / f"{n}.mkv").read_text())["output"]["frames_sha256"]
         for n in (0, 1)
     ]
     assert digests[0] == expected != digests[1]

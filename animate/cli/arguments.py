@@ -167,7 +167,7 @@ def add_option(
     help: text in place of the setting's own
     default: value in the result where the option is not given; else it is absent there
     """
-    text = help or setting.help
+    text = (help or setting.help).replace("%", "%%")  # argparse fills in values by it
     common = {"dest": setting.name, "default": default}
     if setting.hint is bool:
         action: Any = argparse.BooleanOptionalAction if setting.default else "store_true"
@@ -179,7 +179,7 @@ def add_option(
         setting.flag,
         type=TextReader(setting.flag, setting.name, setting.read_text, setting),
         metavar=setting.metavar or _placeholder(setting),
-        help=text.replace("%", "%%"),
+        help=text,
         **common,
         **several,
     )

@@ -164,7 +164,7 @@ def make_idle(parts: Any) -> None:
     """Networks that take and give tensors of the right shapes, and do nothing."""
     import torch
 
-    from animate.generate import pipeline
+    from animate.generate import video_diffusion
 
     channels = parts.vae.config.latent_channels
     scale = 2 ** (len(parts.vae.config.block_out_channels) - 1)
@@ -182,7 +182,7 @@ def make_idle(parts: Any) -> None:
 
     parts.unet.forward, parts.controlnext.forward = unet, control
     # It goes past the decoder's own `forward`.
-    vars(pipeline)["decode_frames"] = decode
+    vars(video_diffusion)["decode_frames"] = decode
 
 
 class _Peaks:

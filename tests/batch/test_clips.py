@@ -104,7 +104,7 @@ def test_want_of_memory_gives_everything_back(
     def full(*args: Any, **named: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("animate.generate.pipeline.decode_frames", full)
+    monkeypatch.setattr("animate.generate.video_diffusion.decode_frames", full)
     # Workers that are gone do not hide what happened.
     monkeypatch.setattr("animate.animator.Animator.close", full)
     report = make(maker, tmp_path, models[0])

@@ -128,7 +128,7 @@ def test_nothing_is_left_when_the_work_fails(
         yield from ()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("animate.generate.pipeline.decode_frames", broken)
+    monkeypatch.setattr("animate.generate.video_diffusion.decode_frames", broken)
     before = set(scene["output"].parent.iterdir())
     with pytest.raises(KeyboardInterrupt):
         run(animator, scene)

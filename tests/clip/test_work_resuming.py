@@ -148,17 +148,17 @@ def test_stopped_in_any_stage_it_goes_on_to_the_same_frames(
 def test_what_was_done_is_not_done_again(
     animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from animate.generate import pipeline
+    from animate.generate import pipeline, video_diffusion
 
     stopped(animator, scene, "decode", 9)
     decoded: list[int] = []
-    real = pipeline.decode_frames
+    real = video_diffusion.decode_frames
 
     def counted(vae: Any, latents: torch.Tensor, options: Any, *, first: int) -> Any:
         decoded.append(len(latents) - first)
         return real(vae, latents, options, first=first)
 
-    monkeypatch.setattr(pipeline, "decode_frames", counted)
+    monkeypatch.setattr(video_diffusion, "decode_frames", counted)
     monkeypatch.setattr(pipeline, "denoise", None)
     result = run(animator, scene)
     # The group under way and the one in the keeper's hands are lost, no more.

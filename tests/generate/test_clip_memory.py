@@ -182,9 +182,9 @@ def test_another_precision_than_the_loaded_one_is_refused(scene: Scene) -> None:
     assert plan(scene, CUDA, parts=half(scene), precision="float16").precision == "float16"
     assert plan(scene, CUDA, parts=half(scene), precision="int8").precision == "int8"
     animator = Animator(Engine(components=scene.parts, device=CPU), "a test")
-    request: Any = SimpleNamespace(runtime=RuntimeOptions(precision="bfloat16"))
+    runtime = RuntimeOptions(precision="bfloat16")
     with pytest.raises(RequestError, match="loaded in float32"):  # where nothing is planned, too
-        animator._undo_eight_bit(request)
+        animator._undo_eight_bit(runtime)
 
 
 def test_on_a_cpu_every_network_is_counted_in_every_plan(scene: Scene) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from animate.generate import denoise as loop
-from animate.generate import pipeline
+from animate.generate import pipeline, video_diffusion
 from animate.generate.memory import plan_clip_memory
 from animate.generate.pipeline import Engine, decode, sample
 from animate.generate.settings import settle
@@ -79,7 +79,9 @@ def card() -> Iterator[FakeTensorMode]:
 def without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Code that must read numbers on the host reads real ones, or none."""
     monkeypatch.setattr(
-        pipeline, "make_scheduler", schedulers_without_numbers(pipeline.make_scheduler)
+        video_diffusion,
+        "make_scheduler",
+        schedulers_without_numbers(video_diffusion.make_scheduler),
     )
     for name in ("call_sigmas", "plan_tables"):
         monkeypatch.setattr(loop, name, real(getattr(loop, name)))

@@ -13,7 +13,7 @@ from animate.animator import Animator
 from animate.device import computing_dtype
 from animate.errors import NotFiniteError, ran_out_of_memory
 from animate.generate import engine as engine_room
-from animate.generate import pipeline
+from animate.generate import pipeline, video_diffusion
 from animate.generate.engine import Engine, try_again
 from animate.generate.memory import plan_clip_memory
 from animate.generate.pipeline import decode, sample
@@ -80,14 +80,23 @@ def test_every_word_for_too_little_memory_is_known(problem: Exception) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "function"),
-    [("encode", "encode_reference"), ("denoise", "denoise"), ("decode", "decode_frames")],
+    ("stage", "room", "function"),
+    [
+        ("encode", video_diffusion, "encode_reference"),
+        ("denoise", pipeline, "denoise"),
+        ("decode", video_diffusion, "decode_frames"),
+    ],
 )
 def test_memory_that_runs_out_in_a_stage_is_answered_by_a_smaller_plan(
-    scene: Scene, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch, stage: str, function: str
+    scene: Scene,
+    frames: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    room: Any,
+    function: str,
 ) -> None:
-    real = getattr(pipeline, function)
-    monkeypatch.setattr(pipeline, function, failing(real, SHORTAGES[2]))
+    real = getattr(room, function)
+    monkeypatch.setattr(room, function, failing(real, SHORTAGES[2]))
     engine, progress = planned(scene), Remembering(Quiet())
     before = engine.plan
     ours = clip(scene, engine, progress)
@@ -104,13 +113,13 @@ def test_decoding_begins_with_the_plan_that_denoising_ended_with(
     real = pipeline.denoise
     monkeypatch.setattr(pipeline, "denoise", failing(real, *SHORTAGES[:3]))
     engine, offloads = planned(scene), []
-    real_frames = pipeline.decode_frames
+    real_frames = video_diffusion.decode_frames
 
     def seen(*args: Any, **options: Any) -> Any:
         offloads.append(engine.plan)
         return real_frames(*args, **options)
 
-    monkeypatch.setattr(pipeline, "decode_frames", seen)
+    monkeypatch.setattr(video_diffusion, "decode_frames", seen)
     first = engine.plan
     clip(scene, engine, Quiet())
     assert offloads == [engine.plan]
@@ -213,10 +222,9 @@ def test_a_wider_type_has_a_plan_of_its_own(scene: Scene) -> None:
 
 def test_the_next_clip_begins_in_the_type_that_was_loaded(scene: Scene) -> None:
     animator = Animator(half(scene), "a test")
-    request: Any = type("Request", (), {"runtime": RuntimeOptions()})
     parts = animator.engine.components
-    animator._undo_eight_bit(request)
+    animator._undo_eight_bit(RuntimeOptions())
     assert animator.engine.components is parts
     try_again(animator.engine, "denoise", NotFiniteError("denoise", "step 1", "UNet"), Quiet())
-    animator._undo_eight_bit(request)
+    animator._undo_eight_bit(RuntimeOptions())
     assert {computing_dtype(n) for n in animator.engine.components.networks()} == {torch.float16}

@@ -115,7 +115,7 @@ def toy_sizes(tmp_path, networks, monkeypatch) -> None:
     for name in STOCK:
         (configs / f"{name}.json").write_text(json.dumps(config_of(networks[name])))
     monkeypatch.setattr(
-        "animate.models.importing.shipped_config", lambda name: configs / f"{name}.json"
+        "animate.models.importing.shipped_config", lambda name, family: configs / f"{name}.json"
     )
 
 
@@ -305,5 +305,5 @@ def test_the_command_says_what_it_recognised_and_how_to_use_it(tmp_path, toy, ne
     assert main(["import", str(source), name, "--like", str(toy)]) == 0
     printed = "".join(capsys.readouterr())
     assert "unet: diffusers' layout, as published, linked to" in printed
-    assert "controlnext: control network, linked to" in printed
+    assert "controlnext: a control network of ControlNeXt, linked to" in printed
     assert f"use it with --model {name}" in printed

@@ -73,7 +73,7 @@ def test_every_part_is_measured_and_shown(trial: Path) -> None:
     for picture in trial.glob("*.png"):
         assert f"({picture.name})" in page
         assert 2_000 < picture.stat().st_size < 60_000
-    assert len(list(trial.glob("*.png"))) == 5
+    assert len(list(trial.glob("*.png"))) == 6
 
 
 def test_the_page_follows_from_the_figures_alone(trial: Path) -> None:

@@ -130,7 +130,7 @@ def run(
 
 def check(ran: Ran, frames: int, dtype: torch.dtype) -> None:
     assert ran.frames == frames
-    between = ("_encoded", "offloaded", "send_home")  # stages: networks come and go
+    between = ("check_conditions", "offloaded", "send_home")  # stages: networks come and go
     waits = {k: n for k, n in ran.watch.waits.items() if not k.endswith(between)}
     # Latents live on the host: each call's prediction goes there, and nothing else is waited for.
     calls = ran.windows // ran.plan.window_batch

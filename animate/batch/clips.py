@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from animate.batch.executor import Send
 from animate.batch.failures import Failure, failure_of
-from animate.batch.records import Pictures
+from animate.batch.records import ClipState, Pictures
+from animate.batch.staging import JobFiles
 from animate.clip.fingerprint import FileDigests
 from animate.progress import Stage
 from animate.request.request import AnimationRequest, RuntimeOptions
@@ -37,6 +38,8 @@ class ClipTask:
     """Small pictures for a report are wanted."""
     previews: bool = False
     """Pictures of the unfinished clip are sent, as `PreviewMessage`s."""
+    files: JobFiles | None = None
+    """Files that lie in a store; None where all are here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,8 @@ class ClipReport:
     """Remarks on the clip that a person should act on."""
     pictures: Pictures = field(default_factory=Pictures)
     """Small pictures for the report."""
+    clip: ClipState | None = None
+    """Marks of a clip that was put into a store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,22 +108,30 @@ class ClipMaker:
         _forget_peaks()
         self._skeletons = None
         request = replace(payload.request, runtime=self._runtime(payload.request))
-        began = time.perf_counter()
         try:
-            _make_room(request)
-            animator = self._animator_for(request)
-            loading = round(time.perf_counter() - began, 4)
-            result = animator(
-                request,
-                Relay(send),
-                digests=payload.digests,
-                on_skeletons=self._take_skeletons,
-                on_preview=partial(_send_preview, send) if payload.previews else None,
-            )
+            if payload.files is None:
+                return self._make(payload, request, send)
+            with payload.files.staged():
+                report = self._make(payload, request, send)
+                return replace(report, clip=payload.files.put(request.output))
         except Exception as error:
-            return self._failed(payload, _failure(error, request))
-        seconds = {"load": loading, **result.seconds}
-        return self._finished(payload, result, seconds)
+            # Staged inputs are gone by now, which says nothing of the failure.
+            failure = failure_of(error) if payload.files else _failure(error, request)
+            return self._failed(payload, failure)
+
+    def _make(self, task: ClipTask, request: AnimationRequest, send: Send) -> ClipReport:
+        began = time.perf_counter()
+        _make_room(request)
+        animator = self._animator_for(request)
+        loading = round(time.perf_counter() - began, 4)
+        result = animator(
+            request,
+            Relay(send),
+            digests=task.digests,
+            on_skeletons=self._take_skeletons,
+            on_preview=partial(_send_preview, send) if task.previews else None,
+        )
+        return self._finished(task, result, {"load": loading, **result.seconds})
 
     def close(self) -> None:
         """See `Handler`."""

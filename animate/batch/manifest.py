@@ -32,6 +32,15 @@ from animate.batch.paths import (
     work_name,
 )
 from animate.batch.rows import Row, read_sheet
+from animate.batch.staging import JobFiles, RemoteOutputs, Staging
+from animate.batch.storage import (
+    check_url,
+    fetch_file,
+    is_url,
+    join_url,
+    parent_url,
+    remote_matches,
+)
 from animate.clip.record import record_paths
 from animate.errors import ManifestError, RequestError, UserError
 from animate.request.request import AnimationRequest
@@ -68,6 +77,8 @@ class Job:
     """The clip to make; None where the row cannot be used."""
     mistake: str = ""
     """The reason why the row cannot be used."""
+    files: JobFiles | None = None
+    """Files that lie in a store, by the paths that the request names; None where all are here."""
 
     @property
     def lost(self) -> Path | None:
@@ -89,12 +100,16 @@ class Manifest:
     """Absolute folder of the clips."""
     source: Path
     """The file."""
+    remote: RemoteOutputs | None = None
+    """The store that clips go to; None for a local folder."""
 
 
 def load_manifest(
     path: Path | str,
     output_dir: Path | str,
     *,
+    staging: Path | None = None,
+    staging_limit: int | None = None,
     defaults: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
     roots: Iterable[Path | str] = (),
@@ -110,14 +125,22 @@ def load_manifest(
     to be done, and a mistake elsewhere stops nobody; those that the manifest does not have are
     `absent`, which is an error where it has none of them.
 
+    The manifest, `output_dir` and inputs of rows may be URLs (docs/batch.md): each job's files are
+    staged below the local folder `staging`, in at most `staging_limit` bytes a job.
+
     Raises ManifestError naming every row that cannot be used, and why.
     """
-    source = Path(path).absolute()
+    output_url = check_url(str(output_dir), "output_dir") if is_url(output_dir) else ""
+    store = Staging(staging, limit=staging_limit, output_url=output_url)
+    source, folder_url = _local_manifest(path, store)
+    output_dir = store.output_dir if output_url else output_dir
     sheet = read_sheet(source)
     jobs = jobs_of_rows(
         sheet.rows,
         source,
         output_dir,
+        staging=store,
+        folder_url=folder_url,
         defaults={
             **with_absolute_paths(flat(AnimationRequest, defaults or {}), Path.cwd()),
             **with_absolute_paths(sheet.defaults, source.parent),
@@ -141,6 +164,7 @@ def load_manifest(
         absent=absent,
         output_dir=Path(output_dir).absolute(),
         source=source,
+        remote=RemoteOutputs(store) if output_url else None,
     )
 
 
@@ -157,6 +181,16 @@ def _nothing_collected() -> Iterator[None]:
             gc.enable()
 
 
+def _local_manifest(path: Path | str, store: Staging) -> tuple[Path, str]:
+    """The manifest's file here, and the URL of its folder where it is remote."""
+    if not is_url(path):
+        return Path(path).absolute(), ""
+    url = check_url(str(path), "manifest")
+    source = store.folder / "manifests" / f"{store.output_dir.name}-{Path(url).name}"
+    fetch_file(url, source)
+    return source, parent_url(url)
+
+
 def jobs_of_rows(
     rows: Iterable[Row],
     source: Path,
@@ -166,6 +200,8 @@ def jobs_of_rows(
     overrides: Mapping[str, Any] | None = None,
     roots: Iterable[Path | str] = (),
     name: str = USUAL_NAME,
+    staging: Staging | None = None,
+    folder_url: str = "",
 ) -> list[Job]:
     """A job for each row; one that cannot be used has a mistake. Paths of a row are relative to
     the folder of `source`, which no row may read as an input or write."""
@@ -179,6 +215,8 @@ def jobs_of_rows(
         roots=tuple(Path(root).resolve() for root in roots),
         name=check_template(name),
         owners={str(source): "the manifest"},
+        staging=staging or Staging(),
+        folder_url=folder_url,
     )
     with _nothing_collected():
         return reader.jobs(rows)
@@ -207,6 +245,8 @@ class _Reader:
     owners: dict[str, str]
     """Label of the row that writes a file, by the file's path: clips, files beside them, and the
     batch's records."""
+    staging: Staging
+    folder_url: str
 
     def __post_init__(self) -> None:
         self.outputs = OutputFolder(self.output_dir)
@@ -227,7 +267,8 @@ class _Reader:
             return
         try:
             settings = {**self.defaults, **row.values, **self.overrides}
-            yield from [(values, "") for values in expand(settings, self.folder)]
+            base = self.folder_url or self.folder
+            yield from [(values, "") for values in expand(settings, base)]
         except RequestError as mistake:
             yield {}, str(mistake)
 
@@ -236,30 +277,42 @@ class _Reader:
         if mistake:
             return self._without_request(number, label, mistake)
         try:
-            request = self._request(number, values)
+            named = template_values(number, values)
+            values, files = self.staging.job_files(number, values, self.folder_url)
+            self._check_urls(files)
+            request = self._request(named, values)
+            files = self.staging.with_outputs(files, request)
             record = record_path(request.output)
-            self._claim(request, record, label)
+            self._claim(request, record, label, files)
         except UserError as reason:
             return self._without_request(number, label, str(reason))
         return Job(
-            number=number, label=label, record=record, lost_in=self.output_dir, request=request
+            number=number,
+            label=label,
+            record=record,
+            lost_in=self.output_dir,
+            request=request,
+            files=files,
         )
 
     def _without_request(self, number: int, label: str, mistake: str) -> Job:
         record = lost_record(self.output_dir, number)
         return Job(number=number, label=label, record=record, mistake=mistake)
 
-    def _request(self, number: int, values: dict[str, Any]) -> AnimationRequest:
+    def _check_urls(self, files: JobFiles | None) -> None:
+        """Raise RequestError for remote files where files must lie in given folders."""
+        if files is not None and self.roots and (files.inputs or files.models):
+            url = next(iter([*files.inputs.values(), *files.models.values()]))
+            raise RequestError(f"{url} lies outside the allowed --root, which is a local folder")
+
+    def _request(self, named: Mapping[str, object], values: dict[str, Any]) -> AnimationRequest:
         settings_of(AnimationRequest)["model"].read(values.get("model"))
-        name = values.pop("output", None)
-        output = self.outputs.output(
-            name or fill_template(self.name, template_values(number, values))
-        )
+        name = values.pop("output", None) or fill_template(self.name, named)
+        output = self.outputs.output(name)
         settings = with_absolute_paths(values, self.folder)
         for beside in _BESIDES & settings.keys():
             if settings[beside]:
-                named = fill_template(settings[beside], template_values(number, values))
-                settings[beside] = self.outputs.output(named)
+                settings[beside] = self.outputs.output(fill_template(settings[beside], named))
         request = AnimationRequest.from_dict({**settings, "output": output})
         check_inside(request, self.roots)
         if (work := request.runtime.work) in (None, NONE):
@@ -267,9 +320,16 @@ class _Reader:
         own = work / work_name(output, self.output_dir)
         return replace(request, runtime=replace(request.runtime, work=own))
 
-    def _claim(self, request: AnimationRequest, record: Path, label: str) -> None:
-        """Note a clip's files. Raises RequestError where another row has one of them."""
+    def _claim(
+        self, request: AnimationRequest, record: Path, label: str, remote: JobFiles | None
+    ) -> None:
+        """Note a clip's files. Raises RequestError where another row has one of them, or where it
+        is a remote input."""
         output = request.output
+        if remote is not None:
+            written = set(remote.inputs.values()) & set(remote.outputs.values())
+            if written:
+                raise RequestError(f"{written.pop()} is an input and would be written over")
         files = {str(output): "output", str(record): "record"}
         files |= {str(file): "file" for file in request.besides().values()}
         sidecars = [str(path) for path in record_paths(output)]
@@ -296,11 +356,12 @@ class _Reader:
         return job
 
 
-def expand(values: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
+def expand(values: Mapping[str, Any], folder: Path | str) -> Iterator[dict[str, Any]]:
     """Every combination of the lists that a row gives for reference, driving and seed.
 
-    A path with `*` or `?` stands for the files below `folder` that it fits, by name. `poses` may
-    name `{driving}`. Raises RequestError for an empty list and a pattern that fits nothing.
+    `folder` is a local one or a URL. A path with `*` or `?` stands for the files below `folder`
+    that it fits, by name. `poses` may name `{driving}`. Raises RequestError for an empty list and a
+    pattern that fits nothing.
     """
     several = [name for name in _MANY if _may_be_several(values.get(name))]
     for name in _MANY:
@@ -316,7 +377,7 @@ def expand(values: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _choices(name: str, values: Mapping[str, Any], folder: Path) -> list[Any]:
+def _choices(name: str, values: Mapping[str, Any], folder: Path | str) -> list[Any]:
     value = values.get(name)
     if isinstance(value, list) and not value:
         raise RequestError(f"{name} is an empty list; give at least one")
@@ -326,8 +387,7 @@ def _choices(name: str, values: Mapping[str, Any], folder: Path) -> list[Any]:
         if name == "seed" or not isinstance(item, str) or not has_magic(item):
             choices.append(item)
             continue
-        # A file may really be called so.
-        files = [item] if (folder / item).exists() else sorted(glob(item, root_dir=folder))
+        files = _matches(item, folder)
         if not files:
             raise RequestError(f"{name} {item!r} fits no file in {folder}")
         choices += files
@@ -343,6 +403,13 @@ def _check_choice(name: str, value: Any) -> None:
         check_text(value, name)
     elif value is not None:
         settings_of(AnimationRequest)[name].read(value)
+
+
+def _matches(pattern: str, folder: Path | str) -> list[str]:
+    """The files that a pattern fits; the pattern itself where a file is really called so."""
+    if is_url(pattern) or isinstance(folder, str):
+        return remote_matches(check_url(join_url(str(folder), pattern), "pattern"))
+    return [pattern] if (folder / pattern).exists() else sorted(glob(pattern, root_dir=folder))
 
 
 def jobs_of(

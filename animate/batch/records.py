@@ -9,11 +9,11 @@ every field, counts as none.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from animate.batch.failures import Kind
 from animate.batch.paths import former_record_path
@@ -43,6 +43,8 @@ class ClipState:
     """Time of the file's last change; the content is read only where it differs."""
     sha256: str = ""
     """Of the file's content."""
+    version: str = ""
+    """Version that a store gives a remote file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,19 +240,44 @@ def plan_job(
     record: Path, request: AnimationRequest, key: Fingerprint | None, *, overwrite: bool = False
 ) -> Plan:
     """Compare a job with what is there. `key` is None where it cannot be known."""
-    output, overwrite = request.output, overwrite or request.overwrite
-    earlier = read_record(record) or _former_record(output)
-    there = clip_exists(output)
-    if overwrite:
-        return Plan(wanted=True, why="asked to overwrite" if there or earlier else "new")
+    earlier = read_record(record) or _former_record(request.output)
+    return decide(
+        earlier,
+        request,
+        key,
+        exists=clip_exists(request.output),
+        ours=earlier is not None and is_clip_of(earlier, request.output),
+        missing=[name for name, file in request.besides().items() if not file.exists()],
+        overwrite=overwrite,
+    )
+
+
+def decide(
+    earlier: JobRecord | None,
+    request: AnimationRequest,
+    key: Fingerprint | None,
+    *,
+    exists: bool,
+    ours: bool,
+    missing: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Plan:
+    """The decision on a job.
+
+    earlier: its record; None where there is none
+    exists, ours: a clip of this name is there; it is the one that the record was written for
+    missing: settings whose files beside the clip are gone
+    """
+    if overwrite or request.overwrite:
+        return Plan(wanted=True, why="asked to overwrite" if exists or earlier else "new")
     if earlier is None:
-        return Plan(wanted=True, why="new", foreign=there)
-    ours = earlier.status == "running" or is_clip_of(earlier, output)
-    again = partial(Plan, wanted=True, foreign=there and not ours)
+        return Plan(wanted=True, why="new", foreign=exists)
+    ours = ours or earlier.status == "running"
+    again = partial(Plan, wanted=True, foreign=exists and not ours)
     if earlier.status != "done":
         reasons = {"running": "it was interrupted", "waiting": "it waited"}
         return again(why=reasons.get(earlier.status, "it failed before"))
-    if not there:
+    if not exists:
         return again(why="its clip is gone")
     if not ours:
         return again(why="its clip was changed by somebody else")
@@ -260,7 +287,44 @@ def plan_job(
         return again(why="its record is of another version")
     if earlier.key.digest != key.digest:
         return again(why=f"changed: {key.changes(plain(earlier.key))}")
-    for name, file in request.besides().items():
-        if not file.exists():
-            return again(why=f"its {name.replace('_', ' ')} is gone")
+    for name in missing:
+        return again(why=f"its {name.replace('_', ' ')} is gone")
     return Plan(wanted=False, why=KEPT, earlier=earlier)
+
+
+class Outputs(Protocol):
+    """The folder, here or in a store, that holds clips and their records."""
+
+    copies: bool
+    """A clip with the key of another is copied from it."""
+
+    def plan(
+        self, path: Path, request: AnimationRequest, key: Fingerprint | None, *, overwrite: bool
+    ) -> Plan:
+        """Compare a job, whose record is at `path`, with what is there."""
+
+    def write(self, record: JobRecord) -> None:
+        """Put a record at its path, atomically. Raises MediaError or OSError."""
+
+    def state(self, output: Path) -> ClipState | None:
+        """Marks of a finished clip; None where there is none."""
+
+
+class LocalOutputs:
+    """Clips and records on this machine's file systems."""
+
+    copies = True
+
+    def plan(
+        self, path: Path, request: AnimationRequest, key: Fingerprint | None, *, overwrite: bool
+    ) -> Plan:
+        """See `Outputs`."""
+        return plan_job(path, request, key, overwrite=overwrite)
+
+    def write(self, record: JobRecord) -> None:
+        """See `Outputs`."""
+        record.write()
+
+    def state(self, output: Path) -> ClipState | None:
+        """See `Outputs`."""
+        return clip_state(output)

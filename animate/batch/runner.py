@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,17 +18,18 @@ from animate.batch.clips import ClipReport, ClipTask, start_clips
 from animate.batch.executor import JobExecutor, Outcome, Task, make_executor
 from animate.batch.failures import Failure, failure_of
 from animate.batch.keys import Keys
-from animate.batch.manifest import Job, Manifest, jobs_of, sorted_jobs
+from animate.batch.manifest import Job, Manifest, jobs_of, load_manifest, sorted_jobs
 from animate.batch.paths import record_path
 from animate.batch.records import (
     JobRecord,
+    LocalOutputs,
+    Outputs,
     Plan,
     Status,
     as_kept,
-    clip_state,
-    plan_job,
     read_record,
 )
+from animate.batch.staging import JobFiles, remote_key
 from animate.batch.watch import Watch
 from animate.clip.claim import claimed, claimed_record
 from animate.clip.fingerprint import Fingerprint
@@ -73,12 +74,16 @@ def run_batch(
     Raises ManifestError, RequestError or ExecutorError before any work; ExecutorError later only
     when no worker can be started any more.
     """
+    if isinstance(requests, Path | str) and output_dir is not None:
+        requests = load_manifest(requests, output_dir)
+        output_dir = None
     chosen = jobs_of(requests, output_dir)
     if retries < 0:
         raise RequestError(f"retries {retries} is below 0")
     engine = make_executor(executor, jobs) if isinstance(executor, str) else executor
     watch = Watch(progress or Quiet(), workers=engine.workers, log_file=log_file)
-    batch = _Batch(engine, Keys(), overwrite, retries, pictures, watch)
+    remote = requests.remote if isinstance(requests, Manifest) else None
+    batch = _Batch(engine, Keys(), overwrite, retries, pictures, watch, remote or LocalOutputs())
     return batch.run(chosen)
 
 
@@ -111,6 +116,7 @@ class _Batch:
         retries: int,
         pictures: bool,
         watch: Watch,
+        outputs: Outputs,
     ) -> None:
         self._executor, self._keys = executor, keys
         self._overwrite, self._retries, self._pictures = overwrite, retries, pictures
@@ -120,7 +126,7 @@ class _Batch:
         """Clips that are there, by the digest of their key."""
         self._twins: dict[str, list[_Item]] = {}
         self._bad_starts = 0
-        self._watch = watch
+        self._watch, self._outputs = watch, outputs
 
     def run(self, jobs: list[Job]) -> Iterator[JobRecord]:
         """Records as they come; closing the iterator ends the workers."""
@@ -162,8 +168,12 @@ class _Batch:
                 job.lost.unlink()
         # What lies there is judged here, by records; the animator only writes.
         request = replace(job.request, overwrite=True)
-        key = self._key(request)
-        plan = plan_job(job.record, job.request, key, overwrite=self._overwrite)
+        key = self._key(request, job.files)
+        try:
+            plan = self._outputs.plan(job.record, job.request, key, overwrite=self._overwrite)
+        except Exception as error:  # of a store
+            yield self._failed(job, failure_of(error))
+            return
         yield from self._follow(_Item(job=job, request=request, key=key, plan=plan))
 
     def _follow(self, item: _Item) -> Iterator[JobRecord]:
@@ -186,15 +196,15 @@ class _Batch:
         else:
             yield from self._submit(item)
 
-    def _key(self, request: AnimationRequest) -> Fingerprint | None:
+    def _key(self, request: AnimationRequest, files: JobFiles | None) -> Fingerprint | None:
         """None where the job cannot work: its worker will say why."""
         try:
-            return self._keys.of(request)
+            return self._keys.of(request) if files is None else remote_key(request, files)
         except Exception:
             return None
 
     def _has_twin(self, key: Fingerprint, item: _Item) -> bool:
-        if item.request.besides() or is_sequence(item.request.output):
+        if not self._outputs.copies or item.request.besides() or is_sequence(item.request.output):
             return False  # more than one file: made anew
         ahead = (*self._running.values(), *self._again)
         return key.digest in self._clips or any(
@@ -209,7 +219,7 @@ class _Batch:
             job, output = item.job, item.request.output
             try:
                 output.parent.mkdir(parents=True, exist_ok=True)
-                self._record(item, "running").write()
+                self._outputs.write(self._record(item, "running"))
             except Exception as error:
                 yield self._failed(job, failure_of(error), item)
                 item = self._next_twin(item)
@@ -218,7 +228,10 @@ class _Batch:
             self._running[job.number] = item
             self._watch.started(job.number, job.label, output, item.attempt)
             payload = ClipTask(
-                request=item.request, digests=self._keys.digests, pictures=self._pictures
+                request=item.request,
+                digests=self._keys.digests,
+                pictures=self._pictures,
+                files=job.files,
             )
             self._executor.submit(Task(number=job.number, payload=payload))
             return
@@ -230,9 +243,12 @@ class _Batch:
             if ready and self._has_room() and not (item.alone and self._running):
                 self._again.remove(item)
                 if item.waits:  # the other process may have made it by now
-                    item.key = item.key or self._key(item.request)
-                    item.plan = plan_job(
-                        item.job.record, item.job.request or item.request, item.key
+                    item.key = item.key or self._key(item.request, item.job.files)
+                    item.plan = self._outputs.plan(
+                        item.job.record,
+                        item.job.request or item.request,
+                        item.key,
+                        overwrite=False,
                     )
                     yield from self._follow(item)
                 else:
@@ -300,17 +316,17 @@ class _Batch:
         )
 
     def _done(self, item: _Item, report: ClipReport, worker: str) -> Iterator[JobRecord]:
-        key = item.key or self._key(item.request)
+        key = item.key or self._key(item.request, item.job.files)
         item = replace(item, key=key)
-        record = replace(
-            _with_report(self._record(item, "done"), report),
-            wall_seconds=round(time.monotonic() - item.began, 3),
-            worker=worker,
-            finished=_now(),
-            clip=clip_state(item.request.output),
-        )
         try:
-            record.write()
+            record = replace(
+                _with_report(self._record(item, "done"), report),
+                wall_seconds=round(time.monotonic() - item.began, 3),
+                worker=worker,
+                finished=_now(),
+                clip=report.clip or self._outputs.state(item.request.output),
+            )
+            self._outputs.write(record)
         except Exception as error:
             yield self._failed(item.job, failure_of(error), item, report, worker)
         else:
@@ -339,10 +355,10 @@ class _Batch:
                 seconds={},
                 wall_seconds=0.0,
                 finished=_now(),
-                clip=clip_state(output),
+                clip=self._outputs.state(output),
                 copied_from=str(source),
             )
-            record.write()
+            self._outputs.write(record)
         except Exception as error:
             return self._failed(item.job, failure_of(error), item)
         return record
@@ -365,11 +381,12 @@ class _Batch:
             wall_seconds=round(time.monotonic() - item.began, 3) if item and item.began else 0.0,
             worker=worker,
             finished=_now(),
-            # An older clip of this job stays, and stays known for the batch's own.
-            clip=clip_state(item.request.output) if item and not item.plan.foreign else None,
         )
         try:
-            record.write()
+            if item is not None and not item.plan.foreign:
+                # An older clip of this job stays, and stays known for the batch's own.
+                record = replace(record, clip=self._outputs.state(item.request.output))
+            self._outputs.write(record)
         except Exception as error:  # a full disk: the caller still learns of it
             self._watch.warn(str(error))
         return record
@@ -382,10 +399,21 @@ class _Batch:
             record=item.job.record,
             output=item.request.output,
             why=item.plan.why,
-            request=plain(item.job.request),
+            request=_settings_of(item.job),
             key=item.key,
             attempt=item.attempt,
         )
+
+
+def _settings_of(job: Job) -> Mapping[str, object]:
+    """A job's settings as given, with the URLs of files in a store."""
+    values: dict[str, object] = plain(job.request)
+    if job.files is not None:
+        urls = {**job.files.inputs, **job.files.models, **job.files.outputs}
+        for name in ("reference", "driving", "poses", "model", "output"):
+            if values[name]:
+                values[name] = urls.get(Path(str(values[name])), values[name])
+    return values
 
 
 def copy_clip(source: Path, request: AnimationRequest) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from animate.cli.arguments import (
     Parser,
+    TextReader,
     add_config,
     add_help_all,
     add_options,
@@ -18,10 +19,12 @@ from animate.cli.arguments import (
     parse,
     progress_of,
 )
+from animate.errors import RequestError
 from animate.progress import JsonLines, Progress
 from animate.request.presets import read_config
 from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
 from animate.request.schema import settings_of
+from animate.request.values import parse_bytes
 
 if TYPE_CHECKING:
     from animate.batch.manifest import Manifest
@@ -43,6 +46,8 @@ def main(argv: list[str]) -> int:
     manifest = load_manifest(
         arguments.manifest,
         arguments.output_dir,
+        staging=arguments.staging,
+        staging_limit=arguments.staging_limit,
         defaults=read_config(AnimationRequest, arguments.config),
         overrides=_settings(arguments),
         roots=arguments.root,
@@ -51,6 +56,11 @@ def main(argv: list[str]) -> int:
         rows=None if arguments.rows is None else parse_ranges(arguments.rows),
     )
     progress = progress_of(arguments)
+    if manifest.remote is not None and (arguments.evaluate is not None or arguments.dry_run):
+        raise RequestError(
+            "--evaluate and --dry-run read clips and inputs that are here; with an output URL, run "
+            "them on a copy of the folder"
+        )
     if arguments.evaluate is not None:
         from animate.evaluation.protocols import load_protocol
 
@@ -73,10 +83,10 @@ def parser() -> Parser:
         "cnx batch jobs.jsonl --output-dir clips --jobs 2",
         "cnx batch MANIFEST --output-dir DIR [options]",
     )
-    command.add_argument("manifest", type=Path, metavar="MANIFEST", help=".jsonl, .csv or .yaml")
+    command.add_argument("manifest", metavar="MANIFEST", help=".jsonl, .csv or .yaml, or its URL")
     group = command.add_argument_group("the batch")
     group.add_argument(
-        "--output-dir", type=Path, required=True, metavar="DIR", help="where clips and report go"
+        "--output-dir", required=True, metavar="DIR", help="where clips and report go; may be a URL"
     )
     group.add_argument(
         "--executor", default="local", metavar="NAME", help="local (default), serial or ray"
@@ -122,6 +132,15 @@ def parser() -> Parser:
         help="add a line on each event to this file, with its time",
     )
     group.add_argument(
+        "--staging", type=Path, metavar="DIR", help="local folder for the files of URLs"
+    )
+    group.add_argument(
+        "--staging-limit",
+        type=TextReader("--staging-limit", "staging_limit", parse_bytes),
+        metavar="SIZE",
+        help="what the inputs of one job may take there, such as 20GiB",
+    )
+    group.add_argument(
         "--evaluate",
         nargs="?",
         const="clean",
@@ -151,7 +170,6 @@ def _settings(arguments: argparse.Namespace) -> dict[str, object]:
 def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) -> int:
     """Do the jobs; write the report whatever happens. Returns the exit code."""
     from animate.batch.executor import make_executor
-    from animate.batch.report import write_report
     from animate.batch.runner import run_batch
 
     options: dict[str, Any] = {}
@@ -175,12 +193,22 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
         if arguments.evaluate is not None:
             score(manifest, arguments.evaluate, progress)
     finally:
-        where = write_report(manifest) if arguments.report and counts else None
+        where = put_report(manifest) if arguments.report and counts else None
     _conclude(counts, where, progress)
     if counts["failed"] and arguments.quiet:  # which is silent but for errors
         see = f"; see {where}" if where else ""
         print(f"cnx: {counts['failed']} of {counts.total()} jobs failed{see}", file=sys.stderr)
     return SOME_FAILED if counts["failed"] else 0
+
+
+def put_report(manifest: Manifest) -> Path | str:
+    """Write the report, and put it beside the clips where they are in a store."""
+    from animate.batch.report import FIGURES, PAGE, write_report
+
+    page = write_report(manifest)
+    if manifest.remote is None:
+        return page
+    return manifest.remote.put_report([page.with_name(FIGURES), page.with_name(PAGE)])
 
 
 def score(manifest: Manifest, protocol: str, progress: Progress) -> None:
@@ -196,7 +224,7 @@ def _count(records: Iterator[JobRecord], counts: Counter[str]) -> None:
         counts[record.status] += 1
 
 
-def _conclude(counts: Counter[str], report: Path | None, progress: Progress) -> None:
+def _conclude(counts: Counter[str], report: Path | str | None, progress: Progress) -> None:
     if isinstance(progress, JsonLines):
         named = {name: counts[name] for name in ("done", "kept", "failed")}
         progress.event("batch", **named, report=str(report) if report else None)

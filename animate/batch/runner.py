@@ -56,6 +56,7 @@ def run_batch(
     pictures: bool = True,
     progress: Progress | None = None,
     log_file: Path | None = None,
+    metrics_file: Path | None = None,
 ) -> Iterator[JobRecord]:
     """Make many clips; gives a record of each as soon as it is made, kept or has failed.
 
@@ -69,7 +70,8 @@ def run_batch(
     not in the order given. What may pass (memory, a worker's death, the network's file system) is
     tried `retries` times more. A clip with the same inputs and settings as another is made once
     and copied. A clip that another process makes is waited for. `pictures` are for `write_report`.
-    `log_file` gets a line on each event, with its time, after what is in it already.
+    `log_file` gets a line on each event, with its time, after what is in it already;
+    `metrics_file` is kept with the batch's counts as OpenMetrics text.
 
     Raises ManifestError, RequestError or ExecutorError before any work; ExecutorError later only
     when no worker can be started any more.
@@ -81,7 +83,9 @@ def run_batch(
     if retries < 0:
         raise RequestError(f"retries {retries} is below 0")
     engine = make_executor(executor, jobs) if isinstance(executor, str) else executor
-    watch = Watch(progress or Quiet(), workers=engine.workers, log_file=log_file)
+    watch = Watch(
+        progress or Quiet(), workers=engine.workers, log_file=log_file, metrics_file=metrics_file
+    )
     remote = requests.remote if isinstance(requests, Manifest) else None
     batch = _Batch(engine, Keys(), overwrite, retries, pictures, watch, remote or LocalOutputs())
     return batch.run(chosen)
@@ -278,7 +282,7 @@ class _Batch:
         self._count_starts(failure)
         if failure.passing and item.attempt <= self._retries:
             self._again.append(self._next_attempt(item, failure))
-            self._watch.retried(item.job.label, failure, item.attempt)
+            self._watch.retried(item.job.number, item.job.label, failure, item.attempt)
             return
         yield self._failed(item.job, failure, item, report, outcome.worker)
         if twin := self._next_twin(item):

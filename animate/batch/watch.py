@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from animate.batch.clips import StageMessage
 from animate.batch.failures import Failure
+from animate.batch.metrics import Metrics
 from animate.batch.records import JobRecord
 from animate.errors import MediaError
 from animate.progress import FarmLines, JsonLines, Progress, Stage
@@ -45,8 +46,16 @@ class _Position:
 class Watch:
     """A stage of jobs, with remarks on each."""
 
-    def __init__(self, progress: Progress, *, workers: int, log_file: Path | None = None) -> None:
-        """Raises MediaError when the log file cannot be written."""
+    def __init__(
+        self,
+        progress: Progress,
+        *,
+        workers: int,
+        log_file: Path | None = None,
+        metrics_file: Path | None = None,
+    ) -> None:
+        """Raises MediaError when the log file or the metrics file cannot be written."""
+        self._metrics = Metrics(metrics_file) if metrics_file is not None else None
         self._progress = progress
         self._relays = workers == 1 and isinstance(progress, (FarmLines, JsonLines))
         self._jobs: Stage | None = None
@@ -67,19 +76,30 @@ class Watch:
     def batch(self, jobs: int) -> Iterator[None]:
         """Around all jobs."""
         self._write(f"{jobs} jobs")
+        if self._metrics is not None:
+            self._metrics.begin(jobs)
         try:
             with self._progress.stage("jobs", jobs) as self._jobs, ExitStack() as self._inner:
                 yield
         finally:
             counts = ", ".join(f"{count} {status}" for status, count in self._counts.items())
             self._write(f"end: {counts or 'nothing was done'}")
+            self._close_metrics()
             if self._log is not None:
                 self._log.close()
+
+    def _close_metrics(self) -> None:
+        if self._metrics is not None:
+            self._metrics.write()
+            if self._metrics.fault:
+                self.warn(self._metrics.fault)
 
     def started(self, number: int, label: str, output: Path, attempt: int) -> None:
         """A job has gone to a worker."""
         self._positions[number] = _Position(label=label)
         self._write(f"{label}: begins {output}, attempt {attempt}")
+        if self._metrics is not None:
+            self._metrics.started()
 
     def receive(self, number: int, message: Any) -> None:
         """Take a worker's message (see `animate.batch.clips.Relay`)."""
@@ -114,7 +134,9 @@ class Watch:
     def finished(self, record: JobRecord) -> None:
         """A job has come to its end."""
         self._close_stage()  # of a worker that died within a stage
-        self._positions.pop(record.number, None)
+        was_running = self._positions.pop(record.number, None) is not None
+        if self._metrics is not None:
+            self._metrics.finished(record, was_running=was_running)
         self._counts[record.status] += 1
         if self._jobs is not None:
             self._jobs.advance()
@@ -130,9 +152,11 @@ class Watch:
         elif record.status == "done":
             self._progress.note(text)
 
-    def retried(self, label: str, failure: Failure, attempt: int) -> None:
+    def retried(self, number: int, label: str, failure: Failure, attempt: int) -> None:
         """A job will be tried again."""
         self._close_stage()
+        if self._positions.pop(number, None) is not None and self._metrics is not None:
+            self._metrics.retried()
         self.warn(f"{label}: {failure.message}; attempt {attempt + 1} follows")
 
     def warn(self, text: str) -> None:

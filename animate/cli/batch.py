@@ -132,6 +132,12 @@ def parser() -> Parser:
         help="add a line on each event to this file, with its time",
     )
     group.add_argument(
+        "--metrics-file",
+        type=Path,
+        metavar="FILE",
+        help="keep the batch's counts in this file, as OpenMetrics text",
+    )
+    group.add_argument(
         "--staging", type=Path, metavar="DIR", help="local folder for the files of URLs"
     )
     group.add_argument(
@@ -186,6 +192,7 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
         pictures=arguments.report,
         progress=progress,
         log_file=arguments.log_file,
+        metrics_file=arguments.metrics_file,
     )
     counts: Counter[str] = Counter()
     try:

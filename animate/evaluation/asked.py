@@ -32,7 +32,7 @@ from pose.estimators.base import Estimator
 from pose.formats import import_poses
 from pose.sequence import PoseSequence
 from temporal.published import PUBLISHED, published_plan
-from temporal.windows import plan_windows
+from temporal.windows import WindowPlan, plan_windows
 
 POSE_FILES = (".npz", ".json")
 
@@ -88,12 +88,19 @@ def window_borders(
     grids = {tuple(w.contributes for w in plan.at(step)) for step in range(steps)}
     if len(grids) > 1:
         raise RequestError("the windows lie elsewhere at each step, so no border stays in place")
-    borders: set[int] = set()
-    for covered in grids.pop():
-        borders |= {min(covered), max(covered) + 1}
-    if not borders - {0, frames}:
+    borders = step_borders(plan, 0)
+    if not borders:
         raise RequestError("the clip was made in one window, which has no border")
-    return tuple(sorted(borders - {0, frames}))
+    return borders
+
+
+def step_borders(plan: WindowPlan, step: int) -> tuple[int, ...]:
+    """Frames that other windows of a step contribute to than to the frame before."""
+    windows: list[set[int]] = [set() for _ in range(plan.frames)]
+    for number, window in enumerate(plan.at(step)):
+        for frame in window.contributes:
+            windows[frame].add(number)
+    return tuple(f for f in range(1, plan.frames) if windows[f] != windows[f - 1])
 
 
 def read_record(clip: Path) -> Record | None:

@@ -9,9 +9,12 @@ from fractions import Fraction
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from animate.driving.skeletons import ControlFrames, DrawnSkeletons
+from animate.evaluation import measures
+from animate.evaluation.protocols import EQUAL_PSNR
 from animate.generate.conditioning import Conditioning, encode_reference
 from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.feature_cache import cached_features
@@ -187,9 +190,15 @@ def skeletons(points: np.ndarray, scores: np.ndarray, size: Size, style: str) ->
 
 
 def psnr(generated: Tensor, truth: Tensor) -> float:
-    """Decibels of a clip, values in [0,1]: the mean over its frames."""
-    error = (generated - truth).square().flatten(1).mean(1).clamp(min=1e-10)
-    return float((-10 * error.log10()).mean())
+    """Decibels of a clip, values in [0,1]: the mean over its frames, as 8-bit pictures."""
+    pairs = zip(pictures(generated), pictures(truth), strict=True)
+    return float(np.mean([min(EQUAL_PSNR, measures.psnr(frame, true)) for frame, true in pairs]))
+
+
+def pictures(clip_FCHW: Tensor) -> NDArray[np.uint8]:
+    """(F,H,W,3) uint8 pictures of a clip with values in [0,1]."""
+    levels = (clip_FCHW.clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _pick(drawn: Tensor | ControlFrames, frames_wanted: Sequence[int]) -> Tensor:

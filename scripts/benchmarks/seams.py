@@ -1,10 +1,10 @@
 """Seams at window borders of the bundled model, for each schedule and fusing, at equal cost.
 
-A seam is a jump between two frames where the set of windows that made them changes. The jump of
-the picture there, over the jump elsewhere, would also see the person's own motion; so the same
-quotient of the true frames stands beside it as the baseline: a ratio of 1 is no seam. What the
-jumps of the error (picture minus truth) are at the worst place is told for each, since a schedule
-that moves its borders has no fixed ones.
+The score is that of `cnx evaluate` (`animate.evaluation.measures.seam_score`) at the borders of the
+last step's windows, which decides the fine detail. It would also see the person's own motion; so
+that of the true frames stands beside it as the baseline: a ratio of 1 is no seam. The largest jump
+of the error (picture minus truth) over the median one is given for each, since a schedule that
+moves its borders has no fixed ones.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from __future__ import annotations
 import dataclasses
 import statistics
 
-import torch
 from torch import Tensor
 
-from scripts.benchmarks._clips import Case, Studio, Way, psnr
+from animate.evaluation.asked import step_borders
+from animate.evaluation.measures import seam_score
+from scripts.benchmarks._clips import Case, Studio, Way, pictures, psnr
 from scripts.benchmarks.rows import Row
 from temporal.errors import TemporalError
 from temporal.slot_weights import WEIGHTS
-from temporal.windows import SCHEDULES, WindowPlan
+from temporal.windows import SCHEDULES
 
 FRAMES = 48
 CLIPS = 3
@@ -69,12 +70,12 @@ def calls(studio: Studio, way: Way) -> int:
 def measure(studio: Studio, way: Way, cases: list[Case]) -> list[Row]:
     """Rows of one way: jump at the borders, jump of the error at the worst place, likeness."""
     plan = studio.plan(way, FRAMES, studio.variant.defaults.steps)
-    at = borders(plan)
+    borders = step_borders(plan, plan.steps - 1)
     seams, truths, worst, likeness = [], [], [], []
     for case in cases:
         frames = studio.decode(studio.sample(case.conditioning, case.drawn, way))
-        seams.append(quotient(jumps(frames), at))
-        truths.append(quotient(jumps(case.truth), at))
+        seams.append(seam_score(pictures(frames), borders))
+        truths.append(seam_score(pictures(case.truth), borders))
         error = jumps(frames - case.truth)
         worst.append(float(error.max() / error.median()))
         likeness.append(psnr(frames, case.truth))
@@ -88,28 +89,9 @@ def measure(studio: Studio, way: Way, cases: list[Case]) -> list[Row]:
     ]
 
 
-def borders(plan: WindowPlan) -> list[int]:
-    """Frames f after which the windows that contribute change, at the last step.
-
-    The last step decides the fine detail; with a fixed grid all steps are alike.
-    """
-    makers = [
-        frozenset(k for k, w in enumerate(plan.at(plan.steps - 1)) if frame in w.contributes)
-        for frame in range(plan.frames)
-    ]
-    return [f for f in range(plan.frames - 1) if makers[f] != makers[f + 1]]
-
-
 def jumps(clip_FCHW: Tensor) -> Tensor:
     """(F-1) mean absolute difference of neighbouring frames."""
     return (clip_FCHW[1:] - clip_FCHW[:-1]).abs().flatten(1).mean(1)
-
-
-def quotient(jump: Tensor, at: list[int]) -> float:
-    """Mean jump at some places over the mean jump elsewhere."""
-    inside = torch.zeros(len(jump), dtype=torch.bool)
-    inside[at] = True
-    return float(jump[inside].mean() / jump[~inside].mean())
 
 
 def best(rows: list[Row]) -> Row:

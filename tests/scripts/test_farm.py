@@ -3,13 +3,18 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from animate.cli.arguments import parse
+from animate.cli.batch import parser as batch_parser
 from scripts.farm_openjd import main as parameters
 from scripts.farm_slurm import main as slurm
 from scripts.farm_slurm import tasks_of
@@ -17,6 +22,7 @@ from tests.scene import write_scene
 
 ROOT = Path(__file__).parent.parent.parent
 TEMPLATE = ROOT / "configs" / "farm" / "openjd.yaml"
+FARM = ROOT / "configs" / "farm"
 SBATCH = ROOT / "configs" / "farm" / "slurm.sh"
 needs_openjd = pytest.mark.skipif(
     importlib.util.find_spec("openjd") is None, reason="needs openjd-cli"
@@ -172,3 +178,65 @@ def test_mistakes_before_anything_is_queued(
     shown = capsys.readouterr().err
     for words in ("does not exist", "A <= B", "rows per task 0", "cnx-animate[slurm]"):
         assert words in shown
+
+
+def words_of_cnx(text: str) -> list[str]:
+    """The words after `cnx batch` in a command."""
+    words = shlex.split(text)
+    return words[words.index("batch") + 1 :]
+
+
+def test_a_ray_jobs_command_is_one_of_ours() -> None:
+    job = yaml.safe_load((FARM / "kuberay.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    given = parse(batch_parser(), words_of_cnx(job["spec"]["entrypoint"]))
+    [workers] = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert given.executor == "ray"
+    assert given.jobs == workers["replicas"] == workers["maxReplicas"]
+    pods = [workers, job["spec"]["rayClusterSpec"]["headGroupSpec"]]
+    for pod in pods:
+        spec = pod["template"]["spec"]
+        [container] = spec["containers"]
+        assert container["resources"]["limits"] == container["resources"]["requests"]
+        assert {m["name"] for m in container["volumeMounts"]} == {
+            v["name"] for v in spec["volumes"]
+        }
+        assert container["volumeMounts"][0]["mountPath"] == str(given.staging)
+    text = (FARM / "ray-job.yaml").read_text()
+    command = "".join(line.lstrip("# ").rstrip("\\") for line in text.splitlines()[2:4])
+    assert parse(batch_parser(), words_of_cnx(command)).jobs == 8
+    assert set(yaml.safe_load(text)) == {"env_vars"}
+
+
+def test_images_install_the_package_with_known_extras() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    dockerfile = (FARM / "Dockerfile").read_text()
+    definition = (FARM / "apptainer.def").read_text()
+    [extras] = re.findall(r"^ARG EXTRAS=(\S+)$", dockerfile, re.MULTILINE)
+    [named] = re.findall(r"/opt/cnx-animate\[(\S+)\]", definition)
+    assert named == extras
+    assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    [torch] = [each for each in project["dependencies"] if each.startswith("torch")]
+    assert torch in dockerfile
+    for script in ("FROM", "RUN", "COPY", "ENTRYPOINT", "USER"):
+        assert re.search(rf"^{script} ", dockerfile, re.MULTILINE)
+
+
+def test_the_images_demo_is_a_clip(tmp_path: Path) -> None:
+    (tmp_path / "cnx").write_text('#!/bin/sh\necho "$@" > "$CALLS"\n')
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for name in ("cnx", "python"):
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "CNX_SOURCE": str(ROOT),
+        "CALLS": str(tmp_path / "calls"),
+    }
+    out = tmp_path / "out put"
+    out.mkdir()
+    subprocess.run(
+        ["sh", str(FARM / "demo.sh"), str(out)], check=True, env=environment, timeout=120
+    )
+    assert {path.name for path in out.iterdir()} >= {"reference.png", "driving.mp4"}
+    assert f"--output {out}/clip.mp4" in (tmp_path / "calls").read_text()

@@ -117,11 +117,11 @@ def test_clips_are_made_in_a_bucket_and_kept_until_an_input_changes(
     staging = tmp_path / "stage"
     options = ["--output-dir", "s3://clips/out put", "--staging", str(staging), "--quiet"]
     assert main(["batch", manifest, *options, "--executor", "serial"]) == 0
-    clips = {f"out put/take {n}{end}" for n in (1, 2) for end in (".mp4", ".json", ".job.json")}
+    clips = {f"out put/take {n}{end}" for n in (1, 2) for end in (".mp4", ".json", ".mp4.job.json")}
     assert names() == {*clips, "out put/report.html", "out put/report.json"}
     assert not list(staging.glob("job-*"))
     assert not list(staging.rglob("*.mp4"))
-    fetch_file("s3://clips/out put/take 1.job.json", tmp_path / "record.json")
+    fetch_file("s3://clips/out put/take 1.mp4.job.json", tmp_path / "record.json")
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["request"]["reference"] == "s3://clips/in puts/a picture.png"
     assert record["request"]["output"] == "s3://clips/out put/take 1.mp4"

@@ -232,8 +232,8 @@ def varying(axes: Sequence[Axis]) -> Sequence[Axis]:
 
 def _cell(number: int, axes: Sequence[Axis], labels: Sequence[str]) -> Cell:
     """A cell with the labels of the axes that vary."""
-    shown = {axis.setting for axis in varying(axes)}
-    values = {a.setting: x for a, x in zip(axes, labels, strict=True) if a.setting in shown}
+    settings = {axis.setting for axis in varying(axes)}
+    values = {a.setting: x for a, x in zip(axes, labels, strict=True) if a.setting in settings}
     title = ", ".join(f"{name.replace('_', ' ')} {label}" for name, label in values.items())
     return Cell(number=number, labels=tuple(values.values()), title=title)
 

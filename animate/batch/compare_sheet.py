@@ -38,20 +38,20 @@ def picture(comparison: Comparison) -> PIL.Image.Image:
     moments = _moments(comparison.cells)
     rows = [_frames(cell, moments) for cell in comparison.cells]
     width, height = _tile_size(rows)
-    shown = max((len(row) for row in rows), default=0) or 1
-    sheet_width = 2 * _MARGIN + _LABEL + shown * (width + _GAP)
+    columns = max((len(row) for row in rows), default=0) or 1
+    sheet_width = 2 * _MARGIN + _LABEL + columns * (width + _GAP)
     head = 40
     sheet = PIL.Image.new(
         "RGB", (sheet_width, head + len(rows) * (height + _GAP) + _MARGIN), _PAPER
     )
     drawing = PIL.ImageDraw.Draw(sheet)
-    for column, moment in enumerate(moments[:shown]):
+    for column, moment in enumerate(moments[:columns]):
         x = _MARGIN + _LABEL + column * (width + _GAP)
         drawing.text((x, 16), f"{float(moment):.2f} s", _SOFT, font=_font(13))
     for index, (cell, frames) in enumerate(zip(comparison.cells, rows, strict=True)):
         top = head + index * (height + _GAP)
         _write_label(drawing, cell, top, height)
-        for column in range(shown):
+        for column in range(columns):
             x = _MARGIN + _LABEL + column * (width + _GAP)
             if column < len(frames):
                 tile = _fitted(frames[column], width, height)
@@ -70,7 +70,7 @@ def _fitted(frame: Image, width: int, height: int) -> PIL.Image.Image:
 
 
 def _moments(cells: Sequence[Cell]) -> list[Fraction]:
-    """Times at which frames are shown: evenly from the first to the last frame of the shortest."""
+    """Times of the frames, evenly spread from the first to the last frame of the shortest."""
     ends = [
         (record.frames - 1) / Fraction(record.fps)
         for cell in cells

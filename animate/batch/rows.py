@@ -30,7 +30,7 @@ class Row:
     number: int
     """From 1, blank lines not counted."""
     line: int | None = None
-    """Of the file, where it has lines of its own."""
+    """Line in the file; None where the file has no lines of its own."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """Values by flat names; empty where there is a mistake."""
     mistake: str = ""

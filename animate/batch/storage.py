@@ -109,9 +109,9 @@ def remote_files(url: str) -> dict[str, RemoteState]:
     """State of every file below a folder's URL, by its path in the folder."""
     filesystem, path = _filesystem(url)
     with _explained(url):
-        found = filesystem.find(path)
+        files = filesystem.find(path)
     root = path.rstrip("/") + "/"
-    names = [file[len(root) :] for file in found if file.startswith(root)]
+    names = [file[len(root) :] for file in files if file.startswith(root)]
     states = {name: remote_state(join_url(url, name)) for name in names}
     return {name: state for name, state in states.items() if state is not None}
 
@@ -120,8 +120,8 @@ def remote_matches(pattern: str) -> list[str]:
     """URLs that a pattern with `*` or `?` fits, by name."""
     filesystem, path = _filesystem(pattern)
     with _explained(pattern):
-        found = filesystem.glob(path)
-    return sorted(str(filesystem.unstrip_protocol(file)) for file in found)
+        files = filesystem.glob(path)
+    return sorted(str(filesystem.unstrip_protocol(file)) for file in files)
 
 
 def fetch_file(url: str, path: Path) -> None:

@@ -7,9 +7,9 @@ compute wrong in it. Both are said; where nothing is left to try, one message sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import torch
 
@@ -24,8 +24,6 @@ from temporal.ladder import ROOM
 from temporal.memory import BoundedStage, plan_memory, smaller
 from temporal.memory_plan import MemoryPlan
 from temporal.offload import send_home
-
-Result = TypeVar("Result")
 
 _NETWORKS: Final[dict[BoundedStage, tuple[str, ...]]] = {
     "encode": ("image_encoder",),  # the autoencoder encodes in float32, whatever it is kept in
@@ -69,16 +67,37 @@ class Engine:
                 torch.cuda.empty_cache()
 
 
-def until_it_works(
-    engine: Engine, stage: BoundedStage, progress: Progress, compute: Callable[[], Result]
-) -> Result:
-    """The result of `compute`, called again after `try_again` has changed the engine for it."""
+@dataclass
+class Attempt:
+    """One try of a stage: a block whose error is put aside for `attempts`."""
+
+    problem: Exception | None = None
+    """The error that ended the block."""
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> bool:
+        """Put an error aside; what interrupts the program passes."""
+        if isinstance(error, Exception):
+            self.problem = error
+        return self.problem is not None
+
+
+def attempts(engine: Engine, stage: BoundedStage, progress: Progress) -> Iterator[Attempt]:
+    """Tries of a stage, until a block ends without an error.
+
+    Each but the first comes after `try_again` has changed the engine for it. No name of the caller
+    may hold what fills the device's memory from one try to the next. Raises as `try_again`.
+    """
     while True:
-        try:
-            return compute()
-        except Exception as error:
-            problem = error
-        try_again(engine, stage, problem, progress)
+        attempt = Attempt()
+        yield attempt
+        if attempt.problem is None:
+            return
+        try_again(engine, stage, attempt.problem, progress)
 
 
 def try_again(engine: Engine, stage: BoundedStage, problem: Exception, progress: Progress) -> None:

@@ -7,7 +7,7 @@ windows, `decode` makes frames of the latents.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from animate.generate.conditioning import (
     encode_frames,
 )
 from animate.generate.denoise import Networks, Steps, denoise
-from animate.generate.engine import Engine, try_again, until_it_works
+from animate.generate.engine import Engine, attempts
 from animate.generate.families import family_of
 from animate.generate.network import ClipWork
 from animate.generate.preview import LivePreview, PreviewMaker
@@ -110,21 +110,19 @@ def sample(
     maker = None if live is None else live.maker(state.latents, scheduler)
     after = _after_step(on_step, maker, work.steps)
 
-    def from_here() -> Tensor:
-        """From the state on, which stands still while a window fails."""
-        now = replace(work, memory=engine.plan)
-        with networks_of(engine, now, state, progress) as networks:
-            return denoise(
+    for attempt in attempts(engine, "denoise", progress):
+        planned = replace(work, memory=engine.plan)
+        with attempt, ExitStack() as stack:  # the state stands still while a window fails
+            latents = denoise(
                 state,
                 scheduler,
                 work.steps,
-                networks,
+                stack.enter_context(networks_of(engine, planned, state, progress)),
                 device=engine.device,
                 on_step=after,
                 on_state=partial(keeper.offer_state, scheduler=scheduler),
             )
-
-    return until_it_works(engine, "denoise", progress, from_here)
+    return latents
 
 
 def _after_step(
@@ -154,9 +152,9 @@ def encode(
     with face tokens. Raises NotFiniteError."""
     family = family_of(engine.components.variant)
     with progress.stage("encode", 1) as stage:
-        conditioning = until_it_works(
-            engine, "encode", progress, partial(family.encode, engine, settings, picture, face)
-        )
+        for attempt in attempts(engine, "encode", progress):
+            with attempt:
+                conditioning = family.encode(engine, settings, picture, face)
         stage.advance()
     return conditioning
 
@@ -172,10 +170,9 @@ def encode_warped(
     vae, variant = engine.components.vae, engine.components.variant
     shape = (3, settings.size.height, settings.size.width)
     with progress.stage("warp", frames) as stage:
-
-        def encoded() -> Tensor:
-            with offloaded(vae, engine.device, engine.offload):
-                return encode_frames(
+        for attempt in attempts(engine, "encode", progress):
+            with attempt, offloaded(vae, engine.device, engine.offload):
+                latents = encode_frames(
                     picture_of,
                     frames,
                     vae=vae,
@@ -184,8 +181,7 @@ def encode_warped(
                     device=engine.device,
                     on_frame=stage.advance,
                 )
-
-        return until_it_works(engine, "encode", progress, encoded)
+    return latents
 
 
 def plan_work(
@@ -316,8 +312,8 @@ def decode(
         for pictures in keeper.frames():
             yield from _counted(pictures, stage, leading - done)
             done += len(pictures)
-        while True:
-            try:
+        for attempt in attempts(engine, "decode", progress):
+            with attempt:
                 for group in _decoded(engine, settings, latents, done):
                     pictures = _pictures(group, done)[: count - done]
                     if not len(pictures):
@@ -326,10 +322,6 @@ def decode(
                     skipped = leading - done
                     done += len(pictures)
                     yield from _counted(pictures, stage, skipped)
-                return
-            except Exception as error:
-                problem = error
-            try_again(engine, "decode", problem, progress)
 
 
 def _decoded(

@@ -57,6 +57,7 @@ def run_batch(
     progress: Progress | None = None,
     log_file: Path | None = None,
     metrics_file: Path | None = None,
+    traces: str | None = None,
 ) -> Iterator[JobRecord]:
     """Make many clips; gives a record of each as soon as it is made, kept or has failed.
 
@@ -71,7 +72,8 @@ def run_batch(
     tried `retries` times more. A clip with the same inputs and settings as another is made once
     and copied. A clip that another process makes is waited for. `pictures` are for `write_report`.
     `log_file` gets a line on each event, with its time, after what is in it already;
-    `metrics_file` is kept with the batch's counts as OpenMetrics text.
+    `metrics_file` is kept with the batch's counts as OpenMetrics text; `traces` is the address of
+    an OpenTelemetry collector, such as http://localhost:4318.
 
     Raises ManifestError, RequestError or ExecutorError before any work; ExecutorError later only
     when no worker can be started any more.
@@ -84,7 +86,11 @@ def run_batch(
         raise RequestError(f"retries {retries} is below 0")
     engine = make_executor(executor, jobs) if isinstance(executor, str) else executor
     watch = Watch(
-        progress or Quiet(), workers=engine.workers, log_file=log_file, metrics_file=metrics_file
+        progress or Quiet(),
+        workers=engine.workers,
+        log_file=log_file,
+        metrics_file=metrics_file,
+        traces=traces,
     )
     remote = requests.remote if isinstance(requests, Manifest) else None
     batch = _Batch(engine, Keys(), overwrite, retries, pictures, watch, remote or LocalOutputs())

@@ -150,7 +150,7 @@ class Staging:
 
     def job_files(
         self, number: int, values: Mapping[str, Any], folder_url: str
-    ) -> tuple[dict[str, Any], JobFiles | None]:
+    ) -> tuple[dict[str, object], JobFiles | None]:
         """A row's values with paths here in place of URLs, and the job's remote files.
 
         Relative inputs are below `folder_url`, the manifest's own folder, where that is remote.

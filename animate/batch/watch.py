@@ -20,6 +20,7 @@ from animate.batch.clips import StageMessage
 from animate.batch.failures import Failure
 from animate.batch.metrics import Metrics
 from animate.batch.records import JobRecord
+from animate.batch.traces import Traces
 from animate.errors import MediaError
 from animate.progress import FarmLines, JsonLines, Progress, Stage
 
@@ -53,8 +54,15 @@ class Watch:
         workers: int,
         log_file: Path | None = None,
         metrics_file: Path | None = None,
+        traces: str | None = None,
     ) -> None:
-        """Raises MediaError when the log file or the metrics file cannot be written."""
+        """
+        traces: address of a collector of traces
+
+        Raises MediaError when the log file or the metrics file cannot be written, RequestError or
+        ExecutorError when no traces can be sent.
+        """
+        self._traces = Traces(traces) if traces is not None else None
         self._metrics = Metrics(metrics_file) if metrics_file is not None else None
         self._progress = progress
         self._relays = workers == 1 and isinstance(progress, (FarmLines, JsonLines))
@@ -78,6 +86,8 @@ class Watch:
         self._write(f"{jobs} jobs")
         if self._metrics is not None:
             self._metrics.begin(jobs)
+        if self._traces is not None:
+            self._traces.begin(jobs)
         try:
             with self._progress.stage("jobs", jobs) as self._jobs, ExitStack() as self._inner:
                 yield
@@ -85,6 +95,7 @@ class Watch:
             counts = ", ".join(f"{count} {status}" for status, count in self._counts.items())
             self._write(f"end: {counts or 'nothing was done'}")
             self._close_metrics()
+            self._close_traces()
             if self._log is not None:
                 self._log.close()
 
@@ -94,18 +105,28 @@ class Watch:
             if self._metrics.fault:
                 self.warn(self._metrics.fault)
 
+    def _close_traces(self) -> None:
+        if self._traces is not None:
+            self._traces.end()
+            if self._traces.fault:
+                self.warn(self._traces.fault)
+
     def started(self, number: int, label: str, output: Path, attempt: int) -> None:
         """A job has gone to a worker."""
         self._positions[number] = _Position(label=label)
         self._write(f"{label}: begins {output}, attempt {attempt}")
         if self._metrics is not None:
             self._metrics.started()
+        if self._traces is not None:
+            self._traces.started(number, label, attempt)
 
     def receive(self, number: int, message: Any) -> None:
         """Take a worker's message (see `animate.batch.clips.Relay`)."""
         position = self._positions.get(number)
         if not isinstance(message, StageMessage) or position is None:
             return
+        if self._traces is not None:
+            self._traces.receive(number, message)
         if message.event == "begin":
             position.stage, position.done, position.total = message.stage, 0, message.steps
             self._write(f"{position.label}: {message.stage}")
@@ -137,6 +158,8 @@ class Watch:
         was_running = self._positions.pop(record.number, None) is not None
         if self._metrics is not None:
             self._metrics.finished(record, was_running=was_running)
+        if self._traces is not None:
+            self._traces.finished(record)
         self._counts[record.status] += 1
         if self._jobs is not None:
             self._jobs.advance()
@@ -157,6 +180,8 @@ class Watch:
         self._close_stage()
         if self._positions.pop(number, None) is not None and self._metrics is not None:
             self._metrics.retried()
+        if self._traces is not None:
+            self._traces.retried(number, failure.kind)
         self.warn(f"{label}: {failure.message}; attempt {attempt + 1} follows")
 
     def warn(self, text: str) -> None:

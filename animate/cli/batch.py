@@ -138,6 +138,11 @@ def parser() -> Parser:
         help="keep the batch's counts in this file, as OpenMetrics text",
     )
     group.add_argument(
+        "--traces",
+        metavar="URL",
+        help="send traces of jobs and stages to this OpenTelemetry collector (OTLP over HTTP)",
+    )
+    group.add_argument(
         "--staging", type=Path, metavar="DIR", help="local folder for the files of URLs"
     )
     group.add_argument(
@@ -193,6 +198,7 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
         progress=progress,
         log_file=arguments.log_file,
         metrics_file=arguments.metrics_file,
+        traces=arguments.traces,
     )
     counts: Counter[str] = Counter()
     try:

@@ -149,7 +149,7 @@ def make_clip(
             on_skeletons(motion.skeletons)
 
         engine = engine_for(loaded, request, memory, progress)
-        finish = clip_finish(request, settings, motion, inputs, enlargement)
+        finish = clip_finish(request, settings, motion, inputs, enlargement, progress)
         paths = Shareable(folder=record_path.parent)
         reason = paths.text(loaded.reason, request)
         model = model_record(loaded.engine.components, reason, adapters, paths)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from animate.clip.record import PosesRecord
 from animate.driving.limb_warp import LimbWarp
-from animate.driving.placement import Placement
+from animate.driving.placement import Placement, person_box, place_picture
 from animate.driving.poses import (
     ClipPoses,
     clip_poses,
@@ -29,6 +31,7 @@ from animate.driving.skeletons import (
 )
 from animate.finish.chain import Finish, find_tempo, needs_reference_pose
 from animate.finish.enlarge import Enlargement
+from animate.finish.in_shot import PersonInShot, person_in_shot
 from animate.generate.settings import ClipSettings, cautions
 from animate.media.info import Image
 from animate.media.posed import PoseSource
@@ -40,6 +43,7 @@ from animate.request.values import Size
 from pose.draw import draw
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
+from pose.layout import SEEN
 from pose.sequence import PoseSequence
 
 RENDERED = "rendered skeletons, as they are"
@@ -72,6 +76,16 @@ class ClipInputs:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ShotMotion:
+    """Poses of the animated person, and of the driving one that it follows, frame by frame."""
+
+    followed: PoseSequence
+    """On the clip's canvas."""
+    driver: PoseSequence
+    """On the driving video's."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Motion:
     """Motion that a clip follows, on its canvas."""
 
@@ -93,6 +107,8 @@ class Motion:
     """The reference brought to the pose of a frame; None: the reference as it is, for all."""
     placement: Placement
     """Way of the reference's picture to the clip's size."""
+    shot: ShotMotion | None = None
+    """The same motion where the driving shot shows it; None where skeletons came rendered."""
 
     @property
     def control(self) -> ControlFrames:
@@ -105,6 +121,12 @@ class Motion:
     def placed(self, original: Image, further: Placement) -> Motion:
         """The same motion on a larger canvas, with the reference taken from its `original`."""
         placement = self.placement.enlarged(further)
+        shot = self.shot
+        if shot is not None:
+            canvas = (further.canvas.width, further.canvas.height)
+            points = further.points(shot.followed.points)
+            followed = replace(shot.followed, points=points, canvas=canvas)
+            shot = replace(shot, followed=followed)
         return replace(
             self,
             picture=placement.picture(original),
@@ -112,6 +134,7 @@ class Motion:
             reference=None if self.reference is None else further.picture(self.reference),
             picture_of=None,
             placement=placement,
+            shot=shot,
         )
 
     def remark(self, retarget: str) -> str:
@@ -144,6 +167,7 @@ def clip_finish(
     motion: Motion,
     inputs: ClipInputs,
     enlargement: Enlargement | None,
+    progress: Progress,
 ) -> Finish:
     """Everything that happens to the generated frames of a clip."""
     source = inputs.source
@@ -157,7 +181,31 @@ def clip_finish(
         cuts=motion.cuts,
         tempo=find_tempo(request, source, len(motion.skeletons)),
         window=settings.window,
+        in_shot=_in_shot(request, motion, source, progress),
         enlargement=enlargement,
+    )
+
+
+def _in_shot(
+    request: AnimationRequest, motion: Motion, source: FrameSource, progress: Progress
+) -> PersonInShot | None:
+    """The driving shot made ready for the animated person, where that is asked for."""
+    if not request.place_in_driving or motion.shot is None:
+        return None
+    size = motion.placement.canvas
+    shown, driver = Size(*source.info.size), motion.shot.driver
+    points = driver.points * (np.array(shown) / np.array(driver.canvas))
+    box = person_box(points.reshape(-1, 2), driver.scores.reshape(-1), shown, SEEN)
+    placement = place_picture(shown, size, "crop", box)
+    canvas = (size.width, size.height)
+    placed = replace(driver, points=placement.points(points), canvas=canvas)
+    return person_in_shot(
+        lambda: (placement.picture(frame.image) for frame in source.read(selection_of(request))),
+        DrawnSkeletons(placed, size, "published"),
+        followed=motion.shot.followed,
+        driver=placed,
+        cuts=motion.cuts,
+        progress=progress,
     )
 
 
@@ -227,6 +275,7 @@ def find_motion(
         record=_record(poses),
         warnings=(*poses.warnings, *([_UNWARPED.format("nobody is seen in it")] * unwarped)),
         picture_of=picture_of,
+        shot=ShotMotion(followed=poses.sequence, driver=poses.driver),
     )
 
 

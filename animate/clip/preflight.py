@@ -92,6 +92,7 @@ def _contradictions(request: AnimationRequest) -> Iterator[str]:
             f"--fill {request.fill} is for --fit pad, which shows the whole reference; --fit "
             f"{request.fit} leaves nothing to fill"
         )
+    yield from _contradictions_of_shot(request)
     if request.strength != FULL and comes_rendered(request):
         yield (
             f"--strength is for skeletons that are drawn here; those of {request.poses} are taken "
@@ -101,6 +102,24 @@ def _contradictions(request: AnimationRequest) -> Iterator[str]:
         yield (
             "--interpolate fills in what a stride or a lower fps leaves out; nothing is left out "
             "here: give --stride or --fps, or leave it out"
+        )
+
+
+def _contradictions_of_shot(request: AnimationRequest) -> Iterator[str]:
+    """Messages that refuse a person in the driving shot beside other wishes."""
+    if not request.place_in_driving:
+        return
+    others = {"--lock-background": request.lock_background, "--alpha": request.alpha}
+    for flag, chosen in others.items():
+        if chosen:
+            yield (
+                f"--place-in-driving puts the driving shot behind the person, {flag} something "
+                "else; leave out one of them"
+            )
+    if comes_rendered(request) or request.driving == request.poses:
+        yield (
+            "--place-in-driving needs the driving video and its poses; rendered skeletons, or a "
+            "pose file alone, do not show the shot"
         )
 
 

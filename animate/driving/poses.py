@@ -48,12 +48,14 @@ class ClipPoses:
             None where nobody was compared.
         absent: number of frames in which nobody was seen.
         warnings: remarks in words.
+        driver: the same person's cleaned poses where the driving video shows them.
     """
 
     sequence: PoseSequence
     mismatch: float | None
     absent: int
     warnings: tuple[str, ...]
+    driver: PoseSequence
 
     def record(self) -> dict[str, Any]:
         """Values for the clip's record."""
@@ -190,6 +192,7 @@ def clip_poses(
         mismatch=fitted.mismatch if compared else None,
         absent=absent,
         warnings=(*warnings, *(fitted.warnings if compared else ())),
+        driver=chosen,
     )
 
 

@@ -19,6 +19,7 @@ from animate.finish.background import LockedBackground
 from animate.finish.body import body_unit
 from animate.finish.colour import AnchoredColour
 from animate.finish.enlarge import Enlargement
+from animate.finish.in_shot import PersonInShot
 from animate.finish.interpolation import Tempo, interpolated, tempo_to
 from animate.finish.matte import Matte
 from animate.media import FrameSelection, FrameSource
@@ -48,6 +49,8 @@ class Finish:
     """Tempo of the frames that are written; None where they are the generated ones."""
     window: int
     """Frames that are denoised together."""
+    in_shot: PersonInShot | None = None
+    """Lays the person over the driving shot; None where the frames stay as generated."""
     enlargement: Enlargement | None = None
     """The way of generated frames to the size that is written; None where that is their own."""
 
@@ -81,6 +84,8 @@ class Finish:
         frames = self.enlargement(generated) if self.enlargement else iter(generated)
         if needs_reference_pose(self.request):
             frames = self._on_reference(frames)
+        if self.in_shot is not None:
+            frames = self._in_driving(frames, self.in_shot)
         if self.tempo is not None:
             frames = interpolated(frames, self.tempo, self.cuts)
         return frames
@@ -94,7 +99,7 @@ class Finish:
         count = len(self.skeletons)
         sampled = range(0, count, max(1, count // _BODIES))
         unit = body_unit([self.reference, *map(self.skeletons.picture, sampled)])
-        masked = needs_mask(self.request)
+        masked = needs_mask(self.request) or self.in_shot is not None
         if unit == 0 and not masked:
             yield from frames
             return
@@ -111,6 +116,11 @@ class Finish:
                 frame = background(frame, skeleton, cut=cut)
             yield frame if mask is None else np.dstack([frame, mask])
 
+    def _in_driving(self, frames: Iterator[Image], in_shot: PersonInShot) -> Iterator[Image]:
+        masked = needs_mask(self.request)
+        for frame in in_shot(frames):
+            yield frame if masked else np.ascontiguousarray(frame[..., :3])
+
 
 def needs_mask(request: AnimationRequest) -> bool:
     """True if the person's mask is written, beside the clip or as its transparency."""
@@ -119,7 +129,12 @@ def needs_mask(request: AnimationRequest) -> bool:
 
 def needs_reference_pose(request: AnimationRequest) -> bool:
     """True if frames are compared with the reference, whose person must be known then."""
-    return request.anchor_colour or request.lock_background or needs_mask(request)
+    return (
+        request.anchor_colour
+        or request.lock_background
+        or request.place_in_driving
+        or needs_mask(request)
+    )
 
 
 def find_tempo(request: AnimationRequest, source: FrameSource, frames: int) -> Tempo | None:

@@ -16,8 +16,17 @@ from comfy_api.v0_0_2 import InputImpl, Types, io, ui
 from animate.media import open_writer, takes_sound
 from animate.media.audio import AudioSource
 from animate.models.variants import VARIANT_FILE, variant_names
-from animate.nodes.poses import CATEGORY, Poses
 from animate.nodes.progress import EditorProgress
+from animate.nodes.schema import (
+    Pipeline,
+    Poses,
+    choice_input,
+    node_schema,
+    open_input,
+    open_scale,
+    rate_input,
+    rate_output,
+)
 from animate.nodes.values import (
     frames_of,
     image_of,
@@ -32,9 +41,10 @@ from animate.pipeline.video import ControlNeXtVideoPipeline
 from animate.request.request import Precision
 from pose.kinds import RetargetMode
 
-Pipeline = io.Custom("CNX_PIPELINE")
 FOLDER = "cnx"
 """Folder of our models below ComfyUI's `models`."""
+_PRECISIONS = ("auto", "float32", "float16", "bfloat16")
+_CONTAINERS = ("mp4", "mkv", "webm", "mov")
 
 
 def model_folders() -> dict[str, Path]:
@@ -46,6 +56,10 @@ def model_folders() -> dict[str, Path]:
     return {file.parent.name: file.parent for file in files}
 
 
+def _pipeline_output() -> Any:
+    return Pipeline.Output(display_name="pipeline")
+
+
 class LoadModel(io.ComfyNode):
     """A loaded model."""
 
@@ -53,17 +67,16 @@ class LoadModel(io.ComfyNode):
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
         names = ["auto", *variant_names(), *model_folders()]
-        return io.Schema(
-            node_id="CnxLoadModel",
-            display_name="Load Model (cnx)",
-            category=CATEGORY,
-            description=f"A model by name, or a model folder in ComfyUI's models/{FOLDER}.",
-            inputs=[
-                io.Combo.Input("model", options=list(dict.fromkeys(names)), default="auto"),
-                io.Combo.Input("precision", options=["auto", "float32", "float16", "bfloat16"]),
+        return node_schema(
+            "LoadModel",
+            "Load Model",
+            [
+                choice_input("model", [*dict.fromkeys(names)], "auto"),
+                choice_input("precision", _PRECISIONS, "auto"),
                 io.String.Input("memory", default="", tooltip="most to use, such as 8GiB"),
             ],
-            outputs=[Pipeline.Output(display_name="pipeline")],
+            [_pipeline_output()],
+            f"A model by name, or a model folder in ComfyUI's models/{FOLDER}.",
         )
 
     @classmethod
@@ -84,16 +97,15 @@ class LoadLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
-        return io.Schema(
-            node_id="CnxLoadLora",
-            display_name="Load LoRA (cnx)",
-            category=CATEGORY,
-            inputs=[
+        return node_schema(
+            "LoadLora",
+            "Load LoRA",
+            [
                 Pipeline.Input("pipeline"),
-                io.Combo.Input("lora", options=folder_paths.get_filename_list("loras")),
+                choice_input("lora", folder_paths.get_filename_list("loras")),
                 io.Float.Input("weight", default=1.0, min=-10.0, max=10.0, step=0.05),
             ],
-            outputs=[Pipeline.Output(display_name="pipeline")],
+            [_pipeline_output()],
         )
 
     @classmethod
@@ -110,12 +122,10 @@ class Animate(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
-        return io.Schema(
-            node_id="CnxAnimate",
-            display_name="Animate (cnx)",
-            category=CATEGORY,
-            description="Animates the person of a picture by poses or control frames.",
-            inputs=[
+        return node_schema(
+            "Animate",
+            "Animate",
+            [
                 Pipeline.Input("pipeline"),
                 io.Image.Input("image"),
                 Poses.Input("poses", optional=True),
@@ -124,35 +134,27 @@ class Animate(io.ComfyNode):
                 io.Mask.Input(
                     "background", optional=True, tooltip="where the picture stays as it is"
                 ),
-                io.Float.Input(
-                    "control_rate", default=25.0, min=0.01, max=1000.0, step=0.001,
-                    tooltip="frame rate of control_frames",
-                ),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=2**63 - 1, control_after_generate=True
-                ),
-                io.Int.Input("frames", default=0, min=0, max=100_000, tooltip="0: all"),
-                io.Int.Input("width", default=0, min=0, max=8192, tooltip="0: the model's"),
-                io.Int.Input("height", default=0, min=0, max=8192, tooltip="0: the model's"),
-                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="0: the model's"),
-                io.Float.Input(
-                    "min_guidance", default=0.0, min=0.0, max=100.0, tooltip="0: the model's"
-                ),
-                io.Float.Input(
-                    "max_guidance", default=0.0, min=0.0, max=100.0, tooltip="0: the model's"
-                ),
-                io.Int.Input("window", default=0, min=0, max=1024, tooltip="0: the model's"),
+                rate_input("control_rate", "frame rate of control_frames"),
+                io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=True),
+                open_input("frames", "all", most=100_000),
+                open_input("width", "the model's"),
+                open_input("height", "the model's"),
+                open_input("steps", "the model's", most=1000),
+                open_scale("min_guidance"),
+                open_scale("max_guidance"),
+                open_input("window", "the model's", most=1024),
                 io.Int.Input("overlap", default=-1, min=-1, max=1023, tooltip="-1: the model's"),
-                io.Combo.Input("retarget", options=list(get_args(RetargetMode)), default="robust"),
+                choice_input("retarget", get_args(RetargetMode), "robust"),
                 io.Boolean.Input("lock_background", default=False),
                 io.Boolean.Input("anchor_colour", default=False),
             ],
-            outputs=[
+            [
                 io.Image.Output(display_name="images"),
                 io.Video.Output(display_name="video"),
-                io.Float.Output(display_name="frame_rate"),
+                rate_output(),
             ],
-        )  # fmt: skip
+            "Animates the person of a picture by poses or control frames.",
+        )
 
     @classmethod
     def execute(
@@ -229,18 +231,17 @@ class SaveClip(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
-        return io.Schema(
-            node_id="CnxSaveClip",
-            display_name="Save Clip (cnx)",
-            category=CATEGORY,
-            description="Writes a video with its exact frame rate and its sound.",
-            inputs=[
+        return node_schema(
+            "SaveClip",
+            "Save Clip",
+            [
                 io.Video.Input("video"),
                 io.String.Input("filename_prefix", default="video/cnx"),
-                io.Combo.Input("format", options=["mp4", "mkv", "webm", "mov"]),
+                choice_input("format", _CONTAINERS),
                 io.String.Input("codec", default="", tooltip="empty: the usual of the format"),
             ],
-            outputs=[],
+            [],
+            "Writes a video with its exact frame rate and its sound.",
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )

@@ -9,6 +9,16 @@ from typing import Any, get_args
 import folder_paths
 from comfy_api.v0_0_2 import io
 
+from animate.nodes.schema import (
+    Keypoints,
+    Poses,
+    choice_input,
+    node_schema,
+    open_input,
+    poses_output,
+    rate_input,
+    rate_output,
+)
 from animate.nodes.values import (
     frames_of,
     image_of,
@@ -23,15 +33,7 @@ from pose.draw import STYLES
 from pose.formats import import_poses
 from pose.kinds import EstimatorName, RetargetMode
 
-Poses = io.Custom("CNX_POSES")
-Keypoints = io.Custom("POSE_KEYPOINT")
-CATEGORY = "cnx-animate"
 POSE_SUFFIXES = (".npz", ".json")
-
-
-def input_rate(default: float = 25.0) -> Any:
-    """The input for the rate of pictures."""
-    return io.Float.Input("frame_rate", default=default, min=0.01, max=1000.0, step=0.001)
 
 
 class EstimatePoses(io.ComfyNode):
@@ -40,22 +42,17 @@ class EstimatePoses(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
-        return io.Schema(
-            node_id="CnxEstimatePoses",
-            display_name="Estimate Poses (cnx)",
-            category=CATEGORY,
-            description="Whole-body poses of everybody in a video or a batch of images.",
-            inputs=[
+        return node_schema(
+            "EstimatePoses",
+            "Estimate Poses",
+            [
                 io.Video.Input("video", optional=True),
                 io.Image.Input("images", optional=True),
-                input_rate(),
-                io.Combo.Input("estimator", options=list(get_args(EstimatorName))),
+                rate_input(),
+                choice_input("estimator", get_args(EstimatorName)),
             ],
-            outputs=[
-                Poses.Output(display_name="poses"),
-                io.Audio.Output(display_name="audio"),
-                io.Float.Output(display_name="frame_rate"),
-            ],
+            [poses_output(), io.Audio.Output(display_name="audio"), rate_output()],
+            "Whole-body poses of everybody in a video or a batch of images.",
         )
 
     @classmethod
@@ -80,13 +77,12 @@ class LoadPoses(io.ComfyNode):
         """See ComfyUI's `io.ComfyNode`."""
         folder = Path(folder_paths.get_input_directory())
         names = [file.name for file in folder.iterdir() if file.suffix.lower() in POSE_SUFFIXES]
-        return io.Schema(
-            node_id="CnxLoadPoses",
-            display_name="Load Poses (cnx)",
-            category=CATEGORY,
-            description="Poses of a file in the input folder: .npz of cnx pose extract, or .json.",
-            inputs=[io.Combo.Input("file", options=sorted(names)), input_rate()],
-            outputs=[Poses.Output(display_name="poses")],
+        return node_schema(
+            "LoadPoses",
+            "Load Poses",
+            [choice_input("file", sorted(names)), rate_input()],
+            [poses_output()],
+            "Poses of a file in the input folder: .npz of cnx pose extract, or .json.",
         )
 
     @classmethod
@@ -107,21 +103,17 @@ class TrimPoses(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
-        return io.Schema(
-            node_id="CnxTrimPoses",
-            display_name="Trim Poses (cnx)",
-            category=CATEGORY,
-            description="Some frames of poses; a stride divides the frame rate.",
-            inputs=[
+        return node_schema(
+            "TrimPoses",
+            "Trim Poses",
+            [
                 Poses.Input("poses"),
                 io.Int.Input("start", default=0, min=0, max=1_000_000),
-                io.Int.Input("frames", default=0, min=0, max=1_000_000, tooltip="0: all"),
+                open_input("frames", "all", most=1_000_000),
                 io.Int.Input("stride", default=1, min=1, max=1000),
             ],
-            outputs=[
-                Poses.Output(display_name="poses"),
-                io.Float.Output(display_name="frame_rate"),
-            ],
+            [poses_output(), rate_output()],
+            "Some frames of poses; a stride divides the frame rate.",
         )
 
     @classmethod
@@ -138,18 +130,17 @@ class CleanPoses(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
-        return io.Schema(
-            node_id="CnxCleanPoses",
-            display_name="Clean Poses (cnx)",
-            category=CATEGORY,
-            description="Left and right repaired, short gaps bridged, points smoothed.",
-            inputs=[
+        return node_schema(
+            "CleanPoses",
+            "Clean Poses",
+            [
                 Poses.Input("poses"),
                 io.Float.Input("gap", default=0.35, min=0.0, max=10.0, step=0.01),
                 io.Float.Input("smoothing", default=0.055, min=0.0, max=2.0, step=0.005),
                 io.Boolean.Input("flips", default=True),
             ],
-            outputs=[Poses.Output(display_name="poses")],
+            [poses_output()],
+            "Left and right repaired, short gaps bridged, points smoothed.",
         )
 
     @classmethod
@@ -164,18 +155,17 @@ class RetargetPoses(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
-        return io.Schema(
-            node_id="CnxRetargetPoses",
-            display_name="Retarget Poses (cnx)",
-            category=CATEGORY,
-            description="One person's poses, in the place and proportions of a picture's person.",
-            inputs=[
+        return node_schema(
+            "RetargetPoses",
+            "Retarget Poses",
+            [
                 Poses.Input("poses"),
                 io.Image.Input("image"),
-                io.Combo.Input("mode", options=list(get_args(RetargetMode)), default="robust"),
+                choice_input("mode", get_args(RetargetMode), "robust"),
                 io.String.Input("person", default="main", tooltip="main, left, right or a number"),
             ],
-            outputs=[Poses.Output(display_name="poses")],
+            [poses_output()],
+            "One person's poses, in the position and proportions of a picture's person.",
         )
 
     @classmethod
@@ -191,18 +181,17 @@ class DrawPoses(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
-        return io.Schema(
-            node_id="CnxDrawPoses",
-            display_name="Draw Poses (cnx)",
-            category=CATEGORY,
-            description="Skeletons of poses on black: control frames.",
-            inputs=[
+        return node_schema(
+            "DrawPoses",
+            "Draw Poses",
+            [
                 Poses.Input("poses"),
-                io.Int.Input("width", default=0, min=0, max=8192, tooltip="0: the poses' own"),
-                io.Int.Input("height", default=0, min=0, max=8192, tooltip="0: the poses' own"),
-                io.Combo.Input("style", options=list(STYLES), default="published"),
+                open_input("width", "the poses' own"),
+                open_input("height", "the poses' own"),
+                choice_input("style", [*STYLES], "published"),
             ],
-            outputs=[io.Image.Output(display_name="images")],
+            [io.Image.Output(display_name="images")],
+            "Skeletons of poses on black: control frames.",
         )
 
     @classmethod
@@ -218,12 +207,11 @@ class PosesToKeypoints(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
-        return io.Schema(
-            node_id="CnxPosesToKeypoints",
-            display_name="Poses to POSE_KEYPOINT (cnx)",
-            category=CATEGORY,
-            inputs=[Poses.Input("poses")],
-            outputs=[Keypoints.Output(display_name="keypoints")],
+        return node_schema(
+            "PosesToKeypoints",
+            "Poses to POSE_KEYPOINT",
+            [Poses.Input("poses")],
+            [Keypoints.Output(display_name="keypoints")],
         )
 
     @classmethod
@@ -238,12 +226,11 @@ class KeypointsToPoses(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         """See ComfyUI's `io.ComfyNode`."""
-        return io.Schema(
-            node_id="CnxKeypointsToPoses",
-            display_name="POSE_KEYPOINT to Poses (cnx)",
-            category=CATEGORY,
-            inputs=[Keypoints.Input("keypoints"), input_rate()],
-            outputs=[Poses.Output(display_name="poses")],
+        return node_schema(
+            "KeypointsToPoses",
+            "POSE_KEYPOINT to Poses",
+            [Keypoints.Input("keypoints"), rate_input()],
+            [poses_output()],
         )
 
     @classmethod

@@ -75,9 +75,9 @@ def rate_of(value: float | Fraction) -> Fraction:
     return rate.limit_denominator(1000)
 
 
-def keypoints_of(poses: PoseSequence) -> list[dict[str, Any]]:
+def keypoints_of(poses: PoseSequence) -> list[dict[str, object]]:
     """The POSE_KEYPOINT of poses: everybody's 18 body points, hands and face, in pixels."""
-    frames: list[dict[str, Any]] = json.loads(comfyui_bytes(poses))
+    frames: list[dict[str, object]] = json.loads(comfyui_bytes(poses))
     return frames
 
 

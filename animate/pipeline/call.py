@@ -133,7 +133,7 @@ class VideoCall:
         Raises RequestError for values out of range, or that do not go together.
         """
         name, motion = self.motion
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             **self.settings,
             "reference": Path(image) if is_path(image) else "image",
             "driving": Path(motion) if is_path(motion) else name,
@@ -228,7 +228,7 @@ class VideoCall:
                 return name, value
         return "image", None
 
-    def _motions(self) -> dict[str, Any]:
+    def _motions(self) -> dict[str, object]:
         names = ("driving", "poses", "control_frames")
         return {name: getattr(self, name) for name in names}
 

@@ -109,7 +109,23 @@ class Making:
             offload=self._offload if engine.device.type == "cuda" else None,
         )
         check_options(request)
+        if request.place_in_driving:
+            self._check_shot()
         return self.animator.in_own_precision(request)
+
+    def _check_shot(self) -> None:
+        """Raise RequestError where there is no driving shot, or its background is not wanted."""
+        name, _ = self.call.motion
+        if name != "driving":
+            raise RequestError(
+                f"place_in_driving needs a driving video, and the motion is given as {name}; give "
+                "driving, and poses of it by `Animator`"
+            )
+        if self.call.background_mask is not None:
+            raise RequestError(
+                "background_mask keeps the picture's background, place_in_driving takes the "
+                "driving shot's; give one of them"
+            )
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -153,7 +169,7 @@ class Making:
             settings=settings,
             engine=engine,
             motion=motion,
-            finish=clip_finish(request, settings, motion, inputs, enlargement),
+            finish=clip_finish(request, settings, motion, inputs, enlargement, self.progress),
             latents=latents,
             background=self._background(picture, motion.placement, enlargement),
         )

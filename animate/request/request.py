@@ -395,6 +395,12 @@ class AnimationRequest:
     lock_background: bool = option(
         False, "put the reference's own background back behind the moving person", usual=True
     )
+    place_in_driving: bool = option(
+        False,
+        "put the animated person into the driving shot, over its own background, in place of the "
+        "person there",
+        usual=True,
+    )
     anchor_colour: bool = option(
         False,
         "hold the colours of person and background to the reference's, over the whole clip",

@@ -7,14 +7,13 @@ whose program was killed is still said to run, and is begun again where its work
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from animate.batch.clips import PreviewMessage, StageMessage
+from animate.batch.clips import PreviewMessage
 from animate.batch.failures import failure_of
 from animate.batch.manifest import Job, Manifest
 from animate.batch.paths import RECORD_SUFFIX, record_path
@@ -25,6 +24,7 @@ from animate.errors import RequestError, UserError
 from animate.request.request import AnimationRequest
 from animate.request.schema import plain
 from animate.studio.forms import changed_settings
+from animate.studio.jobs import JobProcess
 from animate.studio.project import MissingError, OutsideError, Project
 from animate.studio.tasks import Pace, Status
 from animate.studio.worker import HeldWorker, StoppedError, start_clips
@@ -73,19 +73,15 @@ class ClipQueue:
     def __init__(self, project: Project, on_change: Callable[[], None]) -> None:
         """`on_change` is called from any thread whenever `views` would say something else."""
         self._project, self._on_change = project, on_change
-        self._worker = HeldWorker(start_clips, self._receive)
-        self._news = threading.Condition()
+        self._process = JobProcess("clips", start_clips, self, idle_seconds=_IDLE_SECONDS)
+        self._news = self._process.news
         self._jobs: dict[Path, JobRecord] = {}
-        self._running: Path | None = None
-        self._pace = Pace()
         self._preview: tuple[int, bytes] = (0, b"")
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name="clips", daemon=True)
 
     def start(self) -> None:
         """Find the records of the folder, and go on with what waits."""
         self.find()
-        self._thread.start()
+        self._process.start()
 
     def find(self) -> None:
         """Take in the records that lie in the folder."""
@@ -96,12 +92,7 @@ class ClipQueue:
 
     def close(self) -> None:
         """Stop at once; a clip in the making goes on when a studio starts again."""
-        with self._news:
-            self._closing = True
-            self._news.notify_all()
-        self._worker.stop()
-        self._thread.join()
-        self._worker.end()
+        self._process.close()
 
     def records(self) -> list[JobRecord]:
         """All records, by number."""
@@ -110,9 +101,7 @@ class ClipQueue:
 
     def views(self) -> list[ClipView]:
         """All clips, the newest first."""
-        with self._news:
-            running, pace = self._running, replace(self._pace)
-        return [self._view(r, running, pace) for r in reversed(self.records())]
+        return [self._view(record) for record in reversed(self.records())]
 
     def submit(self, requests: list[AnimationRequest]) -> list[str]:
         """Queue clips; the names of their records. Raises RequestError where too many wait, or
@@ -145,8 +134,7 @@ class ClipQueue:
         """Stop a clip that runs or waits; it can go on later. Raises RequestError for others."""
         with self._news:
             record = self._record(name)
-            if record.record == self._running:
-                self._worker.stop()
+            if self._process.stop(record.record):
                 return
             if record.status != "waiting":
                 raise RequestError(f"{name} neither runs nor waits")
@@ -157,7 +145,7 @@ class ClipQueue:
         """Let a clip that was stopped or failed wait for its turn. Raises RequestError."""
         with self._news:
             record = self._record(name)
-            if record.record == self._running or record.status in ("done", "kept"):
+            if record.record == self._process.running or record.status in ("done", "kept"):
                 raise RequestError(f"{name} is made already, or is being made")
             self._register(
                 replace(record, status="waiting", why="again", error="", error_kind=None)
@@ -172,7 +160,7 @@ class ClipQueue:
         """
         with self._news:
             record = self._record(name)
-            if record.record == self._running or record.status in ("done", "kept"):
+            if record.record == self._process.running or record.status in ("done", "kept"):
                 raise RequestError(f"{name} is being made or is there; stop it, or move its files")
             with suppress(OSError):
                 record.record.unlink()
@@ -189,84 +177,76 @@ class ClipQueue:
         record.write()
         self._jobs[record.record] = record
 
-    def _work(self) -> None:
-        while (record := self._next()) is not None:
-            self._make(record)
-
-    def _next(self) -> JobRecord | None:
-        """The next clip to make, when there is one; None at the end."""
-        with self._news:
-            while not self._closing:
-                waiting = [r for r in self._jobs.values() if self._status(r) == "waiting"]
-                if waiting:
-                    record = min(waiting, key=lambda r: (r.status != "running", r.number))
-                    self._running, self._pace = record.record, Pace(stage="begin")
-                    self._preview = (self._preview[0], b"")
-                    self._worker.allow()
-                    return record
-                if not self._news.wait(_IDLE_SECONDS):
-                    self._worker.end()
+    def next_job(self) -> Path | None:
+        """See `JobQueue`: what was running when its studio ended comes first."""
+        waiting = [r for r in self._jobs.values() if self._status(r) == "waiting"]
+        if not waiting:
             return None
+        record = min(waiting, key=lambda r: (r.status != "running", r.number))
+        self._preview = (self._preview[0], b"")
+        return record.record
 
-    def _make(self, record: JobRecord) -> None:
-        self._on_change()
+    def do(self, job: Path, worker: HeldWorker) -> None:
+        """See `JobQueue`."""
+        record = self._jobs[job]
         try:
             request = AnimationRequest.from_dict(dict(record.request))
-            ended = self._run(record, request)
+            ended = self._run(record, request, worker)
         except StoppedError:
-            if self._closing:  # its record says that it runs, so the next studio goes on with it
+            if self._process.closing:  # its record says that it runs: the next studio goes on
                 return
             ended = replace(record, status="waiting", why=STOPPED)
         except Exception as error:
             failure = failure_of(error)
             ended = replace(record, status="failed", error_kind=failure.kind, error=failure.message)
         with self._news:
-            self._running = None
             with suppress(UserError):  # a full disk: it is shown, and tried again
                 ended.write()
             self._jobs[ended.record] = ended
+
+    def changed(self) -> None:
+        """See `JobQueue`."""
         self._on_change()
 
-    def _run(self, record: JobRecord, request: AnimationRequest) -> JobRecord:
+    def _run(self, record: JobRecord, request: AnimationRequest, worker: HeldWorker) -> JobRecord:
         """Make a clip as a batch of one does."""
         job = Job(number=record.number, label=record.label, record=record.record, request=request)
         manifest = Manifest(
             jobs=[job], all_jobs=[job], output_dir=self._project.root, source=self._project.root
         )
-        [ended] = run_batch(manifest, executor=self._worker, retries=1)
+        [ended] = run_batch(manifest, executor=worker, retries=1)
         return ended
 
-    def _receive(self, message: Any) -> None:
-        if isinstance(message, StageMessage):
-            with self._news:
-                self._pace.take(message)
-            self._on_change()
+    def receive(self, message: Any) -> None:
+        """See `JobQueue`: pictures of the clip that is being made."""
         if isinstance(message, PreviewMessage):
             with self._news:
                 self._preview = (self._preview[0] + 1, message.jpeg)
             self._on_change()
 
     def _status(self, record: JobRecord) -> Status:
-        if record.record == self._running:
+        if record.record == self._process.running:
             return "running"
         if record.status in ("waiting", "running"):
             return "stopped" if record.why == STOPPED else "waiting"
         return "failed" if record.status == "failed" else "done"
 
-    def _view(self, record: JobRecord, running: Path | None, pace: Pace) -> ClipView:
+    def _view(self, record: JobRecord) -> ClipView:
         status = self._status(record)
-        active = status == "running" and record.record == running
+        pace = self._process.pace(record.record)
+        active = pace is not None
+        pace = pace or Pace()
         assert record.output is not None
         return ClipView(
             name=self._project.name(record.record),
             number=record.number,
             output=self._project.name(record.output),
             status=status,
-            stage=pace.stage if active else "",
-            done=pace.done if active else 0,
-            total=pace.total if active else None,
-            part=pace.part if active else 0.0,
-            seconds_left=pace.seconds_left if active else None,
+            stage=pace.stage,
+            done=pace.done,
+            total=pace.total,
+            part=pace.part,
+            seconds_left=pace.seconds_left,
             error=record.error,
             warnings=record.warnings,
             frames=record.frames,

@@ -19,6 +19,7 @@ from animate.errors import user_mistakes
 from animate.generate.settings import cautions, settle, unusual_size
 from animate.media import read_image
 from animate.models.variants import list_variants, resolve
+from animate.request.presets import config_path, preset_names, read_config
 from animate.request.request import AnimationRequest
 from animate.request.schema import NONE, Setting, flat, plain, settings_of
 from animate.request.values import Size
@@ -145,6 +146,31 @@ def model_cards() -> tuple[ModelCard, ...]:
         for variant in list_variants()
     ]
     return tuple(sorted(cards, key=lambda card: not card.installed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Shipped settings that are chosen together."""
+
+    name: str
+    text: str
+    """A sentence on what they are for."""
+    settings: Mapping[str, object]
+    """Plain values by flat names."""
+
+
+def presets() -> tuple[Preset, ...]:
+    """The presets that `--config` knows by name."""
+    return tuple(_preset(name) for name in preset_names())
+
+
+def _preset(name: str) -> Preset:
+    first = config_path(name).read_text(encoding="utf-8").partition("\n")[0]
+    return Preset(
+        name=name,
+        text=first.removeprefix("#").strip(),
+        settings=plain(read_config(AnimationRequest, [name])),
+    )
 
 
 def read_request(project: Project, values: Mapping[str, object]) -> AnimationRequest:

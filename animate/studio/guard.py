@@ -125,7 +125,9 @@ def _bounded(receive: Receive, scope: Scope) -> Receive:
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            headers = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in headers}
+            message["headers"] = [*headers, *(pair for pair in _HEADERS if pair[0] not in names)]
         await send(message)
 
     return sending

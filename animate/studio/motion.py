@@ -223,9 +223,16 @@ class MotionDesk:
                     "these poses were edited in another window meanwhile; here is what they are "
                     "now, make the edit again"
                 )
-            yield motion
-            motion.revision += 1
-            self._write_edits(poses, motion)
+            edits, undone, changed = [*motion.edits], [*motion.undone], motion.changed
+            try:
+                yield motion
+                motion.revision += 1
+                self._write_edits(poses, motion)
+            except BaseException:  # a full disk: what was edited before is what there is
+                motion.edits, motion.undone, motion.changed = edits, undone, changed
+                motion.draft = Draft(motion.draft.base, edits)
+                motion.revision = revision
+                raise
 
     def _motion(self, poses: Path) -> _Motion:
         stamp = stamp_of(poses)

@@ -16,10 +16,12 @@ from animate.clip.record import sidecar_path
 from animate.errors import RequestError
 from animate.files import IMAGE_SUFFIXES
 
-Kind = Literal["photo", "video", "poses", "clip"]
+Kind = Literal["photo", "video", "poses", "clip", "page"]
 PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, ".avif", ".heic", ".gif")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
 POSES_SUFFIX = ".npz"
+PAGE_SUFFIX = ".html"
+"""Reports and comparisons that other commands have written."""
 _DEEPEST = 4
 """Folders below each other that are listed."""
 _MOST_FILES = 5000
@@ -142,6 +144,8 @@ def _kind(path: Path) -> Kind | None:
         return "clip" if sidecar_path(path).is_file() else "video"
     if suffix in PHOTO_SUFFIXES:
         return "photo"
+    if suffix == PAGE_SUFFIX:
+        return "page"
     return "poses" if suffix == POSES_SUFFIX else None
 
 

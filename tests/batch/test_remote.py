@@ -273,3 +273,19 @@ def test_a_store_that_is_not_there_is_a_failure_that_passes(
     failure = failure_of(caught.value)
     assert failure.kind == "io"
     assert failure.passing
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ray_workers_stage_from_a_bucket_and_put_clips_into_it(
+    manifest: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    loaded = load_manifest(manifest, "s3://clips/out put", staging=tmp_path / "stage")
+    records = list(run_batch(loaded, executor="ray", jobs=1, retries=0))
+    assert [record.status for record in records] == ["done", "done"], records[0].error
+    assert all(record.worker.startswith("ray 0 ") for record in records)
+    assert {f"out put/take {n}.mp4" for n in (1, 2)} < names()
+    assert not list((tmp_path / "stage").glob("job-*"))
+    again = run(manifest, tmp_path / "other")  # another machine, without Ray
+    assert [record.status for record in again] == ["kept", "kept"]

@@ -41,6 +41,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"compile": True, "offload": "stream"}, "--compile does not go with weights"),
     ({"device": "cpu", "offload": "model"}, "that saves nothing; leave it out"),
     ({"interpolate": True}, "give --stride or --fps"),
+    ({"place_in_driving": True, "lock_background": True}, "--lock-background something else"),
     ({"fill": "blur"}, "--fill blur is for --fit pad"),
     ({"strength": "face=0", "poses": "skeletons.mp4"}, "taken as they were rendered"),
     ({"sign": "chain.pem:key.pem", "output": "clip.mkv"}, "cannot hold Content Credentials"),

@@ -112,3 +112,22 @@ def test_a_kind_without_transparency_is_refused_before_the_work(
 ) -> None:
     with pytest.raises(RequestError, match=r"h264 of .*clip\.mp4 keeps no transparency"):
         run(animator, scene, output=tmp_path / "clip.mp4", alpha=True)
+
+
+def test_the_person_is_put_into_the_driving_shot_over_its_own_background(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    values = {**scene, "output": tmp_path / "clip.mkv", "codec": "ffv1"}
+    usual = run(animator, values)
+    placed = run(animator, values, place_in_driving=True, overwrite=True, max_frames=6,
+                 mask_output=tmp_path / "mask.mkv")  # fmt: skip
+    assert (usual.frames, placed.frames) == (3, 6)
+    frames = np.stack([frame.image for frame in open_video(placed.output).read()]).astype(int)
+    masks = np.stack([frame.image for frame in open_video(tmp_path / "mask.mkv").read()])
+    driving = [frame.image for frame in open_video(scene["driving"]).read()]
+    for frame, mask, shot in zip(frames, masks[..., 0], driving, strict=False):
+        far = np.zeros(mask.shape, bool)
+        far[:, :12] = far[:, -8:] = True
+        assert np.abs(frame - shot)[far & (mask == 0)].max() == 0
+    assert masks.max() > 200
+    assert not any("does not fit" in warning for warning in placed.warnings)

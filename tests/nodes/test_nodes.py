@@ -25,7 +25,7 @@ from tests.scene import picture, poses
 from tests.toy import toy_model
 
 PACK = Path(__file__).parent.parent.parent / "configs" / "comfyui" / "cnx_animate"
-OURS = ("extension", "clips", "poses", "progress")
+OURS = ("extension", "clips", "poses", "progress", "schema")
 
 
 @pytest.fixture

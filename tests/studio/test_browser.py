@@ -190,6 +190,10 @@ def test_a_stopped_clip_and_a_killed_studio_go_on(browser: Any, project: Path) -
     with running(project) as (address, process):
         page = opened(browser, address)
         page.click("nav [data-view=make]")
+        page.locator(".clip[data-status=running]").wait_for()
+        page.close()  # nobody watches, and it goes on
+        page = opened(browser, address)
+        page.click("nav [data-view=make]")
         finished(page, "reference_driving.mp4")
         assert page.faults == []
         page.close()

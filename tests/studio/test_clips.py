@@ -56,9 +56,7 @@ def test_a_clip_whose_program_was_killed_goes_on_first(studio: Studio, folder: P
     replace(record, status="running", why="new").write()
     queue = again(folder)
     assert statuses(queue)["me_dance-2.mp4"] == "waiting"
-    chosen = queue._next()
-    assert chosen is not None
-    assert chosen.record == folder / second
+    assert queue.next_job() == folder / second
     assert first != second
 
 

@@ -14,7 +14,7 @@ from animate.errors import RequestError
 from animate.request.request import AnimationRequest
 from animate.request.schema import plain, settings_of
 from animate.studio.desk import Studio
-from animate.studio.forms import ELSEWHERE, command_of, fields, read_request
+from animate.studio.forms import ELSEWHERE, command_of, fields, presets, read_request
 from animate.studio.project import Project
 from tests.studio.asking import ask
 
@@ -35,6 +35,21 @@ def test_every_setting_is_in_the_form_or_asked_for_elsewhere() -> None:
     usual = [field.usual for field in fields()]
     assert usual == sorted(usual, reverse=True)
     assert all(field.help for field in fields())
+
+
+def test_presets_are_those_of_the_command_line(folder: Path) -> None:
+    project = Project(folder)
+    assert "quick" in [preset.name for preset in presets()]
+    for preset in presets():
+        assert preset.text
+        chosen = read_request(project, {**BASE, **preset.settings})
+        typed = read_options(
+            AnimationRequest,
+            parse(parser(), [*shlex.split(command_of(project, read_request(project, BASE)))[2:],
+                             "--config", preset.name]),
+        )  # fmt: skip
+        assert plain(typed.sampling) == plain(chosen.sampling)
+        assert (typed.stride, typed.model) == (chosen.stride, chosen.model)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

@@ -102,3 +102,19 @@ def test_one_folder_has_one_studio(tmp_path: Path) -> None:
         alone_in(tmp_path).__enter__()
     with alone_in(tmp_path):
         pass
+
+
+def test_a_page_of_the_folder_is_shut_off_from_the_studio(app: Any, folder: Path) -> None:
+    (folder / "compare.html").write_text("<script>fetch('/api/state')</script>")
+    assert "compare.html" in [f["name"] for f in ask(app, "/api/state").values["files"]]
+    answer = ask(app, "/api/page", file="compare.html")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("sandbox allow-scripts; default-src 'none';")
+    assert "connect-src" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert ask(app, "/api/page", file="me.png").status == 404
+    assert (
+        ask(app, "/api/file", file="compare.html")
+        .headers["content-disposition"]
+        .startswith("attachment")
+    )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,3 +179,56 @@ def test_the_file_of_edits_says_what_it_is_of(folder: Path) -> None:
     values = json.loads(edits_path(folder / "dance.npz").read_text())
     assert values["poses"] == PoseSequence.load(folder / "dance.npz").digest
     assert values["edits"][0]["kind"] == "move"
+
+
+def test_an_edit_that_cannot_be_kept_is_not_made(
+    app: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: object, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    def edit(revision: int) -> Any:
+        body = {"poses": "dance.npz", "revision": revision, "edit": MOVE}
+        return ask(app, "/api/motion/edit", method="POST", body=body)
+
+    first = edit(0).values
+    monkeypatch.setattr("animate.studio.motion.write_text", full)
+    answer = edit(first["revision"])
+    assert answer.status in (422, 507)
+    assert "No space left" in answer.values["error"]
+    monkeypatch.undo()
+    state = ask(app, "/api/motion", poses="dance.npz").values
+    assert (state["edits"], state["revision"]) == (1, first["revision"])
+    assert edit(state["revision"]).status == 200
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import animate.files
+from animate.studio.motion import MotionDesk
+
+desk = MotionDesk(lambda path: path.name)
+poses = Path(sys.argv[1])
+desk.edit(poses, 1, {"kind": "erase", "first": 5, "last": 5})
+animate.files._rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+desk.save(poses)
+"""
+
+
+def test_a_server_that_is_killed_in_a_save_leaves_the_old_file_and_every_edit(
+    folder: Path,
+) -> None:
+    poses, first = folder / "dance.npz", desk()
+    first.edit(poses, 0, MOVE)
+    first.save(poses)
+    old = edited_path(poses).read_bytes()
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(poses)], timeout=300, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert edited_path(poses).read_bytes() == old
+    again = desk()
+    state = again.state(poses)
+    assert (state.edits, state.saved) == (2, False)
+    assert again.save(poses).saved
+    assert edited_path(poses).read_bytes() != old
+    assert not [path for path in folder.iterdir() if path.name.startswith(".dance")]

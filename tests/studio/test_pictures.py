@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,21 @@ def test_answers(app: Any, folder: Path) -> None:
     kept = ask(app, "/api/file", file="me.png")
     assert kept.headers["content-type"] == "application/octet-stream"
     assert kept.headers["content-disposition"].startswith("attachment")
+
+
+def test_any_end_of_a_video_of_forty_minutes_is_shown(tmp_path: Path) -> None:
+    clip = tmp_path / "long.mp4"
+    write_video(clip, 2400, fps=Fraction(1))
+    store = FrameStore()
+    facts = store.facts(clip)
+    assert (facts.frames, facts.seconds) == (2400, 2400.0)
+    for number in (2399 // BLOCK, 0, 1200 // BLOCK):
+        assert len(decoded(store.block(clip, number, 120))) == BLOCK
+    assert len(store._streams) <= 3
+
+
+@pytest.mark.slow
+def test_a_photo_of_a_hundred_megapixels_is_shown_small(tmp_path: Path) -> None:
+    PIL.Image.fromarray(np.full((10_000, 10_000), 200, np.uint8)).save(tmp_path / "large.png")
+    picture = PIL.Image.open(io.BytesIO(pictures.photo(tmp_path / "large.png", 540)))
+    assert picture.size == (540, 540)

@@ -37,6 +37,7 @@ export const post = async (path, values) => (await ask(address(path), {
 
 export const photoAddress = (file, size = 540) => address("photo", { file, size });
 export const fileAddress = (file, keep = false) => address("file", { file, keep: keep ? 1 : undefined });
+export const pageAddress = (file) => address("page", { file });
 export const pictureAddress = (clip, number) => address("clips/picture", { clip, number });
 
 /** Send a file; `onpart` is told the part that has gone, from 0 to 1. */

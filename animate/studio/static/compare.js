@@ -1,6 +1,6 @@
 // The fourth view: clips in step, by a wipe, side by side, as their difference, or in a grid.
 
-import { fileAddress, getJson } from "./api.js";
+import { fileAddress, getJson, pageAddress } from "./api.js";
 import { button, clock, fitCanvas, h, rate, trying } from "./dom.js";
 import { base, choose, ofKind, on, store } from "./store.js";
 import { Frames } from "./frames.js";
@@ -24,10 +24,11 @@ export class CompareView {
     this.gain = h("input", { type: "range", min: 1, max: 8, step: 0.5, value: 3, "aria-label": "strength of the difference", oninput: () => this.draw() });
     this.table = h("div", { class: "scores" });
     this.hint = h("p", { class: "quiet" });
+    this.pages = h("p", { class: "quiet" });
     root.append(h("div", { class: "compare" }, this.hint, this.shelf,
       h("div", { class: "transport" }, this.modes, h("label", { class: "slider", id: "gain" }, "times", this.gain)),
       h("div", { class: "stage" }, this.canvas),
-      h("div", { class: "transport" }, this.play, this.slider, this.counter), this.table));
+      h("div", { class: "transport" }, this.play, this.slider, this.counter), this.table, this.pages));
     this.canvas.addEventListener("pointerdown", (event) => { this.canvas.setPointerCapture(event.pointerId); this.wiping = true; this.wipe(event); });
     this.canvas.addEventListener("pointermove", (event) => { if (this.wiping) this.wipe(event); });
     this.canvas.addEventListener("pointerup", () => { this.wiping = false; });
@@ -44,6 +45,10 @@ export class CompareView {
       type: "button", class: "chip", "aria-pressed": String(chosen.includes(file.name)),
       onclick: () => choose({ compare: chosen.includes(file.name) ? chosen.filter((name) => name !== file.name) : [...chosen, file.name].slice(-MOST) }),
     }, base(file.name), file.kind === "video" ? h("small", {}, " driving") : null)));
+    const pages = ofKind("page");
+    this.pages.hidden = !pages.length;
+    this.pages.replaceChildren("Reports and comparisons in the folder: ", ...pages.flatMap((file, index) => [index ? ", " : "",
+      h("a", { href: pageAddress(file.name), target: "_blank", rel: "noopener" }, file.name)]));
     for (const item of this.modes.children) item.setAttribute("aria-checked", String(item.dataset.mode === this.mode));
     this.table.parentElement.querySelector("#gain").hidden = this.mode !== "difference";
     const names = chosen.join("\n");

@@ -24,7 +24,7 @@ function go(name) {
   if (name === "make") views.make.edits(views.motion.state);
 }
 
-const views = {
+export const views = {
   sources: new SourcesView(root("sources"), go),
   motion: new MotionView(root("motion"), go),
   make: new MakeView(root("make"), go),
@@ -68,7 +68,7 @@ async function begin() {
   await refresh();
   recall();
   const settings = await getJson("settings");
-  Object.assign(store, { fields: settings.fields, models: settings.models, layout: settings.layout });
+  Object.assign(store, { fields: settings.fields, models: settings.models, presets: settings.presets, layout: settings.layout });
   changed("settings");
   changed("clips");
   choose({});

@@ -38,7 +38,7 @@ export class MakeView {
 
   build() {
     const models = store.models.filter((model) => model.installed);
-    this.form.replaceChildren(this.modelCards(models));
+    this.form.replaceChildren(this.modelCards(models), this.presets(models));
     const fields = store.fields.filter((field) => !ELSEWHERE.has(field.name) && field.name !== "model");
     const rows = (list) => list.map((field) => this.field(field));
     const more = fields.filter((field) => !field.usual);
@@ -48,12 +48,23 @@ export class MakeView {
       const list = more.filter((field) => field.role === role);
       if (list.length) this.form.append(h("details", {}, h("summary", {}, title), h("div", { class: "grid" }, ...rows(list))));
     }
-    this.form.append(h("div", { class: "row" }, button("All as by default", () => { choose({ settings: {} }); this.build(); })));
     const vary = ["seed", "steps", "guidance", "control_weight", "retarget", "model"];
     const names = [...vary, ...fields.map((field) => field.name).filter((name) => !vary.includes(name))];
     this.vary.replaceChildren(...names.map((name) => h("option", { value: name }, words(name))));
     this.show();
     this.ask();
+  }
+
+  /** Settings that are chosen together; each takes the place of all that was set before. */
+  presets(models) {
+    const there = new Set(models.map((model) => model.name));
+    const chosen = JSON.stringify(store.choice.settings);
+    const take = (settings) => { choose({ settings: { ...settings } }); this.build(); };
+    const chip = (name, text, settings, away) => h("button", { type: "button", class: "chip", title: text, disabled: Boolean(away),
+      "aria-pressed": String(JSON.stringify(settings) === chosen), onclick: () => take(settings) }, name, away ? h("small", {}, ` needs ${away}`) : null);
+    return h("fieldset", {}, h("legend", {}, "Presets"), h("div", { class: "chips" },
+      chip("as by default", "every setting as the model has it", {}),
+      ...store.presets.map(({ name, text, settings }) => chip(name, text, settings, settings.model && !there.has(settings.model) ? settings.model : ""))));
   }
 
   modelCards(models) {

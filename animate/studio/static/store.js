@@ -7,6 +7,7 @@ export const store = {
   estimates: [],
   fields: [],
   models: [],
+  presets: [],
   layout: null,
   choice: {
     photo: "", video: "", person: "main", trim: null, settings: {}, vary: {}, edited: true, compare: [],

@@ -2,7 +2,7 @@
 
 import { fileAddress, getJson, pictureAddress, post } from "./api.js";
 import { button, bytes, clock, h, later, rate, toast, trying } from "./dom.js";
-import { base, choose, editedOf, hasFile, on, posesOf, store } from "./store.js";
+import { base, choose, editedOf, hasFile, ofKind, on, posesOf, store } from "./store.js";
 
 const ELSEWHERE = new Set(["start", "end", "person", "overwrite"]);
 
@@ -239,7 +239,14 @@ class ClipCard {
     this.actions.replaceChildren(...{
       waiting: [act("Stop", "stop")], running: [act("Stop", "stop")],
       stopped: [act("Go on", "resume"), act("Remove", "remove")], failed: [act("Try again", "resume"), act("Remove", "remove")],
-      done: [button("Compare", () => { choose({ compare: [...new Set([...store.choice.compare, clip.output])].slice(-6) }); this.go("compare"); }),
+      done: [button("Compare", () => {
+        // A clip alone is compared with the video that it follows.
+        const clips = new Set(ofKind("clip").map((file) => file.name));
+        const others = store.choice.compare.filter((name) => clips.has(name) && name !== clip.output);
+        const beside = others.length ? others : [clip.settings.driving].filter(Boolean);
+        choose({ compare: [...beside, clip.output].slice(-6) });
+        this.go("compare");
+      }),
         h("a", { class: "button", href: fileAddress(clip.output, true), download: base(clip.output) }, "Download")],
     }[clip.status]);
     if (clip.status === "done") {

@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 DEMO ?= out/demo
 # Two test processes of one thread each use two cores better than one process of two threads.
 TEST_PROCESSES ?= 2
+# tests/conftest.py puts the longest files first, so that both are busy to the end.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
-	--max-worker-restart 0
+	--no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: demo install install-dev test lint test-slow test-gpu benchmark wheel clean
 

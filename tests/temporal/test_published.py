@@ -90,7 +90,7 @@ def test_our_plan_is_theirs_where_theirs_has_no_fault(case, name):
         assert plan.at(0) == published_windows(name, **numbers(case))
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     st.sampled_from(PUBLISHED),
     st.integers(1, 150),

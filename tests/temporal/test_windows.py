@@ -35,7 +35,7 @@ def impossible(kwargs: dict) -> bool:
     )
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(asked())
 def test_every_frame_has_weight_at_every_step(kwargs):
     if impossible(kwargs):

@@ -1,4 +1,7 @@
-"""Run by `torchrun` on every rank: rank 0 runs the contract and prints what became of it."""
+"""Run by `torchrun` on every rank: rank 0 runs parts of the contract and prints the outcomes.
+
+Arguments: the toy model's folder, then the names of the parts.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ if __name__ == "__main__":
         else:
             scene = make_scene(Path(sys.argv[1]))
             results = {}
-            for check in CHECKS:
+            for check in (check for check in CHECKS if check.__name__ in sys.argv[2:]):
                 try:
                     check(ranks, scene)
                     results[check.__name__] = "passed"

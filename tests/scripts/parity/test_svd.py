@@ -44,7 +44,9 @@ def command():
     return module.main
 
 
-@pytest.mark.parametrize(("name", "count"), [("svd_v1", 6), ("svd_v2", 7)])
+@pytest.mark.parametrize(
+    ("name", "count"), [pytest.param("svd_v1", 6, marks=pytest.mark.slow), ("svd_v2", 7)]
+)
 def test_everything_in_the_file_is_checked_and_agrees(name, count):
     report = check_file(DATA / f"{name}.safetensors")
     assert report.complete

@@ -8,7 +8,7 @@ from scripts.robustness import one_process
 
 
 def test_threads_and_many_clips(capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--threads", "3", "--seconds", "3", "--clips", "12"]
+    given = ["--threads", "3", "--seconds", "2", "--clips", "6"]
     assert one_process.main(given) == 0, capsys.readouterr().out
     assert "3 threads made" in capsys.readouterr().out
 

@@ -20,9 +20,10 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "scripts" / "benchmarks"
@@ -35,6 +36,35 @@ if TYPE_CHECKING:
     from scripts.benchmarks.rows import Row
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Conditions that figures depend on besides the code."""
+
+    python: str
+    torch: str
+    machine: str
+    cores: int | None
+    threads: int
+    device: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Outcome of one benchmark."""
+
+    seconds: float = 0.0
+    rows: tuple[Row, ...] = ()
+    error: str = ""
+    """Why there are no rows; empty where there are."""
+
+    def as_json(self) -> dict[str, object]:
+        """The error alone, or time and rows."""
+        if self.error:
+            return {"error": self.error}
+        rows = [dataclasses.asdict(row) for row in self.rows]
+        return {"seconds": round(self.seconds, 3), "rows": rows}
+
+
 def available() -> dict[str, str]:
     """Name and first docstring line of every benchmark, without importing any."""
     summaries = {}
@@ -45,18 +75,18 @@ def available() -> dict[str, str]:
     return summaries
 
 
-def machine() -> dict[str, Any]:
-    """Conditions that figures depend on besides the code."""
+def machine() -> Machine:
+    """The conditions of this process."""
     import torch
 
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-    }
+    return Machine(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        machine=platform.machine(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    )
 
 
 def show(name: str, rows: Sequence[Row]) -> None:
@@ -76,37 +106,30 @@ def show(name: str, rows: Sequence[Row]) -> None:
     sys.stdout.flush()
 
 
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write beside the place, then rename into it."""
+def write_json(path: Path, outcomes: Mapping[str, Outcome]) -> None:
+    """Write beside the path, then rename to it."""
+    benchmarks = {name: outcome.as_json() for name, outcome in outcomes.items()}
+    values = {"machine": dataclasses.asdict(machine()), "benchmarks": benchmarks}
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
 
 
-def run_all(names: Sequence[str], load: Callable[[str], Any]) -> tuple[dict[str, Any], int]:
-    """Run benchmarks one after another; one that fails does not stop the others.
-
-    Returns:
-        The record for JSON by benchmark, and how many failed.
-    """
-    record: dict[str, Any] = {}
-    failed = 0
+def run_all(names: Sequence[str], load: Callable[[str], ModuleType]) -> dict[str, Outcome]:
+    """Run benchmarks one after another; one that fails does not stop the others."""
+    outcomes: dict[str, Outcome] = {}
     for name in names:
         start = time.perf_counter()
         try:
             rows = load(name).run()
         except Exception as error:
             traceback.print_exc()
-            record[name] = {"error": f"{type(error).__name__}: {error}"}
-            failed += 1
+            outcomes[name] = Outcome(error=f"{type(error).__name__}: {error}")
             continue
         show(name, rows)
-        record[name] = {
-            "seconds": round(time.perf_counter() - start, 3),
-            "rows": [dataclasses.asdict(row) for row in rows],
-        }
+        outcomes[name] = Outcome(seconds=time.perf_counter() - start, rows=tuple(rows))
         gc.collect()  # a full-size network must not stay behind while the next one is built
-    return record, failed
+    return outcomes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,12 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    record, failed = run_all(
+    outcomes = run_all(
         options.names, lambda name: importlib.import_module(f"scripts.benchmarks.{name}")
     )
     if options.json is not None:
-        write_json(options.json, {"machine": machine(), "benchmarks": record})
-    return 1 if failed else 0
+        write_json(options.json, outcomes)
+    return 1 if any(outcome.error for outcome in outcomes.values()) else 0
 
 
 if __name__ == "__main__":

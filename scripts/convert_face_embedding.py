@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,38 +34,56 @@ BLOCKS = (
 OPSET, IR_VERSION = 13, 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """One tensor of a TensorFlow.js folder."""
+
+    shape: tuple[int, ...]
+    data: bytes
+    scale: float | None
+    """Size of a level; None for single precision."""
+    least: float
+    """Value of level 0."""
+
+    def levels(self) -> NDArray[np.uint8]:
+        """The levels of an 8-bit tensor."""
+        return np.frombuffer(self.data, np.uint8).reshape(self.shape)
+
+
 class Tensors:
     """The tensors of a TensorFlow.js folder, by name."""
 
     def __init__(self, folder: Path) -> None:
         manifest = json.loads((folder / "face_recognition_model-weights_manifest.json").read_text())
         data = (folder / "face_recognition_model.bin").read_bytes()
-        self._entries: dict[str, tuple[dict[str, Any], bytes]] = {}
+        self._tensors: dict[str, StoredTensor] = {}
         offset = 0
         for entry in manifest[0]["weights"]:
-            size = 1 if "quantization" in entry else 4
-            length = int(np.prod(entry["shape"])) * size
-            self._entries[entry["name"]] = (entry, data[offset : offset + length])
+            quantised = entry.get("quantization", {})
+            length = int(np.prod(entry["shape"])) * (1 if quantised else 4)
+            self._tensors[entry["name"]] = StoredTensor(
+                shape=tuple(entry["shape"]),
+                data=data[offset : offset + length],
+                scale=quantised.get("scale"),
+                least=quantised.get("min", 0.0),
+            )
             offset += length
         assert offset == len(data), f"{len(data) - offset} bytes are left over"
 
     def levels(self, name: str) -> tuple[NDArray[np.uint8], float, int] | None:
         """(levels, scale, zero point) of an 8-bit tensor; None of one in single precision."""
-        entry, data = self._entries[name]
-        if "quantization" not in entry:
+        tensor = self._tensors[name]
+        if tensor.scale is None:
             return None
-        scale, least = entry["quantization"]["scale"], entry["quantization"]["min"]
-        levels = np.frombuffer(data, np.uint8).reshape(entry["shape"])
-        return levels, scale, round(-least / scale)
+        return tensor.levels(), tensor.scale, round(-tensor.least / tensor.scale)
 
     def values(self, name: str) -> NDArray[np.float32]:
         """The tensor in single precision."""
-        entry, data = self._entries[name]
-        if "quantization" not in entry:
-            return np.frombuffer(data, "<f4").reshape(entry["shape"])
-        scale, least = entry["quantization"]["scale"], entry["quantization"]["min"]
-        levels = np.frombuffer(data, np.uint8).reshape(entry["shape"])
-        return (levels * np.float32(scale) + np.float32(least)).astype(np.float32)
+        tensor = self._tensors[name]
+        if tensor.scale is None:
+            return np.frombuffer(tensor.data, "<f4").reshape(tensor.shape)
+        levels = tensor.levels() * np.float32(tensor.scale) + np.float32(tensor.least)
+        return levels.astype(np.float32)
 
 
 class Graph:

@@ -14,23 +14,21 @@ minutes for them and about four for each of the 39 training runs.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and not its parent
     sys.path.insert(0, str(ROOT))
 
+if TYPE_CHECKING:
+    from scripts.paper.figures import Convergence, Part
+
 PARTS = ("counts", "arithmetic", "times", "convergence", "formulas")
 FIGURES, PAGE = "evidence.json", "evidence.md"
-Measure = Callable[[], dict[str, Any]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,51 +69,63 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _runner(options: argparse.Namespace) -> Measure:
-    """The function that does or collects the training runs."""
+def _runner(options: argparse.Namespace) -> Callable[[Convergence | None], Convergence]:
+    """The function that does or collects the training runs, beside those of the last time."""
     from scripts.paper import convergence
     from scripts.paper.laboratory import QUICK, Setting
 
     setting, train = QUICK if options.quick else Setting(), not options.no_train
-    seeds = range(options.seeds)
-    return lambda: convergence.measure(setting, options.folder, seeds, train=train, say=_say)
+    return lambda former: convergence.measure(
+        setting, options.folder, range(options.seeds), train=train, former=former, say=_say
+    )
 
 
-def run(only: Sequence[str], quick: bool, output: Path, folder: Path, training: Measure) -> Path:
+def run(
+    only: Sequence[str],
+    quick: bool,
+    output: Path,
+    folder: Path,
+    training: Callable[[Convergence | None], Convergence],
+) -> Path:
     """Measure parts, add them to the figures of the last time, draw and write; the page's path.
 
     Raises `UserError` for figures that cannot be read and where matplotlib is missing.
     """
     from animate.files import write_text
+    from scripts.paper.figures import read_figures, this_machine
     from scripts.paper.page import render
     from scripts.paper.plots import draw_curves, draw_times
 
-    figures = _former(output / FIGURES, quick)
+    figures = read_figures(output / FIGURES, quick)
     output.mkdir(parents=True, exist_ok=True)
-    for name, measure in _measures(quick, folder, training).items():
+    former = figures.convergence
+    for name, measure in _measures(quick, folder, lambda: training(former)).items():
         if name in only:
-            figures[name] = {**measure(), "made": _machine()}
-            write_text(output / FIGURES, json.dumps(figures, indent=1) + "\n")
+            changes: Any = {name: replace(measure(), made=this_machine())}
+            figures = replace(figures, **changes)
+            figures.write(output / FIGURES)
     pictures = []
-    if "convergence" in figures:
-        pictures += draw_curves(figures["convergence"], output)
-    if "times" in figures:
-        pictures.append(draw_times(figures["times"], output))
+    if figures.convergence is not None:
+        pictures += draw_curves(figures.convergence, output)
+    if figures.times is not None:
+        pictures.append(draw_times(figures.times, output))
     write_text(output / PAGE, render(figures, pictures))
     return output / PAGE
 
 
-def _measures(quick: bool, folder: Path, training: Measure) -> dict[str, Measure]:
+def _measures(
+    quick: bool, folder: Path, training: Callable[[], Convergence]
+) -> dict[str, Callable[[], Part]]:
     from scripts.benchmarks import control_overhead
     from scripts.paper import counts, formulas, step_times, steps
 
     return {
         "counts": counts.measure,
         "arithmetic": lambda: steps.measure_arithmetic(toy=quick),
-        "times": lambda: {
-            **step_times.measure(folder, toy=quick, say=_say),
-            "overhead": [asdict(row) for row in control_overhead.run(toy=quick)],
-        },
+        "times": lambda: replace(
+            step_times.measure(folder, toy=quick, say=_say),
+            overhead=tuple(control_overhead.run(toy=quick)),
+        ),
         "convergence": training,
         "formulas": lambda: formulas.measure(
             frames=1 if quick else 4, characters=1 if quick else 4
@@ -125,36 +135,6 @@ def _measures(quick: bool, folder: Path, training: Measure) -> dict[str, Measure
 
 def _say(line: str) -> None:
     print(line, flush=True)  # hours may pass between two, and somebody may be following a file
-
-
-def _former(file: Path, quick: bool) -> dict[str, Any]:
-    """The figures of the last time. Raises `UserError` when the file is damaged or of the other
-    kind (toy or full size)."""
-    from animate.errors import UserError
-
-    if not file.exists():
-        return {"quick": quick}
-    try:
-        figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as reason:
-        raise UserError(f"{file} is no JSON ({reason}); remove it to measure anew") from reason
-    if figures.get("quick") != quick:
-        kind = "full" if quick else "toy"
-        raise UserError(f"{file} holds figures of {kind} size; choose another --output")
-    return figures
-
-
-def _machine() -> dict[str, Any]:
-    import torch
-
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 if __name__ == "__main__":

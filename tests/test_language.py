@@ -7,20 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from scripts.measure_structure import (
-    PRODUCT,
+from scripts.measure_structure import PRODUCT
+from scripts.structure.calls import Walk, circles, walk_request
+from scripts.structure.words import (
     VAGUE,
     Finding,
     Source,
-    Walk,
     bound_names,
-    circles,
     docstrings,
     first_word,
     is_loud,
     messages,
     share,
-    walk_request,
 )
 
 ROOT = Path(__file__).parent.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -52,22 +53,46 @@ def _fill(name: str, weight: Tensor, block: Tensor) -> None:
         weight.add_(1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class GuidedInputs:
+    """Tensors of one call of a video UNet; B halves of guidance."""
+
+    sample: Tensor
+    """(B,F,8,h,w)."""
+    timestep: Tensor
+    """()."""
+    embedding: Tensor
+    """(B,1,1024)."""
+    added_time_ids: Tensor
+    """(B,3)."""
+
+    def predict(self, unet: Any) -> Tensor:
+        """The UNet's prediction (B,F,4,h,w)."""
+        result: Tensor = unet(
+            self.sample,
+            self.timestep,
+            encoder_hidden_states=self.embedding,
+            added_time_ids=self.added_time_ids,
+            return_dict=False,
+        )[0]
+        return result
+
+
 def guided_inputs(
     *, frames: int, size: tuple[int, int], dtype: torch.dtype, halves: int = 2
-) -> dict[str, Any]:
-    """Arguments of one UNet call; size is (width, height) of the picture, 8 times the latent's."""
+) -> GuidedInputs:
+    """Random tensors; size is (width, height) of the picture, 8 times the latent's."""
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(dtype)
 
-    return {
-        "sample": draw(halves, frames, 8, size[1] // 8, size[0] // 8),
-        "timestep": torch.tensor(0.5),
-        "encoder_hidden_states": draw(halves, 1, 1024),
-        "added_time_ids": torch.tensor([[6.0, 127.0, 0.02]], dtype=dtype).repeat(halves, 1),
-        "return_dict": False,
-    }
+    return GuidedInputs(
+        sample=draw(halves, frames, 8, size[1] // 8, size[0] // 8),
+        timestep=torch.tensor(0.5),
+        embedding=draw(halves, 1, 1024),
+        added_time_ids=torch.tensor([[6.0, 127.0, 0.02]], dtype=dtype).repeat(halves, 1),
+    )
 
 
 def weight_size(*networks: nn.Module) -> int:

@@ -43,11 +43,11 @@ def measure(
     results: dict[str, torch.Tensor] = {}
 
     def undivided() -> None:
-        results["whole"] = unet(**inputs)[0]
+        results["whole"] = inputs.predict(unet)
 
     def pieces() -> None:
         with chunked(unet, chunks):
-            results["pieces"] = unet(**inputs)[0]
+            results["pieces"] = inputs.predict(unet)
 
     with ExitStack() as stack:
         stack.enter_context(constant_cross_attention(unet))

@@ -116,7 +116,7 @@ def arithmetic_rows(
         unet, control = make(), make_control()
         inputs = guided_inputs(frames=frames, size=size, dtype=torch.float32)
         with constant_cross_attention(unet), FlopCounterMode(display=False) as bare:
-            unet(**inputs)
+            inputs.predict(unet)
         with FlopCounterMode(display=False) as extra:
             control(torch.empty(1, frames, 3, size[1], size[0]), 0.5)
     operations = bare.get_total_flops()

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,20 @@ IDLE = "idle networks, "
 POSES = "poses estimated, "
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunMemory:
+    """Memory of one run, in bytes."""
+
+    frames: int
+    peak: int
+    """The process's."""
+    stages: dict[str, int]
+    """The peak after each stage."""
+    seconds: float
+    kept_bytes: int
+    """Largest work folder."""
+
+
 def run() -> list[Row]:
     rows = series("", LENGTHS)
     rows += series(POSES, ESTIMATED, "--estimate")
@@ -46,30 +61,30 @@ def run() -> list[Row]:
 
 def series(how: str, lengths: Sequence[int], *options: str) -> list[Row]:
     """The rows of one way to run; each is shown as soon as it is there."""
-    peaks: dict[int, dict[str, Any]] = {}
+    peaks: dict[int, RunMemory] = {}
     for frames in lengths:
         peaks[frames] = measure(frames, *options)
         print(f"{how}{frames} frames: {peaks[frames]}", file=sys.stderr, flush=True)
     return _rows(peaks, how)
 
 
-def _rows(peaks: dict[int, dict[str, Any]], how: str) -> list[Row]:
+def _rows(peaks: dict[int, RunMemory], how: str) -> list[Row]:
     rows = []
     shortest = min(peaks, default=0)
     for frames, figures in peaks.items():
-        stages = ", ".join(f"{name} {peak / _MIB:.0f}" for name, peak in figures["stages"].items())
+        stages = ", ".join(f"{name} {peak / _MIB:.0f}" for name, peak in figures.stages.items())
         rows.append(
             Row(
                 name=f"{how}{frames} frames: peak",
-                value=figures["peak"] / _MIB,
+                value=figures.peak / _MIB,
                 unit="MiB",
-                baseline=peaks[shortest]["peak"] / _MIB,
-                note=f"after {stages}; {figures['seconds']:.0f} s, work kept "
-                f"{figures['kept_bytes'] / _MIB:.1f} MiB at most",
+                baseline=peaks[shortest].peak / _MIB,
+                note=f"after {stages}; {figures.seconds:.0f} s, work kept "
+                f"{figures.kept_bytes / _MIB:.1f} MiB at most",
             )
         )
         if frames != shortest:
-            extra = (figures["peak"] - peaks[shortest]["peak"]) / (frames - shortest)
+            extra = (figures.peak - peaks[shortest].peak) / (frames - shortest)
             rows.append(
                 Row(
                     name=f"{how}each frame beyond {shortest}, to {frames}",
@@ -81,7 +96,7 @@ def _rows(peaks: dict[int, dict[str, Any]], how: str) -> list[Row]:
     return rows
 
 
-def measure(frames: int, *options: str) -> dict[str, Any]:
+def measure(frames: int, *options: str) -> RunMemory:
     """Figures of one run in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         scene = write_scene(Path(folder), frames)
@@ -95,8 +110,8 @@ def measure(frames: int, *options: str) -> dict[str, Any]:
         assert scene.is_file()
         if process.returncode:
             raise RuntimeError(f"{frames} frames failed:\n{process.stderr}")
-        figures: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
-        assert figures["frames"] == frames
+        figures = RunMemory(**json.loads(process.stdout.splitlines()[-1]))
+        assert figures.frames == frames
         return figures
 
 
@@ -127,7 +142,7 @@ def write_scene(folder: Path, frames: int) -> Path:
     ).save(folder / "poses.npz")
 
 
-def animate_one(folder: Path, *, estimate: bool, idle: bool) -> dict[str, Any]:
+def animate_one(folder: Path, *, estimate: bool, idle: bool) -> RunMemory:
     """One run of the bundled model, with its peak after each stage."""
     from animate import AnimationRequest, Animator, SamplingOptions
     from animate.clip.clock import peak_host_bytes
@@ -151,13 +166,13 @@ def animate_one(folder: Path, *, estimate: bool, idle: bool) -> dict[str, Any]:
         make_idle(animator.engine.components)
     progress.peaks["loading"] = peak_host_bytes()
     result = animator(request, progress=progress)
-    return {
-        "frames": result.frames,
-        "peak": peak_host_bytes(),
-        "stages": progress.peaks,
-        "seconds": time.monotonic() - began,
-        "kept_bytes": progress.largest,
-    }
+    return RunMemory(
+        frames=result.frames,
+        peak=peak_host_bytes(),
+        stages=progress.peaks,
+        seconds=time.monotonic() - began,
+        kept_bytes=progress.largest,
+    )
 
 
 def make_idle(parts: Any) -> None:
@@ -245,7 +260,8 @@ def main(arguments: list[str]) -> None:
     """See the module's docstring."""
     if arguments[:1] == ["--one"]:
         estimate, idle = "--estimate" in arguments, "--idle" in arguments
-        print(json.dumps(animate_one(Path(arguments[1]), estimate=estimate, idle=idle)))
+        figures = animate_one(Path(arguments[1]), estimate=estimate, idle=idle)
+        print(json.dumps(asdict(figures)))
     elif arguments[:1] == ["--plot"]:
         plot(Path(arguments[1]), Path(arguments[2]))
     else:

@@ -25,7 +25,7 @@ def _step(unet: Any, halves: int) -> None:
     results = []
     for _ in range(1 if halves == 2 else 2):
         inputs = guided_inputs(frames=FRAMES, size=SIZE, dtype=torch.float16, halves=halves)
-        results += list(unet(**inputs)[0])
+        results += list(inputs.predict(unet))
         del inputs
     blank, known = results
     blank + 3.0 * (known - blank)

@@ -85,7 +85,7 @@ def unet_seconds() -> tuple[float, float]:
     network = filled(make_unet)
     inputs = guided_inputs(frames=8, size=(320, 192), dtype=torch.float32)
     with torch.no_grad():
-        took = interleaved({"unet": lambda: network(**inputs)}, repeats=2, warmup=1)["unet"]
+        took = interleaved({"unet": lambda: inputs.predict(network)}, repeats=2, warmup=1)["unet"]
     small, full = operations(8, (320, 192)), operations(WINDOW, (WIDTH * 8, HEIGHT * 8))
     return took * full / small, full / 1e12
 
@@ -101,7 +101,7 @@ def operations(frames: int, size: tuple[int, int]) -> int:
         network = make_unet()
         inputs = guided_inputs(frames=frames, size=size, dtype=torch.float32)
         with FlopCounterMode(display=False) as counted:
-            network(**inputs)
+            inputs.predict(network)
     return counted.get_total_flops()
 
 

@@ -10,7 +10,7 @@ import copy
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from torch import nn
 
 from animate.errors import UserError
 from animate.files import write_text
+from animate.request.schema import plain, read_value
 from animate.training.checkpoints import load_checkpoint, save_checkpoint
-from scripts.paper.laboratory import SHRINK, Laboratory, Setting
+from scripts.paper.figures import Convergence, Run
+from scripts.paper.laboratory import SHRINK, Laboratory, ParameterGroup, Setting
 from scripts.paper.methods import (
     AdapterStage,
     Condition,
@@ -96,29 +98,73 @@ def measure(
     folder: Path,
     seeds: Sequence[int],
     *,
-    ways: Sequence[str] = tuple(WAYS),
+    ways: Sequence[str] | None = None,
     train: bool = True,
-    say: Any = print,
-) -> dict[str, Any]:
+    former: Convergence | None = None,
+    say: Callable[[str], None] = print,
+) -> Convergence:
     """Run what is missing in `folder` and return all records of this setting; without `train`,
-    those that are there, and `UserError` when there is none."""
+    those that are there, and `UserError` when there is none.
+
+    ways: names among `WAYS`; None: all
+    former: figures of the last time, whose runs stand beside these if they had the same base
+    """
+    ways = tuple(WAYS) if ways is None else ways
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    files = {(seed, name): _record(folder, setting, name, seed) for seed in seeds for name in ways}
+    files = {
+        (seed, name): record_file(folder, setting, name, seed) for seed in seeds for name in ways
+    }
     laboratory: Laboratory | None = None
     for (seed, name), file in files.items():
         if train and not file.exists():
             laboratory = laboratory or Laboratory(setting, folder / "clips")
             record = run(laboratory, folder, WAYS[name], name, seed)
-            write_text(file, json.dumps(record) + "\n")
-            say(f"{name}, seed {seed}: {record['losses'][-1]} ({record['seconds']} s)")
-    records = [json.loads(file.read_text()) for file in files.values() if file.exists()]
+            write_text(file, json.dumps(plain(record)) + "\n")
+            say(f"{name}, seed {seed}: {record.losses[-1]} ({record.seconds} s)")
+    records: list[Run] = [
+        read_value(Run, json.loads(file.read_bytes()), file.name)
+        for file in files.values()
+        if file.exists()
+    ]
     if not records:
         raise UserError(f"no training run is done in {folder}; measure without --no-train")
-    return {"setting": asdict(setting), "seeds": list(seeds), "runs": records}
+    if former is not None and former.setting == setting:
+        records += _of_the_same_base(records, former.runs, say)
+    order = {name: number for number, name in enumerate(WAYS)}
+    return Convergence(
+        setting=setting,
+        seeds=tuple(sorted({record.seed for record in records})),
+        runs=tuple(sorted(records, key=lambda record: (record.seed, order[record.name]))),
+    )
 
 
-def run(laboratory: Laboratory, folder: Path, way: Way, name: str, seed: int) -> dict[str, Any]:
+def _of_the_same_base(
+    records: Sequence[Run], former: Sequence[Run], say: Callable[[str], None]
+) -> list[Run]:
+    """Former runs that are not among the records, if one that is among both has equal losses.
+
+    The base is trained once in a folder. Where it was trained anew, runs that start from it can be
+    told by their losses, and runs of two bases are not compared.
+    """
+    losses = {(record.name, record.seed): record.losses for record in records}
+    both = [
+        run
+        for run in former
+        if (run.name, run.seed) in losses and run.name in WAYS and not WAYS[run.name].scratch
+    ]
+    others = [run for run in former if run.name in WAYS and (run.name, run.seed) not in losses]
+    if both and all(run.losses == losses[run.name, run.seed] for run in both):
+        return others
+    if others:
+        say(
+            f"{len(others)} runs of the last time are left out: "
+            + ("they started from another base" if both else "no run was done again to compare")
+        )
+    return []
+
+
+def run(laboratory: Laboratory, folder: Path, way: Way, name: str, seed: int) -> Run:
     """One run's record: losses (one for each noise level) after the steps of `measured_at`."""
     setting = laboratory.setting
     if way.scratch:
@@ -139,33 +185,33 @@ def run(laboratory: Laboratory, folder: Path, way: Way, name: str, seed: int) ->
 
     began = time.process_time()
     laboratory.train(base, method, groups, seed=seed, steps=last, on_step=on_step)
-    return {
-        "name": name,
-        "seed": seed,
-        "steps": [step for step in setting.measured_at if step <= last],
-        "losses": [[round(value, 5) for value in row] for row in losses],
-        "with_others_poses": [round(value, 5) for value in mismatched],
-        "new_parameters": sum(p.numel() for p in method.parameters()),
-        "learned_parameters": sum(p.numel() for group in groups for p in group["params"]),
-        "seconds": round(time.process_time() - began, 1),
-    }
+    return Run(
+        name=name,
+        seed=seed,
+        steps=tuple(step for step in setting.measured_at if step <= last),
+        losses=tuple(tuple(round(value, 5) for value in row) for row in losses),
+        with_others_poses=tuple(round(value, 5) for value in mismatched),
+        new_parameters=sum(p.numel() for p in method.parameters()),
+        learned_parameters=sum(p.numel() for group in groups for p in group.parameters),
+        seconds=round(time.process_time() - began, 1),
+    )
 
 
 def _groups(
     setting: Setting, base: nn.ModuleDict, way: Way, method: Method
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ParameterGroup]:
     """Parameter groups: what is new learns ten times as fast as what came from the base."""
     if way.scratch:
         everything = [*base.parameters(), *method.parameters()]
-        yield {"params": everything, "lr": setting.scratch_rate}
+        yield ParameterGroup(parameters=everything, rate=setting.scratch_rate)
         return
     tensors = [*copied(method), *trained_of_base(base["unet"], way.learned)]
     known = {id(parameter) for parameter in tensors}
     new = [p for p in method.parameters() if id(p) not in known]
     if tensors:
-        yield {"params": tensors, "lr": setting.kept_rate}
+        yield ParameterGroup(parameters=tensors, rate=setting.kept_rate)
     if new:
-        yield {"params": new, "lr": setting.new_rate}
+        yield ParameterGroup(parameters=new, rate=setting.new_rate)
 
 
 def trained_base(laboratory: Laboratory, folder: Path) -> nn.ModuleDict:
@@ -176,7 +222,7 @@ def trained_base(laboratory: Laboratory, folder: Path) -> nn.ModuleDict:
     file = folder / f"base-{digest}.pt"
     state = load_checkpoint(file, digest)
     if state is None:
-        groups = [{"params": list(base.parameters()), "lr": setting.base_rate}]
+        groups = [ParameterGroup(parameters=list(base.parameters()), rate=setting.base_rate)]
         laboratory.train(
             base, NoControl(), groups, seed=10_000, steps=setting.base_steps,
             on_step=lambda step, condition: None, fall=True,
@@ -187,6 +233,7 @@ def trained_base(laboratory: Laboratory, folder: Path) -> nn.ModuleDict:
     return base
 
 
-def _record(folder: Path, setting: Setting, name: str, seed: int) -> Path:
+def record_file(folder: Path, setting: Setting, name: str, seed: int) -> Path:
+    """The file of a run's record."""
     safe = re.sub("[^a-zA-Z0-9]+", "-", name)
     return folder / f"{safe}.{seed}.{setting.digest(asdict(WAYS[name]))}.json"

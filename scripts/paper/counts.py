@@ -6,12 +6,11 @@ Counted from networks on the meta device, so no memory is used and no weight is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
+from scripts.paper.figures import Count, Counts
 from scripts.paper.published_networks import (
     BASES,
     NETWORKS,
@@ -43,37 +42,19 @@ TRAINED: dict[str, Callable[[str], bool]] = {
 """Which of the base's parameters are learned with ControlNeXt."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Count:
-    """One line of the table, in parameters."""
-
-    base: str
-    method: str
-    network: str
-    """Generation of the control network; empty where there is none."""
-    total: int
-    learned: int
-    published: tuple[int, int] | None
-    """(total, learned) in millions."""
-
-
 def size(network: nn.Module) -> int:
     """Parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def measure() -> dict[str, Any]:
+def measure() -> Counts:
     """Counts of every base and method."""
-    counts = []
+    counts: list[Count] = []
     with torch.device("meta"):
         for base in BASES:
             counts += _counts(base)
         networks = {name: size(make_controlnext(name)) for name in NETWORKS}
-    return {
-        "counts": [asdict(count) for count in counts],
-        "control_networks": networks,
-        "published_bases": PUBLISHED_BASE,
-    }
+    return Counts(counts=tuple(counts), control_networks=networks, published_bases=PUBLISHED_BASE)
 
 
 def _counts(base: str) -> list[Count]:

@@ -6,7 +6,7 @@ standardises the control by its own statistics first and then gives it those of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from animate.models.controlnext import ControlNetwork
 from animate.models.injection import cross_normalise
 from animate.models.variants import bundled_folder, load_variant
 from animate.training.objective import precondition
+from scripts.paper.figures import FormulaRow, Formulas
 from scripts.paper.laboratory import HELD_OUT
 from scripts.paper.normalise import paper_normalise
 from scripts.tiny.characters import render_clip
@@ -35,28 +36,29 @@ SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
 @torch.no_grad()
-def measure(model: str = "tiny", *, frames: int = 4, characters: int = 4) -> dict[str, Any]:
+def measure(model: str = "tiny", *, frames: int = 4, characters: int = 4) -> Formulas:
     """Statistics of what each formula adds, relative to the features that it is added to."""
     torch.set_num_threads(1)
     parts = load_components(load_variant(model))
     torch.manual_seed(0)
     fresh = build_control_network(parts.variant.control_network).eval()
-    rows, totals = [], []
+    rows: list[FormulaRow] = []
+    totals: list[float] = []
     for number in range(characters):
         for sigma in SIGMAS:
             features, controls, changed = _trial(parts, fresh, number, sigma, frames)
             totals.append(changed)
             for network, control in controls.items():
-                rows += _statistics(network, control, features, sigma)
-    return {
-        "model": model,
-        "digest": sha256_of(bundled_folder() / "unet")[:12],
-        "frames": frames,
-        "characters": characters,
-        "rows": _means(rows),
-        "scaled": _means([row for row in rows if row["network"] == "trained"], "scale"),
-        "output_change": round(float(np.mean(totals)), 4),
-    }
+                rows += _statistics(network, control, features)
+    return Formulas(
+        model=model,
+        digest=sha256_of(bundled_folder() / "unet")[:12],
+        frames=frames,
+        characters=characters,
+        rows=_means([row for row in rows if row.scale == 1.0]),
+        scaled=_means([row for row in rows if row.network == "trained"]),
+        output_change=round(float(np.mean(totals)), 4),
+    )
 
 
 def _trial(
@@ -110,42 +112,39 @@ def _trial(
     return outputs["features"], controls, float((wrong - right).norm() / right.norm())
 
 
-def _statistics(
-    network: str, control: Tensor, features: Tensor, sigma: float
-) -> list[dict[str, Any]]:
+def _statistics(network: str, control: Tensor, features: Tensor) -> list[FormulaRow]:
     spread = features.std((1, 2, 3))
     rows = []
     for name, formula in FORMULAS.items():
         for scale in SCALES:
             added = formula(control * scale, features)
+            offset = (added.mean((1, 2, 3)) - features.mean((1, 2, 3))) / spread
             rows.append(
-                {
-                    "network": network, "formula": name, "scale": scale, "sigma": sigma,
-                    "deviation": float((added.std((1, 2, 3)) / spread).mean()),
-                    "offset": float(
-                        ((added.mean((1, 2, 3)) - features.mean((1, 2, 3))) / spread).mean()
-                    ),
-                    "features": float(spread.mean()),
-                }
-            )  # fmt: skip
+                FormulaRow(
+                    network=network,
+                    formula=name,
+                    scale=scale,
+                    deviation=float((added.std((1, 2, 3)) / spread).mean()),
+                    offset=float(offset.mean()),
+                    features=float(spread.mean()),
+                )
+            )
     return rows
 
 
-def _means(rows: list[dict[str, Any]], *more: str) -> list[dict[str, Any]]:
-    """Means over characters and noise levels by network, formula and what else is named; where the
-    scale is not named, rows of scale 1."""
-    keys = ("network", "formula", *more)
-    grouped: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+def _means(rows: Sequence[FormulaRow]) -> tuple[FormulaRow, ...]:
+    """Means over characters and noise levels by network, formula and scale."""
+    grouped: dict[tuple[str, str, float], list[FormulaRow]] = {}
     for row in rows:
-        if "scale" in more or row["scale"] == 1.0:
-            grouped.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return [
-        {
-            **dict(zip(keys, group, strict=True)),
-            **{
-                name: round(float(np.mean([row[name] for row in members])), 4)
-                for name in ("deviation", "offset", "features")
-            },
-        }
-        for group, members in grouped.items()
-    ]
+        grouped.setdefault((row.network, row.formula, row.scale), []).append(row)
+    return tuple(
+        FormulaRow(
+            network=network,
+            formula=formula,
+            scale=scale,
+            deviation=round(float(np.mean([row.deviation for row in members])), 4),
+            offset=round(float(np.mean([row.offset for row in members])), 4),
+            features=round(float(np.mean([row.features for row in members])), 4),
+        )
+        for (network, formula, scale), members in grouped.items()
+    )

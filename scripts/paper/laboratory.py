@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -117,6 +117,15 @@ class Setting:
                 time_embed_dim=64,
             ),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterGroup:
+    """Parameters that learn at one rate."""
+
+    parameters: Sequence[nn.Parameter]
+    rate: float
+    """Highest learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,21 +268,23 @@ class Laboratory:
         self,
         base: nn.ModuleDict,
         method: Method,
-        groups: list[dict[str, Any]],
+        groups: Sequence[ParameterGroup],
         *,
         seed: int,
         steps: int,
         on_step: Callable[[int, Condition], None],
         fall: bool = False,
     ) -> None:
-        """Train parameter groups (`params`, `lr`) for some steps; `after(step, condition)` is
-        called before the first and after each. With `fall`, rates fall as a cosine.
+        """Train parameter groups for some steps; `on_step(step, condition)` is called before the
+        first and after each. With `fall`, rates fall as a cosine.
 
         Raises `TrainingError` when a loss is not finite.
         """
-        peaks = [group["lr"] for group in groups]
-        optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-        trained = [p for group in groups for p in group["params"]]
+        optimiser = torch.optim.AdamW(
+            [{"params": group.parameters, "lr": group.rate} for group in groups],
+            betas=(0.9, 0.99), weight_decay=0.01, fused=True,
+        )  # fmt: skip
+        trained = [p for group in groups for p in group.parameters]
         with ExitStack() as stack:
             stack.enter_context(fast_on_cpu(base["unet"], method))
             condition = stack.enter_context(method.attach(base["unet"]))
@@ -282,8 +293,8 @@ class Laboratory:
                 share = min((step + 1) / self.setting.warm_up, 1)
                 if fall:
                     share *= 0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * step / steps))
-                for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                    group["lr"] = peak * share
+                for values, group in zip(optimiser.param_groups, groups, strict=True):
+                    values["lr"] = group.rate * share
                 loss = self.losses(base, condition, self.trial(seed, step)).mean()
                 if not torch.isfinite(loss):
                     raise TrainingError(f"the loss of step {step} is {loss.item()}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+
+from scripts.paper.figures import Part
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -12,10 +13,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def origin(part: dict[str, Any]) -> str:
-    """When and on what a part was measured."""
-    how = part["made"]
+def origin(part: Part) -> str:
+    """Date and machine of a part's measurement; empty for one that is not written yet."""
+    how = part.made
+    if how is None:
+        return ""
     return (
-        f"Measured {how['date']} with torch {how['torch']} on a {how['machine']} machine with "
-        f"{how['cores']} processor cores ({how['capability']}), no GPU, one thread."
+        f"Measured {how.date} with torch {how.torch} on a {how.machine} machine with "
+        f"{how.cores} processor cores ({how.capability}), no GPU, one thread."
     )

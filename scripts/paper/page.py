@@ -3,66 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
+from scripts.benchmarks.rows import Row
+from scripts.paper.figures import (
+    Arithmetic,
+    Convergence,
+    Counts,
+    Figures,
+    Formulas,
+    TimedStep,
+    Times,
+)
 from scripts.paper.markdown import origin, table
 from scripts.paper.page_training import convergence_section
 from scripts.paper.plots import TIMES
 from scripts.paper.summary import curves, pair_of
 
 
-def render(figures: dict[str, Any], pictures: Iterable[str]) -> str:
+def render(figures: Figures, pictures: Iterable[str]) -> str:
     """The page for the parts that `figures` holds."""
     drawn = set(pictures)
     parts = [_head(figures)]
-    if "counts" in figures:
-        parts.append(_counts(figures["counts"]))
-    if "arithmetic" in figures or "times" in figures:
+    if figures.counts:
+        parts.append(_counts(figures.counts))
+    if figures.arithmetic or figures.times:
         parts.append("## (b) A step")
-    if "arithmetic" in figures:
-        parts.append(_arithmetic(figures["arithmetic"]))
-    if "times" in figures:
-        parts.append(_times(figures["times"], TIMES in drawn))
-    if "convergence" in figures:
-        parts.append(convergence_section(figures["convergence"], drawn))
-    if "formulas" in figures:
-        parts.append(_formulas(figures["formulas"], figures.get("convergence")))
+    if figures.arithmetic:
+        parts.append(_arithmetic(figures.arithmetic))
+    if figures.times:
+        parts.append(_times(figures.times, TIMES in drawn))
+    if figures.convergence:
+        parts.append(convergence_section(figures.convergence, drawn))
+    if figures.formulas:
+        parts.append(_formulas(figures.formulas, figures.convergence))
     return "\n\n".join(parts) + "\n"
 
 
-def _head(figures: dict[str, Any]) -> str:
+def _head(figures: Figures) -> str:
     return f"""# The paper's claims, measured
 
 What ControlNeXt (Peng et al., arXiv 2408.06070) says of its size, speed and training, held against
 what this repository measures. `python scripts/evidence.py` wrote this page and every number in it
 (all of them are in [evidence.json](evidence.json)); do not edit it by hand.
-{"**Toy sizes: a trial of the script, no evidence.**" if figures.get("quick") else ""}"""
+{"**Toy sizes: a trial of the script, no evidence.**" if figures.quick else ""}"""
 
 
 def _millions(count: int) -> str:
     return f"{count / 1e6:,.2f}"
 
 
-def _counts(part: dict[str, Any]) -> str:
+def _counts(part: Counts) -> str:
     rows = []
-    for row in part["counts"]:
+    for row in part.counts:
         network = {"": "", "first": ", SVD v1's network", "later": ", later network"}
-        published, base = row["published"], row["method"] == "base"
-        total = part["published_bases"][row["base"]] if base else published[0]
+        total, learned = row.published or (part.published_bases[row.base], None)
         rows.append(
             (
-                f"{row['base']}, {row['method']}{network[row['network']]}",
-                _millions(row["total"]), f"{total:,}",
-                "" if base else _millions(row["learned"]), "" if base else f"{published[1]:,}",
+                f"{row.base}, {row.method}{network[row.network]}",
+                _millions(row.total), f"{total:,}",
+                "" if learned is None else _millions(row.learned),
+                "" if learned is None else f"{learned:,}",
             )
         )  # fmt: skip
-    networks = part["control_networks"]
-    equal = [
-        row
-        for row in part["counts"]
-        if row["network"] != "later" and row["published"] is not None and _equal(row)
-    ]
-    compared = [r for r in part["counts"] if r["network"] != "later" and r["published"] is not None]
+    networks = part.control_networks
+    compared = [row for row in part.counts if row.network != "later" and row.published is not None]
+    equal = [row for row in compared if row.equal]
     head = ("millions of parameters", "total", "paper", "learned", "paper")
     return f"""## (a) Parameters
 
@@ -82,20 +87,14 @@ have it. diffusers has no ControlNet for SVD; `scripts/paper/baselines/controlne
 its encoder that was counted. {origin(part)}"""
 
 
-def _equal(row: dict[str, Any]) -> bool:
-    sizes = (row["total"] // 10**6, row["learned"] // 10**6)
-    return sizes == tuple(row["published"])
-
-
-def _arithmetic(part: dict[str, Any]) -> str:
+def _arithmetic(part: Arithmetic) -> str:
     rows = []
-    for base, steps in part["steps"].items():
+    for base, steps in part.steps.items():
         for method, counted in steps.items():
-            more = "" if method == "base" else f"{counted['percent']:+.1f} %"
-            name = f"{base} ({_size(part['sizes'][base])}), {method}"
-            rows.append((name, f"{counted['tflop']:.3f}", more))
+            more = "" if method == "base" else f"{counted.percent:+.1f} %"
+            rows.append((f"{base} ({part.sizes[base]}), {method}", f"{counted.tflop:.3f}", more))
     for method in ("ControlNet", "ControlNeXt"):
-        values = [steps[method]["percent"] for steps in part["steps"].values()]
+        values = [steps[method].percent for steps in part.steps.values()]
         rows.append((f"mean, {method}", "", f"{sum(values) / len(values):+.1f} %"))
     return f"""### Arithmetic
 
@@ -106,30 +105,28 @@ the time of a step are +41.9 % and +10.4 %.
 {table(("TFLOP", "step", "more"), rows)}"""
 
 
-def _times(part: dict[str, Any], drawn: bool) -> str:
-    rows = []
-    for row in part["rows"]:
-        size = _size(row)
-        rows.append(
-            (
-                f"{row['base']} ({size}), {row['method']}",
-                f"{row['cpu']:.2f}", _grown(row, "cpu"),
-                f"{row['wall']:.2f}", _grown(row, "wall"),
-            )
-        )  # fmt: skip
-    for name, published in part["published_percent"].items():
-        means = {clock: f"{values[name]:+.1f} %" for clock, values in part["mean_percent"].items()}
+def _times(part: Times, drawn: bool) -> str:
+    rows = [
+        (
+            f"{row.base} ({row.size}), {row.method}",
+            f"{row.cpu:.2f}", _grown(row, "cpu"),
+            f"{row.wall:.2f}", _grown(row, "wall"),
+        )
+        for row in part.rows
+    ]  # fmt: skip
+    for name, published in part.published_percent.items():
+        means = {clock: f"{values[name]:+.1f} %" for clock, values in part.mean_percent.items()}
         rows.append(
             (
                 f"mean, {name} (paper {published:+.1f} %)",
                 "", means["cpu"], "", means["wall"],
             )
         )  # fmt: skip
-    counts = sorted({row["rounds"] for row in part["rows"]})
+    counts = sorted({row.rounds for row in part.rows})
     rounds = " or ".join(map(str, counts))
     text = f"""### Time
 
-Full size, random weights, {part["precision"]}, one conditional call of the UNet at a time, the
+Full size, random weights, {part.precision}, one conditional call of the UNet at a time, the
 three ways in turn in one process; medians of {rounds} rounds after one that is thrown away. The
 control network runs at every step. The machine had other work, so processor time is the
 figure to trust; wall time stands beside it.
@@ -138,30 +135,29 @@ figure to trust; wall time stands beside it.
 """
     if drawn:
         text += f"\n![Growth of the time of a step]({TIMES})\n"
-    if "overhead" in part:
-        text += "\n" + _overhead(part["overhead"])
+    if part.overhead:
+        text += "\n" + _overhead(part.overhead)
     return text + f"\n{origin(part)}"
 
 
-def _size(row: dict[str, Any]) -> str:
-    frames = f", {row['frames']} frames" if row["frames"] > 1 else ""
-    return f"{row['width']}x{row['height']}{frames}"
+def _grown(row: TimedStep, clock: str) -> str:
+    return "" if row.method == "base" else f"{row.percent(clock):+.1f} %"
 
 
-def _grown(row: dict[str, Any], clock: str) -> str:
-    return "" if row["method"] == "base" else f"{row[clock + '_percent']:+.1f} %"
-
-
-def _overhead(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        (
-            row["name"],
-            f"{row['value']:.2f} {row['unit']}", f"{row['baseline']:.2f} {row['unit']}",
-            f"{100 * (row['ratio'] - 1):+.1f} %", row["note"],
-        )
-        for row in rows
-    ]  # fmt: skip
-    counted = next(100 * (r["ratio"] - 1) for r in rows if r["name"].startswith("arithmetic"))
+def _overhead(rows: Iterable[Row]) -> str:
+    lines = []
+    counted = ""
+    for row in rows:
+        assert row.baseline is not None, "an overhead is beside what it is over"
+        more = f"{100 * (row.value / row.baseline - 1):+.1f} %"
+        lines.append(
+            (
+                row.name,
+                f"{row.value:.2f} {row.unit}", f"{row.baseline:.2f} {row.unit}", more, row.note,
+            )
+        )  # fmt: skip
+        if row.name.startswith("arithmetic"):
+            counted = more
     return f"""### As the product runs it
 
 Under guidance the UNet runs twice a step and the control network once, for the conditional half
@@ -170,21 +166,21 @@ normalising and adding of one feature map. The paper says +4.9 % for SVD.
 
 {table(("", "with control", "bare", "more", "conditions"), lines)}
 
-Counted in arithmetic at the native size, control is {counted:+.1f} % of a guided step: no
+Counted in arithmetic at the native size, control is {counted} of a guided step: no
 arrangement that computes the whole published network at every step does less. Overlapping windows
 lower the share, since a frame's control is computed once however many windows show it.
 """
 
 
-def _formulas(part: dict[str, Any], convergence: dict[str, Any] | None) -> str:
+def _formulas(part: Formulas, convergence: Convergence | None) -> str:
     rows = [
         (
-            f"{row['formula']}, {row['network']} control network",
-            f"{row['deviation']:.3f}", f"{row['offset']:+.3f}",
+            f"{row.formula}, {row.network} control network",
+            f"{row.deviation:.3f}", f"{row.offset:+.3f}",
         )
-        for row in part["rows"]
+        for row in part.rows
     ]  # fmt: skip
-    scaled = {(row["formula"], row["scale"]): row["deviation"] for row in part["scaled"]}
+    scaled = {(row.formula, row.scale): row.deviation for row in part.scaled}
     scales = sorted({scale for _, scale in scaled})
     second = [
         (formula, *(f"{scaled[formula, scale]:.3g}" for scale in scales))
@@ -195,8 +191,8 @@ def _formulas(part: dict[str, Any], convergence: dict[str, Any] | None) -> str:
 The paper's equation 10 is `(c - mean_x) / sqrt(var_x + eps)` times a learned scale: control `c`
 standardised by the statistics of the main branch `x` alone. The published code is
 `(c - mean_c) * std_x / std_c + mean_x`: standardised by its own, then given those of the main
-branch. On features of the bundled model ({part["characters"]} characters, {part["frames"]} frames,
-noise levels from 0.7 to 15; UNet {part["digest"]}) what is added has, relative to the main branch's
+branch. On features of the bundled model ({part.characters} characters, {part.frames} frames,
+noise levels from 0.7 to 15; UNet {part.digest}) what is added has, relative to the main branch's
 deviation:
 
 {table(("", "deviation", "offset of the mean"), rows)}
@@ -209,13 +205,14 @@ multiplied:
 {table(("times", *(f"{scale:g}" for scale in scales)), second)}
 
 So weights trained with one formula cannot be used with the other: putting equation 10 into the
-bundled model changes the UNet's output by {100 * part["output_change"]:.0f} % of its norm."""
+bundled model changes the UNet's output by {100 * part.output_change:.0f} % of its norm."""
     if convergence is not None:
-        ways = ("cross normalisation, -S", "equation 10, -S")
-        pair = pair_of(curves(convergence), *ways)
-        if pair is not None:
-            text += (
-                f" Trained from the same base (part c): {pair.verdict} "
-                f"(published code minus equation 10: {pair.difference:+.4f} ± {pair.spread:.4f})."
-            )
+        measured = curves(convergence)
+        for share in ("-S", "-F"):
+            pair = pair_of(measured, f"cross normalisation, {share}", f"equation 10, {share}")
+            if pair is not None:
+                text += (
+                    f" Trained from the same base (part c), {share}: {pair.verdict} "
+                    f"(published code minus equation 10: {pair.gap})."
+                )
     return text + f" {origin(part)}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
+from scripts.paper.figures import Convergence
+from scripts.paper.laboratory import Setting
 from scripts.paper.markdown import origin, table
 from scripts.paper.plots import PANELS
 from scripts.paper.summary import Comparison, Curve, curves, pair_of
@@ -75,12 +76,14 @@ PAIRS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 """Heading, first and second way of what is compared."""
+MODULATION = "modulation per "
+"""First words of the ways that multiply and add."""
 
 
-def convergence_section(part: dict[str, Any], drawn: set[str]) -> str:
+def convergence_section(part: Convergence, drawn: set[str]) -> str:
     """The whole part; `drawn` are the pictures that there are."""
-    setting, measured = part["setting"], curves(part)
-    blocks = [_method(setting, part["seeds"])]
+    measured = curves(part)
+    blocks = [_method(part.setting, part.seeds)]
     for file, (title, _) in PANELS.items():
         if file in drawn:
             blocks.append(f"![{title}]({file})")
@@ -89,29 +92,30 @@ def convergence_section(part: dict[str, Any], drawn: set[str]) -> str:
     known_pairs = [(title, pair) for title, pair in pairs if pair is not None]
     blocks.append(_table_of_pairs(known_pairs))
     blocks.append(_verdict(dict(known_pairs)))
+    blocks += modulation_answer(measured)
     blocks.append(origin(part))
     return "\n\n".join(blocks)
 
 
-def _method(setting: dict[str, Any], seeds: Sequence[int]) -> str:
-    width, height = setting["size"]
+def _method(setting: Setting, seeds: Sequence[int]) -> str:
+    width, height = setting.size
     return f"""## (c) Training
 
 A toy of the real architecture ({width}x{height} pixels, UNet channels
-{", ".join(map(str, setting["channels"]))}, {setting["latents"]}-channel latents in closed form) on
-procedural characters: {setting["clips"]} to train on, {setting["held_out"]} that no run sees to
-validate on. A base is trained for {setting["base_steps"]} steps to continue a reference *without*
-poses. Every way of control then starts from it and trains {setting["steps"]} steps of
-{setting["batch"]} clips of {setting["frames"]} frames: weights that come from the base at a rate of
-{setting["kept_rate"]:g}, new ones at {setting["new_rate"]:g}. Single stages are
+{", ".join(map(str, setting.channels))}, {setting.latents}-channel latents in closed form) on
+procedural characters: {setting.clips} to train on, {setting.held_out} that no run sees to
+validate on. A base is trained for {setting.base_steps} steps to continue a reference *without*
+poses. Every way of control then starts from it and trains {setting.steps} steps of
+{setting.batch} clips of {setting.frames} frames: weights that come from the base at a rate of
+{setting.kept_rate:g}, new ones at {setting.new_rate:g}. Single stages are
 added at weight 1, as in the bundled model (the published -S has about that, the published -F 0.2).
-Runs "from nothing" train everything at {setting["scratch_rate"]:g}. Noise levels are drawn around
-{math.exp(setting["sigma_mean"]):.0f}, where a pose and not the noisy picture
+Runs "from nothing" train everything at {setting.scratch_rate:g}. Noise levels are drawn around
+{math.exp(setting.sigma_mean):.0f}, where a pose and not the noisy picture
 decides, and latents count by what they do to pixels. Seeds
 {", ".join(map(str, seeds))}: each decides the new weights, the clips and the noise, which all ways
 share step by step; the base is one. The loss is the training objective's, with exact poses and
 fixed noise, the mean over the noise levels
-{", ".join(f"{sigma:g}" for sigma in setting["sigmas"])}; curves are means over seeds, bands one
+{", ".join(f"{sigma:g}" for sigma in setting.sigmas)}; curves are means over seeds, bands one
 standard deviation. bfloat16 autocast."""
 
 
@@ -145,7 +149,7 @@ def _table_of_pairs(known_pairs: Sequence[tuple[str, Comparison]]) -> str:
     rows = [
         (
             title,
-            f"{pair.difference:+.4f} ± {pair.spread:.4f}", f"{pair.wins} of {pair.seeds}",
+            pair.gap, f"{pair.wins} of {pair.seeds}",
             "never" if pair.reached is None else f"{pair.reached:g}",
             pair.verdict,
         )
@@ -192,13 +196,68 @@ def _verdict(comparisons: dict[str, Comparison]) -> str:
 def holds(pair: Comparison, equal_is_enough: bool) -> str:
     """Words that say if the claim that the first is better (or as good) holds."""
     if pair.seeds < 2:
-        return f"not judged: one seed ({pair.difference:+.4f})"
+        return f"not judged: one seed ({pair.gap})"
     if pair.clear and pair.difference < 0:
         return f"holds ({pair.difference:+.4f})"
     if not pair.clear:
-        return (
-            f"holds within the spread ({pair.difference:+.4f} ± {pair.spread:.4f})"
-            if equal_is_enough
-            else f"not shown ({pair.difference:+.4f} ± {pair.spread:.4f})"
-        )
+        return f"{'holds within the spread' if equal_is_enough else 'not shown'} ({pair.gap})"
     return f"does not hold ({pair.difference:+.4f})"
+
+
+def modulation_answer(measured: dict[str, Curve]) -> list[str]:
+    """The paper's open question, answered from the runs that there are; empty without any."""
+    modulated = [curve for name, curve in measured.items() if name.startswith(MODULATION)]
+    if not modulated:
+        return []
+    pairs = [
+        pair
+        for curve in modulated
+        for other in ("cross normalisation", "zero convolution")
+        if (pair := pair_of(measured, curve.name, f"{other}, {curve.name[-2:]}")) is not None
+    ]
+    text = [
+        "### Is there an adapter by feature modulation?",
+        "Built beside addition: a scale and a shift of the normalised features, from a 1x1 "
+        "convolution that starts at zero, for every position or one for each channel (FiLM). "
+        + _sizes_beside_addition(measured, modulated)
+        + " With another's poses its loss rises by "
+        + ", ".join(f"{curve.follows:+.4f} ({curve.name})" for curve in modulated)
+        + ".",
+    ]
+    return ["\n\n".join([*text, f"**{_answer(pairs)}**"])]
+
+
+def _sizes_beside_addition(measured: dict[str, Curve], modulated: Sequence[Curve]) -> str:
+    added = measured.get("cross normalisation, -S")
+    if added is None:
+        return ""
+    extra = modulated[0].new_parameters - added.new_parameters
+    return (
+        f"It has {extra / 1e3:,.0f} k weights more than cross normalisation's "
+        f"{added.new_parameters / 1e3:,.0f} k and trains the same number of steps."
+    )
+
+
+def _answer(pairs: Sequence[Comparison]) -> str:
+    """In words, with the numbers of comparisons behind them."""
+    judged = [pair for pair in pairs if pair.seeds > 1]
+    if not judged:
+        return "Not answered: no way of modulation was trained with two seeds beside addition."
+    better, worse = (
+        [pair for pair in judged if pair.clear and (pair.difference < 0) == lower]
+        for lower in (True, False)
+    )
+    lines = (
+        f"{len(judged)} comparisons with cross normalisation and zero convolution, -S and -F: "
+        f"modulation ends lower in {len(better)}, higher in {len(worse)}, and "
+        f"{len(judged) - len(better) - len(worse)} show no clear difference"
+    )
+    normalised = [pair for pair in judged if pair.second.startswith("cross normalisation")]
+    winners = [pair.first for pair in normalised if pair in better]
+    if winners:
+        return (
+            f"Yes, and a better one than cross normalisation here: {', '.join(winners)}. {lines}."
+        )
+    if normalised and all(pair in worse for pair in normalised):
+        return f"Yes, but a worse one than cross normalisation here. {lines}."
+    return f"Yes, but none that is shown to be better than cross normalisation here. {lines}."

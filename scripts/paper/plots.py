@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from animate.errors import UserError
+from scripts.paper.figures import Convergence, Times
 from scripts.paper.summary import Curve, curves
 
 PANELS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -51,7 +52,7 @@ TIMES = "evidence-times.png"
 _COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#e09f3e", "#6c757d")
 
 
-def draw_curves(convergence: dict[str, Any], folder: Path) -> list[str]:
+def draw_curves(convergence: Convergence, folder: Path) -> list[str]:
     """Write the pictures of those panels that have at least two curves; returns their names."""
     measured = curves(convergence)
     written = []
@@ -79,15 +80,15 @@ def _curves(chosen: Sequence[Curve], title: str, file: Path) -> None:
     _save(figure, file)
 
 
-def draw_times(times: dict[str, Any], folder: Path) -> str:
+def draw_times(times: Times, folder: Path) -> str:
     """Write bars of how much longer a step takes; returns the name."""
     figure, axes = _axes((6.4, 3.0))
-    bases = list(dict.fromkeys(row["base"] for row in times["rows"]))
+    bases = list(dict.fromkeys(row.base for row in times.rows))
     groups = [*bases, "mean", "published mean"]
     for index, method in enumerate(("ControlNet", "ControlNeXt")):
-        percents = {r["base"]: r["cpu_percent"] for r in times["rows"] if r["method"] == method}
+        percents = {row.base: row.cpu_percent for row in times.rows if row.method == method}
         values = [percents[base] for base in bases]
-        values += [times["mean_percent"]["cpu"][method], times["published_percent"][method]]
+        values += [times.mean_percent["cpu"][method], times.published_percent[method]]
         where = [group + 0.38 * (index - 0.5) for group in range(len(groups))]
         bars = axes.bar(where, values, 0.36, color=_COLOURS[1 - index], label=method)
         axes.bar_label(bars, fmt="%.1f", fontsize=8)

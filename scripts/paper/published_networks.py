@@ -12,12 +12,15 @@ from typing import Any
 from animate.models.config import ControlNeXtConfig
 from animate.models.controlnext import ControlNeXt
 
-SD15: dict[str, Any] = {
+Config = dict[str, Any]
+"""A `config.json` of diffusers."""
+
+SD15: Config = {
     "sample_size": 64,
     "cross_attention_dim": 768,
     "attention_head_dim": 8,
 }
-SDXL: dict[str, Any] = {
+SDXL: Config = {
     "sample_size": 128,
     "block_out_channels": (320, 640, 1280),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -44,7 +47,7 @@ NETWORKS = {
 }
 """Control networks of the published code by generation."""
 BASES = ("SD1.5", "SDXL", "SVD")
-TOY: dict[str, dict[str, Any]] = {
+TOY: dict[str, Config] = {
     "SD1.5": {**SD15, "block_out_channels": (32, 32, 64, 64)},
     "SDXL": {
         **SDXL,

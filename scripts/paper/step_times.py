@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,12 @@ import torch
 
 from animate.errors import UserError
 from animate.files import write_text
+from animate.request.schema import plain, read_value
 from scripts.benchmarks._networks import filled
 from scripts.benchmarks.rows import both_clocks
+from scripts.paper.figures import StepSize, TimedStep, Times
 from scripts.paper.published_networks import BASES, make_base, make_controlnet, make_controlnext
-from scripts.paper.steps import QUICK, StepSize, frames_of, percent, step_of
+from scripts.paper.steps import QUICK, frames_of, percent, step_of
 
 PUBLISHED = {"ControlNet": 41.9, "ControlNeXt": 10.4}
 """The paper's mean growth of the time of a step, per cent."""
@@ -39,12 +40,12 @@ SPARE = 1.4
 
 def measure(
     folder: Path, bases: Sequence[str] = BASES, *,
-    dtype: torch.dtype = torch.bfloat16, toy: bool = False, say: Any = print,
-) -> dict[str, Any]:  # fmt: skip
+    dtype: torch.dtype = torch.bfloat16, toy: bool = False, say: Callable[[str], None] = print,
+) -> Times:  # fmt: skip
     """Seconds of every base and method. What was timed in `folder` under the same
     conditions is not timed again. Raises `UserError` where memory is too short."""
     torch.set_num_threads(1)
-    rows = []
+    rows: list[TimedStep] = []
     for base in bases:
         size = QUICK if toy else SIZES[base]
         rounds = 3 if toy else ROUNDS[base]
@@ -53,26 +54,27 @@ def measure(
         if not file.exists():
             timed = _measure(base, size, rounds, dtype, toy)
             folder.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps(timed))
-        rows += json.loads(file.read_text())
-        for row in rows[-3:]:
-            say(f"{base}, {row['method']}: {row['cpu']:.2f} s, {row['cpu_percent']:+.1f} %")
+            write_text(file, json.dumps(plain(timed)))
+        timed = read_value(tuple[TimedStep, ...], json.loads(file.read_bytes()), file.name)
+        for row in timed:
+            say(f"{base}, {row.method}: {row.cpu:.2f} s, {row.cpu_percent:+.1f} %")
+        rows += timed
         gc.collect()
     means = {
         clock: {
             method: round(
-                sum(r[f"{clock}_percent"] for r in rows if r["method"] == method) / len(bases), 1
+                sum(row.percent(clock) for row in rows if row.method == method) / len(bases), 1
             )
             for method in PUBLISHED
         }
         for clock in ("cpu", "wall")
     }
-    return {
-        "rows": rows,
-        "mean_percent": means,
-        "published_percent": PUBLISHED,
-        "precision": str(dtype).removeprefix("torch."),
-    }
+    return Times(
+        rows=tuple(rows),
+        mean_percent=means,
+        published_percent=PUBLISHED,
+        precision=str(dtype).removeprefix("torch."),
+    )
 
 
 def check_memory(base: str, networks: Sequence[Any], dtype: torch.dtype) -> None:
@@ -91,7 +93,7 @@ def check_memory(base: str, networks: Sequence[Any], dtype: torch.dtype) -> None
 @torch.no_grad()
 def _measure(
     base: str, size: StepSize, rounds: int, dtype: torch.dtype, toy: bool
-) -> list[dict[str, Any]]:
+) -> list[TimedStep]:
     with torch.device("meta"):
         outline = make_base(base, toy)
         check_memory(base, [outline, make_controlnet(base, outline)], dtype)
@@ -104,14 +106,12 @@ def _measure(
     with ExitStack() as stack:
         calls = step(unet, copy, control, frames, stack)
         seconds = both_clocks(calls, repeats=rounds)
-    rows = []
-    for method, times in seconds.items():
-        rows.append(
-            {
-                "base": base, **asdict(size), "method": method, "rounds": rounds,
-                "cpu": round(times.cpu, 3), "wall": round(times.wall, 3),
-                "cpu_percent": percent(times.cpu, seconds["base"].cpu),
-                "wall_percent": percent(times.wall, seconds["base"].wall),
-            }
-        )  # fmt: skip
-    return rows
+    return [
+        TimedStep(
+            base=base, width=size.width, height=size.height, frames=size.frames,
+            method=method, rounds=rounds, cpu=round(times.cpu, 3), wall=round(times.wall, 3),
+            cpu_percent=percent(times.cpu, seconds["base"].cpu),
+            wall_percent=percent(times.wall, seconds["base"].wall),
+        )
+        for method, times in seconds.items()
+    ]  # fmt: skip

@@ -5,9 +5,8 @@ One conditional call of the UNet, no guidance; the control network runs as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,21 +15,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from animate.models.config import Injection
-from animate.models.injection import inject
+from animate.models.injection import ControlPort, inject
 from scripts.benchmarks._networks import guided_inputs
 from scripts.paper.baselines.controlnet import add_residuals
+from scripts.paper.figures import Arithmetic, StepArithmetic, StepSize
 from scripts.paper.published_networks import BASES, make_base, make_controlnet, make_controlnext
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepSize:
-    """Work of one step."""
-
-    width: int
-    """Size of the picture in pixels."""
-    height: int
-    frames: int = 1
-
 
 NATIVE = {
     "SD1.5": StepSize(width=512, height=512),
@@ -41,17 +30,15 @@ NATIVE = {
 QUICK = StepSize(width=64, height=64, frames=2)
 
 
-def measure_arithmetic(toy: bool = False) -> dict[str, Any]:
+def measure_arithmetic(toy: bool = False) -> Arithmetic:
     """Arithmetic of a step by base and method, which no machine changes."""
     sizes = {base: QUICK if toy else NATIVE[base] for base in BASES}
-    return {
-        "sizes": {base: asdict(size) for base, size in sizes.items()},
-        "steps": {base: arithmetic(base, size, toy) for base, size in sizes.items()},
-    }
+    steps = {base: arithmetic(base, size, toy) for base, size in sizes.items()}
+    return Arithmetic(sizes=sizes, steps=steps)
 
 
 @torch.no_grad()
-def arithmetic(base: str, size: StepSize, toy: bool = False) -> dict[str, dict[str, float]]:
+def arithmetic(base: str, size: StepSize, toy: bool = False) -> dict[str, StepArithmetic]:
     """TFLOP of products and convolutions of a step by method, counted on tensors without data."""
     with FakeTensorMode(), ExitStack() as stack:
         unet = make_base(base, toy)
@@ -65,10 +52,7 @@ def arithmetic(base: str, size: StepSize, toy: bool = False) -> dict[str, dict[s
                 call()
             counts[method] = counter.get_total_flops() / 1e12
     return {
-        method: {
-            "tflop": round(count, 4),
-            "percent": percent(count, counts["base"]),
-        }
+        method: StepArithmetic(tflop=round(count, 4), percent=percent(count, counts["base"]))
         for method, count in counts.items()
     }
 
@@ -99,32 +83,40 @@ def _image_step(base: str, size: StepSize, dtype: torch.dtype) -> Callable[..., 
         return torch.randn(shape, generator=generator).to(dtype)
 
     width = {"SD1.5": 768, "SDXL": 2048}[base]
-    inputs: dict[str, Any] = {
-        "sample": draw(1, 4, size.height // 8, size.width // 8),
-        "timestep": torch.tensor(500),
-        "encoder_hidden_states": draw(1, 77, width),
-        "return_dict": False,
-    }
+    timestep = torch.tensor(500)
+    latents, text = draw(1, 4, size.height // 8, size.width // 8), draw(1, 77, width)
+    added = None
     if base == "SDXL":
         ids = torch.tensor([[size.height, size.width, 0, 0, size.height, size.width]])
-        inputs["added_cond_kwargs"] = {"text_embeds": draw(1, 1280), "time_ids": ids.to(dtype)}
+        added = {"text_embeds": draw(1, 1280), "time_ids": ids.to(dtype)}
+
+    def call(network: Any, **more: Any) -> Any:
+        return network(
+            latents, timestep, encoder_hidden_states=text, added_cond_kwargs=added,
+            return_dict=False, **more,
+        )  # fmt: skip
 
     def calls(unet: Any, copy: Any, control: Any, frames: Tensor, stack: ExitStack) -> Calls:
         port = stack.enter_context(inject(unet, Injection(hook_point="down", weight=1.0)))
 
         def with_controlnet() -> Tensor:
-            skips, middle = copy(**inputs, controlnet_cond=frames[0])
-            result: Tensor = unet(
-                **inputs,
+            skips, middle = call(copy, controlnet_cond=frames[0])
+            result: Tensor = call(
+                unet,
                 down_block_additional_residuals=skips,
                 mid_block_additional_residual=middle,
             )[0]
             return result
 
+        def with_controlnext() -> Tensor:
+            with _set(port, control(frames, timestep)):
+                result: Tensor = call(unet)[0]
+                return result
+
         return {
-            "base": lambda: unet(**inputs)[0],
+            "base": lambda: call(unet)[0],
             "ControlNet": with_controlnet,
-            "ControlNeXt": lambda: _controlled(unet, port, control, frames, inputs),
+            "ControlNeXt": with_controlnext,
         }
 
     return calls
@@ -138,32 +130,35 @@ def _clip_step(_base: str, size: StepSize, dtype: torch.dtype) -> Callable[..., 
     def calls(unet: Any, copy: Any, control: Any, frames: Tensor, stack: ExitStack) -> Calls:
         port = stack.enter_context(inject(unet, Injection(hook_point="down", weight=0.2)))
         residuals = stack.enter_context(add_residuals(unet))
-        known = ("encoder_hidden_states", "added_time_ids")
 
         def with_controlnet() -> Tensor:
-            tensors = [inputs["sample"], inputs["timestep"].reshape(1), *(inputs[k] for k in known)]
-            residuals.set(copy(*tensors, frames))
+            timestep = inputs.timestep.reshape(1)
+            residuals.set(
+                copy(inputs.sample, timestep, inputs.embedding, inputs.added_time_ids, frames)
+            )
             try:
-                result: Tensor = unet(**inputs)[0]
-                return result
+                return inputs.predict(unet)
             finally:
                 residuals.set(None)
 
+        def with_controlnext() -> Tensor:
+            with _set(port, control(frames, inputs.timestep)):
+                return inputs.predict(unet)
+
         return {
-            "base": lambda: unet(**inputs)[0],
+            "base": lambda: inputs.predict(unet),
             "ControlNet": with_controlnet,
-            "ControlNeXt": lambda: _controlled(unet, port, control, frames, inputs),
+            "ControlNeXt": with_controlnext,
         }
 
     return calls
 
 
-def _controlled(
-    unet: Any, port: Any, control: Any, frames_BF3HW: Tensor, inputs: dict[str, Any]
-) -> Tensor:
-    port.control = control(frames_BF3HW, inputs["timestep"])
+@contextmanager
+def _set(port: ControlPort, control: Tensor) -> Iterator[None]:
+    """Control features for the length of the `with` block."""
+    port.control = control
     try:
-        result: Tensor = unet(**inputs)[0]
-        return result
+        yield
     finally:
         port.control = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scripts.paper.figures import Convergence, Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,27 +39,34 @@ class Curve:
             return np.zeros(self.losses.shape[1])
         return np.asarray(self.losses.std(0, ddof=1))
 
+    def of_seeds(self, seeds: Sequence[int]) -> Curve:
+        """The same way over some of its seeds."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        return replace(
+            self, seeds=tuple(seeds), losses=self.losses[rows], swapped=self.swapped[rows]
+        )
+
     @property
     def follows(self) -> float:
         """Rise of the loss with somebody else's poses: 0 means that poses are ignored."""
         return float((self.swapped - self.losses[:, -1]).mean())
 
 
-def curves(convergence: dict[str, Any]) -> dict[str, Curve]:
+def curves(convergence: Convergence) -> dict[str, Curve]:
     """Curves by name, in the order of the records."""
-    grouped: dict[str, list[dict[str, Any]]] = {}
-    for run in convergence["runs"]:
-        grouped.setdefault(run["name"], []).append(run)
+    grouped: dict[str, list[Run]] = {}
+    for run in convergence.runs:
+        grouped.setdefault(run.name, []).append(run)
     return {
         name: Curve(
             name=name,
-            seeds=tuple(run["seed"] for run in runs),
-            steps=tuple(runs[0]["steps"]),
-            losses=np.array([np.mean(run["losses"], 1) for run in runs]),
-            swapped=np.array([np.mean(run["with_others_poses"]) for run in runs]),
-            new_parameters=runs[0]["new_parameters"],
-            learned_parameters=runs[0]["learned_parameters"],
-            seconds=float(np.mean([run["seconds"] for run in runs])),
+            seeds=tuple(run.seed for run in runs),
+            steps=runs[0].steps,
+            losses=np.array([np.mean(run.losses, 1) for run in runs]),
+            swapped=np.array([np.mean(run.with_others_poses) for run in runs]),
+            new_parameters=runs[0].new_parameters,
+            learned_parameters=runs[0].learned_parameters,
+            seconds=float(np.mean([run.seconds for run in runs])),
         )
         for name, runs in grouped.items()
     }
@@ -97,6 +106,11 @@ class Comparison:
         return agreed and abs(self.difference) > self.spread
 
     @property
+    def gap(self) -> str:
+        """The difference, with its spread where there is one."""
+        return f"{self.difference:+.4f}" + (f" ± {self.spread:.4f}" if self.seeds > 1 else "")
+
+    @property
     def verdict(self) -> str:
         """In words."""
         if self.seeds < 2:
@@ -109,11 +123,8 @@ class Comparison:
 def compare(first: Curve, second: Curve) -> Comparison:
     """The first against the second, on the seeds that both have (at least one)."""
     common = sorted(set(first.seeds) & set(second.seeds))
-    ends = [
-        np.array([curve.losses[curve.seeds.index(seed), -1] for seed in common])
-        for curve in (first, second)
-    ]
-    gaps = ends[0] - ends[1]
+    first, second = first.of_seeds(common), second.of_seeds(common)
+    gaps = first.losses[:, -1] - second.losses[:, -1]
     steps = zip(first.steps, first.mean < second.mean, strict=True)
     return Comparison(
         first=first.name,

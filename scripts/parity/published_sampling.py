@@ -8,7 +8,7 @@ the two against each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,7 +65,7 @@ def run_published(
     vae: Any,
     image_encoder: Any,
     controlnext: Any,
-    scheduler_config: dict[str, Any],
+    scheduler_config: Mapping[str, Any],
     reference: np.ndarray,
     poses: np.ndarray,
     image_noise: Tensor,

@@ -102,7 +102,7 @@ def _checked(
         raise ModelError(f"vectors file {path}: it lacks {absent}") from absent
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -201,7 +201,9 @@ def _pipeline(tensors: Mapping[str, Tensor], networks: _Networks) -> dict[str, T
     picture = vectors["control_image"].permute(2, 0, 1)[None].float() / 255
     steps: list[Tensor] = []
 
-    def on_step(pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+    def on_step(
+        pipe: Any, step: int, timestep: Any, values: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         steps.append(values["latents"].clone())
         return values
 

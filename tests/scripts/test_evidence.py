@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from animate.errors import UserError
+from animate.request.schema import plain
 from scripts import evidence
-from scripts.paper import counts
+from scripts.paper import convergence, counts
+from scripts.paper.figures import Convergence, Run, read_figures
+from scripts.paper.laboratory import QUICK, Setting
 from scripts.paper.page import render
-from scripts.paper.page_training import holds
+from scripts.paper.page_training import holds, modulation_answer
 from scripts.paper.summary import compare, curves
+
+WAYS = (
+    "cross normalisation, -S", "zero convolution, -S", "ControlNet, base frozen", "equation 10, -S",
+    "modulation per position, -S", "from nothing: cross normalisation",
+    "from nothing: zero convolution",
+)  # fmt: skip
+"""Two curves or more for every picture of the page."""
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +31,9 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The script's output at toy size."""
     output = tmp_path_factory.mktemp("evidence")
     folder = ["--folder", str(output / "runs")]
-    assert evidence.main(["--quick", "--seeds", "1", "--output", str(output), *folder]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convergence, "WAYS", {name: convergence.WAYS[name] for name in WAYS})
+        assert evidence.main(["--quick", "--seeds", "1", "--output", str(output), *folder]) == 0
     return output
 
 
@@ -77,22 +91,24 @@ def test_every_part_is_measured_and_shown(trial: Path) -> None:
 
 
 def test_the_page_follows_from_the_figures_alone(trial: Path) -> None:
-    figures = json.loads((trial / "evidence.json").read_text())
+    figures = read_figures(trial / "evidence.json", quick=True)
     pictures = [file.name for file in trial.glob("*.png")]
     page = (trial / "evidence.md").read_text()
     assert render(figures, pictures) == page
-    figures["times"]["rows"][1]["cpu_percent"] = 123.4
-    assert "+123.4 %" in render(figures, pictures)
+    assert figures.times is not None
+    base, controlnet, *rows = figures.times.rows
+    rows = [base, replace(controlnet, cpu_percent=123.4), *rows]
+    times = replace(figures.times, rows=tuple(rows))
+    assert "+123.4 %" in render(replace(figures, times=times), pictures)
 
 
 def test_what_was_measured_is_not_measured_again(
     trial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from scripts.paper import convergence
-
     def again(*_: object) -> None:
         raise AssertionError("a run that is done was done again")
 
+    monkeypatch.setattr(convergence, "WAYS", {name: convergence.WAYS[name] for name in WAYS})
     monkeypatch.setattr(convergence, "run", again)
     before = json.loads((trial / "evidence.json").read_text())
     arguments = ["--quick", "--only", "convergence", "--seeds", "1", "--output", str(trial)]
@@ -100,6 +116,12 @@ def test_what_was_measured_is_not_measured_again(
     after = json.loads((trial / "evidence.json").read_text())
     assert after["convergence"]["runs"] == before["convergence"]["runs"]
     assert after["times"] == before["times"]
+
+
+@pytest.mark.slow
+def test_every_way_is_trained_at_toy_size(tmp_path: Path) -> None:
+    measured = convergence.measure(QUICK, tmp_path, [0], say=lambda line: None)
+    assert [run.name for run in measured.runs] == list(convergence.WAYS)
 
 
 def test_mistakes_are_told_in_a_line(
@@ -111,16 +133,20 @@ def test_mistakes_are_told_in_a_line(
     assert "toy size; choose another --output" in capsys.readouterr().err
     (tmp_path / "evidence.json").write_text("{")
     assert evidence.main(["--only", "counts", "--output", str(tmp_path)]) == 2
-    assert "is no JSON" in capsys.readouterr().err
+    assert "cannot be read" in capsys.readouterr().err
 
 
-def run_record(name: str, seed: int, *losses: float) -> dict[str, object]:
-    return {
-        "name": name, "seed": seed, "steps": [0, 10, 20][: len(losses)],
-        "losses": [[value - 0.1, value + 0.1] for value in losses],
-        "with_others_poses": [losses[-1] + 0.2, losses[-1] + 0.4],
-        "new_parameters": 1, "learned_parameters": 2, "seconds": 3.0,
-    }  # fmt: skip
+def run_record(name: str, seed: int, *losses: float) -> Run:
+    return Run(
+        name=name, seed=seed, steps=(0, 10, 20)[: len(losses)],
+        losses=tuple((value - 0.1, value + 0.1) for value in losses),
+        with_others_poses=(losses[-1] + 0.2, losses[-1] + 0.4),
+        new_parameters=1, learned_parameters=2, seconds=3.0,
+    )  # fmt: skip
+
+
+def records(*runs: Run) -> Convergence:
+    return Convergence(setting=Setting(), seeds=(0, 1), runs=runs)
 
 
 def test_comparisons_are_made_seed_by_seed() -> None:
@@ -128,7 +154,7 @@ def test_comparisons_are_made_seed_by_seed() -> None:
         run_record("a", 0, 1.0, 0.8, 0.5), run_record("a", 1, 1.0, 0.6, 0.7),
         run_record("b", 0, 1.0, 0.9, 0.7), run_record("b", 1, 1.0, 0.9, 0.85),
     ]  # fmt: skip
-    measured = curves({"runs": runs})
+    measured = curves(records(*runs))
     assert measured["a"].follows == pytest.approx(0.3)
     pair = compare(measured["a"], measured["b"])
     assert pair.difference == pytest.approx(-0.175)
@@ -142,12 +168,25 @@ def test_comparisons_are_made_seed_by_seed() -> None:
     assert holds(other, True).startswith("does not hold")
 
 
+def test_a_seed_that_one_way_lacks_counts_for_neither() -> None:
+    runs = [
+        run_record("a", 0, 1.0, 0.5),
+        run_record("a", 1, 9.0, 9.0),
+        run_record("b", 0, 1.0, 0.6),
+    ]
+    pair = compare(*curves(records(*runs)).values())
+    assert pair.seeds == 1
+    assert pair.difference == pytest.approx(-0.1)
+    assert pair.reached == pytest.approx(8.0)
+    assert pair.ahead_at == (10,)
+
+
 def test_seeds_that_disagree_show_nothing() -> None:
     runs = [
         run_record("a", 0, 1.0, 0.5), run_record("a", 1, 1.0, 0.9),
         run_record("b", 0, 1.0, 0.6), run_record("b", 1, 1.0, 0.85),
     ]  # fmt: skip
-    pair = compare(*curves({"runs": runs}).values())
+    pair = compare(*curves(records(*runs)).values())
     assert not pair.clear
     assert pair.verdict == "no clear difference"
     assert holds(pair, False).startswith("not shown")
@@ -156,6 +195,70 @@ def test_seeds_that_disagree_show_nothing() -> None:
 
 def test_one_seed_judges_nothing() -> None:
     runs = [run_record("a", 0, 1.0, 0.5), run_record("b", 0, 1.0, 0.6)]
-    pair = compare(*curves({"runs": runs}).values())
+    pair = compare(*curves(records(*runs)).values())
     assert pair.verdict == "not judged: one seed"
     assert holds(pair, True).startswith("not judged: one seed")
+
+
+@pytest.mark.parametrize(
+    ("ends", "answer"),
+    [
+        (
+            (0.4, 0.41),
+            "Yes, and a better one than cross normalisation here: modulation per channel",
+        ),
+        ((0.6, 0.61), "Yes, but a worse one than cross normalisation here."),
+        ((0.4, 0.6), "Yes, but none that is shown to be better"),
+        ((0.4,), "Not answered"),
+        ((), ""),
+    ],
+)
+def test_the_question_of_modulation_is_answered_from_the_runs(
+    ends: tuple[float, ...], answer: str
+) -> None:
+    runs = [run_record("cross normalisation, -S", seed, 1.0, 0.5) for seed in (0, 1)]
+    runs += [
+        run_record("modulation per channel, -S", seed, 1.0, end) for seed, end in enumerate(ends)
+    ]
+    text = "".join(modulation_answer(curves(records(*runs))))
+    assert answer in text
+    assert bool(text) == bool(ends)
+
+
+def written(folder: Path, *runs: Run) -> None:
+    for run in runs:
+        file = convergence.record_file(folder, Setting(), run.name, run.seed)
+        file.write_text(json.dumps(plain(run)))
+
+
+def test_runs_of_the_last_time_stay_if_the_base_is_the_same(tmp_path: Path) -> None:
+    cross, zero = "cross normalisation, -S", "zero convolution, -S"
+    known = [run_record(cross, 0, 1.0, 0.5), run_record(zero, 0, 1.0, 0.6)]
+    former = records(*known)
+    lines: list[str] = []
+
+    def collected() -> list[Run]:
+        part = convergence.measure(
+            Setting(), tmp_path, [0], train=False, former=former, say=lines.append
+        )
+        return list(part.runs)
+
+    with pytest.raises(UserError, match="no training run is done"):
+        collected()
+    film = run_record("modulation per channel, -S", 0, 1.0, 0.4)
+    written(tmp_path, film)
+    assert collected() == [film]
+    assert "2 runs of the last time are left out: no run was done again" in lines[-1]
+    written(tmp_path, known[0])
+    assert collected() == [*known, film]
+    again = run_record(cross, 0, 1.0, 0.51)
+    written(tmp_path, again)
+    assert collected() == [again, film]
+    assert "1 runs of the last time are left out: they started from another base" in lines[-1]
+
+
+def test_the_page_of_the_docs_is_made_of_its_figures() -> None:
+    docs = Path(evidence.__file__).parents[1] / "docs"
+    figures = read_figures(docs / "evidence.json", quick=False)
+    pictures = [file.name for file in docs.glob("evidence-*.png")]
+    assert render(figures, pictures) == (docs / "evidence.md").read_text()

@@ -13,7 +13,7 @@ positions of the latents, D width of the image embedding.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any
@@ -74,7 +74,7 @@ class EncoderCopy(nn.Module):
         """
         clips, frames = sample_BFCHW.shape[:2]
         time = self._time(timestep_B.expand(clips), added_time_ids, sample_BFCHW.dtype)
-        shared: dict[str, Any] = {
+        shared = {
             "temb": time.repeat_interleave(frames, 0),
             "image_only_indicator": torch.zeros(clips, frames, dtype=sample_BFCHW.dtype),
         }
@@ -166,7 +166,7 @@ def add_residuals(unet: Any) -> Iterator[Residuals]:
 def _adding(port: Residuals, first: int, last: int) -> Callable[..., Any]:
     """The decoder's blocks take the skip tensors from the end; this one takes first to last."""
 
-    def hook(_block: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+    def hook(_block: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> Any:
         if port.skips is None:
             return args, kwargs
         pairs = zip(kwargs["res_hidden_states_tuple"], port.skips[first:last], strict=True)

@@ -1,0 +1,1 @@
+"""Counts of names, words and calls in the source of a checkout."""

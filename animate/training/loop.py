@@ -107,11 +107,11 @@ class Loop(ABC):
     def validate(self, progress: Progress) -> None:  # noqa: B027 -- nothing, unless a subclass says so
         """Look at what the moving average makes by now."""
 
-    def trained(self) -> dict[str, Tensor]:
-        """Tensors of the networks that a checkpoint holds."""
+    def trained(self) -> Mapping[str, object]:
+        """Tensors and plain values that a checkpoint holds beside average and optimiser."""
         return dict(zip(self.names, (p.detach() for p in self.parameters), strict=True))
 
-    def take_up(self, state: Mapping[str, Tensor]) -> None:
+    def take_up(self, state: Mapping[str, Any]) -> None:
         """Put back what `trained` gave."""
         with torch.no_grad():
             for name, parameter in zip(self.names, self.parameters, strict=True):

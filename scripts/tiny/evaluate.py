@@ -56,25 +56,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, str | int | dict[str, flo
     if options.sheet:
         picture = sheet(takes[:12], clips[:12], variant.pose_style)
         cv2.imwrite(str(options.sheet), picture[..., ::-1])
-    rows = {
-        kind: evaluation.mean_scores(
-            [evaluation.score(clip, take) for clip, take in zip(frames, takes, strict=True)]
-        ).as_row()
-        for kind, frames in kinds.items()
-    }
-    banks = [
-        evaluation.other_poses(evaluation.HELD_OUT + number, sizes[number % len(sizes)])
-        for number in range(len(takes))
-    ]
-    for kind, frames in kinds.items():
-        right = [
-            evaluation.retrieved(clip, take.frames, bank).mean()
-            for clip, take, bank in zip(frames, takes, banks, strict=True)
-        ]
-        rows[kind]["pose_retrieval_percent"] = round(100 * sum(right) / len(right), 2)
-        pairs = zip(frames, takes, strict=True)
-        ratios = [evaluation.sharpness_ratio(clip, take.frames) for clip, take in pairs]
-        rows[kind]["sharpness"] = round(sum(ratios) / len(ratios), 4)
+    rows = {kind: evaluation.figures(clips, takes).as_row() for kind, clips in kinds.items()}
     window, overlap = variant.defaults.window, variant.defaults.overlap
     if options.frames > window:
         borders = evaluation.window_borders(options.frames, window, overlap)

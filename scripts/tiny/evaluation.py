@@ -6,6 +6,7 @@ pose. Stated beside it: repeating the reference, and the truth through the autoe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from animate.driving.limb_warp import LimbWarp
 from animate.evaluation import asked as measuring
 from animate.evaluation import measures as metrics
+from animate.evaluation.motion import DenseFlow
 from animate.generate.pipeline import Engine
 from animate.request.values import Size
 from animate.training.validation import Picture, animate_poses
@@ -45,6 +47,52 @@ class Scores:
 
     def as_row(self) -> dict[str, float]:
         return {name: round(float(value), 4) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """All that is measured of clips whose truth is known, means over clips."""
+
+    scores: Scores
+    retrieval: float
+    """Per cent of frames whose nearest true picture is the one in their pose."""
+    sharpness: float
+    """Mean gradient magnitude over the truth's."""
+    flicker: float
+    """Warping error over the truth's; 0 for clips of one frame."""
+
+    def as_row(self) -> dict[str, float]:
+        return {
+            **self.scores.as_row(),
+            "pose_retrieval_percent": round(self.retrieval, 2),
+            "sharpness": round(self.sharpness, 4),
+            "flicker": round(self.flicker, 4),
+        }
+
+
+def figures(clips: Sequence[Picture], takes: Sequence[Take]) -> Figures:
+    """Figures of the clips of `held_out` takes, all of them in their order."""
+    pairs = list(zip(clips, takes, strict=True))
+    right, flickers = [], []
+    flow = DenseFlow()
+    for number, (clip, take) in enumerate(pairs):
+        height, width = take.reference.shape[:2]
+        bank = other_poses(HELD_OUT + number, Size(width, height))
+        right.append(retrieved(clip, take.frames, bank).mean())
+        flickers.append((_flicker(flow, clip), _flicker(flow, take.frames)))
+    generated, true = np.mean(flickers, 0)
+    return Figures(
+        scores=mean_scores([score(clip, take) for clip, take in pairs]),
+        retrieval=100 * float(np.mean(right)),
+        sharpness=float(np.mean([sharpness_ratio(clip, take.frames) for clip, take in pairs])),
+        flicker=float(generated / true) if true else 0.0,
+    )
+
+
+def _flicker(flow: DenseFlow, frames: Picture) -> float:
+    """Mean warping error of a clip; 0 where nothing can be followed."""
+    errors = [flow.warping_error(*pair) for pair in itertools.pairwise(frames)]
+    return float(np.mean([error for error in errors if error is not None] or [0.0]))
 
 
 def held_out(count: int, frames: int, sizes: Sequence[Size]) -> list[Take]:

@@ -182,6 +182,15 @@ class TrainingConfig:
         """Steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
+    def stage_at(self, position: float) -> tuple[Stage, float]:
+        """The stage at a number of steps from the beginning, and how far it is, from 0 to 1."""
+        first = 0
+        for stage in self.stages:
+            if position < first + stage.steps:
+                return stage, (position - first) / stage.steps
+            first += stage.steps
+        raise AssertionError("asked for a stage after the last step")
+
     def digest(self, start: Mapping[str, str]) -> str:
         """SHA-256 of what decides the weights: everything but folder, threads and intervals, with
         the digests of the weights that the run starts from."""

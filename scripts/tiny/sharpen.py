@@ -220,7 +220,7 @@ class Sharpener(Loop):
         loss.backward()
         self.critic_optimiser.step()
 
-    def trained(self) -> dict[str, Any]:
+    def trained(self) -> dict[str, object]:
         """Parameters of UNet and decoder, the discriminator and its optimiser."""
         return {
             "parameters": super().trained(),
@@ -241,10 +241,7 @@ class Sharpener(Loop):
         with self.averaged():
             engine = Engine(components=self.start.components(), device=self.accelerator.device)
             clips = [evaluation.animate_take(engine, take) for take in takes]
-        pairs = list(zip(clips, takes, strict=True))
-        scores = evaluation.mean_scores([evaluation.score(clip, take) for clip, take in pairs])
-        ratios = [evaluation.sharpness_ratio(clip, take.frames) for clip, take in pairs]
-        numbers = {**scores.as_row(), "sharpness": round(sum(ratios) / len(ratios), 4)}
+        numbers = evaluation.figures(clips, takes).as_row()
         self.log.values(self.step, numbers)
         words = ", ".join(f"{name} {value:.3f}" for name, value in numbers.items())
         progress.note(f"held out {self.step}: {words}")

@@ -89,25 +89,24 @@ class Trainer(Loop):
             self.port = stack.enter_context(inject(unet, self.start.variant.injection))
             yield
 
-    def _stage(self) -> tuple[Stage, float]:
+    def position(self) -> float:
+        """Steps of the recipe that lie behind the next one."""
+        return self.step
+
+    def stage(self) -> tuple[Stage, float]:
         """The stage of the next step, and how far it is, from 0 to 1."""
-        first = 0
-        for stage in self.config.stages:
-            if self.step < first + stage.steps:
-                return stage, (self.step - first) / stage.steps
-            first += stage.steps
-        raise AssertionError("asked for a stage after the last step")
+        return self.config.stage_at(self.position())
 
     def rate(self) -> float:
         """Learning rate: the warm-up's share of a cosine between the stage's two rates."""
-        stage, progress = self._stage()
+        stage, progress = self.stage()
         fall = 0.5 * (1 + math.cos(math.pi * progress))
         rate = stage.final_rate + (stage.rate - stage.final_rate) * fall
         return rate * min((self.step + 1) / max(self.config.warm_up, 1), 1)
 
     def batch(self, rng: Generator, part: int) -> Batch:
         """See `Loop`."""
-        stage, _ = self._stage()
+        stage, _ = self.stage()
         if stage is not self._opened:
             with self.accelerator.main_process_first():
                 self._opened, self._sets = stage, open_sets(self.config, stage.sets)
@@ -119,7 +118,7 @@ class Trainer(Loop):
 
     def _objective(self) -> ObjectiveRecipe:
         """The objective, with what the stage changes in it."""
-        stage, _ = self._stage()
+        stage, _ = self.stage()
         recipe = self.config.objective
         if stage.sigma is not None:
             return replace(recipe, sigma_mean=math.log(stage.sigma), sigma_deviation=0.0)
@@ -175,9 +174,7 @@ class Trainer(Loop):
         if not self._held_out:
             count = self.config.validate_clips
             self._held_out = evaluation.held_out(count, HELD_OUT_FRAMES, variant.sizes)
-        self.step -= 1  # the stage that has come this far
-        window = self._stage()[0].frames
-        self.step += 1
+        window = self.config.stage_at(self.step - 1)[0].frames  # of the stage that has come so far
         with self.averaged():
             engine = Engine(components=self.start.components(), device=self.accelerator.device)
             scores = evaluation.mean_scores(

@@ -13,7 +13,7 @@ import torch
 
 from animate.models.components import Components, load_components
 from animate.models.config import Component, ControlWeights
-from animate.models.importing import diffusers_part
+from animate.models.source_parts import diffusers_part
 from animate.models.variants import VARIANT_FILE, ModelVariant, load_variant
 
 CONTROL_FILES = ("controlnet.safetensors", "controlnet.bin")

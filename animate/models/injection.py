@@ -59,8 +59,8 @@ def _pooled(control: Tensor, features: Tensor) -> Tensor:
 class ControlPort:
     """Adds control at the next calls of the UNet; made by `inject`.
 
-    Call the UNet within `holding`. For a backward pass set `control`, and leave it until that is
-    done.
+    Call the UNet within `holding`. For a backward pass, which may call blocks again, `hold` control
+    until that is done.
     """
 
     def __init__(self, injection: Injection, weight: float | Tensor) -> None:
@@ -75,16 +75,20 @@ class ControlPort:
         """One weight for each of the B clips of the batch, e.g. `(0.0, port.weight)` for guidance
         in one call. Rows with the number 0 are left untouched. None: `weight` for all."""
 
+    def hold(self, control: Tensor | None, weights: Sequence[float | Tensor] | None = None) -> None:
+        """Add this control, with these weights, until other control is given."""
+        self.control, self.weights = control, weights
+
     @contextmanager
     def holding(
         self, control: Tensor | None, weights: Sequence[float | Tensor] | None = None
     ) -> Iterator[None]:
         """Add this control, with these weights, within the `with` block."""
-        self.control, self.weights = control, weights
+        self.hold(control, weights)
         try:
             yield
         finally:
-            self.control = self.weights = None
+            self.hold(None)
 
     def add(self, features: Tensor) -> Tensor:
         """`features` (N,C,h,w) with the control added; the very same tensor when there is none."""
@@ -164,7 +168,7 @@ def inject(
     finally:
         handle.remove()
         used.discard(injection.hook_point)
-        port.control = port.weights = None
+        port.hold(None)
 
 
 def learned_weight(

@@ -197,7 +197,6 @@ class FineTuner(Loop):
             noisy = pictures + micro.noise_augmentation * draws.reference_noise[:, None]
             image_latents = self._encode(noisy.flatten(0, 1)).unflatten(0, noisy.shape[:2])
         assert self.port is not None, "losses are computed within a session"
-        self.port.weight = learned_weight(variant.injection, self.parts.controlnext)
         size = (clean.shape[-2], clean.shape[-1])
         return clip_losses(
             self._called,
@@ -212,6 +211,7 @@ class FineTuner(Loop):
             half=config.precision == "bfloat16",
             feature_mean=variant.feature_mean,
             feature_std=variant.feature_std,
+            weight=learned_weight(variant.injection, self.parts.controlnext),
         )
 
     def objective(self) -> ObjectiveRecipe:

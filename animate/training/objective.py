@@ -169,10 +169,14 @@ def predict(
     micro: tuple[float, float, float],
     feature_mean: Sequence[float],
     feature_std: Sequence[float],
+    weight: float | Tensor | None = None,
 ) -> Tensor:
     """The UNet's prediction (B,F,C,h,w) as inference calls it; `keep` 0 drops the reference.
 
+    The control stays at the port, since a backward pass may call blocks again.
+
     networks: `unet`, `controlnext` and `image_encoder` by name
+    weight: of the control; None: the port's own
     image_latents: unscaled, as the UNet takes them; F may be 1
     """
     frames = scaled_BFCHW.shape[1]
@@ -180,7 +184,8 @@ def predict(
         reference_B3HW, networks["image_encoder"], feature_mean, feature_std
     ) * keep_B.view(-1, 1, 1)
     image = image_latents_BFCHW * keep_B.view(-1, 1, 1, 1, 1)
-    port.control = networks["controlnext"](control_BF3HW, timestep_B)
+    control = networks["controlnext"](control_BF3HW, timestep_B)
+    port.hold(control, None if weight is None else [weight])
     return networks["unet"](
         torch.cat([scaled_BFCHW, image.expand(-1, frames, -1, -1, -1)], dim=2),
         timestep_B,
@@ -204,6 +209,7 @@ def clip_losses(
     half: bool,
     feature_mean: Sequence[float],
     feature_std: Sequence[float],
+    weight: float | Tensor | None = None,
 ) -> Tensor:
     """Losses (B,) of clips whose noise levels and noise were drawn: what every run minimises.
 
@@ -211,6 +217,7 @@ def clip_losses(
     image_latents: of the reference with its noise (F = 1), or of what each frame has in its place
     weights: of positions and perhaps latents (C may be 1), with the mean 1
     half: compute the networks in bfloat16 (autocast)
+    weight: of the control; None: the port's own
     """
     constants = precondition(draws.sigma)
     noisy = clean_BFCHW + draws.sigma.view(-1, 1, 1, 1, 1) * draws.noise
@@ -227,5 +234,6 @@ def clip_losses(
             micro=micro,
             feature_mean=feature_mean,
             feature_std=feature_std,
+            weight=weight,
         )
     return weighted_loss(constants, noisy, clean_BFCHW, prediction, weights_BFCHW)

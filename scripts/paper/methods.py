@@ -65,7 +65,7 @@ class SingleStage(nn.Module):
         """Hooks on `unet` for the length of the `with` block."""
         if self.formula == "code":  # the product's own way
             with inject(unet, Injection(hook_point="down", weight=self.weight)) as port:
-                yield lambda inputs: setattr(port, "control", self._features(inputs))
+                yield lambda inputs: port.hold(self._features(inputs))
             return
         features: list[Tensor] = []
 

@@ -5,8 +5,8 @@ One conditional call of the UNet, no guidance; the control network runs as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from animate.models.config import Injection
-from animate.models.injection import ControlPort, inject
+from animate.models.injection import inject
 from scripts.benchmarks._networks import guided_inputs
 from scripts.paper.baselines.controlnet import add_residuals
 from scripts.paper.figures import Arithmetic, StepArithmetic, StepSize
@@ -109,7 +109,7 @@ def _image_step(base: str, size: StepSize, dtype: torch.dtype) -> Callable[..., 
             return result
 
         def with_controlnext() -> Tensor:
-            with _set(port, control(frames, timestep)):
+            with port.holding(control(frames, timestep)):
                 result: Tensor = call(unet)[0]
                 return result
 
@@ -142,7 +142,7 @@ def _clip_step(_base: str, size: StepSize, dtype: torch.dtype) -> Callable[..., 
                 residuals.set(None)
 
         def with_controlnext() -> Tensor:
-            with _set(port, control(frames, inputs.timestep)):
+            with port.holding(control(frames, inputs.timestep)):
                 return inputs.predict(unet)
 
         return {
@@ -152,13 +152,3 @@ def _clip_step(_base: str, size: StepSize, dtype: torch.dtype) -> Callable[..., 
         }
 
     return calls
-
-
-@contextmanager
-def _set(port: ControlPort, control: Tensor) -> Iterator[None]:
-    """Control features for the length of the `with` block."""
-    port.control = control
-    try:
-        yield
-    finally:
-        port.control = None

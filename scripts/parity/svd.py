@@ -128,19 +128,17 @@ def _check_unet(vectors: Mapping[str, Tensor], networks: _Networks) -> list[Chec
     with inject(networks.unet, injection, weight) as port:
         for name in OUTPUTS["unet"]:
             if name in vectors:
-                controlled = name == "output"
-                port.control = (
-                    networks.controlnext(vectors["pose"], vectors["timestep"])
-                    if controlled
-                    else None
-                )
-                actual = networks.unet(
-                    vectors["sample"],
-                    vectors["timestep"],
-                    encoder_hidden_states=vectors["context"],
-                    added_time_ids=vectors["added_time_ids"],
-                    return_dict=False,
-                )[0]
+                control = None
+                if name == "output":
+                    control = networks.controlnext(vectors["pose"], vectors["timestep"])
+                with port.holding(control):
+                    actual = networks.unet(
+                        vectors["sample"],
+                        vectors["timestep"],
+                        encoder_hidden_states=vectors["context"],
+                        added_time_ids=vectors["added_time_ids"],
+                        return_dict=False,
+                    )[0]
                 checks.append(compare(f"unet.{name}", actual, vectors[name], NETWORK_TOLERANCE))
     return checks
 

@@ -117,11 +117,11 @@ class Trainer(Loop):
             max_length=self.recipe.networks.text_length,
         )  # fmt: skip
         context = self.networks["text_encoder"](tokens.input_ids.to(noisy.device))[0]
-        self.port.control = self.networks["controlnext"](control[:, None], timesteps)
         # The last rows of a batch are trained without control: people are drawn in no order.
         parts = self.recipe.parts
         weight = self.recipe.networks.injection.weight
-        self.port.weights = [weight] * (parts - 1) + [0.0]
+        features = self.networks["controlnext"](control[:, None], timesteps)
+        self.port.hold(features, [weight] * (parts - 1) + [0.0])
         prediction: Tensor = self.networks["unet"](noisy, timesteps, context).sample
         return prediction
 

@@ -212,18 +212,13 @@ def decoder_loss(
     flat = images_BF3HW.flatten(0, 1)
     latents = basis.encode(flat) + noise
     decoded = vae.decode(latents, num_frames=frames).sample.float()
-    difference = decoded - flat
-    squared = difference.pow(2).mean()
-    return squared + 0.15 * _edges(difference) + 0.05 * difference.abs().mean(), squared.detach()
+    return picture_loss(decoded - flat)
 
 
-def _edges(difference: Tensor) -> Tensor:
-    """Mean absolute error of the picture's slopes: keeps edges sharp."""
-    across = (difference[..., 1:] - difference[..., :-1]).abs().mean()
-    down = (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean()
-    return across + down
-
-
-def trained_parameters(vae: Any) -> list[nn.Parameter]:
-    """The decoder's: the encoder is exact already."""
-    return list(vae.decoder.parameters())
+def picture_loss(difference_N3HW: Tensor) -> tuple[Tensor, Tensor]:
+    """(loss, mean squared error) of decoded pictures; errors of slopes keep edges sharp."""
+    squared = difference_N3HW.pow(2).mean()
+    across = (difference_N3HW[..., 1:] - difference_N3HW[..., :-1]).abs().mean()
+    down = (difference_N3HW[..., 1:, :] - difference_N3HW[..., :-1, :]).abs().mean()
+    loss = squared + 0.15 * (across + down) + 0.05 * difference_N3HW.abs().mean()
+    return loss, squared.detach()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,23 +11,18 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from animate.errors import TrainingError
 from animate.progress import Progress, Quiet
-from animate.training.checkpoints import load_checkpoint, save_checkpoint
 from animate.training.samples import pixels
-from animate.training.speed import channels_last, fast_on_cpu
+from scripts.bundled.decoder import DecoderRun, train_decoder
 from scripts.tiny.autoencoder import (
     PatchBasis,
     decoder_loss,
     fit_basis,
     make_autoencoder,
-    trained_parameters,
     write_encoder,
 )
 from scripts.tiny.data import Clips, ClipSet, render_set
 from scripts.tiny.recipe import AutoencoderRecipe, TrainingConfig
-
-STATE = "autoencoder.pt"
 
 
 def open_sets(config: TrainingConfig, recipes: Sequence[Any]) -> list[Clips]:
@@ -46,23 +38,36 @@ def train_autoencoder(config: TrainingConfig, progress: Progress | None = None) 
     """The trained autoencoder (evaluation mode, float32), taken up from its checkpoint if any."""
     torch.set_num_threads(config.threads)
     recipe = own_recipe(config)
-    path = config.folder / STATE
     torch.manual_seed(config.seed)
     vae = make_autoencoder(recipe.latents, _three(recipe.blocks), recipe.layers)
-    state = load_checkpoint(path, config.autoencoder_digest())
-    if state is None:
-        sets = open_sets(config, recipe.sets)
+    sets: list[Clips] = []
+
+    def opened() -> list[Clips]:
+        if not sets:
+            sets.extend(open_sets(config, recipe.sets))
+        return sets
+
+    def fit() -> PatchBasis:
         rng = np.random.default_rng([config.seed, 10])
-        basis = fit_basis(_images(sets, recipe, rng), recipe.latents)
+        basis = fit_basis(_images(opened(), recipe, rng), recipe.latents)
         write_encoder(vae, basis)
-        state = {"step": 0}
-    else:
-        vae.load_state_dict(state["vae"])
-        basis = PatchBasis(**state["basis"])
-    vae.encoder.requires_grad_(False)
-    if state["step"] < sum(recipe.cycles):
-        sets = open_sets(config, recipe.sets)
-        _train_decoder(config, vae, basis, sets, state, progress or Quiet())
+        return basis
+
+    def losses(basis: PatchBasis, rng: Generator) -> tuple[Tensor, Tensor]:
+        images, noise = _batch(opened(), recipe, rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.half):
+            return decoder_loss(vae, images, basis, noise)
+
+    run = DecoderRun(
+        folder=config.folder,
+        digest=config.autoencoder_digest(),
+        seed=config.seed,
+        cycles=recipe.cycles,
+        rate=recipe.rate,
+        checkpoint_every=config.checkpoint_every,
+        fast=True,
+    )
+    train_decoder(run, vae, fit, losses, progress or Quiet())
     return vae.eval()
 
 
@@ -75,60 +80,6 @@ def own_recipe(config: TrainingConfig) -> AutoencoderRecipe:
 def _three(blocks: tuple[int, ...]) -> tuple[int, int, int]:
     first, second, third = blocks
     return first, second, third
-
-
-def _train_decoder(
-    config: TrainingConfig, vae: Any, basis: PatchBasis, sets: list[Clips],
-    state: dict[str, Any], progress: Progress,
-) -> None:  # fmt: skip
-    recipe = own_recipe(config)
-    steps = sum(recipe.cycles)
-    channels_last(vae)
-    parameters = trained_parameters(vae)
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, betas=(0.9, 0.98), fused=True)
-    if "optimiser" in state:
-        optimiser.load_state_dict(state["optimiser"])
-    began, recent = time.monotonic(), 0.0
-    with fast_on_cpu(vae), progress.stage("autoencoder", steps - state["step"]) as stage:
-        for step in range(state["step"], steps):
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.rate * _schedule(step, recipe.cycles)
-            rng = np.random.default_rng([config.seed, 11, step])
-            images, noise = _batch(sets, recipe, rng)
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
-                loss, squared = decoder_loss(vae, images, basis, noise)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            recent = squared.item() if not recent else 0.95 * recent + 0.05 * squared.item()
-            stage.advance()
-            if (step + 1) % config.checkpoint_every == 0 or step + 1 == steps:
-                _save(config, vae, basis, optimiser, step + 1)
-                pace = (time.monotonic() - began) / (step + 1 - state["step"])
-                decibel = 10 * math.log10(4 / recent)
-                progress.note(f"autoencoder {step + 1}: {decibel:.2f} dB, {pace:.2f} s a step")
-
-
-def _schedule(step: int, cycles: Sequence[int]) -> float:
-    """Share of the highest rate: in each cycle a short rise, then a cosine."""
-    for steps in cycles:
-        if step < steps:
-            break
-        step -= steps
-    warm = max(steps // 20, 1)
-    return min((step + 1) / warm, 1) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-
-def _save(config: TrainingConfig, vae: Any, basis: PatchBasis, optimiser: Any, step: int) -> None:
-    state = {
-        "digest": config.autoencoder_digest(),
-        "step": step,
-        "vae": vae.state_dict(),
-        "basis": {"components": basis.components, "mean": basis.mean, "gain": basis.gain},
-        "optimiser": optimiser.state_dict(),
-    }
-    save_checkpoint(config.folder / STATE, state)
 
 
 def _images(sets: list[Clips], recipe: AutoencoderRecipe, rng: Generator) -> Tensor:
@@ -159,17 +110,3 @@ def _crop(
     y = int(rng.integers(height - recipe.crop + 1))
     cut = images[1:, y : y + recipe.crop, x : x + recipe.crop]
     return cut[:, :, ::-1] if rng.uniform() < 0.5 else cut
-
-
-def fitted_encoder(config: TrainingConfig) -> PatchBasis:
-    """The trained autoencoder's encoder as the one convolution that it is: the same latents to
-    rounding, hundreds of times faster. `train_autoencoder` must have run."""
-    state = load_checkpoint(config.folder / STATE, config.autoencoder_digest())
-    if state is None:
-        raise TrainingError(f"{config.folder / STATE} is not there: train the autoencoder first")
-    return PatchBasis(**state["basis"])
-
-
-def autoencoder_file(config: TrainingConfig) -> Path:
-    """Path of the autoencoder's checkpoint."""
-    return config.folder / STATE

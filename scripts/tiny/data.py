@@ -1,7 +1,7 @@
 """Clips of procedural characters, rendered once into memory-mapped shards, and batches of them.
 
-A shard is a folder of three arrays. It appears whole or not at all, so rendering can be stopped
-and taken up again; a shard's seeds follow from its number, so any machine renders the same.
+A shard is a folder of three arrays. Its seeds follow from its number, so any machine renders the
+same.
 
 Shapes: N clips of a shard, F target frames (a clip stores F + 1: its reference comes first),
 h x w pixels, 134 points.
@@ -9,8 +9,6 @@ h x w pixels, 134 points.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from animate.driving.limb_warp import LimbWarp
 from animate.errors import TrainingError
 from animate.training.samples import draw_control, mirrored
 from pose import layout
+from scripts.bundled.shards import rendered
 from scripts.tiny.characters import render_clip
 
 SHARD = 100
@@ -74,9 +73,13 @@ def _shard_folder(cache: Path, clips: ClipSet, first: int, count: int) -> Path:
 
 def render_shard(cache: Path, clips: ClipSet, first: int, count: int) -> Path:
     """Render one shard, unless it is there, and return its folder."""
-    folder = _shard_folder(cache, clips, first, count)
-    if folder.is_dir():
-        return folder
+    return rendered(
+        _shard_folder(cache, clips, first, count),
+        lambda folder: _render_clips(folder, clips, first, count),
+    )
+
+
+def _render_clips(folder: Path, clips: ClipSet, first: int, count: int) -> None:
     width, height = clips.size
     images = np.empty((count, clips.frames + 1, height, width, 3), np.uint8)
     points = np.empty((count, clips.frames + 1, layout.POINTS, 2), np.float32)
@@ -86,17 +89,8 @@ def render_shard(cache: Path, clips: ClipSet, first: int, count: int) -> Path:
         images[row, 0], images[row, 1:] = take.reference, take.frames
         points[row, 0], points[row, 1:] = take.reference_points, take.points
         scores[row, 0], scores[row, 1:] = take.reference_scores, take.scores
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
     for name, array in (("images", images), ("points", points), ("scores", scores)):
-        np.save(partial / f"{name}.npy", array)
-    try:
-        partial.rename(folder)
-    except OSError:
-        shutil.rmtree(partial)  # another process finished the same shard first
-        if not folder.is_dir():
-            raise
-    return folder
+        np.save(folder / f"{name}.npy", array)
 
 
 def render_set(cache: Path, clips: ClipSet, workers: int = 1) -> None:

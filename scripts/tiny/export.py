@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from animate.errors import TrainingError
 from animate.models.components import save_model
 from animate.models.variants import ModelVariant
-from animate.training.checkpoints import load_checkpoint
-from animate.training.loop import STATE
+from scripts.bundled.loop import put_average
 from scripts.tiny.recipe import TrainingConfig
 from scripts.tiny.start import Start, open_start
 
@@ -21,14 +17,7 @@ def averaged(config: TrainingConfig) -> Start:
     Raises `TrainingError` when the run has no checkpoint yet.
     """
     start = open_start(config)
-    state = load_checkpoint(config.folder / STATE, config.digest(start.digests))
-    if state is None:
-        raise TrainingError(f"{config.folder} holds no checkpoint yet; train first")
-    networks = start.networks
-    networks.load_state_dict(state["networks"])
-    with torch.no_grad():
-        for parameter, average in zip(networks.parameters(), state["average"], strict=True):
-            parameter.copy_(average)
+    put_average(start.networks, config.folder, config.digest(start.digests))
     return start
 
 

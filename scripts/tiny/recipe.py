@@ -7,16 +7,15 @@ checkpoint remembers the recipe's digest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from animate.errors import TrainingError
 from animate.models.config import ControlNeXtConfig, ImageLatents
-from animate.request.schema import build, plain
-from animate.request.yaml_file import read_yaml
+from animate.request.schema import plain
 from animate.training.checkpoints import digest_of
 from animate.training.objective import ObjectiveRecipe
+from scripts.bundled.recipe import BundledRecipe, deciding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,14 +113,9 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(BundledRecipe):
     """A whole run. Raises `TrainingError` for values that cannot be trained with."""
 
-    name: str
-    summary: str
-    seed: int = 0
-    folder: Path
-    """Folder of checkpoints and logs, beside the rendered clips; it does not change the result."""
     pose_style: str = "small"
     """Style (of `pose.draw`) of the control frames."""
     image_latents: ImageLatents
@@ -141,31 +135,20 @@ class TrainingConfig:
     """Denoising steps that the exported model takes by default."""
     sampling_overlap: int = 3
     """Frames that its windows share by default."""
-    warm_up: int = 100
-    """Steps over which the learning rate rises from 0."""
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     """Largest norm of the gradient."""
-    ema: float = 0.998
-    """Share that the moving average of the weights keeps at a step."""
-    checkpoint_every: int = 100
-    """Steps between two checkpoints."""
     validate_every: int = 0
     """Steps between two looks at held-out characters; 0: none."""
     validate_clips: int = 12
     """Held-out characters of a look, 8 frames of each."""
     threads: int = 1
     """Threads that one process computes with; more processes are faster than more threads."""
-    precision: str = "bfloat16"
-    """"bfloat16" (autocast; weights stay float32) or "float32"."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.stages:
             raise TrainingError("stages must name at least one stage")
-        if self.precision not in ("bfloat16", "float32"):
-            raise TrainingError(f"precision {self.precision!r} is not bfloat16 or float32")
-        if not 0 <= self.ema < 1:
-            raise TrainingError(f"ema must lie in [0,1), not {self.ema}")
         if not 0 <= self.unwarped <= 1:
             raise TrainingError(f"unwarped must lie in [0,1], not {self.unwarped}")
         parts = [self.autoencoder, self.networks]
@@ -196,21 +179,11 @@ class TrainingConfig:
         the digests of the weights that the run starts from."""
         free = {"folder", "threads", "checkpoint_every", "summary", "start_from"}
         free |= {"sampling_steps", "sampling_overlap", "validate_every", "validate_clips"}
-        values = {name: value for name, value in plain(self).items() if name not in free}
-        return digest_of({**values, "start": dict(start)})
+        return digest_of({**deciding(self, free), "start": dict(start)})
 
     def autoencoder_digest(self) -> str:
         """SHA-256 of what decides the autoencoder, which the networks' recipe does not change."""
         return digest_of([self.seed, self.precision, plain(self.autoencoder)])
-
-
-def load_config(path: Path | str, **changes: Any) -> TrainingConfig:
-    """The recipe in a YAML file, some of its fields changed.
-
-    Raises `TrainingError`, naming the file, for unknown names and impossible values.
-    """
-    values = read_yaml(path, TrainingError)
-    return replace(build(TrainingConfig, values, str(path), TrainingError), **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,15 +240,4 @@ class SharpeningConfig:
         """SHA-256 of what decides the weights, with the digests of the start's."""
         free = {"folder", "threads", "checkpoint_every", "start_from", "validate_every"}
         free |= {"validate_clips"}
-        values = {name: value for name, value in plain(self).items() if name not in free}
-        return digest_of({**values, "start": dict(start)})
-
-
-def load_sharpening(path: Path | str, **changes: object) -> SharpeningConfig:
-    """The recipe in a YAML file, some of its fields changed.
-
-    Raises `TrainingError`, naming the file, for unknown names and impossible values.
-    """
-    values = read_yaml(path, TrainingError)
-    config = build(SharpeningConfig, values, str(path), TrainingError)
-    return replace(config, **changes)  # type: ignore[arg-type]
+        return digest_of({**deciding(self, free), "start": dict(start)})

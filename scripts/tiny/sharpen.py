@@ -12,11 +12,9 @@ same command continues from the last checkpoint with the numbers it would have h
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +23,26 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from animate.errors import TrainingError, user_mistakes
+from animate.errors import TrainingError
 from animate.generate.pipeline import Engine
 from animate.models.components import save_model
-from animate.models.injection import ControlPort, inject
-from animate.progress import Progress, choose_progress
+from animate.progress import Progress
 from animate.training import objective
-from animate.training.loop import Loop, LoopOptions, make_accelerator
+from animate.training.loop import LoopOptions, make_accelerator
 from animate.training.samples import pixels
-from animate.training.speed import channels_last, fast_on_cpu
+from scripts.bundled.command import Making, parser_of, run
+from scripts.bundled.loop import ControlledLoop
+from scripts.bundled.recipe import read_recipe
 from scripts.tiny import evaluation
 from scripts.tiny.critic import PatchCritic, pull_of, slope_error
 from scripts.tiny.data import Batch, Clips, ClipSet, PoseNoise, render_set, sample_batch
-from scripts.tiny.recipe import SharpeningConfig, load_sharpening
+from scripts.tiny.recipe import SharpeningConfig
 from scripts.tiny.start import Start, model_start
 
 RECIPE = Path(__file__).with_name("sharpen.yaml")
 
 
-class Sharpener(Loop):
+class Sharpener(ControlledLoop):
     """The stage: UNet and decoder against the discriminator, in one process."""
 
     def __init__(self, config: SharpeningConfig, start: Start) -> None:
@@ -62,14 +61,11 @@ class Sharpener(Loop):
             )
         networks = nn.ModuleDict({**dict(start.networks), "vae": start.vae})
         networks.requires_grad_(False)
-        channels_last(networks)
         self.encoder = start.encoder.to(accelerator.device)
-        networks.to(accelerator.device)
         networks["unet"].requires_grad_(True).train()
         start.vae.decoder.requires_grad_(True)
         self.noise = PoseNoise(**vars(config.pose_noise))
         self._sets: list[Clips] = []
-        self.port: ControlPort | None = None
         torch.manual_seed(config.seed)
         self.critic = PatchCritic(config.critic_width).to(accelerator.device)
         self.critic_optimiser = torch.optim.Adam(
@@ -93,18 +89,10 @@ class Sharpener(Loop):
             ),
             accelerator,
             networks,
+            start.variant.injection,
             trained,
+            fast=("unet", "vae"),
         )
-
-    @contextmanager
-    def session(self) -> Iterator[None]:
-        """See `Loop`."""
-        unet = self.networks["unet"]
-        with ExitStack() as stack:
-            if self.accelerator.device.type == "cpu":
-                stack.enter_context(fast_on_cpu(unet, self.networks["vae"]))
-            self.port = stack.enter_context(inject(unet, self.start.variant.injection))
-            yield
 
     def rate(self) -> float:
         """Learning rate: warm-up, then a cosine to a twentieth."""
@@ -188,7 +176,6 @@ class Sharpener(Loop):
         constants = objective.precondition(draws.sigma)
         # Sampling begins with noise alone.
         noisy = draws.sigma.view(-1, 1, 1, 1, 1) * draws.noise
-        assert self.port is not None, "losses are computed within a session"
         with torch.autocast(device.type, torch.bfloat16):
             prediction = objective.predict(
                 self.networks,
@@ -261,33 +248,20 @@ def open_sharpener(config: SharpeningConfig) -> Sharpener:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Sharpen and export; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("recipe", type=Path, nargs="?", default=RECIPE, metavar="RECIPE.yaml")
-    parser.add_argument("--folder", type=Path, help="the run's folder, not the recipe's")
+    parser = parser_of(__doc__, RECIPE)
     parser.add_argument("--start-from", help="model to start from, not the recipe's")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="model folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing --export")
-    parser.add_argument("--export-only", action="store_true", help="write the last checkpoint")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but mistakes")
-    options = parser.parse_args(arguments)
-    progress = choose_progress(quiet=options.quiet)
-    changes = {"folder": options.folder, "start_from": options.start_from}
-    try:
-        config = load_sharpening(
-            options.recipe, **{name: value for name, value in changes.items() if value}
-        )
-        sharpener = open_sharpener(config)
-        if not options.export_only:
-            sharpener.run(progress)
-        folder = options.export or config.folder / "model"
-        sharpener.export(folder, overwrite=options.overwrite or options.export is None)
-        progress.note(f"exported {folder}; use it with: cnx run --model {folder}")
-    except user_mistakes() as reason:
-        print(reason, file=sys.stderr)
-        return 2
-    return 0
+    return run(parser, _making, arguments, changing=("folder", "start_from"))
+
+
+def _making() -> Making[SharpeningConfig]:
+    return Making(
+        read=partial(read_recipe, SharpeningConfig),
+        train=lambda config, progress: open_sharpener(config).run(progress),
+        export=lambda config, folder, *, overwrite: open_sharpener(config).export(
+            folder, overwrite=overwrite
+        ),
+        use="cnx run",
+    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from animate.progress import Progress
 from animate.request.request import SamplingOptions
 from animate.request.values import Guidance, Size
 from animate.training.objective import scheduler_config
+from scripts.bundled.decoder import trained_basis
 from scripts.tiny.autoencoder import PatchBasis, read_basis
-from scripts.tiny.autoencoder_trainer import fitted_encoder, train_autoencoder
+from scripts.tiny.autoencoder_trainer import train_autoencoder
 from scripts.tiny.networks import FEATURE_MEAN, FEATURE_STD, WINDOW, make_networks
 from scripts.tiny.recipe import TrainingConfig
 
@@ -69,7 +70,7 @@ def open_start(config: TrainingConfig, progress: Progress | None = None) -> Star
         return Start(
             networks=make_networks(config),
             vae=vae,
-            encoder=fitted_encoder(config),
+            encoder=trained_basis(config.folder, config.autoencoder_digest()),
             variant=describe(config),
         )
     start = model_start(config.start_from)

@@ -11,55 +11,34 @@ checkpoint that cannot be used.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.bundled.command import Making, parser_of, run
+
+if TYPE_CHECKING:
+    from scripts.tiny.recipe import TrainingConfig
 
 RECIPE = Path(__file__).with_name("tiny.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and export; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    from animate.errors import user_mistakes
-    from animate.progress import choose_progress
-
-    progress = choose_progress(quiet=options.quiet)
-    try:
-        from accelerate import PartialState
-
-        from scripts.tiny.export import export
-        from scripts.tiny.recipe import load_config
-        from scripts.tiny.trainer import train
-
-        changes = {} if options.folder is None else {"folder": options.folder}
-        config = load_config(options.recipe, **changes)
-        if not options.export_only:
-            train(config, progress)
-        if PartialState().is_main_process:
-            folder = options.export or config.folder / "model"
-            export(config, folder, overwrite=options.overwrite or options.export is None)
-            progress.note(f"exported {folder}; use it with: cnx run --model {folder}")
-    except user_mistakes() as reason:
-        print(reason, file=sys.stderr)
-        return 2
-    return 0
+    return run(parser_of(__doc__, RECIPE), _making, arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def _making() -> Making[TrainingConfig]:
+    from functools import partial
+
+    from scripts.bundled.recipe import read_recipe
+    from scripts.tiny.export import export
+    from scripts.tiny.recipe import TrainingConfig
+    from scripts.tiny.trainer import train
+
+    return Making(
+        read=partial(read_recipe, TrainingConfig), train=train, export=export, use="cnx run"
     )
-    parser.add_argument("recipe", type=Path, nargs="?", default=RECIPE, metavar="RECIPE.yaml")
-    parser.add_argument("--folder", type=Path, help="the run's folder, not the recipe's")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="model folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing --export")
-    parser.add_argument(
-        "--export-only", action="store_true", help="write what the last checkpoint has learned"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print nothing but mistakes")
-    return parser
 
 
 if __name__ == "__main__":

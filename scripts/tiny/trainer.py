@@ -6,8 +6,6 @@ The loop is `animate.training.loop`; here stands what a recipe of stages trains,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +14,12 @@ from numpy.random import Generator
 from torch import Tensor
 
 from animate.generate.pipeline import Engine
-from animate.models.injection import ControlPort, inject
 from animate.progress import Progress, Quiet
 from animate.training import objective
-from animate.training.loop import Loop, LoopOptions, make_accelerator
+from animate.training.loop import LoopOptions, make_accelerator
 from animate.training.objective import ObjectiveRecipe, clip_losses
 from animate.training.samples import pixels
-from animate.training.speed import channels_last, fast_on_cpu
+from scripts.bundled.loop import WholeLoop
 from scripts.tiny.autoencoder_trainer import open_sets
 from scripts.tiny.characters import Take
 from scripts.tiny.data import Batch, Clips, PoseNoise, sample_batch
@@ -47,21 +44,17 @@ def train(config: TrainingConfig, progress: Progress | None = None) -> Path:
     return config.folder
 
 
-class Trainer(Loop):
+class Trainer(WholeLoop):
     """A run on procedural characters: UNet, control network and image encoder, stage by stage."""
 
     def __init__(self, config: TrainingConfig, start: Start) -> None:
         self.config, self.start = config, start
         accelerator = make_accelerator(config.folder)
-        networks = start.networks
-        channels_last(networks)
-        networks.to(accelerator.device)
         self.encoder = start.encoder.to(accelerator.device)
         self.noise = PoseNoise(**vars(config.pose_noise))
         self._sets: list[Clips] = []
         self._opened: Stage | None = None
         self._held_out: list[Take] = []
-        self.port: ControlPort | None = None
         super().__init__(
             LoopOptions(
                 folder=config.folder,
@@ -75,19 +68,9 @@ class Trainer(Loop):
                 validate_every=config.validate_every,
             ),
             accelerator,
-            networks,
-            dict(networks.named_parameters()),
+            start.networks,
+            start.variant.injection,
         )
-
-    @contextmanager
-    def session(self) -> Iterator[None]:
-        """See `Loop`."""
-        unet = self.networks["unet"]
-        with ExitStack() as stack:
-            if self.accelerator.device.type == "cpu":
-                stack.enter_context(fast_on_cpu(unet))
-            self.port = stack.enter_context(inject(unet, self.start.variant.injection))
-            yield
 
     def position(self) -> float:
         """Steps of the recipe that lie behind the next one."""
@@ -142,7 +125,6 @@ class Trainer(Loop):
             noisy = pictures + recipe.reference_noise * draws.reference_noise[:, None]
             image_latents = self.encoder.encode(noisy.flatten(0, 1)).unflatten(0, noisy.shape[:2])
         weights = objective.near_skeleton(control, clean.shape[-2:], recipe.near_weight)
-        assert self.port is not None, "losses are computed within a session"
         return clip_losses(
             self.networks,
             self.port,
@@ -153,18 +135,10 @@ class Trainer(Loop):
             weights_BFCHW=weights * self.encoder.pixel_weights(recipe.pixel_weight),
             draws=draws,
             micro=(recipe.fps, recipe.motion_bucket, recipe.reference_noise),
-            half=self.config.precision == "bfloat16",
+            half=self.config.half,
             feature_mean=self.start.variant.feature_mean,
             feature_std=self.start.variant.feature_std,
         )
-
-    def trained(self) -> dict[str, Tensor]:
-        """The networks with their buffers."""
-        return dict(self.networks.state_dict())
-
-    def take_up(self, state: object) -> None:
-        """See `Loop`."""
-        self.networks.load_state_dict(state)  # type: ignore[arg-type]
 
     def validate(self, progress: Progress) -> None:
         """See `Loop`: held-out characters, in windows of the stage's length."""

@@ -1,13 +1,9 @@
-"""Pictures of described people, rendered once into memory-mapped shards, and batches of them.
-
-A shard is a folder that appears whole or not at all, so rendering can be stopped and resumed.
-"""
+"""Pictures of described people, rendered once into memory-mapped shards, and batches of them."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +13,7 @@ from numpy.typing import NDArray
 
 from animate.progress import Progress
 from animate.training.samples import draw_control
+from scripts.bundled.shards import rendered
 from scripts.tiny.data import PoseNoise, as_estimated
 from scripts.tiny_still.people import Words, phrase, render
 from scripts.tiny_still.recipe import StillRecipe
@@ -50,7 +47,11 @@ class People:
         self._pictures, self._control, self._words = [], [], []
         with progress.stage("people", len(starts)) as stage:
             for first in starts:
-                folder = _shard(cache, recipe, first, min(SHARD, sizes.people - first))
+                people = range(first, min(first + SHARD, sizes.people))
+                folder = rendered(
+                    cache / f"{first:06d}-{len(people):03d}",
+                    lambda folder, people=people: _render(folder, recipe, people),  # type: ignore[misc]
+                )
                 self._pictures.append(np.load(folder / "pictures.npy", mmap_mode="r"))
                 self._control.append(np.load(folder / "control.npy", mmap_mode="r"))
                 rows = json.loads((folder / "words.json").read_text(encoding="utf-8"))
@@ -83,12 +84,10 @@ class People:
         )
 
 
-def _shard(cache: Path, recipe: StillRecipe, first: int, count: int) -> Path:
-    folder = cache / f"{first:06d}-{count:03d}"
-    if folder.is_dir():
-        return folder
+def _render(folder: Path, recipe: StillRecipe, people: Sequence[int]) -> None:
+    """Write the pictures, skeletons and words of people, by their seeds."""
     pictures, controls, words = [], [], []
-    for seed in range(first, first + count):
+    for seed in people:
         scene = render(seed, recipe.pictures.poses, recipe.size)
         rng = np.random.default_rng([seed, 6])
         points, scores = as_estimated(
@@ -97,15 +96,6 @@ def _shard(cache: Path, recipe: StillRecipe, first: int, count: int) -> Path:
         pictures.append(scene.pictures)
         controls.append(draw_control(points, scores, recipe.size, recipe.pictures.pose_style))
         words.append(asdict(scene.words))
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    np.save(partial / "pictures.npy", np.stack(pictures))
-    np.save(partial / "control.npy", np.stack(controls))
-    (partial / "words.json").write_text(json.dumps(words), encoding="utf-8")
-    try:
-        partial.rename(folder)
-    except OSError:
-        shutil.rmtree(partial)  # another process finished the same shard first
-        if not folder.is_dir():
-            raise
-    return folder
+    np.save(folder / "pictures.npy", np.stack(pictures))
+    np.save(folder / "control.npy", np.stack(controls))
+    (folder / "words.json").write_text(json.dumps(words), encoding="utf-8")

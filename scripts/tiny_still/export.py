@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import torch
 import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from animate.errors import TrainingError
 from animate.files import atomic_folder, sha256, write_text
 from animate.models.stills import STILL_FILE, Checkpoint, StillDesign
 from animate.request.schema import plain
 from animate.request.values import Size
-from animate.training.checkpoints import load_checkpoint
-from animate.training.loop import STATE
-from scripts.tiny_still.autoencoder import STATE as AUTOENCODER
+from scripts.bundled.decoder import trained_autoencoder
+from scripts.bundled.loop import put_average
 from scripts.tiny_still.networks import (
     make_autoencoder,
     make_networks,
@@ -34,26 +30,10 @@ def averaged(recipe: StillRecipe) -> nn.ModuleDict:
 
     Raises `TrainingError` when the run has no checkpoint yet.
     """
-    state = load_checkpoint(recipe.folder / STATE, recipe.digest())
-    if state is None:
-        raise TrainingError(f"{recipe.folder} holds no checkpoint yet; train first")
     tokenizer = make_tokenizer(recipe.folder / "tokenizer", recipe.networks.text_length)
     networks = make_networks(recipe, tokenizer)
-    networks.load_state_dict(state["networks"])
-    with torch.no_grad():
-        for parameter, average in zip(networks.parameters(), state["average"], strict=True):
-            parameter.copy_(average)
+    put_average(networks, recipe.folder, recipe.digest())
     return networks.eval().requires_grad_(False)
-
-
-def trained_autoencoder(recipe: StillRecipe) -> Any:
-    """The autoencoder of a run. Raises `TrainingError` when it is not trained yet."""
-    state = load_checkpoint(recipe.folder / AUTOENCODER, recipe.autoencoder_digest())
-    if state is None:
-        raise TrainingError(f"{recipe.folder} holds no autoencoder yet; train first")
-    vae = make_autoencoder(recipe)
-    vae.load_state_dict(state["vae"])
-    return vae.eval().requires_grad_(False)
 
 
 def design_of(recipe: StillRecipe) -> StillDesign:
@@ -77,7 +57,8 @@ def design_of(recipe: StillRecipe) -> StillDesign:
 
 def export(recipe: StillRecipe, folder: Path, *, overwrite: bool = False) -> None:
     """Write the model folder (float16) of a run in diffusers' layout, with `still.yaml`."""
-    networks, vae = averaged(recipe), trained_autoencoder(recipe)
+    networks = averaged(recipe)
+    vae = trained_autoencoder(recipe.folder, recipe.autoencoder_digest(), make_autoencoder(recipe))
     design = design_of(recipe)
     pipe = design.assemble(
         unet=networks["unet"].half(),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from animate.errors import TrainingError
 from animate.models.config import ControlNeXtConfig, Injection
-from animate.request.schema import build, plain
-from animate.request.yaml_file import read_yaml
+from animate.request.schema import plain
 from animate.training.checkpoints import digest_of
+from scripts.bundled.recipe import BundledRecipe, deciding
 
 RECIPE = Path(__file__).with_name("tiny-still.yaml")
 
@@ -71,14 +70,9 @@ class Style:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StillRecipe:
+class StillRecipe(BundledRecipe):
     """A whole run. Raises `TrainingError` for values that cannot be trained with."""
 
-    name: str
-    summary: str
-    folder: Path
-    """Folder of checkpoints and rendered pictures; it does not change the result."""
-    seed: int = 0
     pictures: Pictures = field(default_factory=Pictures)
     autoencoder: Autoencoder = field(default_factory=Autoencoder)
     networks: Networks
@@ -89,8 +83,6 @@ class StillRecipe:
     final_rate: float = 1e-5
     steady: float = 0.6
     """Share of the steps at the highest rate; then it falls as a cosine."""
-    warm_up: int = 100
-    ema: float = 0.998
     without_text: float = 0.1
     """Share of pictures that are trained without their caption."""
     parts: int = 4
@@ -100,16 +92,13 @@ class StillRecipe:
     pixel_weight: float = 0.5
     """0: all latents count alike; 1: each by what its error does to pixels."""
     checkpoint_every: int = 50
-    precision: str = "bfloat16"
-    """"bfloat16" (autocast; weights stay float32) or "float32"."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.pictures.size) != 2 or any(side % 16 for side in self.pictures.size):
             raise TrainingError(f"size {self.pictures.size} is not two multiples of 16")
         if self.parts < 2 or self.batch % self.parts:
             raise TrainingError(f"a batch of {self.batch} has no {self.parts} equal parts")
-        if self.precision not in ("bfloat16", "float32"):
-            raise TrainingError(f"precision {self.precision!r} is not bfloat16 or float32")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -120,7 +109,7 @@ class StillRecipe:
     def digest(self) -> str:
         """SHA-256 of all that decides the networks."""
         free = {"folder", "checkpoint_every", "summary", "style"}
-        return digest_of({k: v for k, v in plain(self).items() if k not in free})
+        return digest_of(deciding(self, free))
 
     def autoencoder_digest(self) -> str:
         """SHA-256 of all that decides the autoencoder."""
@@ -129,9 +118,3 @@ class StillRecipe:
     def style_digest(self) -> str:
         """SHA-256 of all that decides the LoRA."""
         return digest_of([self.digest(), plain(self.style)])
-
-
-def load_recipe(path: Path | str = RECIPE, **changes: Any) -> StillRecipe:
-    """The recipe of a YAML file, some of its fields changed. Raises `TrainingError`."""
-    values = read_yaml(path, TrainingError)
-    return replace(build(StillRecipe, values, str(path), TrainingError), **changes)

@@ -12,10 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from animate.progress import Progress
-from animate.training.checkpoints import load_checkpoint
 from animate.training.samples import pixels
-from scripts.tiny.autoencoder import PatchBasis
-from scripts.tiny_still.autoencoder import STATE as AUTOENCODER
+from scripts.bundled.decoder import trained_basis
 from scripts.tiny_still.data import People
 from scripts.tiny_still.export import averaged
 from scripts.tiny_still.networks import make_scheduler, make_tokenizer
@@ -59,7 +57,7 @@ def train_style(recipe: StillRecipe, people: People, path: Path, progress: Progr
             batch = people.batch(recipe.batch, rng, first=style.people)
             styled = np.stack([ink(picture) for picture in batch.pictures])
             noisy, timesteps, target, context = encoding(styled, batch.captions, rng)
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.half):
                 prediction = unet(noisy, timesteps, context).sample
             loss = F.mse_loss(prediction.float(), target)
             optimiser.zero_grad(set_to_none=True)
@@ -79,9 +77,7 @@ class _Encoding:
     """Noisy latents, their targets and embedded captions of pictures."""
 
     def __init__(self, recipe: StillRecipe, networks: Any) -> None:
-        state = load_checkpoint(recipe.folder / AUTOENCODER, recipe.autoencoder_digest())
-        assert state is not None, "the autoencoder is trained first"
-        self._basis = PatchBasis(**state["basis"])
+        self._basis = trained_basis(recipe.folder, recipe.autoencoder_digest())
         self._scheduler = make_scheduler()
         self._length = recipe.networks.text_length
         self._tokenizer = make_tokenizer(recipe.folder / "tokenizer", self._length)

@@ -11,57 +11,47 @@ checkpoint that cannot be used.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scripts.tiny_still.recipe import RECIPE, load_recipe
+from scripts.bundled.command import Making, parser_of, run
+from scripts.tiny_still.recipe import RECIPE
+
+if TYPE_CHECKING:
+    from animate.progress import Progress
+    from scripts.tiny_still.recipe import StillRecipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and export; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    from animate.errors import user_mistakes
-    from animate.progress import choose_progress
-
-    progress = choose_progress(quiet=options.quiet)
-    try:
-        from scripts.tiny_still.data import People
-        from scripts.tiny_still.export import export
-        from scripts.tiny_still.style import train_style
-        from scripts.tiny_still.trainer import train
-
-        changes = {} if options.folder is None else {"folder": options.folder}
-        recipe = load_recipe(options.recipe, **changes)
-        if not options.export_only:
-            train(recipe, progress)
-        folder = options.export or recipe.folder / "model"
-        export(recipe, folder, overwrite=options.overwrite or options.export is None)
-        progress.note(f"exported {folder}; use it with: cnx still --model {folder}")
-        style = recipe.folder / f"{recipe.style.name}.safetensors"
-        if not options.export_only:
-            train_style(recipe, People(recipe, progress), style, progress)
-            progress.note(f"a LoRA: {style}")
-    except user_mistakes() as reason:
-        print(reason, file=sys.stderr)
-        return 2
-    return 0
+    return run(parser_of(__doc__, RECIPE), _making, arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def _making() -> Making[StillRecipe]:
+    from functools import partial
+
+    from scripts.bundled.recipe import read_recipe
+    from scripts.tiny_still.export import export
+    from scripts.tiny_still.recipe import StillRecipe
+    from scripts.tiny_still.trainer import train
+
+    return Making(
+        read=partial(read_recipe, StillRecipe),
+        train=train,
+        export=export,
+        use="cnx still",
+        finish=_style,
     )
-    parser.add_argument("recipe", type=Path, nargs="?", default=RECIPE, metavar="RECIPE.yaml")
-    parser.add_argument("--folder", type=Path, help="the run's folder, not the recipe's")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="model folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing --export")
-    parser.add_argument(
-        "--export-only", action="store_true", help="write what the last checkpoint has learned"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print nothing but mistakes")
-    return parser
+
+
+def _style(recipe: StillRecipe, progress: Progress) -> None:
+    """Train the LoRA of the recipe's style."""
+    from scripts.tiny_still.data import People
+    from scripts.tiny_still.style import train_style
+
+    file = recipe.folder / f"{recipe.style.name}.safetensors"
+    train_style(recipe, People(recipe, progress), file, progress)
+    progress.note(f"a LoRA: {file}")
 
 
 if __name__ == "__main__":

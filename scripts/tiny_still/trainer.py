@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +11,11 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor
 
-from animate.models.injection import ControlPort, inject
 from animate.progress import Progress, Quiet
-from animate.training.loop import Loop, LoopOptions, make_accelerator
+from animate.training.loop import LoopOptions, make_accelerator
 from animate.training.objective import near_skeleton
 from animate.training.samples import pixels
-from animate.training.speed import channels_last, fast_on_cpu
+from scripts.bundled.loop import WholeLoop
 from scripts.tiny_still.autoencoder import Autoencoder, train_autoencoder
 from scripts.tiny_still.data import Batch, People
 from scripts.tiny_still.networks import make_networks, make_scheduler, make_tokenizer
@@ -35,19 +32,15 @@ def train(recipe: StillRecipe, progress: Progress | None = None) -> Path:
     return recipe.folder
 
 
-class Trainer(Loop):
+class Trainer(WholeLoop):
     """Denoising of described people; captions and control are left out now and then."""
 
     def __init__(self, recipe: StillRecipe, people: People, autoencoder: Autoencoder) -> None:
         self.recipe, self.people = recipe, people
         self.tokenizer = make_tokenizer(recipe.folder / "tokenizer", recipe.networks.text_length)
         accelerator = make_accelerator(recipe.folder)
-        networks = make_networks(recipe, self.tokenizer)
-        channels_last(networks)
-        networks.to(accelerator.device)
         self.basis = autoencoder.basis.to(accelerator.device)
         self.scheduler = make_scheduler()
-        self.port: ControlPort | None = None
         super().__init__(
             LoopOptions(
                 folder=recipe.folder,
@@ -58,19 +51,9 @@ class Trainer(Loop):
                 checkpoint_every=recipe.checkpoint_every,
             ),
             accelerator,
-            networks,
-            dict(networks.named_parameters()),
+            make_networks(recipe, self.tokenizer),
+            recipe.networks.injection,
         )
-
-    @contextmanager
-    def session(self) -> Iterator[None]:
-        """See `Loop`."""
-        unet = self.networks["unet"]
-        with ExitStack() as stack:
-            if self.accelerator.device.type == "cpu":
-                stack.enter_context(fast_on_cpu(unet))
-            self.port = stack.enter_context(inject(unet, self.recipe.networks.injection))
-            yield
 
     def rate(self) -> float:
         """Learning rate: a rise, a plateau, a cosine."""
@@ -103,7 +86,7 @@ class Trainer(Loop):
         height, width = clean.shape[-2:]
         near = near_skeleton(control[:, None], (height, width), recipe.near_weight)[:, 0]
         weights = near * self.basis.pixel_weights(recipe.pixel_weight)
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.half):
             prediction = self._predict(noisy, timesteps, captions, control)
         squared = F.mse_loss(prediction.float(), target, reduction="none")
         return (squared * weights).mean((1, 2, 3))
@@ -111,7 +94,6 @@ class Trainer(Loop):
     def _predict(
         self, noisy: Tensor, timesteps: Tensor, captions: list[str], control: Tensor
     ) -> Tensor:
-        assert self.port is not None, "losses are computed within a session"
         tokens = self.tokenizer(
             captions, padding="max_length", truncation=True, return_tensors="pt",
             max_length=self.recipe.networks.text_length,
@@ -124,11 +106,3 @@ class Trainer(Loop):
         self.port.hold(features, [weight] * (parts - 1) + [0.0])
         prediction: Tensor = self.networks["unet"](noisy, timesteps, context).sample
         return prediction
-
-    def trained(self) -> dict[str, Tensor]:
-        """The networks with their buffers."""
-        return dict(self.networks.state_dict())
-
-    def take_up(self, state: object) -> None:
-        """See `Loop`."""
-        self.networks.load_state_dict(state)  # type: ignore[arg-type]

@@ -17,8 +17,9 @@ from animate.models.variants import bundled_folder, load_variant
 from animate.progress import Quiet
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
+from scripts.bundled.recipe import read_recipe
 from scripts.tiny import evaluation
-from scripts.tiny.recipe import load_config
+from scripts.tiny.recipe import TrainingConfig
 from scripts.tiny.start import describe
 
 
@@ -33,8 +34,8 @@ def test_it_is_small() -> None:
 
 
 def test_it_is_what_the_recipes_describe() -> None:
-    first = describe(load_config("scripts/tiny/tiny.yaml"))
-    described = describe(load_config("scripts/tiny/warped.yaml"), first).to_dict()
+    first = describe(read_recipe(TrainingConfig, "scripts/tiny/tiny.yaml"))
+    described = describe(read_recipe(TrainingConfig, "scripts/tiny/warped.yaml"), first).to_dict()
     shipped = load_variant("tiny").to_dict()
     for name in set(described) - {"components", "digests", "peak_memory"}:
         assert shipped[name] == described[name], name

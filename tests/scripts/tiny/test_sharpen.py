@@ -14,10 +14,11 @@ from animate.generate.pipeline import Engine
 from animate.models.components import load_components
 from animate.models.variants import load_variant
 from animate.progress import Quiet
+from scripts.bundled.recipe import read_recipe
 from scripts.tiny import evaluation
 from scripts.tiny.characters import render_clip
 from scripts.tiny.critic import slope_error
-from scripts.tiny.recipe import SetRecipe, SharpeningConfig, load_sharpening
+from scripts.tiny.recipe import SetRecipe, SharpeningConfig
 from scripts.tiny.sharpen import Sharpener
 from scripts.tiny.start import model_start
 
@@ -99,4 +100,4 @@ def test_frames_that_are_not_decoded_together_are_refused(tmp_path: Path) -> Non
 
 
 def test_the_recipe_in_the_tree_is_read() -> None:
-    assert load_sharpening("scripts/tiny/sharpen.yaml").frames % 3 == 0
+    assert read_recipe(SharpeningConfig, "scripts/tiny/sharpen.yaml").frames % 3 == 0

@@ -19,6 +19,7 @@ from animate.progress import Quiet
 from animate.request.schema import plain
 from animate.training.curves import read_lines
 from animate.training.speed import fast_on_cpu
+from scripts.bundled.recipe import read_recipe
 from scripts.tiny import evaluation
 from scripts.tiny.characters import render_clip
 from scripts.tiny.export import averaged, export
@@ -29,7 +30,6 @@ from scripts.tiny.recipe import (
     SetRecipe,
     Stage,
     TrainingConfig,
-    load_config,
 )
 from scripts.tiny.start import open_start
 from scripts.tiny.train import main as command
@@ -245,7 +245,7 @@ def test_a_recipe_of_the_old_kind_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "old.yaml"
     path.write_text(text)
     with pytest.raises(TrainingError, match=r"old\.yaml.*image_latents"):
-        load_config(path)
+        read_recipe(TrainingConfig, path)
 
 
 def test_the_fast_ways_give_the_same_numbers(trained: TrainingConfig) -> None:
@@ -265,7 +265,7 @@ def test_the_fast_ways_give_the_same_numbers(trained: TrainingConfig) -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "warped"])
 def test_the_shipped_recipes_are_read(name: str) -> None:
-    config = load_config(f"scripts/tiny/{name}.yaml")
+    config = read_recipe(TrainingConfig, f"scripts/tiny/{name}.yaml")
     assert config.steps == sum(stage.steps for stage in config.stages)
     assert min(min(one.size) for one in config.stages[-1].sets) >= 96
 
@@ -275,10 +275,10 @@ def test_unknown_names_and_impossible_values_name_the_file(tmp_path: Path) -> No
     place = tmp_path / "recipe.yaml"
     place.write_text(text + "\nsede: 1\n")
     with pytest.raises(TrainingError, match=r"recipe\.yaml.*sede.*did you mean 'seed'"):
-        load_config(place)
+        read_recipe(TrainingConfig, place)
     place.write_text(text + "\nema: 1.5\n")
     with pytest.raises(TrainingError, match="ema"):
-        load_config(place)
+        read_recipe(TrainingConfig, place)
 
 
 def test_the_command_exports_what_was_learned_and_names_mistakes(

@@ -32,7 +32,7 @@ needs_openjd = pytest.mark.skipif(
 def openjd(*arguments: str) -> subprocess.CompletedProcess[str]:
     code = "import sys; from openjd.cli import main; sys.exit(main())"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
 
@@ -236,7 +236,7 @@ def test_the_images_demo_is_a_clip(tmp_path: Path) -> None:
     out = tmp_path / "out put"
     out.mkdir()
     subprocess.run(
-        ["sh", str(FARM / "demo.sh"), str(out)], check=True, env=environment, timeout=120
+        ["sh", str(FARM / "demo.sh"), str(out)], check=True, env=environment, timeout=300
     )
     assert {path.name for path in out.iterdir()} >= {"reference.png", "driving.mp4"}
     assert f"--output {out}/clip.mp4" in (tmp_path / "calls").read_text()

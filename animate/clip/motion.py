@@ -31,6 +31,7 @@ from animate.driving.skeletons import (
 )
 from animate.finish.chain import Finish, find_tempo, needs_reference_pose
 from animate.finish.enlarge import Enlargement
+from animate.finish.face import ReferenceFace
 from animate.finish.in_shot import PersonInShot, person_in_shot
 from animate.generate.settings import ClipSettings, cautions
 from animate.media.info import Image
@@ -83,6 +84,17 @@ class ShotMotion:
     """On the clip's canvas."""
     driver: PoseSequence
     """On the driving video's."""
+    reference: PoseSequence
+    """The pose of the reference's person on the clip's canvas, one frame; nobody where that is not
+    needed."""
+
+    def placed(self, further: Placement) -> ShotMotion:
+        """The same with a larger canvas for the clip."""
+        return replace(
+            self,
+            followed=_on_canvas(self.followed, further),
+            reference=_on_canvas(self.reference, further),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,12 +133,6 @@ class Motion:
     def placed(self, original: Image, further: Placement) -> Motion:
         """The same motion on a larger canvas, with the reference taken from its `original`."""
         placement = self.placement.enlarged(further)
-        shot = self.shot
-        if shot is not None:
-            canvas = (further.canvas.width, further.canvas.height)
-            points = further.points(shot.followed.points)
-            followed = replace(shot.followed, points=points, canvas=canvas)
-            shot = replace(shot, followed=followed)
         return replace(
             self,
             picture=placement.picture(original),
@@ -134,7 +140,7 @@ class Motion:
             reference=None if self.reference is None else further.picture(self.reference),
             picture_of=None,
             placement=placement,
-            shot=shot,
+            shot=None if self.shot is None else self.shot.placed(further),
         )
 
     def remark(self, retarget: str) -> str:
@@ -182,8 +188,22 @@ def clip_finish(
         tempo=find_tempo(request, source, len(motion.skeletons)),
         window=settings.window,
         in_shot=_in_shot(request, motion, source, progress),
+        face=_face(request, motion),
         enlargement=enlargement,
     )
+
+
+def _face(request: AnimationRequest, motion: Motion) -> ReferenceFace | None:
+    """The reference's face for the frames, where that is asked for and it is seen."""
+    shot = motion.shot
+    if not request.keep_face or shot is None or shot.reference.people == 0:
+        return None
+    return ReferenceFace(motion.picture, shot.reference, shot.followed)
+
+
+def _on_canvas(poses: PoseSequence, placement: Placement) -> PoseSequence:
+    canvas = (placement.canvas.width, placement.canvas.height)
+    return replace(poses, points=placement.points(poses.points), canvas=canvas)
 
 
 def _in_shot(
@@ -275,7 +295,11 @@ def find_motion(
         record=_record(poses),
         warnings=(*poses.warnings, *([_UNWARPED.format("nobody is seen in it")] * unwarped)),
         picture_of=picture_of,
-        shot=ShotMotion(followed=poses.sequence, driver=poses.driver),
+        shot=ShotMotion(
+            followed=poses.sequence,
+            driver=poses.driver,
+            reference=_on_canvas(reference, placement),
+        ),
     )
 
 

@@ -93,6 +93,11 @@ def _contradictions(request: AnimationRequest) -> Iterator[str]:
             f"{request.fit} leaves nothing to fill"
         )
     yield from _contradictions_of_shot(request)
+    if request.keep_face and comes_rendered(request):
+        yield (
+            "--keep-face needs the poses of the face, and rendered skeletons hold none; give a "
+            "driving video, or a pose file"
+        )
     if request.strength != FULL and comes_rendered(request):
         yield (
             f"--strength is for skeletons that are drawn here; those of {request.poses} are taken "

@@ -19,6 +19,7 @@ from animate.finish.background import LockedBackground
 from animate.finish.body import body_unit
 from animate.finish.colour import AnchoredColour
 from animate.finish.enlarge import Enlargement
+from animate.finish.face import ReferenceFace
 from animate.finish.in_shot import PersonInShot
 from animate.finish.interpolation import Tempo, interpolated, tempo_to
 from animate.finish.matte import Matte
@@ -51,6 +52,8 @@ class Finish:
     """Frames that are denoised together."""
     in_shot: PersonInShot | None = None
     """Lays the person over the driving shot; None where the frames stay as generated."""
+    face: ReferenceFace | None = None
+    """Lays the reference's face over frames; None where they keep their own."""
     enlargement: Enlargement | None = None
     """The way of generated frames to the size that is written; None where that is their own."""
 
@@ -100,7 +103,7 @@ class Finish:
         sampled = range(0, count, max(1, count // _BODIES))
         unit = body_unit([self.reference, *map(self.skeletons.picture, sampled)])
         masked = needs_mask(self.request) or self.in_shot is not None
-        if unit == 0 and not masked:
+        if unit == 0 and not masked and self.face is None:
             yield from frames
             return
         matte = Matte(self.picture, self.reference, unit)
@@ -114,6 +117,8 @@ class Finish:
                 frame = colour(frame, skeleton)
             if self.request.lock_background and unit > 0:
                 frame = background(frame, skeleton, cut=cut)
+            if self.face is not None:
+                frame = self.face(number, frame)
             yield frame if mask is None else np.dstack([frame, mask])
 
     def _in_driving(self, frames: Iterator[Image], in_shot: PersonInShot) -> Iterator[Image]:
@@ -133,6 +138,7 @@ def needs_reference_pose(request: AnimationRequest) -> bool:
         request.anchor_colour
         or request.lock_background
         or request.place_in_driving
+        or request.keep_face
         or needs_mask(request)
     )
 

@@ -395,6 +395,12 @@ class AnimationRequest:
     lock_background: bool = option(
         False, "put the reference's own background back behind the moving person", usual=True
     )
+    keep_face: bool = option(
+        False,
+        "lay the reference's own face over the frames, where the head is turned as it is there; "
+        "the expression stays the reference's",
+        usual=True,
+    )
     place_in_driving: bool = option(
         False,
         "put the animated person into the driving shot, over its own background, in place of the "

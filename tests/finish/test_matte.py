@@ -131,3 +131,15 @@ def test_the_person_is_put_into_the_driving_shot_over_its_own_background(
         assert np.abs(frame - shot)[far & (mask == 0)].max() == 0
     assert masks.max() > 200
     assert not any("does not fit" in warning for warning in placed.warnings)
+
+
+def test_a_face_is_kept_where_it_is_seen(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    """The figure has no face, so that its frames stay; the setting still counts as another look."""
+    values = {**scene, "output": tmp_path / "clip.mkv", "codec": "ffv1"}
+    plain = run(animator, values)
+    kept = run(animator, values, keep_face=True, overwrite=True)
+    assert kept.frames == plain.frames
+    with pytest.raises(RequestError, match="--keep-face needs the poses"):
+        run(animator, values, keep_face=True, overwrite=True, poses=tmp_path)

@@ -50,7 +50,7 @@ def running(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(300)
         process.stdout.close()
 
 

@@ -45,7 +45,7 @@ export class SourcesView {
         side.bar.hidden = false;
         try {
           const name = await upload(file, (part) => { side.bar.value = part; });
-          store.files = [...store.files, { name, kind, bytes: file.size, changed: Date.now() / 1000 }];
+          if (!hasFile(name)) store.files = [...store.files, { name, kind, bytes: file.size, changed: Date.now() / 1000 }];
           this.pick(kind, name);
           toast(`${base(name)} is in the folder`);
         } finally {

@@ -3,9 +3,10 @@
 A stage is opened with its number of steps (None when nobody can know) and advanced; the sink
 decides what is seen. Nothing here touches the work itself.
 
-A farm wants one number for the task, not a bar for each stage. The stages of a clip have fixed
-shares of it; a stage that is opened within another (a clip of a batch) is a part of that one's
-next step. The number never falls.
+The time left is that of the whole clip, from the pace of the stage that runs and the stages' fixed
+shares (`SHARES`): poses, encoding, denoising, and decoding with all that is done to frames after
+it. A farm wants one number for the task, not a bar for each stage; a stage that is opened within
+another (a clip of a batch) is a part of that one's next step. The number never falls.
 
 ==========  ==============================================================================
 openjd      ``openjd_progress: 42``, ``openjd_status: denoise``, ``openjd_fail: ...``
@@ -129,6 +130,31 @@ class _Counter:
             return None
         return self.elapsed / self.done * (self.total - self.done)
 
+    def left_of_run(self, name: str) -> float | None:
+        """Seconds left of the whole clip where the stage called `name` is one of its stages, and of
+        the stage alone where it is not; None while nobody can know."""
+        if self.left is None or name not in SHARES:
+            return self.left
+        first, last = SHARES[name]
+        return self.left + (1.0 - last) * (self.elapsed + self.left) / (last - first)
+
+
+def left_text(seconds: float | None) -> str:
+    """The time left, for people; empty while nobody can know."""
+    return "" if seconds is None else f"{clock_text(seconds)} left"
+
+
+def clock_text(seconds: float) -> str:
+    """`0.42 s`, `4.2 s`, `42 s`, `4:20 min` or `1:05 h`."""
+    if seconds < 59.5:
+        decimals = 2 if seconds < 1 else 1 if seconds < 10 else 0
+        return f"{seconds:.{decimals}f} s"
+    minutes, remainder = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{remainder:02} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02} h"
+
 
 class Lines:
     """Plain lines for logs and pipes: one at a stage's end, and every few seconds within it."""
@@ -142,8 +168,8 @@ class Lines:
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:
         def show(counter: _Counter) -> None:
-            left = "" if counter.left is None else f", {counter.left:.0f} s left"
-            self._say(f"{name}: {counter.done}/{total or '?'}{left}")
+            left = left_text(counter.left_of_run(name))
+            self._say(f"{name}: {counter.done}/{total or '?'}{', ' if left else ''}{left}")
 
         counter = _Counter(total, show, self._interval)
         yield counter
@@ -159,8 +185,8 @@ class Lines:
 class JsonLines:
     """One JSON object a line on standard output, for programs.
 
-    Events: `stage` with name, done, total and seconds_left; `note`; `warning`; and whatever
-    `event` is called with.
+    Events: `stage` with name, done, total, seconds_left (of the stage) and run_seconds_left (of the
+    whole clip); `note`; `warning`; and whatever `event` is called with.
     """
 
     def __init__(self, stream: IO[str] | None = None, interval: float = 0.25) -> None:
@@ -173,8 +199,14 @@ class JsonLines:
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:
         def show(counter: _Counter) -> None:
-            left = None if counter.left is None else round(counter.left, 2)
-            self.event("stage", name=name, done=counter.done, total=total, seconds_left=left)
+            self.event(
+                "stage",
+                name=name,
+                done=counter.done,
+                total=total,
+                seconds_left=_rounded(counter.left),
+                run_seconds_left=_rounded(counter.left_of_run(name)),
+            )
 
         counter = _Counter(total, show, self._interval)
         show(counter)
@@ -188,8 +220,12 @@ class JsonLines:
         self.event("warning", text=text)
 
 
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)
+
+
 class Bars:
-    """Bars with time left, on a terminal."""
+    """Bars with the time left of the whole clip, on a terminal."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -204,7 +240,6 @@ class Bars:
             Progress,
             TextColumn,
             TimeElapsedColumn,
-            TimeRemainingColumn,
         )
 
         columns = (
@@ -212,14 +247,18 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
         )
         with Progress(*columns, console=self._console) as bars:
-            task = bars.add_task(name, total=total)
-            counter = _Counter(total, lambda c: bars.update(task, completed=c.done), 0.05)
+            task = bars.add_task(name, total=total, left="")
+
+            def show(counter: _Counter) -> None:
+                left = left_text(counter.left_of_run(name))
+                bars.update(task, completed=counter.done, left=left)
+
+            counter = _Counter(total, show, 0.05)
             yield counter
-            bars.update(task, completed=counter.done, total=counter.done)
+            bars.update(task, completed=counter.done, total=counter.done, left="")
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
@@ -238,6 +277,7 @@ SHARES = {
     "poses": (0.0, 0.1),
     "skeletons": (0.0, 0.1),
     "encode": (0.1, 0.11),
+    "warp": (0.0, 0.11),
     "denoise": (0.11, 0.9),
     "decode": (0.9, 1.0),
 }

@@ -1,22 +1,19 @@
-"""The work of a batch's worker: it makes clips, and keeps what is loaded from one to the next."""
+"""The making of a batch's clips in a worker, with the animator kept from one to the next."""
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from animate.batch.executor import Send
 from animate.batch.failures import Failure, failure_of
-from animate.batch.records import ClipState, Pictures
-from animate.batch.staging import JobFiles
-from animate.clip.fingerprint import FileDigests
-from animate.progress import Stage
+from animate.batch.records import Pictures
+from animate.batch.tasks import ClipReport, ClipTask, PreviewMessage, Relay, device_of, peak_host
 from animate.request.request import AnimationRequest, RuntimeOptions
 from animate.request.schema import NONE
 
@@ -25,73 +22,6 @@ if TYPE_CHECKING:
     from animate.driving.skeletons import Skeletons
     from animate.generate.preview import Preview
     from animate.request.request import AnimationResult
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipTask:
-    """One clip to make, as it travels to a worker."""
-
-    request: AnimationRequest
-    digests: FileDigests = field(default_factory=FileDigests)
-    """Digests of inputs that were read already."""
-    pictures: bool = True
-    """Small pictures for a report are wanted."""
-    previews: bool = False
-    """Pictures of the unfinished clip are sent, as `PreviewMessage`s."""
-    files: JobFiles | None = None
-    """Files that lie in a store; None where all are here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipReport:
-    """A worker's account of one clip: how it was made, or the failure."""
-
-    failure: Failure | None = None
-    """The reason why there is no clip."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall time of each stage, `load` of the model among them."""
-    peak_host_bytes: int | None = None
-    """The most resident memory of the worker during this clip."""
-    peak_device_bytes: int | None = None
-    """Largest allocation on the accelerator; None on a CPU."""
-    model: str = ""
-    """Name of the variant that made the clip."""
-    size: str = ""
-    """Of the clip, WIDTHxHEIGHT."""
-    frames: int | None = None
-    """Frames of the clip."""
-    fps: str = ""
-    """Rate of the clip, a fraction."""
-    warnings: tuple[str, ...] = ()
-    """Remarks on the clip that a person should act on."""
-    pictures: Pictures = field(default_factory=Pictures)
-    """Small pictures for the report."""
-    clip: ClipState | None = None
-    """Marks of a clip that was put into a store."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageMessage:
-    """Progress of a clip, as it travels from a worker."""
-
-    event: Literal["begin", "advance", "end"]
-    stage: str
-    steps: int | None = None
-    """Of `begin` the stage's number, if it is known; of `advance` those that were finished."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreviewMessage:
-    """A picture of an unfinished clip, as it travels from a worker."""
-
-    jpeg: bytes
-    step: int
-    """Steps that were done."""
-
-
-def start_clips(worker: int) -> ClipMaker:
-    """A worker's handler of `ClipTask`s; `worker` decides which GPU it takes."""
-    return ClipMaker(worker)
 
 
 class ClipMaker:
@@ -105,7 +35,6 @@ class ClipMaker:
 
     def __call__(self, payload: ClipTask, send: Send) -> ClipReport:
         """Make one clip; whatever goes wrong is in the report."""
-        _forget_peaks()
         self._skeletons = None
         request = replace(payload.request, runtime=self._runtime(payload.request))
         try:
@@ -139,12 +68,7 @@ class ClipMaker:
 
     def _runtime(self, request: AnimationRequest) -> RuntimeOptions:
         """The request's options, with a GPU of the worker's own where there are several."""
-        if request.runtime.device != "auto":
-            return request.runtime
-        import torch
-
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        device = f"cuda:{self._worker % count}" if count > 1 else "auto"
+        device = device_of(self._worker, request.runtime.device)
         return replace(request.runtime, device=device)
 
     def _animator_for(self, request: AnimationRequest) -> Animator:
@@ -184,7 +108,7 @@ class ClipMaker:
             from animate.batch.pictures import input_pictures
 
             pictures = input_pictures(task.request)
-        return ClipReport(failure=failure, pictures=pictures, peak_host_bytes=_peak_host())
+        return ClipReport(failure=failure, pictures=pictures, peak_host_bytes=peak_host())
 
     def _take_skeletons(self, skeletons: Skeletons) -> None:
         self._skeletons = skeletons
@@ -192,7 +116,7 @@ class ClipMaker:
     def _finished(
         self, task: ClipTask, result: AnimationResult, seconds: Mapping[str, float]
     ) -> ClipReport:
-        peak = _peak_host()
+        peak = peak_host()
         pictures = Pictures()
         if task.pictures and self._skeletons is not None:
             from animate.batch.pictures import clip_pictures
@@ -235,63 +159,3 @@ def _failure(error: Exception, request: AnimationRequest) -> Failure:
     # Numbered images are named by a pattern, which no file has.
     missing = [f for f in files if not f.exists() and not {"%", "#"} & set(f.name)]
     return replace(failure, kind="missing-file") if missing else failure
-
-
-class Relay:
-    """Progress that goes to whoever listens to the worker, as `StageMessage`s."""
-
-    def __init__(self, send: Send, interval: float = 0.5) -> None:
-        """Steps are gathered for `interval` seconds, so that messages cost nothing."""
-        self._send, self._interval = send, interval
-
-    @contextmanager
-    def stage(self, name: str, total: int | None) -> Iterator[Stage]:
-        self._send(StageMessage(event="begin", stage=name, steps=total))
-        steps = _Steps(name, self._send, self._interval)
-        try:
-            yield steps
-        finally:
-            steps.flush()
-            self._send(StageMessage(event="end", stage=name))
-
-    def note(self, text: str) -> None:
-        pass
-
-    def warn(self, text: str) -> None:
-        pass  # the result has them
-
-
-class _Steps:
-    def __init__(self, stage: str, send: Send, interval: float) -> None:
-        self._stage, self._send, self._interval = stage, send, interval
-        self._gathered, self._sent = 0, time.monotonic()
-
-    def advance(self, steps: int = 1) -> None:
-        self._gathered += steps
-        if time.monotonic() - self._sent >= self._interval:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._gathered:
-            self._send(StageMessage(event="advance", stage=self._stage, steps=self._gathered))
-        self._gathered, self._sent = 0, time.monotonic()
-
-
-def _forget_peaks() -> None:
-    """Let the peaks begin anew, so that they are this clip's and not an earlier one's."""
-    with suppress(OSError):  # not Linux, or not allowed: the process's own peak stays
-        Path("/proc/self/clear_refs").write_text("5")
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _peak_host() -> int:
-    """The most resident memory since `_forget_peaks`."""
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
-    from animate.clip.clock import peak_host_bytes
-
-    return peak_host_bytes()

@@ -13,13 +13,12 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from os.path import relpath
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from animate.batch.records import JobRecord, Pictures
 from animate.evaluation.scores import MEASURES, best_of
 from animate.files import write_text
-from animate.request.wording import clock_text
+from animate.progress import clock_text
 
 PAGE, SHEET = "compare.html", "compare.png"
 MOST_EMBEDDED = 32 << 20
@@ -76,7 +75,7 @@ class Cell:
         record = self.finished
         return (record.peak_device_bytes or record.peak_host_bytes) if record else None
 
-    def to_dict(self, axes: Sequence[str]) -> dict[str, Any]:
+    def to_dict(self, axes: Sequence[str]) -> dict[str, object]:
         """As JSON values."""
         record = self.record
         return {

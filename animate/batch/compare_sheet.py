@@ -15,7 +15,7 @@ from animate.batch.compare_page import Cell, Comparison
 from animate.errors import UserError
 from animate.media import open_video, write_png
 from animate.media.info import Image
-from animate.request.wording import clock_text
+from animate.progress import clock_text
 
 MOMENTS = 6
 """Frames of a cell."""

@@ -17,13 +17,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from animate.batch.jobs import Job
 from animate.batch.keys import Keys
-from animate.batch.manifest import Job
+from animate.batch.kinds import kind_of, products_of
 from animate.batch.records import JobRecord, plan_job, read_record
 from animate.errors import RequestError, user_mistakes
+from animate.progress import clock_text
 from animate.request.request import AnimationRequest
+from animate.request.still import StillRequest
 from animate.request.values import Size
-from animate.request.wording import clock_text, listed
+from animate.request.wording import listed
 
 if TYPE_CHECKING:
     from animate.media.source import FrameSource
@@ -145,18 +148,28 @@ def _forecast_job(
 ) -> Forecast:
     if job.request is None:
         return Forecast(job=job, wanted=False, why="cannot be used", problem=job.mistake)
-    request = job.request
+    request, products = job.request, products_of(job.request)
+    overwrite = overwrite or request.overwrite
     mistakes: tuple[type[Exception], ...] = (*user_mistakes(), OSError)
     try:
-        key = keys.of(request)
-        count = frames.of(request)
+        key = kind_of(request).key(request, keys)
+        count = frames.of(request) if isinstance(request, AnimationRequest) else request.count
     except mistakes as problem:
-        plan = plan_job(job.record, request, None, overwrite=overwrite)
+        plan = plan_job(products, None, overwrite=overwrite)
         return Forecast(job=job, wanted=True, why=plan.why, problem=str(problem))
-    plan = plan_job(job.record, request, key, overwrite=overwrite)
-    model = keys.model(request.model)[0].name
+    plan = plan_job(products, key, overwrite=overwrite)
+    foreign = f"{products.output} is there and is not this batch's" if plan.foreign else ""
     shape = _shape(key.settings)
-    assert shape is not None  # which every key has
+    if shape is None or not isinstance(request, AnimationRequest):  # of stills there is no pace
+        return Forecast(
+            job=job,
+            wanted=plan.wanted and not plan.foreign,
+            why=plan.why,
+            problem=foreign,
+            model=str(key.settings["model"]),
+            frames=count,
+        )
+    model = keys.model(request.model)[0].name
     paces = pace.seconds.get(model)
     memory = pace.memory.get((model, str(shape.size), shape.window))
     if memory is None and plan.wanted and memory_of is not None:
@@ -165,7 +178,7 @@ def _forecast_job(
         job=job,
         wanted=plan.wanted and not plan.foreign,
         why=plan.why,
-        problem=f"{request.output} is there and is not this batch's" if plan.foreign else "",
+        problem=foreign,
         model=model,
         frames=count,
         seconds=statistics.median(paces) * shape.units(count) if paces else None,
@@ -266,7 +279,8 @@ def describe(forecast: Forecast) -> str:
     name = job.request.output.name if job.request else ""
     if forecast.problem:
         return f"{job.label} {name}: {forecast.problem}"
-    figures = [f"{forecast.frames} frames", forecast.model]
+    word = "pictures" if isinstance(job.request, StillRequest) else "frames"
+    figures = [f"{forecast.frames} {word}", forecast.model]
     if forecast.seconds is not None:
         figures.append(f"about {clock_text(forecast.seconds)}")
     if forecast.memory:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from typing import Any
 
 from animate.clip.record import sidecar_path
+from animate.clip.shareable import NamesFiles
 from animate.clip.work_folder import SUFFIX as WORK_SUFFIX
 from animate.errors import ModelError, RequestError
 from animate.files import is_sequence, with_own_name
 from animate.media.sequences import sequence_files
 from animate.models.variants import check_model_inside
 from animate.request.request import AnimationRequest
-from animate.request.schema import Role, plain_with_paths
+from animate.request.schema import Role
+from animate.request.setting_paths import plain_with_paths
 from animate.request.values import read_path
 from animate.request.wording import nearest, quoted
 
-USUAL_NAME = "{reference}_{driving}.mp4"
-NAME_FIELDS = ("row", "reference", "driving", "seed", "model")
+NAME_FIELDS = ("row", "reference", "driving", "control", "seed", "model")
+"""Fields of templates: `reference`, `driving` of clips, `control` of stills, the others of all."""
 RECORD_SUFFIX = ".job.json"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _INSIDE = re.compile(r"(\w+)(?::(0?\d{1,2}))?")
@@ -58,18 +60,8 @@ def fill_template(template: object, values: Mapping[str, object]) -> str:
     return _FIELD.sub(replaced, str(template))
 
 
-def template_values(number: int, settings: Mapping[str, object]) -> dict[str, object]:
-    """The values that a template may use of one job: files by their names without suffix."""
-    return {
-        "row": number,
-        "reference": _stem(settings.get("reference")),
-        "driving": _stem(settings.get("driving")),
-        "seed": settings.get("seed", 0),
-        "model": Path(str(settings.get("model", "auto"))).name,
-    }
-
-
-def _stem(path: Any) -> str:
+def stem(path: object) -> str:
+    """The name of a file without suffix, for a template; empty for no file."""
     # A percent sign would make numbered images of the name.
     return Path(str(path or "")).stem.replace("%", "_")
 
@@ -107,11 +99,14 @@ def work_name(output: Path, output_dir: Path) -> str:
     return f".{name[-_NAME_LENGTH:]}-{digest[:10]}{WORK_SUFFIX}"
 
 
-def with_absolute_paths(values: Mapping[str, object], folder: Path) -> dict[str, object]:
-    """The same settings with what they read or use below `folder` where it is relative."""
+def with_absolute_paths(
+    values: Mapping[str, object], folder: Path, kind: type = AnimationRequest
+) -> dict[str, object]:
+    """The same settings of a kind of request, with what they read or use below `folder` where it is
+    relative."""
     # Not resolved: a link's own name is what people know a file by.
     below = partial(_below, folder)
-    return plain_with_paths(AnimationRequest, values, below, "input", "place")
+    return plain_with_paths(kind, values, below, "input", "place")
 
 
 @lru_cache(maxsize=4096)
@@ -120,26 +115,23 @@ def _below(folder: Path, path: Path) -> Path:
     return folder / path
 
 
-def check_inside(request: AnimationRequest, roots: Sequence[Path]) -> None:
-    """Raise RequestError for a file that a request reads or uses outside all of the resolved
-    `roots`: its model's files and the contents of folders included, links resolved."""
-    if not roots:
-        return
+def check_paths_inside(request: NamesFiles, roots: tuple[Path, ...]) -> None:
+    """Raise RequestError for a file that a request names outside all of the resolved `roots`: the
+    contents of folders included, links resolved."""
     roles: tuple[Role, ...] = ("input", "place")
     for role in roles:
         for name, path in request.paths(role):
-            real = _first_outside(path, tuple(roots), role == "input")
+            real = _first_outside(path, roots, role == "input")
             if real is not None:
                 link = f", which is really {real}" if real != path else ""
                 allowed = ", ".join(map(str, roots))
                 raise RequestError(f"{name} {path}{link} lies outside the allowed --root {allowed}")
-    _check_model(str(request.model), tuple(roots))
 
 
 def look_again() -> None:
     """Forget where links led: between two manifests they may have changed."""
-    for known in (_first_outside, _check_model):
-        known.cache_clear()
+    _first_outside.cache_clear()
+    check_variant.cache_clear()
 
 
 @lru_cache(maxsize=4096)
@@ -166,7 +158,8 @@ def _files_in(path: Path) -> Iterator[Path]:
 
 
 @lru_cache(maxsize=256)
-def _check_model(name: str, roots: tuple[Path, ...]) -> None:
+def check_variant(name: str, roots: tuple[Path, ...]) -> None:
+    """Raise RequestError for a model variant with files outside all of `roots`."""
     # Kept: many rows name the same model, and its description is read for this.
     try:
         check_model_inside(name, roots)

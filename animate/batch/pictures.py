@@ -33,9 +33,9 @@ def clip_pictures(request: AnimationRequest, skeletons: Skeletons) -> Pictures:
     with suppress(Exception):
         results = tuple(jpeg(frame) for frame in result_frames(request.output, len(skeletons)))
     return Pictures(
-        reference=_readable(lambda: read_image(request.reference)),
-        driving=_readable(lambda: driving_frame(request, middle)),
-        pose=_readable(lambda: skeletons.picture(middle)),
+        reference=picture_of(lambda: read_image(request.reference)),
+        driving=picture_of(lambda: driving_frame(request, middle)),
+        pose=picture_of(lambda: skeletons.picture(middle)),
         results=results,
     )
 
@@ -43,8 +43,8 @@ def clip_pictures(request: AnimationRequest, skeletons: Skeletons) -> Pictures:
 def input_pictures(request: AnimationRequest) -> Pictures:
     """Reference and first driving frame of a job that failed, where they can be read."""
     return Pictures(
-        reference=_readable(lambda: read_image(request.reference)),
-        driving=_readable(lambda: driving_frame(request, 0)),
+        reference=picture_of(lambda: read_image(request.reference)),
+        driving=picture_of(lambda: driving_frame(request, 0)),
     )
 
 
@@ -63,8 +63,8 @@ def result_frames(clip: Path, count: int) -> Iterator[np.ndarray]:
             yield frame.image
 
 
-def _readable(read: Callable[[], np.ndarray]) -> str:
-    """A picture, or an empty text where it cannot be had: a report is no reason to fail."""
+def picture_of(read: Callable[[], np.ndarray]) -> str:
+    """A small picture, or an empty text where it cannot be had: a report is no reason to fail."""
     with suppress(Exception):
         return jpeg(read())
     return ""

@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from animate.batch.failures import Kind
+from animate.batch.kinds import USUAL_KIND, Products
 from animate.batch.paths import former_record_path
 from animate.clip.fingerprint import Fingerprint
 from animate.clip.typed_json import from_plain
 from animate.errors import MediaError
 from animate.files import is_sequence, sha256, write_text
 from animate.media.sequences import sequence_files
-from animate.request.request import AnimationRequest
 from animate.request.schema import plain
 
 SCHEMA = 2
@@ -71,6 +71,8 @@ class JobRecord:
     """done; kept (an earlier run had made it); failed; running; waiting (not begun)."""
     record: Path
     """The file that this is kept in."""
+    product: str = USUAL_KIND
+    """Kind of what is made: clip or still (`animate.batch.kinds`)."""
     output: Path | None = None
     """The clip; None for a row that names none."""
     why: str = ""
@@ -100,7 +102,7 @@ class JobRecord:
     size: str = ""
     """Of the clip, WIDTHxHEIGHT."""
     frames: int | None = None
-    """Frames of the clip."""
+    """Frames of the clip, or pictures of the series."""
     fps: str = ""
     """Rate of the clip, a fraction."""
     warnings: tuple[str, ...] = ()
@@ -120,9 +122,9 @@ class JobRecord:
     pictures: Pictures = field(default_factory=Pictures)
     """Small pictures for the report."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The record as plain JSON values: the key as its digest, and its parts beside it."""
-        values = plain(asdict(self))
+        values: dict[str, object] = plain(asdict(self))
         values["key"] = self.key.digest if self.key else ""
         values["key_parts"] = plain(self.key) if self.key else {}
         return {"schema": SCHEMA, **values}
@@ -155,7 +157,7 @@ def _former_record(output: Path) -> JobRecord | None:
     return record if record is not None and record.output == output else None
 
 
-def _record_of(values: dict[str, Any]) -> JobRecord:
+def _record_of(values: dict[str, object]) -> JobRecord:
     """Raises ValueError for anything but a whole record of this version or the one before."""
     schema = values.pop("schema", None)
     digest, parts = values.pop("key", ""), values.pop("key_parts", None)
@@ -236,25 +238,21 @@ class Plan:
     """The record whose clip is kept; None where the job is wanted."""
 
 
-def plan_job(
-    record: Path, request: AnimationRequest, key: Fingerprint | None, *, overwrite: bool = False
-) -> Plan:
+def plan_job(products: Products, key: Fingerprint | None, *, overwrite: bool = False) -> Plan:
     """Compare a job with what is there. `key` is None where it cannot be known."""
-    earlier = read_record(record) or _former_record(request.output)
+    earlier = read_record(products.record) or _former_record(products.output)
     return decide(
         earlier,
-        request,
         key,
-        exists=clip_exists(request.output),
-        ours=earlier is not None and is_clip_of(earlier, request.output),
-        missing=[name for name, file in request.besides().items() if not file.exists()],
+        exists=clip_exists(products.output),
+        ours=earlier is not None and is_clip_of(earlier, products.output),
+        missing=[name for name, file in products.besides.items() if not file.exists()],
         overwrite=overwrite,
     )
 
 
 def decide(
     earlier: JobRecord | None,
-    request: AnimationRequest,
     key: Fingerprint | None,
     *,
     exists: bool,
@@ -268,7 +266,7 @@ def decide(
     exists, ours: a clip of this name is there; it is the one that the record was written for
     missing: settings whose files beside the clip are gone
     """
-    if overwrite or request.overwrite:
+    if overwrite:
         return Plan(wanted=True, why="asked to overwrite" if exists or earlier else "new")
     if earlier is None:
         return Plan(wanted=True, why="new", foreign=exists)
@@ -298,10 +296,8 @@ class Outputs(Protocol):
     copies: bool
     """A clip with the key of another is copied from it."""
 
-    def plan(
-        self, path: Path, request: AnimationRequest, key: Fingerprint | None, *, overwrite: bool
-    ) -> Plan:
-        """Compare a job, whose record is at `path`, with what is there."""
+    def plan(self, products: Products, key: Fingerprint | None, *, overwrite: bool) -> Plan:
+        """Compare a job with what is there."""
 
     def write(self, record: JobRecord) -> None:
         """Put a record at its path, atomically. Raises MediaError or OSError."""
@@ -315,11 +311,9 @@ class LocalOutputs:
 
     copies = True
 
-    def plan(
-        self, path: Path, request: AnimationRequest, key: Fingerprint | None, *, overwrite: bool
-    ) -> Plan:
+    def plan(self, products: Products, key: Fingerprint | None, *, overwrite: bool) -> Plan:
         """See `Outputs`."""
-        return plan_job(path, request, key, overwrite=overwrite)
+        return plan_job(products, key, overwrite=overwrite)
 
     def write(self, record: JobRecord) -> None:
         """See `Outputs`."""

@@ -17,15 +17,17 @@ from fractions import Fraction
 from os.path import relpath
 from pathlib import Path
 from statistics import median_high
+from typing import Any
 from urllib.parse import quote
 
-from animate.batch.manifest import Job, Manifest
+from animate.batch.jobs import Job
+from animate.batch.kinds import USUAL_KIND, RowKind, kind_named, products_of
+from animate.batch.manifest import Manifest
 from animate.batch.records import JobRecord, Pictures, read_record
 from animate.clip.shareable import Shareable
 from animate.errors import MediaError, RequestError
 from animate.files import write_text
-from animate.request.request import AnimationRequest
-from animate.request.wording import clock_text
+from animate.progress import clock_text
 
 PAGE, FIGURES = "report.html", "report.json"
 STATES = {"failed": "failed", "running": "unfinished", "waiting": "not begun", "done": "done"}
@@ -79,7 +81,7 @@ def state_of(record: JobRecord) -> str:
 
 def record_of(job: Job) -> JobRecord:
     """A job's record, or that of one which was not begun."""
-    output = job.request.output if job.request is not None else None
+    output = products_of(job.request).output if job.request is not None else None
     record = read_record(job.record)
     if record is None:
         return JobRecord(
@@ -135,7 +137,7 @@ def page(records: list[JobRecord], title: str, folder: Path) -> str:
     ]
     return environment.get_template(PAGE).render(
         title=title,
-        headline=_headline(counts),
+        headline=_headline(counts, _word(records)),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         most_pictured=MOST_PICTURED if len(records) > MOST_PICTURED else 0,
         counts=[(state, STATES[state], counts[state]) for state in STATES if counts[state]],
@@ -145,9 +147,15 @@ def page(records: list[JobRecord], title: str, folder: Path) -> str:
     )
 
 
-def _headline(counts: Counter[str]) -> str:
+def _word(records: list[JobRecord]) -> str:
+    """The word for a job of these."""
+    kinds = {record.product for record in records}
+    return kinds.pop() if len(kinds) == 1 else "job"
+
+
+def _headline(counts: Counter[str], word: str) -> str:
     total = sum(counts.values())
-    clips = f"{total} clip" + ("s" if total != 1 else "")
+    clips = f"{total} {word}" + ("s" if total != 1 else "")
     if counts["done"] == total:
         return f"{clips}, all done" if total > 1 else f"{clips}, done"
     parts = [f"{counts[state]} {STATES[state]}" for state in STATES if counts[state]]
@@ -195,6 +203,10 @@ class Card:
     """Address of the clip relative to the page; empty where there is none."""
     playable: bool
     """Browsers play files of this kind."""
+    inputs: list[tuple[str, str]]
+    """Pictures (base64) of what it was made from, and the words under them."""
+    results: str
+    """Words on the pictures of the result."""
     words: str
     """The state in words."""
     facts: list[str]
@@ -220,6 +232,8 @@ def _card(record: JobRecord, folder: Path) -> Card:
         name=name,
         link=link,
         playable=link.lower().endswith(_PLAYED),
+        inputs=_inputs(record),
+        results=kind_named(record.product).captions()[2],
         words=_state_words(record, state),
         facts=_facts(record),
         scores=_scores(record),
@@ -233,6 +247,16 @@ def _card(record: JobRecord, folder: Path) -> Card:
     )
 
 
+def _inputs(record: JobRecord) -> list[tuple[str, str]]:
+    """Pictures of a job's inputs with their words; a clip shows that one cannot be read."""
+    first, second, _ = kind_named(record.product).captions()
+    pictures = record.pictures
+    shown = [(pictures.reference, first), (pictures.driving, second), (pictures.pose, "pose")]
+    if record.product == USUAL_KIND:
+        return [pair for pair in shown if pair[0] or pair[1] != "pose"]
+    return [pair for pair in shown if pair[0]]
+
+
 def _state_words(record: JobRecord, state: str) -> str:
     tries = f", attempt {record.attempt}" if record.attempt > 1 else ""
     copy = ", a copy" if record.copied_from else ""
@@ -241,9 +265,9 @@ def _state_words(record: JobRecord, state: str) -> str:
 
 def _facts(record: JobRecord) -> list[str]:
     facts = [record.label]
-    if record.frames:
+    if amount := kind_named(record.product).amount(record):
         rate = f" at {_rate(record.fps)} fps" if record.fps else ""
-        facts.append(f"{record.frames} frames{rate}")
+        facts.append(f"{amount}{rate}")
     facts += [text for text in (record.size, record.model) if text]
     if record.wall_seconds:
         facts.append(clock_text(record.wall_seconds))
@@ -287,12 +311,13 @@ def _shared(record: JobRecord, folder: Path) -> JobRecord:
         copied_from=str(paths.path(Path(record.copied_from))) if record.copied_from else "",
     )
     try:
-        request = AnimationRequest.from_dict(record.request)
+        kind: RowKind[Any] = kind_named(record.product)
+        request = kind.request(record.request)
     except RequestError:  # of a row that could not be used, or of another version
         return record
     return replace(
         record,
-        request=paths.request(request),
+        request=kind.shared(request, folder),
         error=paths.text(record.error, request),
         warnings=tuple(paths.text(text, request) for text in record.warnings),
     )
@@ -301,7 +326,8 @@ def _shared(record: JobRecord, folder: Path) -> JobRecord:
 def _searched(record: JobRecord, name: str) -> str:
     request, sampling = record.request, record.request.get("sampling")
     words = [name, record.label, record.error_kind, record.error]
-    words += [str(request.get(part) or "") for part in ("reference", "driving", "model", "size")]
+    parts = ("reference", "driving", "control", "prompt", "model", "size")
+    words += [str(request.get(part) or "") for part in parts]
     if isinstance(sampling, Mapping):
         words.append(f"seed {sampling.get('seed')}")
     return " ".join(word for word in words if word).lower()

@@ -2,7 +2,8 @@
 
 JSONL is the canonical form: an object a line. CSV has its names in the first line, and an empty
 cell is not given. YAML holds `rows`, and if wanted `defaults` and `name`. A row that cannot be
-read is a `Row` with a mistake, so that one look finds all of them.
+read is a `Row` with a mistake, so that one look finds all of them. `kind` beside a row's settings
+says what it is for (`animate.batch.kinds`); without, it is for a clip.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from animate.batch.kinds import USUAL_KIND, RowKind, kind_named, kinds
 from animate.errors import ManifestError, RequestError
-from animate.request.request import AnimationRequest
-from animate.request.schema import Setting, flat, settings_of
+from animate.request.schema import flat, knows, settings_of
 from animate.request.wording import nearest, quoted
 from animate.request.yaml_file import read_yaml
 
 _LONGEST_LINE = 1_000_000
+_KIND = "kind"
+"""Name beside a row's settings that says what they are for."""
+_Read = tuple[RowKind[Any], Mapping[str, object]]
+"""A row's kind and its values by flat names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +36,9 @@ class Row:
     """From 1, blank lines not counted."""
     line: int | None = None
     """Line in the file; None where the file has no lines of its own."""
-    values: Mapping[str, Any] = field(default_factory=dict)
+    kind: RowKind[Any] = field(default_factory=lambda: kind_named(USUAL_KIND))
+    """The kind of request that it is for."""
+    values: Mapping[str, object] = field(default_factory=dict)
     """Values by flat names; empty where there is a mistake."""
     mistake: str = ""
     """The reason why it cannot be read."""
@@ -48,8 +55,10 @@ class Sheet:
 
     rows: Iterator[Row]
     """Read as they are asked for."""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Settings for rows that do not give them."""
+    defaults: Mapping[str, Mapping[str, object]] = field(
+        default_factory=lambda: {kind: {} for kind in kinds()}
+    )
+    """Settings for rows that do not give them, by the name of their kind."""
     name: str | None = None
     """Template of output names, None for the usual."""
 
@@ -92,8 +101,17 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
                 yield _read(number, line, _line, content)
 
 
-def _line(content: bytes) -> Mapping[str, object]:
-    return flat(AnimationRequest, _object(content))
+def _line(content: bytes) -> _Read:
+    return _with_kind(_object(content), USUAL_KIND)
+
+
+def _with_kind(values: Mapping[Any, Any], usual: str) -> _Read:
+    """A row's kind, and its values by flat names. Raises RequestError."""
+    if _KIND not in values:
+        kind = kind_named(usual)
+        return kind, flat(kind.settings, values)
+    kind = kind_named(values[_KIND])
+    return kind, flat(kind.settings, {name: v for name, v in values.items() if name != _KIND})
 
 
 def _object(content: bytes) -> Mapping[Any, Any]:
@@ -134,7 +152,7 @@ def _csv(path: Path) -> Sheet:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise ManifestError(f"manifest {path}, line 1: separate the columns by commas")
     try:
-        flat(AnimationRequest, dict.fromkeys(header))
+        by_kind(dict.fromkeys(name for name in header if name != _KIND))
     except RequestError as mistake:
         raise ManifestError(f"manifest {path}, line 1: {mistake}") from None
     if len(set(header)) != len(header):
@@ -144,7 +162,6 @@ def _csv(path: Path) -> Sheet:
 
 
 def _csv_rows(path: Path, header: list[str]) -> Iterator[Row]:
-    settings = settings_of(AnimationRequest)
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(file, strict=True)
         next(reader)
@@ -160,20 +177,23 @@ def _csv_rows(path: Path, header: list[str]) -> Iterator[Row]:
                 return
             if cells:
                 number += 1
-                yield _read(number, line, _cells, header, cells, settings)
+                yield _read(number, line, _cells, header, cells)
 
 
-def _cells(
-    header: list[str], cells: list[str], settings: Mapping[str, Setting]
-) -> Mapping[str, object]:
+def _cells(header: list[str], cells: list[str]) -> _Read:
     if len(cells) != len(header):
         raise RequestError(
             f"{len(cells)} cells under {len(header)} columns; quote cells with commas"
         )
     if any("\ufffd" in cell for cell in cells):
         raise RequestError("this line is not UTF-8; save the file as UTF-8")
-    given = {name.replace("-", "_"): cell.strip() for name, cell in zip(header, cells, strict=True)}
-    return {name: settings[name].read_text(cell) for name, cell in given.items() if cell}
+    columns = zip(header, cells, strict=True)
+    values = {name.replace("-", "_"): text for name, cell in columns if (text := cell.strip())}
+    kind = kind_named(values.pop(_KIND, USUAL_KIND))
+    settings = settings_of(kind.settings)
+    if not values.keys() <= settings.keys():
+        flat(kind.settings, values)  # says which it does not have
+    return kind, {name: settings[name].read_text(text) for name, text in values.items()}
 
 
 def _yaml(path: Path) -> Sheet:
@@ -190,26 +210,46 @@ def _yaml(path: Path) -> Sheet:
         raise ManifestError(f"manifest {path}: rows must be a list, and defaults names with values")
     if not isinstance(name, str | None):
         raise ManifestError(f"manifest {path}: name {quoted(name)} is not text")
+    usual = defaults.pop(_KIND, USUAL_KIND)
     try:
-        settings = flat(AnimationRequest, defaults)
+        kind_named(usual)
+        settings = by_kind(defaults)
     except RequestError as mistake:
         raise ManifestError(f"manifest {path}, defaults: {mistake}") from None
-    return Sheet(rows=_listed(rows), defaults=settings, name=name)
+    return Sheet(rows=_listed(rows, usual), defaults=settings, name=name)
 
 
-def _listed(rows: list[Any]) -> Iterator[Row]:
+def by_kind(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """Settings for all rows by the names of kinds, each with those that it has.
+
+    Raises RequestError for a name that no kind has.
+    """
+    parts: dict[str, dict[str, object]] = {}
+    known: set[str] = set()
+    for name, kind in kinds().items():
+        chosen = {key: v for key, v in values.items() if knows(kind.settings, key)}
+        parts[name] = flat(kind.settings, chosen)
+        known |= chosen.keys()
+    unknown = {key: v for key, v in values.items() if key not in known}
+    if unknown:
+        flat(kind_named(USUAL_KIND).settings, unknown)  # says which, and the nearest name
+    return parts
+
+
+def _listed(rows: list[Any], usual: str) -> Iterator[Row]:
     for number, values in enumerate(rows, start=1):
-        yield _read(number, None, _mapping, values)
+        yield _read(number, None, _mapping, values, usual)
 
 
-def _mapping(values: Any) -> Mapping[str, object]:
+def _mapping(values: Any, usual: str) -> _Read:
     if not isinstance(values, dict):
         raise RequestError(f"a row must hold names with values, not {type(values).__name__}")
-    return flat(AnimationRequest, values)
+    return _with_kind(values, usual)
 
 
-def _read(number: int, line: int | None, read: Callable[..., Any], *content: Any) -> Row:
+def _read(number: int, line: int | None, read: Callable[..., _Read], *content: Any) -> Row:
     try:
-        return Row(number=number, line=line, values=read(*content))
+        kind, values = read(*content)
+        return Row(number=number, line=line, kind=kind, values=values)
     except RequestError as mistake:
         return Row(number=number, line=line, mistake=str(mistake))

@@ -6,47 +6,35 @@ taken as kept when it is done.
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
-from animate.batch.clips import ClipReport, ClipTask, start_clips
+from animate.batch.accounts import Item, copy_clip, failed, foreign
 from animate.batch.executor import JobExecutor, Outcome, Task, make_executor
 from animate.batch.failures import Failure, failure_of
+from animate.batch.jobs import Job, sorted_jobs
 from animate.batch.keys import Keys
-from animate.batch.manifest import Job, Manifest, jobs_of, load_manifest, sorted_jobs
+from animate.batch.kinds import Request, kind_of, products_of
+from animate.batch.manifest import Manifest, jobs_of, load_manifest
 from animate.batch.paths import record_path
-from animate.batch.records import (
-    JobRecord,
-    LocalOutputs,
-    Outputs,
-    Plan,
-    Status,
-    as_kept,
-    read_record,
-)
+from animate.batch.records import JobRecord, LocalOutputs, Outputs, as_kept, read_record
 from animate.batch.staging import JobFiles, remote_key
+from animate.batch.tasks import ClipReport, ClipTask, start_makers
 from animate.batch.watch import Watch
-from animate.clip.claim import claimed, claimed_record
 from animate.clip.fingerprint import Fingerprint
-from animate.clip.record import SCHEMA, ClipRecord, find_record, sidecar_path
-from animate.clip.shareable import Shareable
 from animate.errors import ExecutorError, RequestError
-from animate.files import atomic, is_sequence
 from animate.progress import Progress, Quiet
 from animate.request.request import AnimationRequest
-from animate.request.schema import plain
 
 RETRIES = 2
 _LONGEST_PAUSE = 30.0
 
 
 def run_batch(
-    requests: Iterable[AnimationRequest] | Manifest | Path | str,
+    requests: Iterable[Request] | Manifest | Path | str,
     *,
     output_dir: Path | str | None = None,
     executor: str | JobExecutor = "local",
@@ -59,12 +47,12 @@ def run_batch(
     metrics_file: Path | None = None,
     traces: str | None = None,
 ) -> Iterator[JobRecord]:
-    """Make many clips; gives a record of each as soon as it is made, kept or has failed.
+    """Make many clips and stills; gives a record of each as soon as it is made, kept or has failed.
 
-    `requests` are requests, a manifest's file (its clips go to `output_dir`), or a `Manifest` from
-    `load_manifest`. What an earlier run has made stays if nothing that decides it has changed;
-    `overwrite` makes everything again. A clip that is there without a record of this kind is
-    somebody else's, and its job fails unless `overwrite` is set.
+    `requests` are requests of clips and of stills, a manifest's file (its clips go to
+    `output_dir`), or a `Manifest` from `load_manifest`. What an earlier run has made stays if
+    nothing that decides it has changed; `overwrite` makes everything again. A clip that is there
+    without a record of this kind is somebody else's, and its job fails unless `overwrite` is set.
 
     `jobs` workers of the `executor` ("local": processes of this machine; "serial"; "ray"; or an
     object) keep their model from job to job; jobs come sorted by model, size and driving video,
@@ -97,24 +85,6 @@ def run_batch(
     return batch.run(chosen)
 
 
-@dataclass(kw_only=True)
-class _Item:
-    """A job on its way."""
-
-    job: Job
-    request: AnimationRequest
-    key: Fingerprint | None
-    plan: Plan
-    attempt: int = 1
-    not_before: float = 0.0
-    """`time.monotonic` before which the next attempt does not begin."""
-    alone: bool = False
-    """Nothing else may run beside it."""
-    waits: int = 0
-    """Times that another process was found to make this clip."""
-    began: float = 0.0
-
-
 class _Batch:
     """One run over jobs."""
 
@@ -130,11 +100,11 @@ class _Batch:
     ) -> None:
         self._executor, self._keys = executor, keys
         self._overwrite, self._retries, self._pictures = overwrite, retries, pictures
-        self._running: dict[int, _Item] = {}
-        self._again: list[_Item] = []
+        self._running: dict[int, Item] = {}
+        self._again: list[Item] = []
         self._clips: dict[str, Path] = {}
         """Clips that are there, by the digest of their key."""
-        self._twins: dict[str, list[_Item]] = {}
+        self._twins: dict[str, list[Item]] = {}
         self._bad_starts = 0
         self._watch, self._outputs = watch, outputs
 
@@ -143,7 +113,7 @@ class _Batch:
         waiting = iter(sorted_jobs(jobs))
         with self._watch.batch(len(jobs)):
             try:
-                self._executor.open(start_clips, self._watch.receive)
+                self._executor.open(start_makers, self._watch.receive)
                 for record in self._records(waiting):
                     self._watch.finished(record)
                     yield record
@@ -177,25 +147,27 @@ class _Batch:
             with suppress(OSError):  # most often there is none
                 job.lost.unlink()
         # What lies there is judged here, by records; the animator only writes.
-        request = replace(job.request, overwrite=True)
-        key = self._key(request, job.files)
+        request: Request = replace(job.request, overwrite=True)
+        key, products = self._key(request, job.files), products_of(request)
+        overwrite = self._overwrite or job.request.overwrite
         try:
-            plan = self._outputs.plan(job.record, job.request, key, overwrite=self._overwrite)
+            plan = self._outputs.plan(products, key, overwrite=overwrite)
         except Exception as error:  # of a store
             yield self._failed(job, failure_of(error))
             return
-        yield from self._follow(_Item(job=job, request=request, key=key, plan=plan))
+        item = Item(job=job, request=request, products=products, key=key, plan=plan)
+        yield from self._follow(item)
 
-    def _follow(self, item: _Item) -> Iterator[JobRecord]:
+    def _follow(self, item: Item) -> Iterator[JobRecord]:
         """Do what is planned for a job."""
         key, earlier = item.key, item.plan.earlier
         if earlier is not None and key is not None:
-            self._clips[key.digest] = item.request.output
-            yield as_kept(earlier, self._record(item, "kept"))
+            self._clips[key.digest] = item.products.output
+            yield as_kept(earlier, item.record("kept"))
             for twin in self._twins.pop(key.digest, ()):
                 yield self._copied(twin, earlier)
         elif item.plan.foreign:
-            yield self._failed(item.job, _foreign(item.request.output), item)
+            yield self._failed(item.job, foreign(item.products.output), item)
             if twin_to_make := self._next_twin(item):
                 yield from self._submit(twin_to_make)
         elif key is not None and self._has_twin(key, item):
@@ -206,30 +178,32 @@ class _Batch:
         else:
             yield from self._submit(item)
 
-    def _key(self, request: AnimationRequest, files: JobFiles | None) -> Fingerprint | None:
+    def _key(self, request: Request, files: JobFiles | None) -> Fingerprint | None:
         """None where the job cannot work: its worker will say why."""
         try:
-            return self._keys.of(request) if files is None else remote_key(request, files)
+            if files is not None and isinstance(request, AnimationRequest):
+                return remote_key(request, files)
+            return kind_of(request).key(request, self._keys)
         except Exception:
             return None
 
-    def _has_twin(self, key: Fingerprint, item: _Item) -> bool:
-        if not self._outputs.copies or item.request.besides() or is_sequence(item.request.output):
-            return False  # more than one file: made anew
+    def _has_twin(self, key: Fingerprint, item: Item) -> bool:
+        if not (self._outputs.copies and item.may_be_copied):
+            return False
         ahead = (*self._running.values(), *self._again)
         return key.digest in self._clips or any(
             other.key is not None and other.key.digest == key.digest for other in ahead
         )
 
-    def _submit(self, first: _Item) -> Iterator[JobRecord]:
+    def _submit(self, first: Item) -> Iterator[JobRecord]:
         """Give a job to a worker; where its folder cannot be written its record, and the next of
         its twins goes instead."""
-        item: _Item | None = first
+        item: Item | None = first
         while item is not None:
-            job, output = item.job, item.request.output
+            job, output = item.job, item.products.output
             try:
                 output.parent.mkdir(parents=True, exist_ok=True)
-                self._outputs.write(self._record(item, "running"))
+                self._outputs.write(item.record("running"))
             except Exception as error:
                 yield self._failed(job, failure_of(error), item)
                 item = self._next_twin(item)
@@ -242,6 +216,7 @@ class _Batch:
                 digests=self._keys.digests,
                 pictures=self._pictures,
                 files=job.files,
+                anew=self._overwrite or (job.request is not None and job.request.overwrite),
             )
             self._executor.submit(Task(number=job.number, payload=payload))
             return
@@ -254,11 +229,9 @@ class _Batch:
                 self._again.remove(item)
                 if item.waits:  # the other process may have made it by now
                     item.key = item.key or self._key(item.request, item.job.files)
+                    asked = item.job.request or item.request
                     item.plan = self._outputs.plan(
-                        item.job.record,
-                        item.job.request or item.request,
-                        item.key,
-                        overwrite=False,
+                        item.products, item.key, overwrite=asked.overwrite
                     )
                     yield from self._follow(item)
                 else:
@@ -294,14 +267,14 @@ class _Batch:
         if twin := self._next_twin(item):
             yield from self._submit(twin)
 
-    def _wait_for_other(self, item: _Item, failure: Failure) -> None:
+    def _wait_for_other(self, item: Item, failure: Failure) -> None:
         """Look again later at a clip that another process makes, as often as it takes."""
         if not item.waits:
             self._watch.note(f"{item.job.label}: {failure.message}; waiting for it")
         pause = min(_LONGEST_PAUSE, 2.0**item.waits)
         self._again.append(replace(item, waits=item.waits + 1, not_before=time.monotonic() + pause))
 
-    def _next_twin(self, item: _Item) -> _Item | None:
+    def _next_twin(self, item: Item) -> Item | None:
         """One that waited for this clip, to be made itself: this one's folder alone may have been
         wrong."""
         waiting = self._twins.get(item.key.digest) if item.key else None
@@ -315,7 +288,7 @@ class _Batch:
                 f"{failure.message}"
             )
 
-    def _next_attempt(self, item: _Item, failure: Failure) -> _Item:
+    def _next_attempt(self, item: Item, failure: Failure) -> Item:
         pause = min(_LONGEST_PAUSE, 2.0 ** (item.attempt - 1)) if failure.kind == "io" else 0.0
         return replace(
             item,
@@ -325,49 +298,31 @@ class _Batch:
             alone=failure.kind in ("out-of-memory", "worker-died"),
         )
 
-    def _done(self, item: _Item, report: ClipReport, worker: str) -> Iterator[JobRecord]:
+    def _done(self, item: Item, report: ClipReport, worker: str) -> Iterator[JobRecord]:
         key = item.key or self._key(item.request, item.job.files)
         item = replace(item, key=key)
         try:
-            record = replace(
-                _with_report(self._record(item, "done"), report),
-                wall_seconds=round(time.monotonic() - item.began, 3),
-                worker=worker,
-                finished=_now(),
-                clip=report.clip or self._outputs.state(item.request.output),
-            )
+            marks = report.clip or self._outputs.state(item.products.output)
+            record = replace(item.done(report, worker), clip=marks)
             self._outputs.write(record)
         except Exception as error:
             yield self._failed(item.job, failure_of(error), item, report, worker)
         else:
             yield record
         if key is not None:  # the clip is there, even where its record is not
-            self._clips[key.digest] = item.request.output
+            self._clips[key.digest] = item.products.output
             for twin in self._twins.pop(key.digest, ()):
                 yield self._copied(twin, record)
 
-    def _copied(self, item: _Item, source_record: JobRecord | None = None) -> JobRecord:
+    def _copied(self, item: Item, source_record: JobRecord | None = None) -> JobRecord:
         """Copy a clip of the same key; `source_record` is its record, by default the file's."""
         assert item.key is not None
-        source, output = self._clips[item.key.digest], item.request.output
+        source, output = self._clips[item.key.digest], item.products.output
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
             copy_clip(source, item.request)
-            found = source_record or read_record(record_path(source))
-            record = self._record(item, "done")
-            if found is not None and found.status == "done":
-                record = as_kept(found, record)
-            record = replace(
-                record,
-                status="done",
-                why=item.plan.why,
-                attempt=1,
-                seconds={},
-                wall_seconds=0.0,
-                finished=_now(),
-                clip=self._outputs.state(output),
-                copied_from=str(source),
-            )
+            earlier = source_record or read_record(record_path(source))
+            record = replace(item.copied(source, earlier), clip=self._outputs.state(output))
             self._outputs.write(record)
         except Exception as error:
             return self._failed(item.job, failure_of(error), item)
@@ -377,95 +332,16 @@ class _Batch:
         self,
         job: Job,
         failure: Failure,
-        item: _Item | None = None,
+        item: Item | None = None,
         report: ClipReport | None = None,
         worker: str = "",
     ) -> JobRecord:
-        blank = JobRecord(number=job.number, label=job.label, status="failed", record=job.record)
-        record = self._record(item, "failed") if item else blank
-        record = replace(
-            _with_report(record, report) if report else record,
-            error_kind=failure.kind,
-            error=failure.message,
-            trace=failure.trace,
-            wall_seconds=round(time.monotonic() - item.began, 3) if item and item.began else 0.0,
-            worker=worker,
-            finished=_now(),
-        )
+        record = failed(job, failure, item, report, worker)
         try:
             if item is not None and not item.plan.foreign:
                 # An older clip of this job stays, and stays known for the batch's own.
-                record = replace(record, clip=self._outputs.state(item.request.output))
+                record = replace(record, clip=self._outputs.state(item.products.output))
             self._outputs.write(record)
         except Exception as error:  # a full disk: the caller still learns of it
             self._watch.warn(str(error))
         return record
-
-    def _record(self, item: _Item, status: Status) -> JobRecord:
-        return JobRecord(
-            number=item.job.number,
-            label=item.job.label,
-            status=status,
-            record=item.job.record,
-            output=item.request.output,
-            why=item.plan.why,
-            request=_settings_of(item.job),
-            key=item.key,
-            attempt=item.attempt,
-        )
-
-
-def _settings_of(job: Job) -> Mapping[str, object]:
-    """A job's settings as given, with the URLs of files in a store."""
-    values: dict[str, object] = plain(job.request)
-    if job.files is not None:
-        urls = {**job.files.inputs, **job.files.models, **job.files.outputs}
-        for name in ("reference", "driving", "poses", "model", "output"):
-            if values[name]:
-                values[name] = urls.get(Path(str(values[name])), values[name])
-    return values
-
-
-def copy_clip(source: Path, request: AnimationRequest) -> None:
-    """Copy a finished clip of an equal request, and its sidecar, which then says so."""
-    output = request.output
-    record = ClipRecord.read(find_record(source) or sidecar_path(source))
-    with claimed(output), claimed_record(output) as path:
-        paths = Shareable(folder=path.parent)
-        copied = replace(
-            record,
-            request=paths.request(request),
-            clip=record.clip and replace(record.clip, name=output.name),
-            copied_from=str(paths.path(source)),
-            schema=SCHEMA,
-        )
-        with atomic(output) as partial:
-            shutil.copyfile(source, partial)
-        copied.write(path)
-
-
-def _with_report(record: JobRecord, report: ClipReport) -> JobRecord:
-    return replace(
-        record,
-        seconds=report.seconds,
-        peak_host_bytes=report.peak_host_bytes,
-        peak_device_bytes=report.peak_device_bytes,
-        model=report.model,
-        size=report.size,
-        frames=report.frames,
-        fps=report.fps,
-        warnings=report.warnings,
-        pictures=report.pictures,
-    )
-
-
-def _foreign(output: Path) -> Failure:
-    message = (
-        f"{output} is there already and was not made by a batch like this one; move it away, name "
-        "another output, or replace it with --overwrite (overwrite=True)"
-    )
-    return Failure(kind="media", message=message)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

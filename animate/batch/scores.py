@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from animate.batch.manifest import Job
+from animate.batch.jobs import Job
 from animate.batch.records import JobRecord, is_clip_of, read_record
 from animate.clip.fingerprint import FileDigests
 from animate.errors import UserError
@@ -16,6 +16,7 @@ from animate.evaluation.pairs import Pair
 from animate.evaluation.protocols import with_neighbours
 from animate.evaluation.scorer import Scorer
 from animate.progress import Progress
+from animate.request.still import StillRequest
 from pose.errors import PoseError
 
 
@@ -35,7 +36,9 @@ def score_clips(
     scored = 0
     for job in jobs:
         record = read_record(job.record)
-        if record is None or record.output is None or not _is_to_be_scored(record, label):
+        if isinstance(job.request, StillRequest) or record is None or record.output is None:
+            continue
+        if not _is_to_be_scored(record, label):
             continue
         progress.note(f"scoring {record.output.name}")
         try:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from animate.batch.kinds import Products
 from animate.batch.records import ClipState, JobRecord, Plan, decide, read_record
 from animate.batch.storage import (
     StorageError,
@@ -149,13 +150,15 @@ class Staging:
         self.limit = limit
 
     def job_files(
-        self, number: int, values: Mapping[str, Any], folder_url: str
+        self, number: int, values: Mapping[str, object], folder_url: str
     ) -> tuple[dict[str, object], JobFiles | None]:
         """A row's values with paths here in place of URLs, and the job's remote files.
 
         Relative inputs are below `folder_url`, the manifest's own folder, where that is remote.
         Raises RequestError for a URL that cannot be used.
         """
+        if not (folder_url or self.output_url or any(map(_names_url, values.values()))):
+            return dict(values), None
         job_folder = self.folder / f"job-{number:06}-{self.output_dir.name[4:]}"
         inputs: dict[Path, str] = {}
         models: dict[Path, str] = {}
@@ -202,6 +205,12 @@ class Staging:
     def url_of(self, path: Path) -> str:
         """The URL of a file below the output folder."""
         return join_url(self.output_url, path.relative_to(self.output_dir).as_posix())
+
+
+def _names_url(value: object) -> bool:
+    if isinstance(value, str):
+        return is_url(value)
+    return isinstance(value, list | tuple) and any(map(is_url, value))
 
 
 def _items(value: Any) -> list[Any]:
@@ -255,20 +264,18 @@ class RemoteOutputs:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
 
-    def plan(
-        self, path: Path, request: AnimationRequest, key: Fingerprint | None, *, overwrite: bool
-    ) -> Plan:
+    def plan(self, products: Products, key: Fingerprint | None, *, overwrite: bool) -> Plan:
         """See `LocalOutputs`."""
-        earlier = self._fetched(path)
-        state = remote_state(self._staging.url_of(request.output))
+        earlier = self._fetched(products.record)
+        state = remote_state(self._staging.url_of(products.output))
         clip = earlier.clip if earlier is not None else None
         ours = state is not None and clip is not None and state.version == clip.version
         missing = [
             name
-            for name, file in request.besides().items()
+            for name, file in products.besides.items()
             if remote_state(self._staging.url_of(file)) is None
         ]
-        return decide(earlier, request, key, exists=state is not None, ours=ours,
+        return decide(earlier, key, exists=state is not None, ours=ours,
                       missing=missing, overwrite=overwrite)  # fmt: skip
 
     def write(self, record: JobRecord) -> None:

@@ -15,7 +15,7 @@ from animate.batch.records import JobRecord
 from animate.errors import ExecutorError, RequestError
 
 if TYPE_CHECKING:
-    from animate.batch.clips import StageMessage
+    from animate.batch.tasks import StageMessage
 
 EXTRA = "pip install 'cnx-animate[traces]'"
 _SERVICE = "cnx-animate"

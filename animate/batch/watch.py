@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from animate.batch.clips import StageMessage
 from animate.batch.failures import Failure
+from animate.batch.kinds import kind_named
 from animate.batch.metrics import Metrics
 from animate.batch.records import JobRecord
+from animate.batch.tasks import StageMessage
 from animate.batch.traces import Traces
 from animate.errors import MediaError
 from animate.progress import FarmLines, JsonLines, Progress, Stage
@@ -121,7 +122,7 @@ class Watch:
             self._traces.started(number, label, attempt)
 
     def receive(self, number: int, message: Any) -> None:
-        """Take a worker's message (see `animate.batch.clips.Relay`)."""
+        """Take a worker's message (see `animate.batch.tasks.Relay`)."""
         position = self._positions.get(number)
         if not isinstance(message, StageMessage) or position is None:
             return
@@ -211,8 +212,7 @@ def describe(record: JobRecord) -> str:
     if record.copied_from:
         return f"{record.label}: {name} is a copy, its inputs and settings are another's"
     tries = f", attempt {record.attempt}" if record.attempt > 1 else ""
+    amount = kind_named(record.product).amount(record) or "nothing"
+    size = f" of {record.size}" if record.size else ""
     why = "" if record.why == "new" else f" ({record.why})"
-    return (
-        f"{record.label}: {name}, {record.frames} frames of {record.size} in "
-        f"{record.wall_seconds:.1f} s{tries}{why}"
-    )
+    return f"{record.label}: {name}, {amount}{size} in {record.wall_seconds:.1f} s{tries}{why}"

@@ -183,15 +183,15 @@ def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) 
     from animate.batch.executor import make_executor
     from animate.batch.runner import run_batch
 
-    options: dict[str, Any] = {}
-    if arguments.time_limit is not None:
-        options["time_limit"] = arguments.time_limit
+    address: Any = None
     if arguments.executor == "ray":
         configured = read_config(AnimationRequest, arguments.config).get("ray_address")
-        options["address"] = getattr(arguments, "ray_address", configured)
+        address = getattr(arguments, "ray_address", configured)
     records = run_batch(
         manifest,
-        executor=make_executor(arguments.executor, arguments.jobs, **options),
+        executor=make_executor(
+            arguments.executor, arguments.jobs, time_limit=arguments.time_limit, address=address
+        ),
         overwrite=arguments.overwrite,
         retries=arguments.retries,
         pictures=arguments.report,

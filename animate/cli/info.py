@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animate.cli.arguments import Parser, make_parser, parse, progress_of
 from animate.errors import MediaError
 from animate.progress import JsonLines
+
+if TYPE_CHECKING:
+    from animate.clip.provenance import Signature
 
 
 def parser() -> Parser:
@@ -32,20 +36,35 @@ def main(argv: list[str]) -> int:
     arguments = parse(parser(), argv)
     progress, facts = progress_of(arguments), provenance_of(arguments.clip)
     if isinstance(progress, JsonLines):
-        progress.event("info", **facts)
+        progress.event("info", **asdict(facts))
     elif arguments.json:
-        print(json.dumps(facts, indent=2))
+        print(json.dumps(asdict(facts), indent=2))
     elif not arguments.quiet:
         print("\n".join(_lines(facts)))
-    if facts["credentials"] and facts["credentials"]["state"] == "Invalid":
+    if facts.credentials is not None and facts.credentials.state == "Invalid":
         raise MediaError(f"{arguments.clip} was changed after it was signed")
-    if not facts["copy"] and not facts["credentials"]:
+    if not facts.copy and facts.credentials is None:
         raise MediaError(f"{arguments.clip} does not say where it comes from")
     return 0
 
 
-def provenance_of(clip: Path) -> dict[str, Any]:
-    """`copy` in the container, `record` beside it and whether it is `same_run`, `credentials`.
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a clip says of itself."""
+
+    copy: Mapping[str, object] | None
+    """The short copy of its record in the container."""
+    record: str | None
+    """Path of the record beside it."""
+    same_run: bool
+    """The record is of the run that wrote the copy, and fits the file."""
+    credentials: Signature | None
+    credentials_checked: bool
+    """Content Credentials can be read on this machine."""
+
+
+def provenance_of(clip: Path) -> Provenance:
+    """The copy in the container, the record beside it, and the credentials.
 
     Raises MediaError when the clip cannot be read.
     """
@@ -58,27 +77,28 @@ def provenance_of(clip: Path) -> dict[str, Any]:
     beside = find_record(clip)
     record = ClipRecord.read(beside) if beside is not None else None
     can_check = find_spec("c2pa") is not None
-    signature = read_credentials(clip) if can_check else None
-    return {
-        "copy": copy.values() if copy else None,
-        "record": str(beside) if record else None,
-        "same_run": bool(
-            copy and record and copy.digest == record.digest and record.fits(clip, verify=True)
-        ),
-        "credentials": asdict(signature) if signature else None,
-        "credentials_checked": can_check,
-    }
+    same_run = copy is not None and record is not None and copy.digest == record.digest
+    return Provenance(
+        copy=copy.values() if copy else None,
+        record=str(beside) if record else None,
+        same_run=same_run and record is not None and record.fits(clip, verify=True),
+        credentials=read_credentials(clip) if can_check else None,
+        credentials_checked=can_check,
+    )
 
 
-def _lines(facts: dict[str, Any]) -> list[str]:
-    copy, credentials = facts["copy"] or {}, facts["credentials"]
-    lines = [f"{name:<12} {value}" for name, value in copy.items() if name != "inputs"]
-    lines += [f"{name:<12} sha256 {digest}..." for name, digest in copy.get("inputs", {}).items()]
-    if facts["record"]:
-        same = "of this very run" if facts["same_run"] else "of another run"
-        lines.append(f"{'record':<12} {facts['record']}, {same}")
-    if credentials:
-        lines.append(f"{'credentials':<12} {credentials['state']}, by {credentials['signer']}")
-    elif not facts["credentials_checked"]:
+def _lines(facts: Provenance) -> list[str]:
+    copy = dict(facts.copy or {})
+    inputs = copy.pop("inputs", {})
+    lines = [f"{name:<12} {value}" for name, value in copy.items()]
+    if isinstance(inputs, Mapping):
+        lines += [f"{name:<12} sha256 {digest}..." for name, digest in inputs.items()]
+    if facts.record:
+        same = "of this very run" if facts.same_run else "of another run"
+        lines.append(f"{'record':<12} {facts.record}, {same}")
+    if facts.credentials is not None:
+        signature = facts.credentials
+        lines.append(f"{'credentials':<12} {signature.state}, by {signature.signer}")
+    elif not facts.credentials_checked:
         lines.append(f"{'credentials':<12} not checked: pip install 'cnx-animate[c2pa]'")
     return lines

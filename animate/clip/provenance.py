@@ -203,7 +203,7 @@ def read_credentials(clip: Path, name: str = "") -> Signature | None:
     )
 
 
-def _manifest(name: str, kind: str, copy: ShortCopy) -> dict[str, Any]:
+def _manifest(name: str, kind: str, copy: ShortCopy) -> dict[str, object]:
     maker = {"name": _MAKER, "version": animate.__version__}
     created = {
         "action": "c2pa.created",

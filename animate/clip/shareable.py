@@ -8,11 +8,20 @@ written. Folders that keep something between runs, and the files of a signature,
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE, plain
+from animate.request.schema import NONE, Role, plain
+
+
+class NamesFiles(Protocol):
+    """A request, of whatever kind."""
+
+    def paths(self, *roles: Role) -> Iterator[tuple[str, Path]]:
+        """Every path that the settings of these roles name, with the setting's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +53,7 @@ class Shareable:
             shared = replace(shared, model=f"./{shared.model}")
         return dict(plain(shared))
 
-    def text(self, text: str, request: AnimationRequest) -> str:
+    def text(self, text: str, request: NamesFiles) -> str:
         """A message with the absolute paths of a request's files as they stand in the record."""
         files = {path.absolute() for _, path in request.paths("input", "output", "place")}
         for path in sorted(files, key=lambda path: -len(str(path))):

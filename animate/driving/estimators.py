@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from animate.errors import ModelError
 from animate.models.config import Source
@@ -29,7 +28,7 @@ def dwpose_files() -> tuple[ModelFile, ...]:
 
 def estimator_options(
     name: str, folder: Path | None, device: str, network: Path | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Options for `load_estimator`: which files, and `cpu` or `cuda`.
 
     network: whole-body network in place of DWPose's own

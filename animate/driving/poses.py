@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -57,7 +56,7 @@ class ClipPoses:
     warnings: tuple[str, ...]
     driver: PoseSequence
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """Values for the clip's record."""
         return {
             "estimator": self.sequence.estimator,

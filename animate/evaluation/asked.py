@@ -79,12 +79,11 @@ def window_borders(
 
     Raises RequestError where there is one window alone, or windows lie elsewhere at each step.
     """
-    shape: dict[str, Any] = {"window": window, "overlap": overlap, "steps": steps}
     if schedule in PUBLISHED:
-        plan = published_plan(schedule, frames, **shape)
+        plan = published_plan(schedule, frames, window=window, overlap=overlap, steps=steps)
     else:
         known: Any = schedule
-        plan = plan_windows(frames, **shape, schedule=known)
+        plan = plan_windows(frames, window=window, overlap=overlap, steps=steps, schedule=known)
     grids = {tuple(w.contributes for w in plan.at(step)) for step in range(steps)}
     if len(grids) > 1:
         raise RequestError("the windows lie elsewhere at each step, so no border stays in place")

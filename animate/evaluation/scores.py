@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from animate.errors import MediaError
 from animate.files import write_text
@@ -147,10 +147,10 @@ class ClipScores:
         """Protocols that figures were made by, in their order."""
         return tuple(dict.fromkeys(score.protocol for score in self.scores if score.protocol))
 
-    def to_dict(self, *, curves: bool = True) -> dict[str, Any]:
+    def to_dict(self, *, curves: bool = True) -> dict[str, object]:
         """As JSON values."""
         first = {name: self.value(name) for name in dict.fromkeys(s.measure for s in self.scores)}
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "clip": str(self.clip),
             "frames": self.frames,
             "fps": str(self.fps),
@@ -183,7 +183,7 @@ class Evaluation:
     pooled: tuple[Score, ...] = ()
     """Measures that need all clips at once (FID, FVD over a set)."""
 
-    def to_dict(self, *, curves: bool = True) -> dict[str, Any]:
+    def to_dict(self, *, curves: bool = True) -> dict[str, object]:
         """As JSON values; `mean` is over the clips that have a figure."""
         return {
             "schema": SCHEMA,

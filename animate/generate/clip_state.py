@@ -149,13 +149,17 @@ def _put(scheduler: Any, name: str, value: Any) -> None:
         setattr(scheduler, attribute, value)
 
 
-def solver_state(scheduler: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+Plain = bool | int | float | None
+"""Values of a scheduler that are no tensors."""
+
+
+def solver_state(scheduler: Any) -> tuple[dict[str, Tensor], dict[str, Plain]]:
     """Tensors and plain values of a scheduler that its steps may have changed.
 
     All of its attributes but its configuration, by name, items of a list as `name.index`.
     """
     tensors: dict[str, Tensor] = {}
-    values: dict[str, Any] = {}
+    values: dict[str, Plain] = {}
     for name, value in vars(scheduler).items():
         items = value if isinstance(value, list) else [value]
         for index, item in enumerate(items):

@@ -236,6 +236,26 @@ def first_state(
     return state
 
 
+class FrameCount:
+    """Progress of denoising in frames, each counted once at every step, from windows."""
+
+    def __init__(self, plan: WindowPlan, stage: Stage) -> None:
+        self._plan, self._stage = plan, stage
+        self._windows = self._frames = 0
+
+    def advance(self, windows: int = 1) -> None:
+        """Report `windows` more that went through the network."""
+        self._windows += windows
+        step, left = 0, self._windows
+        while step < self._plan.steps and left >= (count := len(self._plan.at(step))):
+            step, left = step + 1, left - count
+        frames = step * self._plan.frames
+        if left:
+            frames += left * self._plan.frames // len(self._plan.at(step))
+        self._stage.advance(frames - self._frames)
+        self._frames = frames
+
+
 def windows_done(plan: WindowPlan, state: ClipState) -> int:
     """Windows that went through the network before this state."""
     return sum(len(plan.at(step)) for step in range(state.step)) + state.window
@@ -250,15 +270,16 @@ def networks_of(
     Raises TemporalError for features that are kept, which workers cannot do.
     """
     plan = work.steps.plan
-    with progress.stage("denoise", plan.calls) as stage:
-        stage.advance(windows_done(plan, start))
+    with progress.stage("denoise", plan.frames * plan.steps) as stage:
+        counted = FrameCount(plan, stage)
+        counted.advance(windows_done(plan, start))
         if engine.executor is None:
             family = family_of(engine.components.variant)
             with family.networks(engine.components, work, engine.device) as networks:
-                yield replace(networks, on_window=stage.advance)
+                yield replace(networks, on_window=counted.advance)
             return
         _check_shareable(work.settings)
-        with engine.executor.open(engine.components, work, stage.advance) as predict:
+        with engine.executor.open(engine.components, work, counted.advance) as predict:
             yield Networks(predict=predict, batch=max(len(windows) for windows in plan.cycle))
 
 

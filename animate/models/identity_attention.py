@@ -101,7 +101,7 @@ def identity_attention(
     """
     before = dict(unet.attn_processors)
     spatial = dict(zip(identity.names, identity.layers, strict=True))
-    processors: dict[str, Any] = {}
+    processors: dict[str, object] = {}
     for name, processor in before.items():
         if name in spatial:
             spatial[name].weight = weight

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -29,7 +28,7 @@ class Weighed:
     adapter: Adapter
     weight: float
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """The adapter as the sidecar and the request's digest state it."""
         return {
             "file": str(self.adapter.path),

@@ -110,7 +110,7 @@ class StillDesign:
         """The family's stock text-to-image pipeline of these parts; text encoders and tokenizers
         may be left out where embeddings are given. Raises ModelError where a part is missing."""
         classes = FAMILIES[self.family]
-        more: dict[str, Any] = dict.fromkeys(classes.optional)
+        more: dict[str, object] = dict.fromkeys(classes.optional)
         if self.family == "sd15":
             more["requires_safety_checker"] = False
         try:

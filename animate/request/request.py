@@ -14,60 +14,47 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Generic, Literal, get_args
-
-from typing_extensions import TypeVar
+from typing import Any, Literal, get_args
 
 from animate.errors import RequestError
 from animate.files import is_sequence
+from animate.request.runtime import Precision, RuntimeOptions
+from animate.request.sampling import Levels, Open, SamplingOptions, Solver
 from animate.request.schema import (
     Converted,
     Role,
     build,
     group,
     option,
-    paths_of,
     plain,
     settings_of,
     validate,
-    with_paths,
 )
+from animate.request.setting_paths import paths_of, with_paths
 from animate.request.values import (
     Fill,
     FrameNumber,
-    Guidance,
     Lora,
     ModelName,
-    NoiseInterval,
-    Signing,
     Size,
     Strength,
-    parse_bytes,
     parse_rate,
     parse_time,
 )
 from animate.request.wording import quoted
 from pose.kinds import Absence, EstimatorName, RetargetMode
-from pose.kinds import Device as EstimatorDevice
-from temporal import kinds
 
-# The words of what other packages do stand there; these are what this package does itself, stated
-# here, as this is the lowest room that names them.
-Solver = Literal["euler", "heun", "dpmpp-2m", "unipc"]
-"""Solvers; see `animate.generate.schedules`."""
-Levels = Literal["model", "align-your-steps"]
-"""Noise levels of the steps; see `animate.generate.schedules`."""
+__all__ = [
+    "AnimationRequest", "AnimationResult", "Fit", "Levels", "LoraText", "Open", "Panel",
+    "Precision", "RuntimeOptions", "SamplingOptions", "SizeText", "Solver", "TimeText",
+    "parse_panels",
+]  # fmt: skip
+
 Fit = Literal["crop", "pad", "stretch"]
 """Ways to bring a picture of another shape to the clip's size; see `animate.driving.placement`."""
 Panel = Literal["driving", "reference", "pose", "result"]
 """Pictures that can stand side by side; see `animate.finish.montage`."""
-Precision = Literal["auto"] | kinds.Precision
-"""Numbers that the networks compute with; `auto` is the device's own."""
-Open = TypeVar("Open", covariant=True, default=None)
-"""None in options that may leave a value open, Never in those where every value is there."""
-GuidanceText = Guidance | tuple[float, float] | float | str | None
 SizeText = Size | tuple[int, int] | str | None
-IntervalText = NoiseInterval | tuple[float, float] | str | None
 TimeText = Fraction | FrameNumber | float | str | None
 LoraText = Lora | tuple[Path | str, float] | Path | str
 
@@ -83,174 +70,6 @@ def parse_panels(value: Any) -> tuple[Panel, ...]:
             "driving,result"
         )
     return tuple(names)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingOptions(Generic[Open]):
-    """Settings by which latents become a clip. None takes the model variant's default.
-
-    The variant's own defaults are of this class, and so is what a clip is made with
-    (`animate.generate.settings.ClipSettings`), where nothing is open any more.
-
-    Raises RequestError for values out of range.
-    """
-
-    seed: int = option(
-        0,
-        "seed of the noise; with the frame's number it decides",
-        least=0,
-        most=2**64 - 1,
-        usual=True,
-    )
-    steps: int | Open = option(None, "denoising steps", least=1, most=1000, usual=True)
-    window: int | Open = option(None, "frames denoised together", least=1, most=1024, usual=True)
-    overlap: int | Open = option(
-        None, "frames that neighbouring windows share", least=0, usual=True
-    )
-    schedule: kinds.Schedule | kinds.PublishedName | Open = option(
-        None, "how windows lie over the clip"
-    )
-    fusing: kinds.WeightName | Open = option(
-        None, "weights of a window's frames where windows overlap"
-    )
-    guidance: Converted[Guidance | Open, GuidanceText] = option(
-        None,
-        "guidance scale, or its values at a window's first and last frame",
-        metavar="MIN[:MAX]",
-        usual=True,
-    )
-    control_weight: float | Open = option(
-        None, "weight of the control features", least=0.0, most=10.0
-    )
-    identity_weight: float = option(
-        1.0, "weight of the face, for models that are given one; 0: no face", least=0.0, most=10.0
-    )
-    noise: kinds.NoiseKind | Open = option(None, "how the noise of frames is related")
-    solver: Solver = option("euler", "solver; heun calls the UNet twice a step, and wants ten")
-    levels: Levels = option("model", "noise levels of the steps: the model's, or few chosen ones")
-    guidance_interval: Converted[NoiseInterval | None, IntervalText] = option(
-        None, "guide only at these noise levels", metavar="LOW:HIGH"
-    )
-    keep_features: int = option(
-        1, "compute the UNet's deep features at one step in N (1: at every step)", least=1, most=16
-    )
-    keep_control: int = option(
-        1, "compute control features at one call in N (1: at every call)", least=1, most=1000
-    )
-    decode_chunk: int | Open = option(
-        None, "frames decoded together; fewer need less memory, but may flicker", least=1, most=256
-    )
-
-    def __post_init__(self) -> None:
-        validate(self)
-        window, overlap = self.window, self.overlap
-        if isinstance(window, int) and isinstance(overlap, int) and overlap >= window:
-            raise RequestError(
-                f"overlap {overlap} is not below the window of {window} frames; "
-                f"use at most {window - 1}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuntimeOptions:
-    """Device, memory, workers and folders of a run. They change frames by rounding alone, but for
-    8-bit weights and for pose networks that are named."""
-
-    device: str = option(
-        "auto", "auto, cpu, cuda or cuda:N", metavar="DEVICE", role="runtime", usual=True
-    )
-    precision: Precision = option("auto", "arithmetic of the networks", role="runtime")
-    memory: Converted[int | None, int | str | None] = option(
-        None,
-        "memory that networks and frames stay within, such as 8GiB (the process itself not in it)",
-        parse=parse_bytes,
-        metavar="SIZE",
-        role="runtime",
-        usual=True,
-    )
-    offload: kinds.Offload | None = option(
-        None, "keep weights on the host until a GPU needs them", role="runtime"
-    )
-    threads: int | None = option(
-        None,
-        "CPU threads; fewer than all where others share the machine",
-        least=1,
-        most=1024,
-        role="runtime",
-    )
-    workers: int | None = option(
-        None,
-        "Ray workers that share the windows of the clip, a GPU each",
-        least=1,
-        most=1024,
-        role="runtime",
-    )
-    ray_address: str | None = option(
-        None,
-        "Ray cluster to use (default: this machine alone)",
-        metavar="HOST:PORT",
-        role="runtime",
-    )
-    worker_limit: float = option(
-        1800.0,
-        "seconds in which some worker must finish a window",
-        least=1.0,
-        most=864000.0,
-        role="runtime",
-    )
-    compile: bool = option(
-        False, "compile the UNet with torch first, which takes minutes", role="runtime"
-    )
-    estimator_folder: Converted[Path | None, Path | str | None] = option(
-        None, "folder with the files of a pose estimator", metavar="FOLDER", role="input"
-    )
-    estimator_network: Converted[Path | None, Path | str | None] = option(
-        None,
-        "whole-body network (.onnx, such as RTMW) that dwpose runs in place of its own",
-        metavar="FILE",
-        role="input",
-    )
-    identity_folder: Converted[Path | None, Path | str | None] = option(
-        None,
-        "folder with the face networks of models that are given a face",
-        metavar="FOLDER",
-        role="input",
-    )
-    estimator_device: EstimatorDevice = option("cpu", "where poses are estimated", role="runtime")
-    cache: Converted[Path | None, Path | str | None] = option(
-        None,
-        "folder that keeps poses between runs (default: the user's cache), or none",
-        metavar="FOLDER",
-        role="place",
-    )
-    work: Converted[Path | None, Path | str | None] = option(
-        None,
-        "folder that keeps unfinished work (default: .CLIP.work beside the clip), or none",
-        metavar="FOLDER",
-        role="place",
-    )
-    keep_work: bool = option(False, "leave that folder when the clip is done", role="runtime")
-    save_every: float = option(
-        10.0,
-        "seconds between two savings of the work, at least",
-        least=0.0,
-        most=86400.0,
-        role="runtime",
-    )
-
-    sign: Converted[Signing | None, Signing | tuple[Path | str, Path | str] | str | None] = option(
-        None,
-        "sign the clip with Content Credentials: PEM files of a certificate chain and its key",
-        metavar="CERT:KEY",
-        role="place",
-    )
-
-    def __post_init__(self) -> None:
-        validate(self)
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise RequestError(
-                f"device {quoted(self.device)} is not auto, cpu, mps, cuda or cuda:N"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

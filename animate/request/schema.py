@@ -10,14 +10,11 @@ names may stand beside those of the outer one: `steps` for `sampling: {steps: ..
 
 from __future__ import annotations
 
-import math
 import types
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from fractions import Fraction
 from functools import cache, cached_property
-from numbers import Integral, Real
 from pathlib import Path, PurePath
 from typing import (
     TYPE_CHECKING,
@@ -25,18 +22,16 @@ from typing import (
     Any,
     Generic,
     Literal,
-    Protocol,
     Self,
     TypeVar,
-    Union,
     cast,
-    get_args,
     get_origin,
     get_type_hints,
     overload,
 )
 
 from animate.errors import RequestError, UserError
+from animate.request.typed_values import WORDS, analysed, leaves, read_as, read_typed, words_of
 from animate.request.values import (
     FrameNumber,
     Guidance,
@@ -45,8 +40,6 @@ from animate.request.values import (
     Signing,
     Size,
     Strength,
-    check_text,
-    read_path,
 )
 from animate.request.wording import listed, nearest, quoted
 
@@ -76,7 +69,6 @@ if TYPE_CHECKING:
 else:  # only the type of the value counts
     Converted = Annotated
 
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _SETTING, _GROUP = "setting", "group"
 _WRITTEN = (
     *(Size, Guidance, NoiseInterval, Strength, Signing),
@@ -120,12 +112,12 @@ class Setting:
     @property
     def choices(self) -> tuple[str, ...]:
         """The allowed words; empty where other values are allowed."""
-        return _words(self.hint)
+        return words_of(self.hint)
 
     @property
     def kinds(self) -> tuple[Any, ...]:
         """The types that a value may have, words among them."""
-        return tuple(_leaves(self.hint))
+        return tuple(leaves(self.hint))
 
     def value(self, options: Any) -> Any:
         """The value that a dataclass of options has, or its group."""
@@ -138,14 +130,14 @@ class Setting:
         if self.parse:
             typed = self.parse(value)
         else:
-            typed = _read_as(*self._analysed, self.hint, value, self.name, lenient=False)
+            typed = read_as(*self._analysed, self.hint, value, self.name, _strictly)
         if isinstance(typed, int | float) and not isinstance(typed, bool):
             self._check_bounds(typed)
         return typed
 
     @cached_property
     def _analysed(self) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        return _analysed(self.hint)
+        return analysed(self.hint)
 
     def read_text(self, text: str) -> Any:
         """The typed value of a text that somebody typed. Raises RequestError."""
@@ -161,7 +153,7 @@ class Setting:
         try:
             return self.read(numbers[0](text))
         except ValueError:
-            words = _WORDS[numbers[0]]
+            words = WORDS[numbers[0]]
             raise RequestError(f"{self.name} {quoted(text)} is not {words}") from None
 
     def _check_bounds(self, value: float) -> None:
@@ -202,6 +194,17 @@ def group(kind: Callable[[], Any]) -> Any:
 def settings_of(kind: type) -> Mapping[str, Setting]:
     """Every setting of a dataclass and of its groups, by name."""
     return _layout(kind).settings
+
+
+def groups_of(kind: type) -> Mapping[str, Any]:
+    """The dataclasses of settings that a dataclass holds, by their fields."""
+    return _layout(kind).groups
+
+
+def knows(kind: type, name: str) -> bool:
+    """True for a name that plain values of a dataclass may have, groups among them."""
+    layout, field_name = _layout(kind), str(name).replace("-", "_")
+    return field_name in layout.known or field_name in layout.groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,7 +290,7 @@ def read_value(hint: Any, value: Any, name: str) -> Any:
     Names that a dataclass does not have are left out: a later version may have added them.
     Raises RequestError naming the first value that is missing or of another type.
     """
-    return _read(hint, value, name, lenient=True)
+    return read_typed(hint, value, name, _leniently)
 
 
 def flat(kind: Any, values: Any, name: str = "", where: str = "") -> dict[str, object]:
@@ -353,15 +356,24 @@ def _built(cls: Any, values: Any, name: str, lenient: bool) -> Any:
     return _from_flat(cls, _flat(cls, values, name, lenient), name, lenient)
 
 
+def _strictly(kind: Any, value: Any, name: str) -> Any:
+    return _built(kind, value, name, lenient=False)
+
+
+def _leniently(kind: Any, value: Any, name: str) -> Any:
+    return _built(kind, value, name, lenient=True)
+
+
 def _from_flat(cls: Any, values: Mapping[str, Any], name: str, lenient: bool) -> Any:
     layout = _layout(cls)
     within = f"{name}." if name else ""
     inner: dict[str, dict[str, object]] = {group: {} for group in layout.groups}
     arguments: dict[str, object] = {}
+    build_inner = _leniently if lenient else _strictly
     for key, value in values.items():
         setting = layout.settings.get(key)
         if setting is None:
-            arguments[key] = _read(layout.hints[key], value, within + key, lenient)
+            arguments[key] = read_typed(layout.hints[key], value, within + key, build_inner)
         elif setting.group:
             inner[setting.group][key] = value
         else:  # which the dataclass itself reads
@@ -379,119 +391,6 @@ def _from_flat(cls: Any, values: Mapping[str, Any], name: str, lenient: bool) ->
         raise RequestError(f"{name}: {reason}") from reason
 
 
-def _leaves(hint: Any) -> list[Any]:
-    arguments = get_args(hint)
-    return [leaf for part in arguments for leaf in _leaves(part)] if arguments else [hint]
-
-
-def _read(hint: Any, value: Any, name: str, lenient: bool = False) -> Any:
-    """The value of a type from a plain one; `name` is that of the setting."""
-    return _read_as(*_analysed(hint), hint, value, name, lenient)
-
-
-def _read_as(
-    words: tuple[str, ...], kinds: tuple[Any, ...], hint: Any, value: Any, name: str, lenient: bool
-) -> Any:
-    if value is None and len(kinds) < len(get_args(hint)):
-        return None
-    if words:
-        return _word(words, value, name)
-    kind = kinds[0]
-    if len(kinds) > 1:
-        return _first_that_fits(kinds, value, name, lenient)
-    if kind in _WORDS:
-        return _scalar(kind, value, name)
-    if kind is Path:
-        return read_path(value, name)
-    if hasattr(kind, "parse"):
-        return _parsed(kind.parse, value, name)
-    if is_dataclass(kind):
-        known = isinstance(value, cast(type, kind))
-        return value if known else _built(kind, value, name, lenient)
-    if get_origin(kind) is tuple:
-        return _tuple(get_args(kind), value, name, lenient)
-    if get_origin(kind) is not None:
-        return _mapping(get_args(kind)[1], value, name, lenient)
-    return value  # of any type
-
-
-@cache
-def _analysed(hint: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    """The allowed words of a type that is made of words, and the types that it is a union of, but
-    for None and for a variable that stands for it."""
-    kinds: tuple[Any, ...] = (hint,)
-    if get_origin(hint) in (Union, types.UnionType):
-        kinds = tuple(
-            kind
-            for kind in get_args(hint)
-            if kind is not type(None) and getattr(kind, "__default__", 0) is not None
-        )
-    only_words = all(get_origin(kind) is Literal for kind in kinds)
-    return (_words(hint) if only_words else ()), kinds
-
-
-def _first_that_fits(kinds: tuple[Any, ...], value: Any, name: str, lenient: bool) -> Any:
-    faults = []
-    for kind in kinds:
-        try:
-            return _read(kind, value, name, lenient)
-        except RequestError as reason:
-            faults.append(reason)
-    raise faults[0]
-
-
-def _tuple(kinds: tuple[Any, ...], value: Any, name: str, lenient: bool) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise RequestError(f"{name} {quoted(value)} is not a list")
-    if kinds[-1] is Ellipsis:
-        kinds = kinds[:1] * len(value)
-    if len(kinds) != len(value):
-        raise RequestError(f"{name} {quoted(value)} is not a list of {len(kinds)}")
-    items = zip(kinds, value, strict=True)
-    return tuple(_read(kind, item, name, lenient) for kind, item in items)
-
-
-def _words(hint: Any) -> tuple[str, ...]:
-    """The allowed words of a type; empty where it is not made of words."""
-    return tuple(leaf for leaf in _leaves(hint) if isinstance(leaf, str))
-
-
-def _word(words: tuple[str, ...], value: Any, name: str) -> str:
-    if not isinstance(value, str) or value not in words:
-        hint = nearest(value, words) if isinstance(value, str) else ""
-        raise RequestError(f"{name} {quoted(value)} is not one of {', '.join(words)}{hint}")
-    return value
-
-
-def _parsed(parse: Callable[[Any], Any], value: Any, name: str) -> Any:
-    try:
-        return parse(value)
-    except RequestError as reason:
-        raise RequestError(str(reason) if name in str(reason) else f"{name}: {reason}") from None
-
-
-def _mapping(kind: Any, value: Any, name: str, lenient: bool) -> dict[str, object]:
-    if not isinstance(value, Mapping):
-        raise RequestError(f"{name} must hold names with values, not {quoted(value)}")
-    return {str(key): _read(kind, item, f"{name}.{key}", lenient) for key, item in value.items()}
-
-
-def _scalar(hint: Any, value: Any, name: str) -> Any:
-    if hint is float and isinstance(value, Real) and not isinstance(value, bool):
-        with suppress(OverflowError):
-            number = float(value)
-            if not math.isfinite(number):
-                raise RequestError(f"{name} {number} is not a finite number")
-            return number
-    if hint is int and isinstance(value, Integral) and not isinstance(value, bool):
-        return int(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise RequestError(f"{name} {quoted(value)} is not {_WORDS.get(hint, hint.__name__)}")
-    if isinstance(value, str):
-        check_text(value, name)
-    return value
-
-
 def plain(value: Any) -> Any:
     """Values as JSON and YAML know them, as `build` reads them: dataclasses as names with values,
     paths and fractions as text."""
@@ -504,93 +403,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     return value
-
-
-class _HasPaths(Protocol):
-    """A value with paths among its parts."""
-
-    def paths(self) -> Iterator[Path]: ...
-
-    def with_paths(self, change: Callable[[Path], Path]) -> Any: ...
-
-
-def paths_of(options: Any, *roles: Role) -> Iterator[tuple[Setting, Path]]:
-    """Every path that the settings of these roles name, with its setting."""
-    kind: Any = type(options)
-    for setting in _with_paths(kind, roles):
-        value = setting.value(options)
-        if value is not None:
-            for path in paths_in(value):
-                yield setting, path
-
-
-@cache
-def _with_paths(kind: Any, roles: tuple[Role, ...]) -> tuple[Setting, ...]:
-    settings = settings_of(kind).values()
-    return tuple(setting for setting in settings if setting.role in roles and setting.holds_paths)
-
-
-def is_none(path: Path) -> bool:
-    """True for the word that a place takes for no folder."""
-    return str(path) == "none"  # some ten times faster than to compare two paths
-
-
-def paths_in(value: Any) -> Iterator[Path]:
-    """The paths in a typed value; the word `none` for a folder is no path."""
-    if isinstance(value, Path):
-        if not is_none(value):
-            yield value
-    elif hasattr(value, "with_paths"):
-        yield from cast(_HasPaths, value).paths()
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from paths_in(item)
-
-
-def with_paths(options: T, change: Callable[[Path], Path]) -> T:
-    """The same options with every path in them changed, those of groups too."""
-    changed: dict[str, object] = {}
-    for item in fields(cast(Any, options)):
-        value = getattr(options, item.name)
-        if item.metadata.get(_GROUP):
-            changed[item.name] = with_paths(value, change)
-        elif item.metadata.get(_SETTING):
-            changed[item.name] = _changed(value, change)
-    return cast(T, replace(cast(Any, options), **changed))
-
-
-def plain_with_paths(
-    kind: type, values: Mapping[str, Any], change: Callable[[Path], Path], *roles: Role
-) -> dict[str, object]:
-    """Values by flat names with the paths of these roles changed, those in lists too; what holds a
-    path is typed.
-
-    A value that is not what its setting takes stays as it is: `build` names its fault.
-    """
-    settings = settings_of(kind)
-    changed = dict(values)
-    for name, value in values.items():
-        setting = settings[name]
-        if setting.role in roles and value is not None:
-            several = isinstance(value, list) and not isinstance(setting.default, tuple)
-            items = [
-                _plain_changed(setting, item, change) for item in (value if several else [value])
-            ]
-            changed[name] = items if several else items[0]
-    return changed
-
-
-def _plain_changed(setting: Setting, value: Any, change: Callable[[Path], Path]) -> Any:
-    try:
-        typed = setting.read(value)
-    except RequestError:
-        return value
-    return _changed(typed, change) if any(paths_in(typed)) else value
-
-
-def _changed(value: Any, change: Callable[[Path], Path]) -> Any:
-    if isinstance(value, Path):
-        return value if is_none(value) else change(value)
-    if hasattr(value, "with_paths"):
-        return cast(_HasPaths, value).with_paths(change)
-    return tuple(_changed(item, change) for item in value) if type(value) is tuple else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,16 @@ from typing import Any, Literal, NamedTuple
 
 from animate.errors import RequestError
 from animate.request.request import Fit, LoraText, Precision, SizeText
+from animate.request.runtime import check_device
 from animate.request.schema import (
     Converted,
     Role,
     option,
-    paths_of,
     plain,
     settings_of,
     validate,
 )
+from animate.request.setting_paths import paths_of
 from animate.request.values import Lora, ModelName, Size
 from animate.request.wording import quoted
 
@@ -172,10 +172,7 @@ class StillRequest:
         validate(self)
         if self.output.suffix.lower() != ".png":
             raise RequestError(f"output {self.output} is not a .png; stills are written as PNG")
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise RequestError(
-                f"device {quoted(self.device)} is not auto, cpu, mps, cuda or cuda:N"
-            )
+        check_device(self.device)
         if self.precision == "int8":
             raise RequestError("precision int8 is for clips; take float32, float16 or bfloat16")
         self._check_together()
@@ -222,11 +219,12 @@ class StillRequest:
         """True where a control picture is given, or made."""
         return self.control is not None or self.control_from is not None
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Every setting as plain JSON values, paths as given."""
-        return plain(self)
+        values: dict[str, object] = plain(self)
+        return values
 
-    def look(self) -> dict[str, Any]:
+    def look(self) -> dict[str, object]:
         """The settings that decide the pictures of a series, by name, as plain JSON values."""
         known = settings_of(type(self)).values()
         values = {s.name: plain(s.value(self)) for s in known if s.role == "look"}

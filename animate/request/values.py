@@ -27,17 +27,22 @@ _LONGEST_PATH, _LONGEST_PART = 4095, 255
 
 def read_path(value: Any, name: str = "path") -> Path:
     """A path from text or a path object; `name` is that of the setting. Raises RequestError."""
-    if isinstance(value, PurePath):
-        path = _checked_path(str(value), name)
-        return value if isinstance(value, Path) else path
-    if not isinstance(value, str):
+    if isinstance(value, Path):
+        _check_path(str(value), name)
+        return value
+    if not isinstance(value, str | PurePath):
         raise RequestError(f"{name} {quoted(value)} is not a path")
-    return _checked_path(value, name)
+    _check_path(str(value), name)
+    return _path(str(value))
 
 
 @lru_cache(maxsize=4096)
-def _checked_path(text: str, name: str) -> Path:
+def _path(text: str) -> Path:
     # Kept: 100,000 rows of a manifest name the same few inputs.
+    return Path(text)
+
+
+def _check_path(text: str, name: str) -> None:
     if not text:
         raise RequestError(f"{name} is empty; give a path, or leave it out")
     check_text(text, name)
@@ -45,7 +50,6 @@ def _checked_path(text: str, name: str) -> Path:
         parts = [len(os.fsencode(part)) for part in text.split("/")]
         if max(parts) > _LONGEST_PART or sum(parts) + len(parts) > _LONGEST_PATH:
             raise RequestError(f"{name} {quoted(text)} is longer than file systems allow")
-    return Path(text)
 
 
 def check_text(text: str, name: str) -> None:

@@ -28,18 +28,6 @@ def listed(items: Sequence[object], most: int = 3, separator: str = ", ") -> str
     return text + (f"{before}and {len(items) - most} more" if len(items) > most else "")
 
 
-def clock_text(seconds: float) -> str:
-    """`0.42 s`, `4.2 s`, `42 s`, `4:20 min` or `1:05 h`."""
-    if seconds < 59.5:
-        decimals = 2 if seconds < 1 else 1 if seconds < 10 else 0
-        return f"{seconds:.{decimals}f} s"
-    minutes, remainder = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}:{remainder:02} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02} h"
-
-
 class _Bounded(reprlib.Repr):
     """`repr` of bounded length, however large or deeply nested the value is."""
 

@@ -59,7 +59,7 @@ class Tagged:
 
 def read_yaml(
     path: Path | str, error: type[UserError] = RequestError, *, keep_tagged: bool = False
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The mapping in a YAML file; an empty file is an empty mapping.
 
     keep_tagged: values of unknown tags stay as `Tagged`, for the row of a manifest that has them
@@ -79,7 +79,7 @@ def read_yaml(
         raise error(f"{path}{fault.line}: {fault}") from None
 
 
-def _mapping(content: bytes, keep_tagged: bool) -> dict[str, Any]:
+def _mapping(content: bytes, keep_tagged: bool) -> dict[str, object]:
     if len(content) > MOST_BYTES:
         raise _Fault(f"larger than {MOST_BYTES >> 20} MiB, which no file of settings is")
     try:
@@ -118,7 +118,7 @@ _KEYLESS = object()
 class _Open:
     """A list or mapping that has not ended yet."""
 
-    values: list[Any] | dict[str, Any]
+    values: list[object] | dict[str, object]
     anchor: str | None
     size: int = 1
     """Values in it so far, itself among them."""

@@ -176,7 +176,7 @@ def load_base(model: StillModel, dtype: torch.dtype) -> Any:
     """The stock pipeline of a model's base. Raises ModelError where it cannot be loaded."""
     base, design = model.base, model.design
     kind: Any = getattr(import_module("diffusers"), FAMILIES[design.family].text_to_image)
-    more: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
+    more: dict[str, object] = {"torch_dtype": dtype, "local_files_only": True}
     if design.family == "sd15":
         more |= {"safety_checker": None, "requires_safety_checker": False}
     try:
@@ -212,7 +212,7 @@ def _variant_of(base: Path) -> str | None:
     return None if full or not names else "fp16"
 
 
-def _from_single_file(kind: Any, model: StillModel, more: dict[str, Any]) -> Any:
+def _from_single_file(kind: Any, model: StillModel, more: dict[str, object]) -> Any:
     sizes = configs_folder() / "stills" / model.design.family
     tokenizers = {"tokenizer": clip_tokenizer()}
     if model.design.family == "sdxl":

@@ -18,7 +18,7 @@ from animate.errors import MediaError
 from animate.media.image import read_image, write_png
 from animate.models.stills import StillDesign, StillModel
 from animate.progress import Progress, Remembering
-from animate.request.schema import paths_of
+from animate.request.setting_paths import paths_of
 from animate.request.still import StillRequest
 from animate.request.values import Size
 from animate.stills.base import choose_model
@@ -69,12 +69,16 @@ class StillMaker:
         self._pipeline: StillPipeline | None = None
         self._loaded: tuple[object, ...] = ()
 
-    def __call__(self, request: StillRequest, progress: Progress) -> StillResult:
+    def __call__(
+        self, request: StillRequest, progress: Progress, *, keep_finished: bool | None = None
+    ) -> StillResult:
         """Make the pictures of a request; those of a series that are there already are kept.
 
+        keep_finished: keep them although other files may be replaced; None: unless they may
         Raises MediaError, ModelError, PoseError or RequestError; nothing half-written is left.
         """
-        return _make(request, Remembering(progress), self._pipeline_for)
+        keep = not request.overwrite if keep_finished is None else keep_finished
+        return _make(request, Remembering(progress), self._pipeline_for, keep)
 
     def _pipeline_for(self, request: StillRequest, model: StillModel) -> StillPipeline:
         wanted = (model, request.method, request.control_model, request.device, request.precision,
@@ -112,12 +116,12 @@ def check_still(request: StillRequest) -> StillModel:
     )
 
 
-def _make(request: StillRequest, progress: Remembering, load: Load) -> StillResult:
+def _make(request: StillRequest, progress: Remembering, load: Load, keep: bool) -> StillResult:
     model = check_still(request)
     digests = input_digests(request, model)
     digest = series_digest(request, digests, model.design.name)
-    outputs, path = list(_outputs(request)), record_path(request)
-    ready = {} if request.overwrite else finished_pictures(path, digest)
+    outputs, path = list(picture_paths(request)), record_path(request)
+    ready = finished_pictures(path, digest) if keep else {}
     missing = [output for output in outputs if output.name not in ready]
     _check_outputs(request, missing, path, own_record=bool(ready))
     if not missing:
@@ -167,7 +171,8 @@ def _make(request: StillRequest, progress: Remembering, load: Load) -> StillResu
     )
 
 
-def _outputs(request: StillRequest) -> Iterator[Path]:
+def picture_paths(request: StillRequest) -> Iterator[Path]:
+    """The paths of a request's pictures."""
     if request.count == 1:
         yield request.output
         return
@@ -244,7 +249,9 @@ def _picture(
 ) -> np.ndarray:
     """One picture (H,W,3) uint8 RGB; `advance` is called after each step."""
 
-    def after_step(pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+    def after_step(
+        pipe: Any, step: int, timestep: Any, values: dict[str, object]
+    ) -> dict[str, object]:
         advance()
         return values
 

@@ -34,7 +34,7 @@ from animate.stills.control_files import apply_unet, load_control_network
 from animate.stills.prompts import long_prompt, parts_of
 from animate.stills.sizes import Picture, chosen_size, fitted_to, pil
 
-OnStep = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
+OnStep = Callable[[Any, int, Any, dict[str, object]], dict[str, object]]
 SCHEDULERS = {
     "unipc": "UniPCMultistepScheduler",
     "euler": "EulerDiscreteScheduler",
@@ -248,7 +248,7 @@ class StillPipeline:
         chosen = chosen_size(None if size is None else Size.parse(size), natural, self.design)
         self.set_scheduler(scheduler)
         guidance = self.design.guidance if guidance_scale is None else guidance_scale
-        arguments: dict[str, Any] = {
+        arguments: dict[str, object] = {
             "num_inference_steps": self.design.steps if steps is None else steps,
             "guidance_scale": guidance,
             "generator": torch.Generator("cpu").manual_seed(seed),
@@ -279,12 +279,12 @@ class StillPipeline:
         """True where the pipeline calls back after each step."""
         return self.method != "t2i-adapter"
 
-    def _texts(self, prompt: str, negative: str, *, guided: bool) -> dict[str, Any]:
+    def _texts(self, prompt: str, negative: str, *, guided: bool) -> dict[str, object]:
         if any(len(parts_of(self.pipe, text)) > 1 for text in (prompt, negative)):
             return long_prompt(self.pipe, prompt, negative, guided=guided)
         return {"prompt": prompt, "negative_prompt": negative or None}
 
-    def _plain(self, arguments: dict[str, Any], size: Size, begin: Image.Image | None) -> Any:
+    def _plain(self, arguments: dict[str, object], size: Size, begin: Image.Image | None) -> Any:
         """The base's own pipeline, whose UNet may be hooked."""
         if begin is None:
             shape = {"width": size.width, "height": size.height}
@@ -294,7 +294,7 @@ class StillPipeline:
         ).images[0]
 
     def _stock(
-        self, arguments: dict[str, Any], size: Size, control: Image.Image,
+        self, arguments: dict[str, object], size: Size, control: Image.Image,
         begin: Image.Image | None, weight: float | None, span: Span,
     ) -> Any:  # fmt: skip
         """Diffusers' own pipeline of the network's kind."""
@@ -305,7 +305,7 @@ class StillPipeline:
         if span != (0.0, 1.0) and not stock.span:
             raise RequestError(f"diffusers' {self.method} has no control range")
         pipe = self._assembled(classes[self.design.family], **{stock.argument: self.network})
-        more: dict[str, Any] = {stock.weight: 1.0 if weight is None else weight}
+        more: dict[str, object] = {stock.weight: 1.0 if weight is None else weight}
         more |= dict(zip(stock.span, span, strict=False))
         if begin is None:
             more |= {"image": control, "width": size.width, "height": size.height}

@@ -56,7 +56,7 @@ def _pieces(pipe: Any, text: str, limit: int) -> list[str]:
     return pieces
 
 
-def long_prompt(pipe: Any, prompt: str, negative: str, *, guided: bool) -> dict[str, Any]:
+def long_prompt(pipe: Any, prompt: str, negative: str, *, guided: bool) -> dict[str, object]:
     """Embeddings of a prompt and a negative prompt as the stock pipeline's call takes them; each
     part is encoded by the pipeline itself, and pooled embeddings are those of the first part.
 

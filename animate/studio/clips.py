@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from animate.batch.clips import PreviewMessage
 from animate.batch.failures import failure_of
-from animate.batch.manifest import Job, Manifest
+from animate.batch.jobs import Job
+from animate.batch.manifest import Manifest
 from animate.batch.paths import RECORD_SUFFIX, record_path
 from animate.batch.records import JobRecord, read_record
 from animate.batch.runner import run_batch
+from animate.batch.tasks import PreviewMessage
 from animate.clip.record import sidecar_path
 from animate.errors import RequestError, UserError
 from animate.request.request import AnimationRequest

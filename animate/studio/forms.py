@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any, Literal, get_origin
 
 from animate.batch.forecast import PlannedMemory, forecast
-from animate.batch.manifest import Job
+from animate.batch.jobs import Job
 from animate.batch.paths import record_path, with_absolute_paths
 from animate.batch.records import JobRecord
 from animate.errors import user_mistakes
 from animate.generate.settings import cautions, settle, unusual_size
 from animate.media import read_image
 from animate.models.variants import list_variants, resolve
+from animate.progress import clock_text
 from animate.request.presets import config_path, preset_names, read_config
 from animate.request.request import AnimationRequest
 from animate.request.schema import NONE, Setting, flat, plain, settings_of
 from animate.request.values import Size
-from animate.request.wording import clock_text
 from animate.studio.project import Project
 
 ELSEWHERE = ("reference", "driving", "output", "poses")

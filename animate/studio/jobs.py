@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from animate.batch.clips import StageMessage
 from animate.batch.executor import Start
+from animate.batch.tasks import StageMessage
 from animate.studio.tasks import Pace
 from animate.studio.worker import HeldWorker
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from animate.batch.clips import StageMessage
+from animate.batch.tasks import StageMessage
 from animate.progress import SHARES
 
 Status = Literal["waiting", "running", "stopped", "done", "failed"]

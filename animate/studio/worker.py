@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from animate.batch.clips import ClipMaker, ClipReport, ClipTask, Relay
+from animate.batch.clips import ClipMaker
 from animate.batch.executor import Handler, Listen, Outcome, Send, Start, Task
 from animate.batch.local import LocalExecutor
+from animate.batch.tasks import ClipReport, ClipTask, Relay
 from animate.studio.tasks import PoseTask
 
 _GLANCE_SECONDS = 0.2

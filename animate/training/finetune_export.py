@@ -19,7 +19,7 @@ from animate.files import atomic_folder, sha256, write_text
 from animate.models.adapter_files import METADATA, WEIGHTS
 from animate.models.base import load_base
 from animate.models.components import Components
-from animate.models.config import Component
+from animate.models.config import Component, Source
 from animate.models.variants import VARIANT_FILE, ModelVariant
 from animate.request.values import Size
 from animate.training.checkpoints import load_checkpoint
@@ -143,7 +143,7 @@ def _reference(
     return name
 
 
-def _used_sources(base: ModelVariant, components: Mapping[str, Component]) -> dict[str, Any]:
+def _used_sources(base: ModelVariant, components: Mapping[str, Component]) -> dict[str, Source]:
     """The base's repositories, without the digests of files that are no longer used."""
     files = {
         file for component in components.values() for file in (component.config, *component.weights)

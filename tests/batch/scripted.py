@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from animate import AnimationRequest
-from animate.batch.clips import ClipReport, ClipTask
 from animate.batch.executor import Listen, Outcome, Start, Task, attempt
 from animate.batch.failures import Failure
 from animate.batch.records import JobRecord
 from animate.batch.runner import run_batch
+from animate.batch.tasks import ClipReport, ClipTask
 from animate.clip.record import sidecar_path
 from tests.clip.records import some_record
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from animate import AnimationRequest
-from animate.batch.clips import ClipMaker, ClipReport, ClipTask, StageMessage
+from animate.batch.clips import ClipMaker
 from animate.batch.executor import SerialExecutor, Task
+from animate.batch.tasks import ClipReport, ClipTask, StageMessage
 from tests.scene import write_scene
 from tests.toy import toy_model
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from animate import AnimationRequest, compare
-from animate.batch.clips import ClipReport
 from animate.batch.compare import Axis, axes_of, plan_cells
 from animate.batch.compare_page import MOST_EMBEDDED
 from animate.batch.compare_sheet import MOMENTS
+from animate.batch.tasks import ClipReport
 from animate.cli.main import main
 from animate.errors import RequestError
 from animate.media import read_image

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from animate import AnimationRequest
-from animate.batch.clips import ClipReport
+from animate.batch.tasks import ClipReport
 from animate.errors import MediaError
 from tests.batch.scripted import Scripted, fails, make, request, run, statuses
 

@@ -11,9 +11,9 @@ import pytest
 
 from animate import AnimationRequest
 from animate.batch import runner
-from animate.batch.clips import ClipReport
 from animate.batch.keys import Keys
 from animate.batch.records import JobRecord, clip_state
+from animate.batch.tasks import ClipReport
 from animate.errors import BusyError
 from tests.batch.scripted import Scripted, make, request, run, statuses
 

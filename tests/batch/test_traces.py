@@ -13,8 +13,8 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs the 
 
 from animate import AnimationRequest
 from animate.batch import traces
-from animate.batch.clips import StageMessage
 from animate.batch.records import JobRecord
+from animate.batch.tasks import StageMessage
 from animate.batch.traces import Traces
 from animate.errors import ExecutorError, RequestError
 from animate.progress import Quiet, Remembering

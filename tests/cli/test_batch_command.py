@@ -209,7 +209,8 @@ def test_jobs_go_to_the_cluster_that_a_configuration_names(
     usual.write_text(usual.read_text() + "runtime: {ray-address: head:1}\n")
     assert batch(manifest, "--executor", "ray") == 2
     assert batch(manifest, "--executor", "ray", "--ray-address", "head:2") == 2
-    assert asked == [("ray", {"address": address}) for address in (None, "head:1", "head:2")]
+    named = (None, "head:1", "head:2")
+    assert asked == [("ray", {"time_limit": None, "address": address}) for address in named]
     assert "no cluster here" in capsys.readouterr().err
 
 

@@ -58,7 +58,7 @@ def at_every_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Listener(Quiet):
-    """Counts what is done; interrupts after `stop` steps of a stage."""
+    """Counts what is done, in frames; interrupts after `stop` of a stage."""
 
     def __init__(self, stop: tuple[str, int] | None = None) -> None:
         self.done: Counter[str] = Counter()
@@ -73,7 +73,7 @@ class Listener(Quiet):
 
     def advance(self, steps: int = 1) -> None:
         self.done[self._name] += steps
-        if self._stop == (self._name, self.done[self._name]):
+        if self._stop and self._stop[0] == self._name and self.done[self._name] >= self._stop[1]:
             raise KeyboardInterrupt
 
     def note(self, text: str) -> None:
@@ -90,7 +90,7 @@ def run(
 
 
 def stopped(animator: Animator, values: dict[str, Any], stage: str, after: int) -> Path:
-    """The work folder of a run that was interrupted after so many steps of a stage."""
+    """The work folder of a run that was interrupted after so many frames of a stage."""
     with pytest.raises(KeyboardInterrupt) as stop:
         run(animator, values, Listener((stage, after)))
     work = values["output"].parent / ".clip.mp4.work"
@@ -132,8 +132,8 @@ def test_stopped_in_any_stage_it_goes_on_to_the_same_frames(
     run(animator, {**values, "output": scene["output"].with_name("w.mp4")}, whole)
     for file in scene["output"].parent.iterdir():
         file.unlink()
-    windows = whole.done["denoise"]
-    for stage, after in (("denoise", windows - 2), ("decode", 7)):
+    frames = whole.done["denoise"]
+    for stage, after in (("denoise", frames - 5), ("decode", 7)):
         stopped(animator, values, stage, after)
         again = Listener()
         run(animator, values, again)
@@ -183,8 +183,8 @@ def test_a_damaged_record_is_noticed_and_the_one_before_it_used(
     run(animator, scene, listener)
     assert digest_of(scene) == expected
     assert "is damaged" in "\n".join(listener.warnings)
-    windows = listener.done["denoise"]
-    assert windows == {"newest": 8, "all": 8, "frames": 0}[damage]  # counted from the beginning
+    frames = listener.done["denoise"]
+    assert frames == {"newest": 24, "all": 24, "frames": 0}[damage]  # counted from the beginning
 
 
 @pytest.mark.parametrize("instead", ["latents", "another run's"])
@@ -210,7 +210,7 @@ def test_other_records_in_place_of_frames_are_noticed_and_frames_decoded_again(
 def test_conditions_that_cannot_be_are_not_followed(
     animator: Animator, scene: dict[str, Any], threads: object
 ) -> None:
-    work = stopped(animator, scene, "denoise", 5)
+    work = stopped(animator, scene, "denoise", 15)
     marker = json.loads((work / "work.json").read_text())
     marker["conditions"]["threads"] = threads
     (work / "work.json").write_text(json.dumps(marker))
@@ -224,7 +224,7 @@ def test_conditions_that_cannot_be_are_not_followed(
 
 def test_another_number_of_threads_is_set_back(animator: Animator, scene: dict[str, Any]) -> None:
     other = torch.get_num_threads()
-    work = stopped(animator, scene, "denoise", 5)
+    work = stopped(animator, scene, "denoise", 15)
     manifest = json.loads((work / "work.json").read_text())
     assert manifest["conditions"]["threads"] == other
     manifest["conditions"]["precision"] = "float16"
@@ -244,7 +244,7 @@ def test_another_number_of_threads_is_set_back(animator: Animator, scene: dict[s
 def test_other_settings_are_refused_while_work_is_there(
     animator: Animator, scene: dict[str, Any]
 ) -> None:
-    stopped(animator, scene, "denoise", 5)
+    stopped(animator, scene, "denoise", 15)
     with pytest.raises(WorkError, match="seed 0 instead of 3"):
         run(animator, {**scene, "seed": 3})
     (scene["driving"].parent / "reference.png").write_bytes(
@@ -373,7 +373,7 @@ def test_estimated_poses_are_kept_where_no_cache_is(
     monkeypatch.setattr("animate.animator.load_estimator", lambda name: Estimator())
     fresh = Animator(animator.engine, "a test")
     values = {**scene, "poses": None, "cache": "none"}
-    stopped(fresh, values, "denoise", 5)
+    stopped(fresh, values, "denoise", 15)
     run(fresh, values)
     assert Estimator.seen == 12
 
@@ -480,7 +480,7 @@ def test_signals_stop_a_run_and_the_command_says_how_to_go_on(
 def test_what_is_left_can_be_seen_and_thrown_away(
     animator: Animator, scene: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    work = stopped(animator, scene, "denoise", 5)
+    work = stopped(animator, scene, "denoise", 15)
     folder = work.parent
     size = sum(file.stat().st_size for file in work.iterdir())
     hidden_name(folder / "clip.mp4").write_bytes(bytes(1000))

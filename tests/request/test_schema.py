@@ -18,14 +18,12 @@ from animate.request.schema import (
     build,
     flat,
     option,
-    paths_of,
     plain,
-    plain_with_paths,
     read_value,
     settings_of,
     validate,
-    with_paths,
 )
+from animate.request.setting_paths import paths_of, plain_with_paths, with_paths
 from animate.request.values import Lora, Signing, Size
 
 PATHS = {"reference": "a.png", "driving": "b.mp4", "output": "c.mp4"}

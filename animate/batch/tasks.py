@@ -1,0 +1,200 @@
+"""Tasks and reports as they travel between a batch and its workers, and the worker that makes them.
+
+A worker makes jobs of any kind (`animate.batch.kinds`), and keeps what is loaded from one to the
+next of the same kind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol
+
+from typing_extensions import TypeVar
+
+from animate.batch.executor import Send
+from animate.batch.failures import Failure
+from animate.batch.kinds import Request, RowKind, kind_of
+from animate.batch.records import ClipState, Pictures
+from animate.batch.staging import JobFiles
+from animate.clip.fingerprint import FileDigests
+from animate.progress import Stage
+from animate.request.request import AnimationRequest
+
+Asked = TypeVar("Asked", bound=Request, covariant=True, default=AnimationRequest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTask(Generic[Asked]):
+    """One job, as it travels to a worker: a clip to make, or stills."""
+
+    request: Asked
+    digests: FileDigests = field(default_factory=FileDigests)
+    """Digests of inputs that were read already."""
+    pictures: bool = True
+    """Small pictures for a report are wanted."""
+    previews: bool = False
+    """Pictures of the unfinished clip are sent, as `PreviewMessage`s."""
+    files: JobFiles | None = None
+    """Files that lie in a store; None where all are here."""
+    anew: bool = False
+    """Parts that an earlier run has finished are made again too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipReport:
+    """A worker's account of one job: how its clip was made, or the failure."""
+
+    failure: Failure | None = None
+    """The reason why there is no clip."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of each stage, `load` of the model among them."""
+    peak_host_bytes: int | None = None
+    """The most resident memory of the worker during this clip."""
+    peak_device_bytes: int | None = None
+    """Largest allocation on the accelerator; None on a CPU."""
+    model: str = ""
+    """Name of the variant that made the clip."""
+    size: str = ""
+    """Of the clip, WIDTHxHEIGHT."""
+    frames: int | None = None
+    """Frames of the clip, or pictures of the series."""
+    fps: str = ""
+    """Rate of the clip, a fraction."""
+    warnings: tuple[str, ...] = ()
+    """Remarks on the clip that a person should act on."""
+    pictures: Pictures = field(default_factory=Pictures)
+    """Small pictures for the report."""
+    clip: ClipState | None = None
+    """Marks of a clip that was put into a store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageMessage:
+    """Progress of a clip, as it travels from a worker."""
+
+    event: Literal["begin", "advance", "end"]
+    stage: str
+    steps: int | None = None
+    """Of `begin` the stage's number, if it is known; of `advance` those that were finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewMessage:
+    """A picture of an unfinished clip, as it travels from a worker."""
+
+    jpeg: bytes
+    step: int
+    """Steps that were done."""
+
+
+class Maker(Protocol):
+    """Makes jobs of one kind, and keeps what is loaded from one to the next."""
+
+    def __call__(self, payload: Any, send: Send) -> ClipReport:
+        """Do a `ClipTask`; whatever goes wrong is in the report."""
+
+    def close(self) -> None:
+        """Give back what is loaded."""
+
+
+def start_makers(worker: int) -> JobMaker:
+    """A worker's handler of `ClipTask`s; `worker` decides which GPU it takes."""
+    return JobMaker(worker)
+
+
+class JobMaker:
+    """Makes jobs of any kind; what one kind has loaded goes before another loads its own."""
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+        self._kind: RowKind[Any] | None = None
+        self._maker: Maker | None = None
+
+    def __call__(self, payload: ClipTask[Request], send: Send) -> ClipReport:
+        """Make one job; whatever goes wrong is in the report."""
+        kind = kind_of(payload.request)
+        if self._maker is None or kind is not self._kind:
+            self.close()
+            self._kind, self._maker = kind, kind.maker(self._worker)
+        forget_peaks()
+        return self._maker(payload, send)
+
+    def close(self) -> None:
+        """See `Handler`."""
+        maker, self._maker, self._kind = self._maker, None, None
+        if maker is not None:
+            maker.close()
+
+
+def device_of(worker: int, asked: str) -> str:
+    """The device of a worker: a GPU of its own where there are several and none is named."""
+    if asked != "auto":
+        return asked
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return f"cuda:{worker % count}" if count > 1 else "auto"
+
+
+class Relay:
+    """Progress that goes to whoever listens to the worker, as `StageMessage`s."""
+
+    def __init__(self, send: Send, interval: float = 0.5) -> None:
+        """Steps are gathered for `interval` seconds, so that messages cost nothing."""
+        self._send, self._interval = send, interval
+
+    @contextmanager
+    def stage(self, name: str, total: int | None) -> Iterator[Stage]:
+        self._send(StageMessage(event="begin", stage=name, steps=total))
+        steps = _Steps(name, self._send, self._interval)
+        try:
+            yield steps
+        finally:
+            steps.flush()
+            self._send(StageMessage(event="end", stage=name))
+
+    def note(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass  # the result has them
+
+
+class _Steps:
+    def __init__(self, stage: str, send: Send, interval: float) -> None:
+        self._stage, self._send, self._interval = stage, send, interval
+        self._gathered, self._sent = 0, time.monotonic()
+
+    def advance(self, steps: int = 1) -> None:
+        self._gathered += steps
+        if time.monotonic() - self._sent >= self._interval:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._gathered:
+            self._send(StageMessage(event="advance", stage=self._stage, steps=self._gathered))
+        self._gathered, self._sent = 0, time.monotonic()
+
+
+def forget_peaks() -> None:
+    """Let the peaks begin anew, so that they are this clip's and not an earlier one's."""
+    with suppress(OSError):  # not Linux, or not allowed: the process's own peak stays
+        Path("/proc/self/clear_refs").write_text("5")
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_host() -> int:
+    """The most resident memory since `forget_peaks`."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    from animate.clip.clock import peak_host_bytes
+
+    return peak_host_bytes()

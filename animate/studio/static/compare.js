@@ -25,10 +25,12 @@ export class CompareView {
     this.table = h("div", { class: "scores" });
     this.hint = h("p", { class: "quiet" });
     this.pages = h("p", { class: "quiet" });
-    root.append(h("div", { class: "compare" }, this.hint, this.shelf,
+    this.seen = [ // only where there is something to see
       h("div", { class: "transport" }, this.modes, h("label", { class: "slider", id: "gain" }, "times", this.gain)),
       h("div", { class: "stage" }, this.canvas),
-      h("div", { class: "transport" }, this.play, this.slider, this.counter), this.table, this.pages));
+      h("div", { class: "transport" }, this.play, this.slider, this.counter),
+    ];
+    root.append(h("div", { class: "compare" }, this.hint, this.shelf, ...this.seen, this.table, this.pages));
     this.canvas.addEventListener("pointerdown", (event) => { this.canvas.setPointerCapture(event.pointerId); this.wiping = true; this.wipe(event); });
     this.canvas.addEventListener("pointermove", (event) => { if (this.wiping) this.wipe(event); });
     this.canvas.addEventListener("pointerup", () => { this.wiping = false; });
@@ -45,6 +47,7 @@ export class CompareView {
       type: "button", class: "chip", "aria-pressed": String(chosen.includes(file.name)),
       onclick: () => choose({ compare: chosen.includes(file.name) ? chosen.filter((name) => name !== file.name) : [...chosen, file.name].slice(-MOST) }),
     }, base(file.name), file.kind === "video" ? h("small", {}, " driving") : null)));
+    for (const part of this.seen) part.hidden = !chosen.length;
     const pages = ofKind("page");
     this.pages.hidden = !pages.length;
     this.pages.replaceChildren("Reports and comparisons in the folder: ", ...pages.flatMap((file, index) => [index ? ", " : "",

@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from animate.batch.failures import Failure, failure_of
 from animate.errors import InternalError, RequestError
@@ -233,6 +233,35 @@ def free_slot(slots: Sequence[CrewMember | None], task: Task) -> int:
     if not free:
         raise InternalError(f"task {task.number} came while all {len(slots)} workers work")
     return min(free, key=lambda i: slots[i] is None)
+
+
+Member = TypeVar("Member", bound=CrewMember)
+
+
+def next_outcome(
+    slots: Sequence[Member | None],
+    limit: float | None,
+    timeout: float | None,
+    *,
+    receive: Callable[[Sequence[Member], float | None], Outcome | None],
+    end_late: Callable[[Member], Outcome],
+) -> Outcome | None:
+    """The next outcome of workers; None after `timeout` seconds, or when nobody has a task.
+
+    receive: takes what busy workers send within so many seconds; None where that is no outcome
+    end_late: ends a worker whose task takes longer than `limit` seconds
+    """
+    until = None if timeout is None else time.monotonic() + timeout
+    while busy := [worker for worker in slots if worker is not None and worker.task]:
+        outcome = receive(busy, patience(busy, limit, until))
+        if outcome is not None:
+            return outcome
+        for worker in busy:
+            if is_late(worker, limit):
+                return end_late(worker)
+        if until is not None and time.monotonic() >= until:
+            return None
+    return None
 
 
 def is_late(worker: CrewMember, limit: float | None) -> bool:

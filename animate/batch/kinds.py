@@ -106,7 +106,7 @@ class RowKind(Protocol[Asked]):
 
     def captions(self) -> tuple[str, str, str]:
         """Words under the pictures of inputs in the report: of `Pictures.reference` and
-        `Pictures.driving`; and what the results are."""
+        `Pictures.driving`; and on the order of results, empty where there is none."""
 
     def amount(self, record: JobRecord) -> str:
         """The size of what was made, in words; empty where the record does not say."""

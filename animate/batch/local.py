@@ -32,9 +32,8 @@ from animate.batch.executor import (
     attempt,
     check_crew,
     free_slot,
-    is_late,
+    next_outcome,
     not_sendable,
-    patience,
     start_failed,
     too_slow,
     worker_died,
@@ -85,18 +84,9 @@ class LocalExecutor:
 
     def wait(self, timeout: float | None = None) -> Outcome | None:
         """See `JobExecutor`."""
-        until = None if timeout is None else time.monotonic() + timeout
-        while busy := {w.connection: w for w in self._slots if w is not None and w.task}:
-            for connection in wait(list(busy), patience(busy.values(), self._limit, until)):
-                outcome = self._receive(busy[connection])  # type: ignore[index]
-                if outcome is not None:
-                    return outcome
-            for worker in busy.values():
-                if is_late(worker, self._limit):
-                    return self._end_late(worker)
-            if until is not None and time.monotonic() >= until:
-                return None
-        return None
+        return next_outcome(
+            self._slots, self._limit, timeout, receive=self._receive, end_late=self._end_late
+        )
 
     def close(self) -> None:
         """See `JobExecutor`. Workers are asked to end first, so that they leave no partial file."""
@@ -107,7 +97,16 @@ class LocalExecutor:
         for worker in workers:
             worker.end(max(0.0, until - time.monotonic()))
 
-    def _receive(self, worker: _Worker) -> Outcome | None:
+    def _receive(self, busy: Sequence[_Worker], seconds: float | None) -> Outcome | None:
+        """The first outcome among what comes within so many seconds; None where none is."""
+        workers: dict[object, _Worker] = {worker.connection: worker for worker in busy}
+        for connection in wait([worker.connection for worker in busy], seconds):
+            outcome = self._read(workers[connection])
+            if outcome is not None:
+                return outcome
+        return None
+
+    def _read(self, worker: _Worker) -> Outcome | None:
         """One message of a worker: an outcome, or None for a message in between."""
         assert worker.task is not None
         try:

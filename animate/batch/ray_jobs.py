@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from animate.batch.executor import (
@@ -21,9 +22,8 @@ from animate.batch.executor import (
     attempt,
     check_crew,
     free_slot,
-    is_late,
+    next_outcome,
     not_sendable,
-    patience,
     start_failed,
     too_slow,
     worker_died,
@@ -78,21 +78,9 @@ class RayExecutor:
 
     def wait(self, timeout: float | None = None) -> Outcome | None:
         """See `JobExecutor`."""
-        ray = require_ray()
-        until = None if timeout is None else time.monotonic() + timeout
-        while busy := {w.awaited: w for w in self._slots if w is not None and w.task}:
-            seconds = patience(busy.values(), self._limit, until)
-            calls, _ = ray.wait(list(busy), num_returns=1, timeout=seconds)
-            for call in calls:
-                outcome = self._receive(busy[call], call)
-                if outcome is not None:
-                    return outcome
-            for worker in busy.values():
-                if is_late(worker, self._limit):
-                    return self._end_late(worker)
-            if until is not None and time.monotonic() >= until:
-                return None
-        return None
+        return next_outcome(
+            self._slots, self._limit, timeout, receive=self._receive, end_late=self._end_late
+        )
 
     def close(self) -> None:
         """See `JobExecutor`. What a worker had half-written is removed by the next who writes."""
@@ -103,7 +91,15 @@ class RayExecutor:
             self._leave = False
             disconnect()
 
-    def _receive(self, worker: _Worker, call: Any) -> Outcome | None:
+    def _receive(self, busy: Sequence[_Worker], seconds: float | None) -> Outcome | None:
+        """The outcome of the first call that ends within so many seconds; None where none does."""
+        workers = {worker.awaited: worker for worker in busy}
+        calls, _ = require_ray().wait(list(workers), num_returns=1, timeout=seconds)
+        for call in calls:
+            return self._answer(workers[call], call)
+        return None
+
+    def _answer(self, worker: _Worker, call: Any) -> Outcome | None:
         """An answer of a worker: an outcome, or None for the word that it is ready."""
         ray = require_ray()
         task = worker.task

@@ -26,7 +26,8 @@ from animate.batch.manifest import Manifest
 from animate.batch.records import JobRecord, Pictures, read_record
 from animate.clip.shareable import Shareable
 from animate.errors import MediaError, RequestError
-from animate.files import write_text
+from animate.files import is_sequence, write_text
+from animate.media.sequences import sequence_files
 from animate.progress import clock_text
 
 PAGE, FIGURES = "report.html", "report.json"
@@ -169,7 +170,7 @@ def _sums(records: list[JobRecord]) -> list[tuple[str, str]]:
     if times := [record.wall_seconds for record in finished if record.wall_seconds]:
         sums.append((clock_text(sum(times)), "of work"))
         if len(times) > 1:
-            sums.append((clock_text(median_high(times)), "a clip, median"))
+            sums.append((clock_text(median_high(times)), f"a {_word(finished)}, median"))
     if frames := sum(record.frames or 0 for record in finished):
         sums.append((f"{frames:,}".replace(",", "\u202f"), "frames"))
     if peaks := [record.peak_host_bytes for record in records if record.peak_host_bytes]:
@@ -223,7 +224,7 @@ class Card:
 def _card(record: JobRecord, folder: Path) -> Card:
     state = state_of(record)
     name = record.output.name if record.output else record.label
-    link = quote(relpath(record.output, folder)) if record.output else ""
+    link = quote(relpath(_file(record.output), folder)) if record.output else ""
     record = _shared(record, folder)
     return Card(
         record=record,
@@ -245,6 +246,11 @@ def _card(record: JobRecord, folder: Path) -> Card:
         ],
         details=_details(record),
     )
+
+
+def _file(output: Path) -> Path:
+    """The file to open: of numbered images the first."""
+    return next(iter(sequence_files(output)), output) if is_sequence(output) else output
 
 
 def _inputs(record: JobRecord) -> list[tuple[str, str]]:

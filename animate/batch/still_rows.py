@@ -121,7 +121,7 @@ class StillRows:
 
     def captions(self) -> tuple[str, str, str]:
         """See `RowKind`."""
-        return "control picture", "picture to begin from", "the pictures of the series"
+        return "control picture", "picture to begin from", ""
 
     def amount(self, record: JobRecord) -> str:
         """See `RowKind`."""

@@ -167,6 +167,7 @@ def test_stills_are_made_kept_and_made_again_when_they_change(
     assert "control picture" in page
     assert "3 pictures" in page
     assert "driving frame" not in page
+    assert 'href="a-0000.png"' in page, "numbered pictures are opened at their first"
     record = read_record(made.jobs[0].record)
     assert record is not None
     assert len(record.pictures.results) == 3

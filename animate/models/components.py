@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from animate.errors import ModelError
 from animate.files import atomic_folder, sha256, write_text
+from animate.models.added_latents import add_image_latents
 from animate.models.config import (
     Component,
     ControlNetworkConfig,
@@ -114,6 +115,8 @@ def load_components(
     if variant.channels_per_group is not None:
         for name in ("unet", "vae"):
             regroup(networks[name], variant.channels_per_group)
+    if variant.adds_image_latents:
+        add_image_latents(networks["unet"], networks["vae"])
     return Components(
         variant=variant,
         scheduler=make_scheduler(variant.scheduler, variant.family),

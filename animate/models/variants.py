@@ -99,6 +99,8 @@ class ModelVariant:
     image_latents: ImageLatents = "reference"
     """Picture that a frame's image latents are made of: the "reference" as it is, or its person
     "warped" limb by limb to the frame's pose (`animate.driving.limb_warp`)."""
+    adds_image_latents: bool = False
+    """True where the UNet predicts what the image latents lack (`animate.models.added_latents`)."""
     channels_per_group: int | None = None
     """Fewest channels that one group of a group normalisation of UNet and VAE has; None keeps
     diffusers' 32 groups. With few channels those would be instance normalisation, which loses
@@ -139,6 +141,8 @@ class ModelVariant:
             raise ModelError(
                 "micro_conditions are for models on Stable Video Diffusion, each of them"
             )
+        if self.adds_image_latents and self.scheduler.get("prediction_type") != "v_prediction":
+            raise ModelError("adds_image_latents needs a scheduler of prediction_type v_prediction")
         self._check_sampling()
         self._check_files()
 

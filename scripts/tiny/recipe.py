@@ -120,6 +120,8 @@ class TrainingConfig(BundledRecipe):
     """Style (of `pose.draw`) of the control frames."""
     image_latents: ImageLatents
     """The variant's (`ModelVariant.image_latents`)."""
+    adds_image_latents: bool = False
+    """The variant's; a start that did not add them begins with a UNet that predicts nothing."""
     unwarped: float = 0.13
     """Chance that a clip of a warped recipe is trained with the reference as it is, since poses
     of a reference are not always known."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from animate.models.added_latents import add_image_latents, begin_adding
 from animate.models.components import Components, load_components, make_scheduler
 from animate.models.config import Component, Injection, MicroConditions
 from animate.models.variants import COMPONENTS, ModelVariant, load_variant
@@ -67,13 +68,18 @@ def open_start(config: TrainingConfig, progress: Progress | None = None) -> Star
     """The recipe's start. Its autoencoder is trained first where that is the recipe's own."""
     if config.start_from is None:
         vae = train_autoencoder(config, progress)
+        networks = make_networks(config)
+        if config.adds_image_latents:
+            add_image_latents(networks["unet"], vae)
         return Start(
-            networks=make_networks(config),
+            networks=networks,
             vae=vae,
             encoder=trained_basis(config.folder, config.autoencoder_digest()),
             variant=describe(config),
         )
     start = model_start(config.start_from)
+    if config.adds_image_latents and not start.variant.adds_image_latents:
+        begin_adding(start.networks["unet"], start.vae)
     return replace(start, variant=describe(config, start.variant))
 
 
@@ -100,6 +106,7 @@ def describe(config: TrainingConfig, base: ModelVariant | None = None) -> ModelV
         name=config.name,
         summary=config.summary,
         image_latents=config.image_latents,
+        adds_image_latents=config.adds_image_latents,
         sampling=replace(
             variant.sampling, steps=config.sampling_steps, overlap=config.sampling_overlap
         ),

@@ -128,7 +128,8 @@ def _read_changes(
 def _constants(variant: ModelVariant) -> dict[str, object]:
     """Constants that go with tuned weights; the scheduler, licences and files are the base's."""
     names = ("name", "summary", "sizes", "sampling", "micro_conditions", "injection", "pose_style",
-             "leading_reference", "guidance_along", "image_latents", *CONTROL_SECTIONS)  # fmt: skip
+             "leading_reference", "guidance_along", "image_latents", "adds_image_latents",
+             *CONTROL_SECTIONS)  # fmt: skip
     return {name: value for name, value in variant.to_dict().items() if name in names}
 
 

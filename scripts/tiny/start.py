@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from animate.errors import TrainingError
 from animate.models.added_latents import add_image_latents, begin_adding
 from animate.models.components import Components, load_components, make_scheduler
 from animate.models.config import Component, Injection, MicroConditions
@@ -65,7 +66,10 @@ class Start:
 
 
 def open_start(config: TrainingConfig, progress: Progress | None = None) -> Start:
-    """The recipe's start. Its autoencoder is trained first where that is the recipe's own."""
+    """The recipe's start. Its autoencoder is trained first where that is the recipe's own.
+
+    Raises `TrainingError` for a model that adds its image latents where the recipe does not.
+    """
     if config.start_from is None:
         vae = train_autoencoder(config, progress)
         networks = make_networks(config)
@@ -78,6 +82,11 @@ def open_start(config: TrainingConfig, progress: Progress | None = None) -> Star
             variant=describe(config),
         )
     start = model_start(config.start_from)
+    if start.variant.adds_image_latents and not config.adds_image_latents:
+        raise TrainingError(
+            f"{config.start_from} adds its image latents; a recipe that starts from it states "
+            "adds_image_latents: true"
+        )
     if config.adds_image_latents and not start.variant.adds_image_latents:
         begin_adding(start.networks["unet"], start.vae)
     return replace(start, variant=describe(config, start.variant))

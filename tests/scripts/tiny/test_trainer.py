@@ -73,6 +73,7 @@ def warped_recipe(model: Path, folder: Path) -> TrainingConfig:
         summary="for tests",
         folder=folder,
         image_latents="warped",
+        adds_image_latents=True,
         start_from=str(model),
         stages=(stage, replace(stage, batch=1, frames=3)),
         warm_up=2,
@@ -215,7 +216,7 @@ def test_a_warped_run_starts_from_a_model_resumes_to_the_bit_and_animates(
     rows = read_lines(whole.folder / "validation.jsonl")
     assert [(row["step"], row["window"]) for row in rows] == [(2, 1), (4, 3)]
     variant = export(whole, tmp_path / "warped")
-    assert variant.image_latents == "warped"
+    assert (variant.image_latents, variant.adds_image_latents) == ("warped", True)
     assert variant.sizes == ((32, 48),)
     loaded = load_components(load_variant(str(tmp_path / "warped")))
     base = load_components(load_variant(str(model)))
@@ -238,6 +239,19 @@ def test_runs_of_other_kinds_are_refused(trained: TrainingConfig, tmp_path: Path
         averaged(replace(config, start_from="tiny"))
     with pytest.raises(TrainingError, match="either start_from, or autoencoder and networks"):
         replace(trained, start_from=str(model))
+
+
+def test_a_model_that_adds_its_image_latents_is_not_trained_on_without(
+    trained: TrainingConfig, tmp_path: Path
+) -> None:
+    export(trained, tmp_path / "model")
+    config = warped_recipe(tmp_path / "model", tmp_path / "run")
+    Trainer(config, open_start(config)).save()
+    export(config, tmp_path / "adding")
+    again = warped_recipe(tmp_path / "adding", tmp_path / "again")
+    assert open_start(again).variant.adds_image_latents
+    with pytest.raises(TrainingError, match="adds its image latents; a recipe that starts from"):
+        open_start(replace(again, adds_image_latents=False))
 
 
 def test_a_recipe_of_the_old_kind_is_refused_by_name(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ class _Work:
     chunks: Chunks
     pixels: int  # of the latents
     element: int  # bytes of one number
+    motion: bool = False  # a `UNetMotionModel`
+    reference: bool = False  # all rows attend to a reference's features as well
 
     def frames(self, pixels: int) -> int:
         """Frames at a time where a frame has that many pixels."""
@@ -45,6 +47,8 @@ def _res_block(work: _Work, source: int, channels: int, pixels: int) -> float:
     group = work.frames(pixels) * pixels
     spatial = group * max(2 * source, source + channels, 4 * channels)
     whole = work.rows * pixels * channels
+    if work.motion:
+        return spatial + (whole if work.frames(pixels) < work.rows else 0)
     piece = work.rows * work.piece(pixels) * channels
     temporal = whole + piece * max(work.statistics(), 4)
     kept = whole if work.frames(pixels) < work.rows else 0
@@ -55,6 +59,10 @@ def _transformer(work: _Work, channels: int, pixels: int) -> float:
     group = work.frames(pixels) * pixels
     piece = work.rows * work.piece(pixels)
     whole = work.rows * pixels * channels
+    if work.motion:
+        return max(
+            _motion_attention(work, channels, pixels), _motion_module(work, channels, pixels)
+        )
     spatial = _block(work, group, channels)
     temporal = _block(work, piece, channels) + 3 * piece * channels
     return whole + max(spatial, temporal, whole + 3 * group * channels)
@@ -64,6 +72,21 @@ def _block(work: _Work, tokens: int, channels: int) -> float:
     """A transformer block on some tokens: attention, or the feed-forward that is wider."""
     at_once = min(tokens, work.chunks.tokens or tokens)
     return max(7 * tokens * channels, 3 * tokens * channels + 16 * at_once * channels)
+
+
+def _motion_attention(work: _Work, channels: int, pixels: int) -> float:
+    """The spatial transformer of a motion UNet: its result, and one group of frames in it."""
+    group = work.frames(pixels) * pixels
+    joined = work.rows * pixels * channels if work.frames(pixels) < work.rows else 0
+    attending = (10 if work.reference else 7) * group * channels
+    return joined + group * channels + max(attending, _block(work, group, channels))
+
+
+def _motion_module(work: _Work, channels: int, pixels: int) -> float:
+    """A transformer over time: all normalised pixels where they go in pieces, and one of these."""
+    piece = work.rows * work.piece(pixels) * channels
+    normal = work.rows * pixels * channels if work.piece(pixels) < pixels else 0
+    return normal + piece + _block(work, work.rows * work.piece(pixels), channels)
 
 
 def unet_peak(
@@ -85,7 +108,8 @@ def unet_peak(
         batch: windows and guidance halves in one call.
         chunks: its pieces; None for the stock forward.
         element: bytes of one number.
-        motion: a transformer over time follows every block, as in a `UNetMotionModel`.
+        motion: a transformer over time follows every block, as in a `UNetMotionModel`, whose
+            conditional half attends to a reference's features.
     """
     width, height = size
     work = _Work(
@@ -93,6 +117,8 @@ def unet_peak(
         chunks=chunks or Chunks(),
         pixels=width * height,
         element=element,
+        motion=motion,
+        reference=motion and batch == 1,
     )
     widths = list(config["block_out_channels"])
     layers = _per_level(config["layers_per_block"], len(widths))

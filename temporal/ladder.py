@@ -38,7 +38,7 @@ _CUTS = (
 
 def ladder(request: MemoryRequest) -> list[MemoryPlan]:
     """All plans of a request, the fastest first."""
-    ways: list[Offload] = ["none", "model"] if request.motion else ["none", "model", "stream"]
+    ways: list[Offload] = ["none", "model", "stream"]
     if request.on_host:
         ways = ["none"]
     elif request.offload is not None:
@@ -68,15 +68,15 @@ def _pieces(request: MemoryRequest) -> list[tuple[int, bool, Chunks | None]]:
     found += [
         (batch, True, None) for batch in batches if request.on_host or batch * sequences <= _GRID
     ]
-    if request.motion:
-        alone = [(1, halves, None) for halves in together]
-        return [*found, *(rung for rung in alone if rung not in found)]
     for halves in together:
         rows = request.window * (2 if halves and request.guided else 1)
         for frames, pixels, tokens in _PIECES:
             # The same amount of work in a piece at any picture size.
             frames = max(1, frames * 128 * 72 // (width * height))
             chunks = Chunks(frames=frames, pixels=pixels, tokens=tokens)
+            if request.motion and halves and request.guided:
+                # Frames of both halves differ in what they attend to.
+                chunks = Chunks(tokens=tokens)
             fitted = chunks.fitted(frames=rows, pixels=width * height)
             if (1, halves, fitted) not in found:
                 found.append((1, halves, fitted))
@@ -195,19 +195,31 @@ def widest_unit(config: Mapping[str, Any]) -> int:
     """Parameters of the widest part that is streamed as one: a transformer or a residual block."""
     widths = list(config["block_out_channels"])
     context = _most(config.get("cross_attention_dim", 1024))
-    layers = _most(config.get("transformer_layers_per_block", 1))
     attending = [widths[-1]]  # the middle has one always
     for kind, width in zip(config["down_block_types"], widths, strict=True):
         attending += [width] if "CrossAttn" in kind else []
-    width = max(attending)
-    spatial = 18 * width**2 + 2 * context * width + 17 * width
-    temporal = 30 * width**2 + 2 * context * width + 28 * width
-    # What is around them: norm, projections in and out, the embedding of time, the mixing factor.
-    transformer = 10 * width**2 + 9 * width + 1 + layers * (spatial + temporal)
     width, joined, time = max(widths), 2 * max(widths), 4 * widths[0]
     over_space = 10 * joined * width + 9 * width**2 + time * width + 2 * joined + 6 * width
+    if "motion_max_seq_length" in config:
+        return max(over_space, *_motion_units(max(attending), max(widths), context))
+    layers = _most(config.get("transformer_layers_per_block", 1))
+    transformer = _spatio_temporal_unit(max(attending), context, layers)
     over_time = 6 * width**2 + time * width + 7 * width
     return max(transformer, over_space + over_time + 1)
+
+
+def _spatio_temporal_unit(width: int, context: int, layers: int) -> int:
+    """Parameters of a transformer over space and time."""
+    spatial = 18 * width**2 + 2 * context * width + 17 * width
+    temporal = 30 * width**2 + 2 * context * width + 28 * width
+    # Around them: norm, projections in and out, the embedding of time, the mixing factor.
+    return 10 * width**2 + 9 * width + 1 + layers * (spatial + temporal)
+
+
+def _motion_units(width: int, widest: int, context: int) -> tuple[int, int]:
+    """Parameters of a spatial transformer of that width, and of the widest one over time."""
+    spatial = 20 * width**2 + 2 * context * width + 21 * width
+    return spatial, 22 * widest**2 + 21 * widest
 
 
 def _most(value: Any) -> int:

@@ -87,8 +87,8 @@ def apply_plan(
     (`offloaded(vae, device, "model")`).
 
     Args:
-        unet: a `UNetSpatioTemporalConditionModel`; restored at the end, but for 8-bit weights,
-            which stay.
+        unet: a `UNetSpatioTemporalConditionModel` or a `UNetMotionModel`; restored at the end, but
+            for 8-bit weights, which stay.
         plan: from `plan_memory`.
         device: where to compute.
         constant: False leaves constant cross-attention off, for a context of several tokens.

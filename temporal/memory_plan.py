@@ -24,7 +24,7 @@ class MemoryRequest:
         unet_weights: parameters of the UNet, a count.
         vae_weights: parameters of the autoencoder, a count.
         encoder_weights: parameters of the image encoder and of what else encodes, a count.
-        motion: the UNet is a `UNetMotionModel`, which is not run in pieces, nor streamed.
+        motion: the UNet is a `UNetMotionModel`, which attends to a reference's features.
         size: (width, height) of the picture in pixels.
         window: frames of a window.
         windows: windows that may run together, at most.

@@ -14,8 +14,10 @@ from typing import Any, get_args
 
 import torch
 from diffusers.models.downsampling import Downsample2D
-from diffusers.models.resnet import SpatioTemporalResBlock
+from diffusers.models.resnet import ResnetBlock2D, SpatioTemporalResBlock
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
@@ -25,7 +27,15 @@ from temporal.kinds import Offload
 UNITS_HELD = 3
 """Streamed units on a device at most: the one it works on, the next, and the one being fetched."""
 
-_BLOCKS = (SpatioTemporalResBlock, TransformerSpatioTemporalModel, Upsample2D, Downsample2D)
+_BLOCKS = (
+    SpatioTemporalResBlock,
+    TransformerSpatioTemporalModel,
+    ResnetBlock2D,
+    Transformer2DModel,
+    AnimateDiffTransformer3D,
+    Upsample2D,
+    Downsample2D,
+)
 
 
 @contextmanager

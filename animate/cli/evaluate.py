@@ -111,7 +111,8 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 def table(evaluation: Evaluation) -> list[str]:
     """Lines of a table: a measure a row, a clip a column, better values marked with *."""
-    from animate.evaluation.scores import best_of, verdict
+    from animate.evaluation.scores import best_of
+    from animate.evaluation.verdict import verdict
 
     clips = [clip for clip in evaluation.clips if not clip.error]
     means = evaluation.means()
@@ -134,7 +135,8 @@ def table(evaluation: Evaluation) -> list[str]:
         for protocol, quirks in evaluation.quirks.items()
         for measure, quirk in quirks.items()
     ]
-    lines += verdict(evaluation)
+    if sentences := verdict(evaluation):
+        lines += ["", "which is better, and why", *(f"  {line}" for line in sentences), ""]
     for clip in columns:
         lines += [f"{clip.clip.name}: {note}" for note in clip.notes]
         reasons: dict[str, list[str]] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from animate.cli.arguments import Parser, add_display, make_parser, parse, progress_of
 from animate.errors import ModelError
+from animate.models.stills import load_still_design, split_name, still_design_names
 from animate.models.store import ModelFile
 from animate.models.variants import list_variants, load_variant, resolve
 from animate.progress import Progress
@@ -134,6 +135,9 @@ def files_of(name: str) -> tuple[ModelFile, ...]:
         from animate.driving.estimators import dwpose_files
 
         return dwpose_files()
+    design, checkpoint = split_name(name)
+    if design in still_design_names():
+        return tuple(load_still_design(design).files(checkpoint))
     return tuple(load_variant(name).files())
 
 
@@ -142,7 +146,8 @@ def fetch(name: str, progress: Progress, accepted: Sequence[str] = ()) -> int:
     from animate.models import hub
     from animate.models.licences import file_licences, weights_licences
 
-    if name == POSE_NETWORKS:
+    are_files = name == POSE_NETWORKS or split_name(name)[0] in still_design_names()
+    if are_files:
         files = files_of(name)
         licences = file_licences(files)
         repositories = [each.origin for each in licences]
@@ -154,7 +159,7 @@ def fetch(name: str, progress: Progress, accepted: Sequence[str] = ()) -> int:
         _check_names(accepted, {variant.name, *(each.origin for each in licences)})
     for licence in licences:
         progress.note(f"{name}: {licence.line()}")
-    if name == POSE_NETWORKS:
+    if are_files:
         paths = hub.fetch_files(files, progress, accepted=chosen)
     else:
         paths = hub.fetch(variant, progress, accepted=chosen)

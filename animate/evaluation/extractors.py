@@ -14,12 +14,10 @@ from torch import Tensor, nn
 
 from animate.errors import ModelError
 from animate.evaluation.frechet import Statistics, frechet_distance
-from animate.evaluation.meters import Step
 from animate.evaluation.network_files import FILES, NetworkFile, network_path
-from animate.evaluation.protocols import Protocol
+from animate.evaluation.protocols import Comparison, Protocol
 from animate.evaluation.scores import Score, mean_score
 from animate.media.info import Image
-from animate.request.values import Size
 
 HEADS = Path(__file__).parent / "networks" / "lpips_vgg.safetensors"
 """LPIPS's own weights on VGG features (version 0.1), 1,472 numbers."""
@@ -92,28 +90,27 @@ def _unit(features: Tensor) -> Tensor:
 
 
 class LpipsMeter:
-    """LPIPS against the truth, by a protocol."""
+    """A `PairMeter`: LPIPS by several protocols, once for each range of values."""
 
-    def __init__(self, network: Lpips, protocol: Protocol, size: Size) -> None:
-        self._network, self._protocol, self._size = network, protocol, size
-        self._curve: list[float] = []
+    def __init__(self, network: Lpips, protocols: Sequence[Protocol]) -> None:
+        self._network, self._protocols = network, protocols
+        self._curves: dict[tuple[float, float], list[float]] = {
+            protocol.lpips_range: [] for protocol in protocols
+        }
 
-    def add(self, step: Step) -> None:
-        """See `Meter`."""
-        if step.truth is None:
-            return
-        low, high = self._protocol.lpips_range
-        pictures = [
-            _tensor(self._protocol.resized(picture, self._size)) * (high - low) + low
-            for picture in (step.frame, step.truth)
-        ]
-        with torch.no_grad():
-            self._curve.append(float(self._network(*pictures)))
+    def compare(self, frame: Image, truth: Image) -> None:
+        """See `PairMeter`."""
+        first, second = _tensor(frame), _tensor(truth)
+        for (low, high), curve in self._curves.items():
+            span = high - low
+            with torch.no_grad():
+                away = self._network(first * span + low, second * span + low)
+            curve.append(float(away))
 
     def scores(self) -> list[Score]:
-        """See `Meter`."""
-        score = mean_score("lpips", self._curve, self._protocol.name)
-        return [] if score is None else [score]
+        """See `PairMeter`."""
+        scores = [mean_score("lpips", self._curves[p.lpips_range], p.name) for p in self._protocols]
+        return [score for score in scores if score is not None]
 
 
 def _tensor(picture: Image) -> Tensor:
@@ -149,8 +146,9 @@ class ScriptedExtractor:
         try:
             with torch.no_grad():
                 features = self._run(stack)
-        except (RuntimeError, TypeError) as reason:
-            raise ModelError(f"{self._path} is another network: {reason}") from reason
+        except (RuntimeError, TypeError, torch.jit.Error) as reason:
+            words = str(reason).strip().splitlines()[-1]  # before it, the network's own code
+            raise ModelError(f"{self._path} is another network: {words}") from reason
         if not isinstance(features, Tensor) or features.shape != (count, self._entry.features):
             shape = tuple(getattr(features, "shape", ()))
             raise ModelError(
@@ -170,46 +168,50 @@ class ScriptedExtractor:
 
 
 class FeatureMeter:
-    """Features of the clip and of the truth, for a Fréchet distance."""
+    """A `PairMeter`: features of clip and truth, for a Fréchet distance by several protocols."""
 
-    def __init__(self, measure: str, extract: Extractor, protocol: Protocol, size: Size) -> None:
-        self.measure, self.protocol = measure, protocol
-        self.clip, self.truth = Statistics(), Statistics()
-        self._extract, self._size = extract, size
-        self._length = protocol.clip_length if measure in _VIDEO_SIDES else 1
+    def __init__(self, measure: str, extract: Extractor, protocols: Sequence[Protocol]) -> None:
+        """`protocols` have one length of clips."""
+        self.measure = measure
+        self.statistics = {p.name: (Statistics(), Statistics()) for p in protocols}
+        """Of the clip's and of the truth's features, by the protocol's name."""
+        self._averaging = {
+            p.name for p in protocols if measure in _VIDEO_SIDES and p.clip_features == "mean"
+        }
+        self._extract = extract
+        self._length = protocols[0].clip_length if measure in _VIDEO_SIDES else 1
         self._waiting: tuple[list[Image], list[Image]] = ([], [])
         self._parts: tuple[list[NDArray[np.floating]], list[NDArray[np.floating]]] = ([], [])
 
-    def add(self, step: Step) -> None:
-        """See `Meter`."""
-        if step.truth is None:
-            return
-        for waiting, picture in zip(self._waiting, (step.frame, step.truth), strict=True):
-            waiting.append(self.protocol.resized(picture, self._size))
+    def compare(self, frame: Image, truth: Image) -> None:
+        """See `PairMeter`."""
+        for waiting, picture in zip(self._waiting, (frame, truth), strict=True):
+            waiting.append(picture)
         if len(self._waiting[0]) < self._length:
             return
-        for index, statistics in enumerate((self.clip, self.truth)):
-            features = self._extract(self._waiting[index])
-            self._waiting[index].clear()
-            if self._averages:
-                self._parts[index].append(features)
-            else:
-                statistics.add(features)
-
-    @property
-    def _averages(self) -> bool:
-        return self.measure in _VIDEO_SIDES and self.protocol.clip_features == "mean"
+        for side, waiting in enumerate(self._waiting):
+            features = self._extract(waiting)
+            waiting.clear()
+            if self._averaging:
+                self._parts[side].append(features)
+            for name, statistics in self.statistics.items():
+                if name not in self._averaging:
+                    statistics[side].add(features)
 
     def scores(self) -> list[Score]:
-        """See `Meter`; none where one video is one feature. A last part of a clip that is
+        """See `PairMeter`; none where one video is one feature. A last part of a clip that is
         shorter than the protocol's length does not count."""
-        if self._averages:
-            for parts, statistics in zip(self._parts, (self.clip, self.truth), strict=True):
-                if parts:
-                    statistics.add(np.concatenate(parts).mean(0, keepdims=True))
-                    parts.clear()
-            return []
-        return frechet_scores(self.measure, self.protocol.name, self.clip, self.truth)
+        for side, parts in enumerate(self._parts):
+            if parts:
+                for name in self._averaging:
+                    self.statistics[name][side].add(np.concatenate(parts).mean(0, keepdims=True))
+                parts.clear()
+        return [
+            score
+            for name, (clip, truth) in self.statistics.items()
+            if name not in self._averaging
+            for score in frechet_scores(self.measure, name, clip, truth)
+        ]
 
 
 def frechet_scores(measure: str, protocol: str, clip: Statistics, truth: Statistics) -> list[Score]:
@@ -235,17 +237,20 @@ class Networks:
             return ""
         return f"its network is not here: --weights FOLDER with {FILES[measure].name}"
 
-    def meters(self, protocol: Protocol, size: Size) -> list[LpipsMeter | FeatureMeter]:
-        """Meters of all measures that a protocol wants and whose networks are there."""
+    def meters(self, comparison: Comparison) -> list[LpipsMeter | FeatureMeter]:
+        """Meters of all measures that are wanted of these pictures and whose networks are here."""
         meters: list[LpipsMeter | FeatureMeter] = []
         for measure, path in self.paths.items():
-            if path is None or not protocol.wants(measure):
+            protocols = comparison.wanting(measure)
+            if path is None or not protocols:
                 continue
             if measure == "lpips":
                 self._lpips = self._lpips or Lpips(path)
-                meters.append(LpipsMeter(self._lpips, protocol, size))
+                meters.append(LpipsMeter(self._lpips, protocols))
                 continue
             if measure not in self._extractors:
                 self._extractors[measure] = ScriptedExtractor(path, FILES[measure])
-            meters.append(FeatureMeter(measure, self._extractors[measure], protocol, size))
+            for length in dict.fromkeys(protocol.clip_length for protocol in protocols):
+                alike = [protocol for protocol in protocols if protocol.clip_length == length]
+                meters.append(FeatureMeter(measure, self._extractors[measure], alike))
         return meters

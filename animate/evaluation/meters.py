@@ -21,7 +21,7 @@ from animate.evaluation.motion import (
     sharpness,
     slope,
 )
-from animate.evaluation.protocols import EQUAL_PSNR, PICTURE_MEASURES, Protocol
+from animate.evaluation.protocols import EQUAL_PSNR, PICTURE_MEASURES, Comparison, Protocol
 from animate.evaluation.scores import Score, mean_score
 from animate.finish.body import body_unit, distance
 from animate.media.info import Image
@@ -57,26 +57,56 @@ class Meter(Interface):
         """Scores of all frames so far."""
 
 
-class PictureMeter:
-    """Pictures against the true ones, by a protocol."""
+class PairMeter(Interface):
+    """Takes pairs of pictures of one size: a clip's and the true ones."""
 
-    def __init__(self, protocol: Protocol, size: Size, measures: Sequence[str]) -> None:
-        """`size` is the one at which pictures are compared; `measures` of `PICTURE_MEASURES`."""
-        self._protocol, self._size = protocol, size
-        self._curves: dict[str, list[float]] = {name: [] for name in measures}
+    def compare(self, frame: Image, truth: Image) -> None:
+        """Look at the next pair."""
+
+    def scores(self) -> list[Score]:
+        """Scores of all pairs so far."""
+
+
+class TruthMeter:
+    """A `Meter` of a comparison: pictures are resized once for all that compares them."""
+
+    def __init__(self, comparison: Comparison, meters: Sequence[PairMeter]) -> None:
+        self.comparison, self.meters = comparison, tuple(meters)
 
     def add(self, step: Step) -> None:
         """See `Meter`."""
-        if step.truth is None or not self._curves:
+        if step.truth is None:
             return
-        frame = self._protocol.resized(step.frame, self._size)
-        truth = self._protocol.resized(step.truth, self._size)
-        for name, curve in self._curves.items():
-            curve.append(self._protocol.picture_measure(name, frame, truth))
+        frame, truth = self.comparison.pictures(step.frame, step.truth)
+        for meter in self.meters:
+            meter.compare(frame, truth)
 
     def scores(self) -> list[Score]:
         """See `Meter`."""
-        means = [mean_score(name, c, self._protocol.name) for name, c in self._curves.items()]
+        return [score for meter in self.meters for score in meter.scores()]
+
+
+class PictureMeter:
+    """A `PairMeter` of pixels, by several protocols; what these share is computed once."""
+
+    def __init__(self, measures: Sequence[tuple[Protocol, Sequence[str]]]) -> None:
+        """`measures` of `PICTURE_MEASURES` for each protocol."""
+        self._curves: list[tuple[Protocol, str, list[float]]] = [
+            (protocol, name, []) for protocol, names in measures for name in names
+        ]
+
+    def compare(self, frame: Image, truth: Image) -> None:
+        """See `PairMeter`."""
+        values: dict[tuple[str, str], float] = {}
+        for protocol, name, curve in self._curves:
+            key = (name, protocol.formula(name))
+            if key not in values:
+                values[key] = protocol.picture_measure(name, frame, truth)
+            curve.append(values[key])
+
+    def scores(self) -> list[Score]:
+        """See `PairMeter`."""
+        means = [mean_score(name, curve, p.name) for p, name, curve in self._curves]
         return [score for score in means if score is not None]
 
 

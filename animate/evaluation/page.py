@@ -17,8 +17,8 @@ from animate.evaluation.scores import (
     best_of,
     key_of,
     short_names,
-    verdict,
 )
+from animate.evaluation.verdict import verdict
 from animate.files import write_text
 
 _TEMPLATE = Path(__file__).parent / "page.html"

@@ -5,7 +5,7 @@ A protocol is a YAML file, `configs/protocols/NAME.yaml` or any file named by it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -104,6 +104,10 @@ class Protocol:
         method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
         return np.asarray(cv2.resize(picture, tuple(size), interpolation=method))
 
+    def formula(self, name: str) -> str:
+        """The definition of a picture measure where protocols differ in it."""
+        return {"ssim": self.ssim, "l1": self.l1}.get(name, "")
+
     def picture_measure(self, name: str, picture: Image, truth: Image) -> float:
         """One of psnr, psnr_uint8, ssim, ms_ssim and l1, of two pictures of one size."""
         match name:
@@ -121,6 +125,35 @@ class Protocol:
                 pixels = truth.shape[0] * truth.shape[1]
                 return value if self.l1 == "mean" else 255 * value / pixels
         raise ValueError(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Protocols that compare the same pictures: of one size, resized in one way."""
+
+    protocols: tuple[Protocol, ...]
+    size: Size
+
+    def pictures(self, frame: Image, truth: Image) -> tuple[Image, Image]:
+        """Both pictures at the size."""
+        protocol = self.protocols[0]
+        return protocol.resized(frame, self.size), protocol.resized(truth, self.size)
+
+    def wanting(self, measure: str) -> tuple[Protocol, ...]:
+        """The protocols that have a measure."""
+        return tuple(protocol for protocol in self.protocols if protocol.wants(measure))
+
+
+def comparisons(protocols: Sequence[Protocol], clip: Size, truth: Size) -> list[Comparison]:
+    """The comparisons of a clip's pictures with true ones, each made once for all its protocols."""
+    groups: dict[tuple[Size, str], list[Protocol]] = {}
+    for protocol in protocols:
+        size = truth if protocol.size == "truth" else protocol.size
+        way = "" if clip == truth == size else protocol.resize
+        groups.setdefault((size, way), []).append(protocol)
+    return [
+        Comparison(protocols=tuple(members), size=size) for (size, _), members in groups.items()
+    ]
 
 
 PICTURE_MEASURES = ("psnr", "psnr_uint8", "ssim", "ms_ssim", "l1")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from animate.driving.poses import selection_of
 from animate.errors import UserError
-from animate.evaluation.alignment import Companion, beside, frame_count, open_clip
+from animate.evaluation.alignment import beside, frame_count, open_clip
 from animate.evaluation.asked import ask, read_record
 from animate.evaluation.extractors import FeatureMeter, Networks, frechet_scores
 from animate.evaluation.frechet import Statistics
@@ -20,8 +20,10 @@ from animate.evaluation.meters import (
     LookMeter,
     Meter,
     MotionMeter,
+    PairMeter,
     PictureMeter,
     Step,
+    TruthMeter,
     picture_measures,
 )
 from animate.evaluation.network_files import FILES
@@ -34,7 +36,7 @@ from animate.evaluation.previews import (
     jpeg,
     worst_frames,
 )
-from animate.evaluation.protocols import GROUPS, Protocol
+from animate.evaluation.protocols import GROUPS, Comparison, Protocol, comparisons
 from animate.evaluation.scores import MEASURES, ClipScores, Score
 from animate.evaluation.sound import audio_offset
 from animate.evaluation.subject import Subject, frames_with_shots, missing_reason
@@ -93,7 +95,7 @@ class Scorer:
             cuts = self._measure(clip, meters, preview)
             for meter in meters:
                 clip.scores += meter.scores()
-                if isinstance(meter, FeatureMeter):
+                if isinstance(meter, TruthMeter):
                     self._pool(meter)
             if preview is not None:
                 self.previews[pair.clip] = _preview(clip, preview)
@@ -190,17 +192,21 @@ class Scorer:
             for score in frechet_scores(measure, protocol, clips, truths)
         )
 
-    def _pool(self, meter: FeatureMeter) -> None:
-        key = (meter.measure, meter.protocol.name)
-        clips, truths = self._pools.setdefault(key, (Statistics(), Statistics()))
-        clips.merge(meter.clip)
-        truths.merge(meter.truth)
+    def _pool(self, meter: TruthMeter) -> None:
+        for features in meter.meters:
+            if not isinstance(features, FeatureMeter):
+                continue
+            for protocol, (clip, truth) in features.statistics.items():
+                key = (features.measure, protocol)
+                clips, truths = self._pools.setdefault(key, (Statistics(), Statistics()))
+                clips.merge(clip)
+                truths.merge(truth)
 
     def _meters(self, clip: Subject, stack: ExitStack) -> list[Meter]:
         meters: list[Meter] = []
         if (truth := clip.truth) is not None:
-            for protocol in self._protocols:
-                meters += self._truth_meters(clip, protocol, truth, stack)
+            compared = comparisons(self._protocols, clip.size, truth.size)
+            meters += [self._truth_meter(clip, comparison, stack) for comparison in compared]
         meters.append(
             MotionMeter(
                 clip.borders,
@@ -216,21 +222,21 @@ class Scorer:
             meters += self._identity_meter(clip)
         return meters
 
-    def _truth_meters(
-        self, clip: Subject, protocol: Protocol, truth: Companion, stack: ExitStack
-    ) -> list[Meter]:
-        size = truth.size if protocol.size == "truth" else protocol.size
-        measures, small = picture_measures(protocol, size)
-        for name, least in small.items():
-            clip.left_out[name] = f"pictures of {size} are below {least} pixels"
-        meters: list[Meter] = [PictureMeter(protocol, size, measures)]
-        meters += self._networks.meters(protocol, size)
-        program = ffmpeg_with_vmaf() if protocol.wants("vmaf") else None
+    def _truth_meter(self, clip: Subject, comparison: Comparison, stack: ExitStack) -> TruthMeter:
+        wanted = []
+        for protocol in comparison.protocols:
+            measures, small = picture_measures(protocol, comparison.size)
+            wanted.append((protocol, measures))
+            for name, least in small.items():
+                clip.left_out[name] = f"pictures of {comparison.size} are below {least} pixels"
+        meters: list[PairMeter] = [PictureMeter(wanted), *self._networks.meters(comparison)]
+        protocols = comparison.wanting("vmaf")
+        program = ffmpeg_with_vmaf() if protocols else None
         if program is not None:
-            vmaf = VmafMeter(program, protocol, size, str(clip.source.info.fps))
+            vmaf = VmafMeter(program, protocols, comparison.size, str(clip.source.info.fps))
             stack.callback(vmaf.close)
             meters.append(vmaf)
-        return meters
+        return TruthMeter(comparison, meters)
 
     def _background_meter(self, clip: Subject) -> list[Meter]:
         asked = clip.asked

@@ -16,8 +16,6 @@ from animate.request.values import Size
 
 SCHEMA = 1
 _NO_SIZE = Size(0, 0)
-_MOST_COMPARED = 8
-"""Clips that are compared in words."""
 Better = Literal["higher", "lower", "near zero", "near one", ""]
 Against = Literal["truth", "request", "clip"]
 
@@ -229,29 +227,6 @@ def best_of(measure: str, values: Sequence[float | None]) -> set[int]:
     if len(known) < 2 or math.isclose(min(known), max(known), rel_tol=1e-6, abs_tol=1e-9):
         return set()
     return {i for i, d in enumerate(distances) if d == min(known)}
-
-
-def verdict(evaluation: Evaluation) -> list[str]:
-    """Sentences on which of several clips is better, and on what; empty for one clip."""
-    clips = [clip for clip in evaluation.clips if not clip.error]
-    if not 2 <= len(clips) <= _MOST_COMPARED:
-        return []
-    wins: dict[int, list[str]] = {index: [] for index in range(len(clips))}
-    for mean in evaluation.means():
-        values = [clip.value(mean.measure, mean.protocol) for clip in clips]
-        best = best_of(mean.measure, values)
-        if len(best) == 1:
-            figures = " / ".join("-" if v is None else f"{v:.3g}" for v in values)
-            wins[best.pop()].append(f"{key_of(mean)} ({figures})")
-    names = short_names([clip.clip for clip in clips])
-    total = sum(map(len, wins.values()))
-    ranked = sorted(wins, key=lambda index: -len(wins[index]))
-    return [
-        f"{names[index]} is better on {len(wins[index])} of {total} measures: "
-        f"{', '.join(wins[index])}"
-        for index in ranked
-        if wins[index]
-    ]
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

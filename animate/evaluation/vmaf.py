@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,6 @@ from threading import Thread
 from typing import IO
 
 from animate.errors import MediaError
-from animate.evaluation.meters import Step
 from animate.evaluation.protocols import Protocol
 from animate.evaluation.scores import Score, mean_score
 from animate.media.info import Image
@@ -44,13 +44,14 @@ def ffmpeg_with_vmaf() -> str | None:
 
 
 class VmafMeter:
-    """VMAF (libvmaf's default model) of the clip against the truth; close it at the end.
+    """A `PairMeter`: VMAF, by the default model of libvmaf; close it at the end.
 
     Both go to ffmpeg as raw pictures through pipes, at most a few frames ahead.
     """
 
-    def __init__(self, program: str, protocol: Protocol, size: Size, fps: str) -> None:
-        self._protocol, self._size = protocol, size
+    def __init__(self, program: str, protocols: Sequence[Protocol], size: Size, fps: str) -> None:
+        """`protocols` are those that want it of pictures of that size."""
+        self._protocols = protocols
         self._folder = tempfile.TemporaryDirectory(prefix="cnx-vmaf-")
         self._log = Path(self._folder.name) / "vmaf.json"
         pipes = [os.pipe(), os.pipe()]
@@ -67,23 +68,22 @@ class VmafMeter:
         self._queues = [_Feeder(os.fdopen(writing, "wb", buffering=0)) for _, writing in pipes]
         self._finished = False
 
-    def add(self, step: Step) -> None:
-        """See `Meter`."""
-        if step.truth is None:
-            return
-        for queue, picture in zip(self._queues, (step.frame, step.truth), strict=True):
-            queue.put(self._protocol.resized(picture, self._size))
+    def compare(self, frame: Image, truth: Image) -> None:
+        """See `PairMeter`."""
+        for queue, picture in zip(self._queues, (frame, truth), strict=True):
+            queue.put(picture)
 
     def scores(self) -> list[Score]:
-        """See `Meter`. Raises MediaError where ffmpeg fails."""
+        """See `PairMeter`. Raises MediaError where ffmpeg fails."""
         self._end_input()
         _, errors = self._process.communicate()
         if self._process.returncode or not self._log.is_file():
             words = errors.decode(errors="replace").strip().splitlines()
             raise MediaError(f"ffmpeg could not compute VMAF: {words[-1] if words else 'no word'}")
         frames = json.loads(self._log.read_text())["frames"]
-        score = mean_score("vmaf", (f["metrics"]["vmaf"] for f in frames), self._protocol.name)
-        return [] if score is None else [score]
+        curve = [frame["metrics"]["vmaf"] for frame in frames]
+        scores = [mean_score("vmaf", curve, protocol.name) for protocol in self._protocols]
+        return [score for score in scores if score is not None]
 
     def close(self) -> None:
         """End ffmpeg and remove its file."""

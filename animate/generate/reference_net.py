@@ -30,8 +30,8 @@ from animate.models.components import Components
 from animate.models.injection import ControlPort, inject, learned_weight, unconditional_weight
 from animate.models.reference_attention import ReferenceBank, reference_read, reference_written
 from animate.models.variants import ModelVariant
+from temporal.memory import apply_plan
 from temporal.offload import Offload, offloaded
-from temporal.precision import quantise_weights
 from temporal.speed import compiled
 from temporal.vae import DecodeOptions
 
@@ -97,10 +97,11 @@ class ReferenceNet:
         conditioning = work.conditioning.to(device, unet.dtype)
         bank = ReferenceBank(conditioning.reference)
         with ExitStack() as stack:
-            if memory is not None and memory.precision == "int8":
-                quantise_weights(unet)
             stack.enter_context(offloaded(parts.controlnext, device, offload))
-            stack.enter_context(offloaded(unet, device, offload))
+            if memory is not None:
+                stack.enter_context(apply_plan(unet, memory, device, constant=False))
+            else:
+                stack.enter_context(offloaded(unet, device))
             stack.enter_context(reference_read(unet, bank))
             weight = learned_weight(injection, parts.controlnext, control_weight)
             port = stack.enter_context(inject(unet, injection, weight))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from animate import __version__, files
 from animate.errors import MediaError
@@ -23,7 +24,7 @@ from animate.request.still import StillRequest
 from animate.request.values import Size
 from animate.stills.base import choose_model
 from animate.stills.control_pictures import MAKERS, ControlSource
-from animate.stills.pipeline import StillPipeline
+from animate.stills.pipeline import StillPipeline, Tensors
 from animate.stills.record import (
     MadePicture,
     StillRecord,
@@ -249,11 +250,8 @@ def _picture(
 ) -> np.ndarray:
     """One picture (H,W,3) uint8 RGB; `advance` is called after each step."""
 
-    def after_step(
-        pipe: Any, step: int, timestep: Any, values: dict[str, object]
-    ) -> dict[str, object]:
+    def after_step(pipe: Any, step: int, timestep: Tensor, tensors: Tensors) -> None:
         advance()
-        return values
 
     picture = pipeline(
         request.prompt,

@@ -9,12 +9,13 @@ Shapes: H x W pixels, a multiple of 8 each. Pictures are RGB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -34,7 +35,14 @@ from animate.stills.control_files import apply_unet, load_control_network
 from animate.stills.prompts import long_prompt, parts_of
 from animate.stills.sizes import Picture, chosen_size, fitted_to, pil
 
-OnStep = Callable[[Any, int, Any, dict[str, object]], dict[str, object]]
+Tensors = dict[str, Tensor]
+OnStep = Callable[[Any, int, Tensor, Tensors], Tensors | None]
+"""Called after a step with the pipeline, the step's number, its timestep and the tensors that were
+asked for; what it returns counts in their place."""
+OutputType = Literal["pil", "np", "pt"]
+"""A picture of Pillow's, an array (H,W,3) or a tensor (3,H,W) of floats in [0,1]."""
+Arguments = dict[str, object]
+"""Arguments of a stock pipeline's call."""
 SCHEDULERS = {
     "unipc": "UniPCMultistepScheduler",
     "euler": "EulerDiscreteScheduler",
@@ -92,7 +100,9 @@ STOCK_CONTROLS: dict[str, StockControl] = {
 class StillPipeline:
     """A loaded base model, with a control network where one was named.
 
-    Not for several threads at once: a call hooks the UNet and lets go of it again.
+    Its conventions are those of `ControlNeXtVideoPipeline`. It may be called from any thread: calls
+    of all pipelines of a process queue. A callback that raises ends its call and leaves the
+    pipeline as it was.
     """
 
     def __init__(
@@ -109,7 +119,8 @@ class StillPipeline:
         """
         self.pipe, self.design, self.network, self.method = pipe, design, network, method
         self._base_scheduler = pipe.scheduler
-        self.pipe.set_progress_bar_config(disable=True)
+        self._interrupt = False
+        self.set_progress_bar_config(disable=True)
 
     @classmethod
     def from_model(
@@ -142,16 +153,24 @@ class StillPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, name: str = "auto", *, controlled: bool = True, device: str = "auto",
+        cls,
+        name: str | os.PathLike[str] = "auto",
+        *,
+        controlled: bool = True,
+        torch_dtype: torch.dtype | None = None,
+        device: str | torch.device = "auto",
         precision: Precision = "auto",
-    ) -> Self:  # fmt: skip
+    ) -> Self:
         """Load a model by name (see `cnx still --list`), or a folder, from files that are here.
 
         controlled: with its control network
+        torch_dtype: numbers that the networks compute with; None: `precision`
         Raises as `from_model`.
         """
-        model = choose_model(name, controlled=controlled)
-        return cls.from_model(model, device=device, precision=precision)
+        model = choose_model(str(name), controlled=controlled)
+        if torch_dtype is not None:
+            precision = _precision(torch_dtype)
+        return cls.from_model(model, device=str(device), precision=precision)
 
     @classmethod
     def from_files(
@@ -181,6 +200,64 @@ class StillPipeline:
             controlled=controlnext is not None,
         )
         return cls.from_model(model, device=device, precision=precision)
+
+    @property
+    def unet(self) -> Any:
+        """diffusers' `UNet2DConditionModel`."""
+        return self.pipe.unet
+
+    @property
+    def vae(self) -> Any:
+        """diffusers' `AutoencoderKL`."""
+        return self.pipe.vae
+
+    @property
+    def device(self) -> torch.device:
+        """The device that computes."""
+        device: torch.device = self.pipe.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Numbers that the networks compute with."""
+        dtype: torch.dtype = self.pipe.dtype
+        return dtype
+
+    def to(
+        self,
+        *targets: str | torch.device | torch.dtype,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """Compute on another device, or with other numbers; returns the pipeline."""
+        for target in targets:
+            if isinstance(target, torch.dtype):
+                dtype = target
+            else:
+                device = target
+        if dtype is not None:
+            _precision(dtype)
+        chosen = self.device if device is None else choose_device(str(device))
+        self.pipe.to(chosen, self.dtype if dtype is None else dtype)
+        if self.network is not None:
+            self.network.to(chosen, self.dtype)
+        return self
+
+    @property
+    def interrupt(self) -> bool:
+        """True once the call in progress was asked to end after its step: the picture is that of
+        the steps until then. To be set from a callback or another thread; a call begins without.
+        """
+        return self._interrupt
+
+    @interrupt.setter
+    def interrupt(self, value: bool) -> None:
+        self._interrupt = value
+
+    def set_progress_bar_config(self, **settings: object) -> None:
+        """Settings of the bar over the steps, as `tqdm` takes them; off by default."""
+        self.pipe.set_progress_bar_config(**settings)
+        self._bar = dict(settings)
 
     def load_lora(self, adapters: tuple[Lora, ...]) -> None:
         """Load adapters in place of those that are loaded. Raises ModelError where one does not
@@ -223,17 +300,21 @@ class StillPipeline:
         fit: Fit = "crop",
         steps: int | None = None,
         guidance_scale: float | None = None,
-        seed: int = 0,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
         control_weight: float | None = None,
         control_range: tuple[float, float] = (0.0, 1.0),
         scheduler: str | None = None,
         init: Picture | None = None,
         strength: float = 0.8,
         ip_image: Picture | None = None,
+        output_type: OutputType = "pil",
         callback_on_step_end: OnStep | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         **embeddings: Tensor,
-    ) -> Image.Image:
-        """One picture. The same seed and settings give the same picture.
+    ) -> Any:
+        """One picture, of Pillow's or as `output_type` says. The same seed and settings give the
+        same picture.
 
         control: picture of edges, a skeleton or depth; None: none
         size: (width, height); None: the control's or the init's, else the design's first
@@ -241,27 +322,38 @@ class StillPipeline:
         control_weight: None takes the design's
         control_range: fractions of the steps at which control begins and ends
         init: picture to begin from in place of noise, by `strength`
+        generator: gives the noise in place of a seed, which is 0 where neither is given
+        callback_on_step_end_tensor_inputs: names of the tensors that the callback sees
         embeddings: as the stock pipeline takes them in place of a prompt (`prompt_embeds`, ...)
         Raises RequestError for sizes off the grid and for control without a control network.
         """
+        if output_type not in get_args(OutputType):
+            kinds = ", ".join(get_args(OutputType))
+            raise RequestError(f"output_type {output_type!r} is not one of {kinds}")
+        if seed is not None and generator is not None:
+            raise RequestError("seed and generator are both given; give one of them")
+        self._interrupt = False
         natural = control if control is not None else init
         chosen = chosen_size(None if size is None else Size.parse(size), natural, self.design)
         self.set_scheduler(scheduler)
         guidance = self.design.guidance if guidance_scale is None else guidance_scale
-        arguments: dict[str, object] = {
+        arguments: Arguments = {
             "num_inference_steps": self.design.steps if steps is None else steps,
             "guidance_scale": guidance,
-            "generator": torch.Generator("cpu").manual_seed(seed),
+            "generator": generator or torch.Generator("cpu").manual_seed(seed or 0),
             **embeddings,
         }
         if not embeddings:
             arguments |= self._texts(prompt, negative_prompt, guided=guidance > 1)
         if ip_image is not None:
             arguments["ip_adapter_image"] = pil(ip_image)
-        if callback_on_step_end is not None:
-            if not self.reports_steps:
-                raise RequestError("diffusers' T2I-Adapter pipelines call nobody after a step")
-            arguments["callback_on_step_end"] = callback_on_step_end
+        if self.reports_steps:
+            arguments["callback_on_step_end"] = self._after_step(callback_on_step_end)
+            arguments["callback_on_step_end_tensor_inputs"] = list(
+                callback_on_step_end_tensor_inputs
+            )
+        elif callback_on_step_end is not None:
+            raise RequestError("diffusers' T2I-Adapter pipelines call nobody after a step")
         fitted = None if control is None else fitted_to(control, chosen, fit)
         begin = None if init is None else fitted_to(init, chosen, fit)
         if begin is not None:
@@ -271,32 +363,46 @@ class StillPipeline:
             raise RequestError("a control picture needs a control network; give its file")
         if fitted is None or self.method == "controlnext":
             with self._controlled(fitted, control_weight, span):
-                return self._plain(arguments, chosen, begin)
-        return self._stock(arguments, chosen, fitted, begin, control_weight, span)
+                picture = self._plain(arguments, chosen, begin)
+        else:
+            picture = self._stock(arguments, chosen, fitted, begin, control_weight, span)
+        return _in_form(picture, output_type)
+
+    def _after_step(self, callback: OnStep | None) -> OnStep:
+        """The callback that a stock pipeline is given: the caller's, and the end after a step."""
+
+        def after(stock: Any, step: int, timestep: Tensor, tensors: Tensors) -> Tensors:
+            changed = None if callback is None else callback(self, step, timestep, tensors)
+            if self._interrupt:
+                stock._interrupt = True  # the way that diffusers documents
+            return changed or {}
+
+        return after
 
     @property
     def reports_steps(self) -> bool:
         """True where the pipeline calls back after each step."""
         return self.method != "t2i-adapter"
 
-    def _texts(self, prompt: str, negative: str, *, guided: bool) -> dict[str, object]:
+    def _texts(self, prompt: str, negative: str, *, guided: bool) -> Arguments:
         if any(len(parts_of(self.pipe, text)) > 1 for text in (prompt, negative)):
             return long_prompt(self.pipe, prompt, negative, guided=guided)
         return {"prompt": prompt, "negative_prompt": negative or None}
 
-    def _plain(self, arguments: dict[str, object], size: Size, begin: Image.Image | None) -> Any:
+    def _plain(self, arguments: Arguments, size: Size, begin: Image.Image | None) -> Image.Image:
         """The base's own pipeline, whose UNet may be hooked."""
         if begin is None:
             shape = {"width": size.width, "height": size.height}
-            return self.pipe(**arguments, **shape).images[0]
-        return self._assembled(FAMILIES[self.design.family].image_to_image)(
-            **arguments, image=begin
-        ).images[0]
+            picture: Image.Image = self.pipe(**arguments, **shape).images[0]
+            return picture
+        pipe = self._assembled(FAMILIES[self.design.family].image_to_image)
+        begun: Image.Image = pipe(**arguments, image=begin).images[0]
+        return begun
 
     def _stock(
-        self, arguments: dict[str, object], size: Size, control: Image.Image,
+        self, arguments: Arguments, size: Size, control: Image.Image,
         begin: Image.Image | None, weight: float | None, span: Span,
-    ) -> Any:  # fmt: skip
+    ) -> Image.Image:  # fmt: skip
         """Diffusers' own pipeline of the network's kind."""
         stock = STOCK_CONTROLS[self.method]
         classes = stock.text_to_image if begin is None else stock.image_to_image
@@ -305,13 +411,14 @@ class StillPipeline:
         if span != (0.0, 1.0) and not stock.span:
             raise RequestError(f"diffusers' {self.method} has no control range")
         pipe = self._assembled(classes[self.design.family], **{stock.argument: self.network})
-        more: dict[str, object] = {stock.weight: 1.0 if weight is None else weight}
+        more: Arguments = {stock.weight: 1.0 if weight is None else weight}
         more |= dict(zip(stock.span, span, strict=False))
         if begin is None:
             more |= {"image": control, "width": size.width, "height": size.height}
         else:
             more |= {"image": begin, "control_image": control}
-        return pipe(**arguments, **more).images[0]
+        picture: Image.Image = pipe(**arguments, **more).images[0]
+        return picture
 
     @contextmanager
     def _controlled(
@@ -339,8 +446,27 @@ class StillPipeline:
         if self.design.family == "sd15":
             more["requires_safety_checker"] = False
         pipe = kind(**parts, **more)
-        pipe.set_progress_bar_config(disable=True)
+        pipe.set_progress_bar_config(**self._bar)
         return pipe
+
+
+def _in_form(picture: Image.Image, output_type: OutputType) -> Any:
+    if output_type == "pil":
+        return picture
+    values = np.asarray(picture.convert("RGB"), np.float32) / 255
+    return values if output_type == "np" else torch.from_numpy(values).permute(2, 0, 1)
+
+
+def _precision(dtype: torch.dtype) -> Precision:
+    """The precision of a type. Raises RequestError for one that networks do not compute with."""
+    names: dict[torch.dtype, Precision] = {
+        torch.float32: "float32",
+        torch.float16: "float16",
+        torch.bfloat16: "bfloat16",
+    }
+    if dtype not in names:
+        raise RequestError(f"torch_dtype {dtype} is not one of {', '.join(map(str, names))}")
+    return names[dtype]
 
 
 def _takes(kind: Any) -> frozenset[str]:

@@ -8,13 +8,20 @@ from typing import Any
 
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
-from diffusers.models.resnet import SpatioTemporalResBlock
+from diffusers.models.resnet import ResnetBlock2D, SpatioTemporalResBlock
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D, UNetMotionModel
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from temporal.chunked.attention import QueryChunks, is_plain, token_chunks
 from temporal.chunked.chunks import Chunks
+from temporal.chunked.motion import (
+    motion_by_pixels,
+    res_block_by_frames,
+    transformer_by_frames,
+)
 from temporal.chunked.resblock import by_frames, run_res_block
 from temporal.chunked.transformer import run_transformer
 from temporal.wrapping import override_forward
@@ -23,11 +30,14 @@ from temporal.wrapping import override_forward
 class _Pieces:
     """The sizes of the pieces during one call, for tensors of any resolution in it."""
 
-    def __init__(self, chunks: Chunks, *, clamp: bool) -> None:
-        self.chunks, self.clamp = chunks, clamp
+    def __init__(self, chunks: Chunks, *, clamp: bool, motion: bool) -> None:
+        self.chunks, self.clamp, self.motion = chunks, clamp, motion
         self._spatial_tokens: int | None = None
 
     def enter(self, sample_BFCHW: Tensor) -> None:
+        """A motion UNet's sample has its channels before its frames."""
+        if self.motion:
+            sample_BFCHW = sample_BFCHW.transpose(1, 2)
         batch, count, _, height, width = sample_BFCHW.shape
         if not self.clamp:
             self.chunks.check(frames=batch * count, pixels=height * width)
@@ -105,7 +115,8 @@ def chunked(unet: nn.Module, chunks: Chunks, *, clamp: bool = False) -> Iterator
     free to change from call to call.
 
     Args:
-        unet: a diffusers `UNetSpatioTemporalConditionModel`; restored at the end.
+        unet: a diffusers `UNetSpatioTemporalConditionModel`, or a `UNetMotionModel` without
+            cross-attention over time; restored at the end.
         chunks: sizes of the pieces.
         clamp: take a size beyond what a call has for all of it: for sizes that a plan has chosen
             for its largest call.
@@ -113,7 +124,7 @@ def chunked(unet: nn.Module, chunks: Chunks, *, clamp: bool = False) -> Iterator
     Raises:
         TemporalError: at a call, a size is beyond what there is, and is not to be clamped.
     """
-    pieces = _Pieces(chunks, clamp=clamp)
+    pieces = _Pieces(chunks, clamp=clamp, motion=isinstance(unet, UNetMotionModel))
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         pieces.enter(args[0] if args else kwargs["sample"])
@@ -133,6 +144,12 @@ def _cut(stack: contextlib.ExitStack, module: nn.Module, chunks: Chunks, pieces:
         override_forward(stack, module, _res_block(module, pieces))
     elif isinstance(module, TransformerSpatioTemporalModel) and spatial_or_temporal:
         override_forward(stack, module, _transformer(module, pieces))
+    elif isinstance(module, AnimateDiffTransformer3D) and chunks.pixels is not None:
+        override_forward(stack, module, motion_by_pixels(module, chunks.pixels))
+    elif isinstance(module, Transformer2DModel) and chunks.frames is not None:
+        override_forward(stack, module, transformer_by_frames(module.forward, pieces.frames))
+    elif pieces.motion and isinstance(module, ResnetBlock2D) and chunks.frames is not None:
+        override_forward(stack, module, res_block_by_frames(module.forward, pieces.frames))
     elif isinstance(module, Upsample2D) and chunks.frames is not None:
         override_forward(stack, module, _upsampler(module, pieces))
     elif isinstance(module, FeedForward) and chunks.tokens is not None:

@@ -19,11 +19,14 @@ from animate import AnimationRequest, AnimationResult, Animator
 from animate.cli.main import main
 from animate.clip import keeper
 from animate.clip.record import sidecar_path
-from animate.errors import ModelError
+from animate.errors import ModelError, WindowError
 from animate.generate.workers.worker import SerialWindows
 from animate.media import open_video
 from animate.models.components import load_components
 from animate.models.variants import load_variant, variant_names
+from temporal.chunked import Chunks
+from temporal.estimate import unet_peak
+from tests.clip.full_size import config_of, tracked_work
 from tests.face_networks import picture_with_faces, write_face_networks
 from tests.scene import write_scene
 from tests.small_models import distinct_names, small_model
@@ -162,9 +165,11 @@ def test_every_length_against_window_and_overlap(
     """Lengths below, at and above a window, and those at which another window begins."""
     for overlap in sorted({0, 1, window - 1} & set(range(window))):
         for frames in (1, 2, window, window + 1, 2 * window - overlap, 2 * window + 1):
-            if window == 1 and frames > 1 and leads(animator):
-                continue  # its windows hold frame 0 alone, which is refused
             sizes = {"window": window, "overlap": overlap, "max_frames": frames, "steps": 1}
+            if window == 1 and leads(animator):  # windows would hold frame 0 alone
+                with pytest.raises(WindowError, match="the smallest window is 2"):
+                    run(animator, values, **sizes)
+                continue
             assert run(animator, values, **sizes).frames == min(frames, 12), sizes
 
 
@@ -242,3 +247,18 @@ def test_a_plan_at_full_size_needs_no_weights(
     text = capsys.readouterr().out
     assert "peak, denoise" in text
     assert "windows together" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("halves", [2, 1])
+@pytest.mark.parametrize("name", [name for name in variant_names() if name != "tiny"])
+def test_the_predicted_peak_at_full_size_is_the_trackers(name: str, halves: int) -> None:
+    """Both halves together and whole, and one half in pieces, at the native size and window."""
+    variant = load_variant(name)
+    width, height = (side // 8 for side in variant.sizes[0])
+    chunks = None if halves == 2 else Chunks(frames=4, pixels=2048, tokens=16384)
+    call = {"size": (width, height), "frames": variant.sampling.window, "chunks": chunks}
+    tracked = tracked_work(variant, halves=halves, **call)
+    motion = variant.family == "reference-net"
+    predicted = unet_peak(config_of(variant), batch=halves, element=2, motion=motion, **call)
+    assert predicted == pytest.approx(tracked, rel=0.05)

@@ -4,11 +4,11 @@
     python scripts/evidence.py --only counts,times
     python scripts/evidence.py --quick             # toy sizes, to out/evidence: tries the script
 
-Parts: counts (parameters), arithmetic and times (of a step at full size), convergence (training
-runs), formulas (of cross normalisation). A part that is not asked for keeps its figures from the
-last time. Timed models and training runs are kept in --folder one by one, so what was stopped goes
-on where it was. Full size needs 10 GiB of memory for the times, and of one quiet core about ten
-minutes for them and about four for each of the 39 training runs.
+Parts: counts (parameters), arithmetic and times (of a step at full size), stills (ways to control
+a still), convergence (training runs), formulas (of cross normalisation). A part that is not asked
+for keeps its figures from the last time. Timed models and training runs are kept in --folder one by
+one, so what was stopped goes on where it was. Full size needs 10 GiB of memory for the times, and
+of one quiet core about ten minutes for them and about four for each of the 39 training runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and n
 if TYPE_CHECKING:
     from scripts.paper.figures import Convergence, Part
 
-PARTS = ("counts", "arithmetic", "times", "convergence", "formulas")
+PARTS = ("counts", "arithmetic", "times", "stills", "convergence", "formulas")
 FIGURES, PAGE = "evidence.json", "evidence.md"
 
 
@@ -117,7 +117,7 @@ def _measures(
     quick: bool, folder: Path, training: Callable[[], Convergence]
 ) -> dict[str, Callable[[], Part]]:
     from scripts.benchmarks import control_overhead
-    from scripts.paper import counts, formulas, step_times, steps
+    from scripts.paper import counts, formulas, step_times, steps, still_methods
 
     return {
         "counts": counts.measure,
@@ -126,6 +126,7 @@ def _measures(
             step_times.measure(folder, toy=quick, say=_say),
             overhead=tuple(control_overhead.run(toy=quick)),
         ),
+        "stills": lambda: still_methods.measure(toy=quick),
         "convergence": training,
         "formulas": lambda: formulas.measure(
             frames=1 if quick else 4, characters=1 if quick else 4

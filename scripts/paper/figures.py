@@ -148,6 +148,36 @@ class Times:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StillMethod:
+    """One way to control a still, and its step: seconds, and the excess over the base's."""
+
+    method: str
+    total: int
+    """Parameters, the base's included."""
+    learned: int
+    """Parameters that training changes."""
+    in_step: int
+    """Parameters of networks that run at every step beside the base."""
+    cpu: float
+    wall: float
+    cpu_percent: float
+    peak_bytes: int
+    """Weights, and what is allocated at the widest moment of a step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stills:
+    """Ways to control a still, measured in one process."""
+
+    rows: tuple[StillMethod, ...]
+    """The base without control first."""
+    size: StepSize
+    rounds: int
+    precision: str
+    made: Machine | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One training run."""
 
@@ -209,7 +239,7 @@ class Formulas:
     made: Machine | None = None
 
 
-Part = Counts | Arithmetic | Times | Convergence | Formulas
+Part = Counts | Arithmetic | Times | Stills | Convergence | Formulas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +251,7 @@ class Figures:
     counts: Counts | None = None
     arithmetic: Arithmetic | None = None
     times: Times | None = None
+    stills: Stills | None = None
     convergence: Convergence | None = None
     formulas: Formulas | None = None
 

@@ -11,6 +11,7 @@ from scripts.paper.figures import (
     Counts,
     Figures,
     Formulas,
+    Stills,
     TimedStep,
     Times,
 )
@@ -32,6 +33,8 @@ def render(figures: Figures, pictures: Iterable[str]) -> str:
         parts.append(_arithmetic(figures.arithmetic))
     if figures.times:
         parts.append(_times(figures.times, TIMES in drawn))
+    if figures.stills:
+        parts.append(_stills(figures.stills))
     if figures.convergence:
         parts.append(convergence_section(figures.convergence, drawn))
     if figures.formulas:
@@ -138,6 +141,30 @@ figure to trust; wall time stands beside it.
     if part.overhead:
         text += "\n" + _overhead(part.overhead)
     return text + f"\n{origin(part)}"
+
+
+def _stills(part: Stills) -> str:
+    rows = [
+        (
+            row.method, _millions(row.total), _millions(row.learned), f"{row.cpu:.2f}",
+            "" if row.method == "base" else f"{row.cpu_percent:+.1f} %", f"{row.wall:.2f}",
+            f"{row.peak_bytes / 2**30:.2f}",
+        )
+        for row in part.rows
+    ]  # fmt: skip
+    head = ("", "total, M", "learned, M", "processor, s", "more", "wall, s", "peak, GiB")
+    return f"""### Ways to control a still
+
+Stable Diffusion 1.5 with random weights ({part.size}, {part.precision}), one conditional
+call of the UNet, all in turn in one process (`python scripts/evidence.py --only
+stills`); medians of {part.rounds} rounds. ControlNet, T2I-Adapter and IP-Adapter are diffusers'
+own classes; the networks of T2I-Adapter and the encoder of IP-Adapter's picture (not counted) run
+once for a picture and not in a step. Peaks are the weights and what torch has allocated at the
+widest moment of a step, by its own record. The machine had other work.
+
+{table(head, rows)}
+
+{origin(part)}"""
 
 
 def _grown(row: TimedStep, clock: str) -> str:

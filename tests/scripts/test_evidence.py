@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from animate.errors import UserError
 from animate.request.schema import plain
@@ -16,6 +17,7 @@ from scripts.paper.figures import Convergence, Run, read_figures
 from scripts.paper.laboratory import QUICK, Setting
 from scripts.paper.page import render
 from scripts.paper.page_training import holds, modulation_answer
+from scripts.paper.still_methods import allocated_peak
 from scripts.paper.summary import compare, curves
 
 WAYS = (
@@ -42,6 +44,27 @@ def counted(trial: Path) -> dict[tuple[str, str, str], tuple[int, int]]:
     """What was counted, which is the whole networks at toy size too."""
     rows = json.loads((trial / "evidence.json").read_text())["counts"]["counts"]
     return {(r["base"], r["method"], r["network"]): (r["total"], r["learned"]) for r in rows}
+
+
+def test_the_ways_to_control_a_still_are_measured_in_one_run(trial: Path) -> None:
+    rows = json.loads((trial / "evidence.json").read_text())["stills"]["rows"]
+    names = [row["method"] for row in rows]
+    assert names == ["base", "ControlNet", "T2I-Adapter", "ControlNeXt", "IP-Adapter"]
+    base = rows[0]
+    assert all(row["total"] > base["total"] for row in rows[1:])
+    assert all(row["peak_bytes"] > base["peak_bytes"] for row in rows[1:])
+    assert all(row["cpu"] > 0 for row in rows)
+    assert "Ways to control a still" in (trial / "evidence.md").read_text()
+
+
+def test_an_allocation_is_counted_until_it_is_let_go() -> None:
+    def run() -> None:
+        first = torch.zeros(1 << 20)
+        second = first + 1
+        del first
+        second.sum()
+
+    assert allocated_peak(run) == pytest.approx(2 * 4 * (1 << 20), rel=0.01)
 
 
 def test_counts_are_those_of_the_published_models(

@@ -87,12 +87,12 @@ class TestBrowser:
         notes.push(chart.querySelector(".now").getAttribute("x1"));
         document.querySelector("[data-time]").onclick(); notes.push(videos.length);
         document.body.dataset.notes = notes.join();
-        videos[0].onloadeddata = () => { document.body.dataset.width = videos[0].videoWidth; };
+        setInterval(() => { document.body.dataset.width = videos[0].videoWidth; }, 50);
         """
         changed = tmp_path / "page.html"
         text = page.read_text().replace("</body>", f"<script>{steps}</script></body>")
         changed.write_text(text)
-        shown = self.browse(changed, tmp_path / "p", "--dump-dom", "--virtual-time-budget=20000")
+        shown = self.browse(changed, tmp_path / "p", "--dump-dom", "--virtual-time-budget=200000")
         assert 'data-notes="0.12/0.12,0.16/0.16,360,2"' in shown
         # Four panes of 280x256: clip, truth, driving, difference.
         assert 'data-width="1120"' in shown

@@ -160,7 +160,9 @@ call of the UNet, all in turn in one process (`python scripts/evidence.py --only
 stills`); medians of {part.rounds} rounds. ControlNet, T2I-Adapter and IP-Adapter are diffusers'
 own classes; the networks of T2I-Adapter and the encoder of IP-Adapter's picture (not counted) run
 once for a picture and not in a step. Peaks are the weights and what torch has allocated at the
-widest moment of a step, by its own record. The machine had other work.
+widest moment of a step, by its own record. The machine had other work. ControlNeXt is the released
+design (controlnext-sd15): its network has no stem, so that its first blocks work at the picture's
+full size; those of the later designs do not.
 
 {table(head, rows)}
 

@@ -35,6 +35,8 @@ _STRIP = 64
 """Rows of a background that are computed together."""
 _GUESSED_SIDE = 320
 """Longer side in pixels at which unseen positions are filled in."""
+_SMOOTHINGS = 12
+"""Times that each level of what is guessed is smoothed."""
 _UNSEEN_SHARE = 0.02
 """Part of the hole from which unseen positions are said."""
 _OFF_LEVELS = 10.0
@@ -232,6 +234,8 @@ def _drawn_inwards(weighted: Field, weight: Field) -> Field:
     halves = (np.asarray(cv2.pyrDown(part), np.float32) for part in (weighted, weight))
     coarse = _drawn_inwards(*halves)
     around = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    for _ in range(_SMOOTHINGS):  # so that it meets the known colours without an edge
+        around = cv2.blur(share * colours + (1 - share) * around, (3, 3))
     return np.asarray(share * colours + (1 - share) * around, np.float32)
 
 

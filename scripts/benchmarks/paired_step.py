@@ -4,18 +4,23 @@ The same networks and clip as `denoising_step`. There a turn is a whole step, so
 works for a minute is measured with it. Here both ways run in one process, a thread each, of which
 only one runs at a time: after every block of the UNet, and after the control network, the turn goes
 to the other. Both see the same machine within seconds. The rounds' own ratios are given by their
-median and quartiles, by the clock and in processor time.
+median and quartiles, by the clock and in processor time. `paired_step_busy` is the same beside a
+process that keeps a core at work.
 """
 
 from __future__ import annotations
 
 import copy
+import gc
+import os
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -34,26 +39,40 @@ from scripts.benchmarks.denoising_step import (
 )
 from scripts.benchmarks.rows import Row
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def run(toy: bool = False) -> list[Row]:
     """The rows; with `toy`, of a network and a clip that a test can run."""
     if toy:
-        return measure(2, Size(64, 64), 2, make_toy_unet)
-    return measure(FRAMES, SIZE, ROUNDS)
+        return measure(2, Size(64, 64), 2, torch.float32, make_toy_unet)
+    rows = []
+    for dtype in (torch.float32, torch.bfloat16):
+        rows += measure(FRAMES, SIZE, ROUNDS, dtype)
+        gc.collect()
+    return rows
 
 
 @torch.no_grad()
-def measure(frames: int, size: Size, rounds: int, make: Callable[[], Any] = make_unet) -> list[Row]:
-    """The pipeline's step in float32 against the published loop's, after a round of each that is
-    not counted."""
+def measure(
+    frames: int,
+    size: Size,
+    rounds: int,
+    dtype: torch.dtype,
+    make: Callable[[], Any] = make_unet,
+    *,
+    busy: bool = False,
+) -> list[Row]:
+    """The pipeline's step in a type against the published loop's in float32, after a round of each
+    that is not counted; with `busy`, beside another process that keeps a core at work."""
     published = make_scene(frames, size, torch.float32, make)
-    ours = with_twins(published)
+    ours = with_twins(published) if dtype == torch.float32 else make_scene(frames, size, dtype, make)
     loop, step = PublishedLoop(published), PipelineStep(ours)
     times: list[tuple[Spent, Spent]] = []
     with ExitStack() as stack:
         stack.enter_context(step.prepared())
+        if busy:
+            stack.enter_context(neighbour())
         for number in range(rounds + 1):
             turns = Turns()
             ways = [turns.way(0, loop.step, published), turns.way(1, step.step, ours)]
@@ -61,11 +80,47 @@ def measure(frames: int, size: Size, rounds: int, make: Callable[[], Any] = make
             if number:
                 times.append(both)
     difference = float((step.guided - loop.guided).abs().max() / loop.guided.abs().max())
-    note = f"{torch.get_num_threads()} threads, outputs differ by {difference:.1e} of the largest"
+    name = str(dtype).removeprefix("torch.") + (" beside a busy process" if busy else "")
+    note = (
+        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, "
+        f"outputs differ by {difference:.1e} of the largest"
+    )
+    walls, cpus = [], []
+    for theirs, mine in times:
+        walls += list(zip(theirs.walls, mine.walls, strict=True))
+        cpus += list(zip(theirs.cpus, mine.cpus, strict=True))
     return [
-        ratio_row("denoising step by blocks, clock", [(a.wall, b.wall) for a, b in times], note),
-        ratio_row("denoising step by blocks, processor", [(a.cpu, b.cpu) for a, b in times], note),
+        ratio_row(
+            f"step by blocks, {name}, clock",
+            [(a.wall, b.wall) for a, b in times],
+            f"{block_note(walls)}; {note}",
+        ),
+        ratio_row(
+            f"step by blocks, {name}, processor",
+            [(a.cpu, b.cpu) for a, b in times],
+            f"{block_note(cpus)}; {note}",
+        ),
     ]
+
+
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """Another process that multiplies matrices on one thread all the time."""
+    work = "import numpy as n; a = n.ones((700, 700), n.float32)\nwhile True: a @ a"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", work], env=environment)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def block_note(pairs: list[tuple[float, float]]) -> str:
+    """Median and quartiles of the ratios of single turns: blocks of all rounds, and the rest of a
+    step after the last of them."""
+    low, middle, high = statistics.quantiles((b / a for a, b in pairs if a), n=4)
+    return f"{len(pairs)} blocks {middle:.3f}, quartiles {low:.3f} and {high:.3f}"
 
 
 def ratio_row(name: str, pairs: list[tuple[float, float]], note: str) -> Row:
@@ -108,9 +163,20 @@ def blocks(scene: Scene) -> list[nn.Module]:
 class Spent:
     """Time of one way's turns in one round."""
 
-    wall: float = 0.0
-    cpu: float = 0.0
-    """Of all threads of the process; the other way's wait."""
+    walls: list[float] = field(default_factory=list)
+    """Seconds of each turn by the clock."""
+    cpus: list[float] = field(default_factory=list)
+    """Seconds of each turn of all threads of the process; the other way's wait."""
+
+    @property
+    def wall(self) -> float:
+        """Seconds of the round by the clock."""
+        return sum(self.walls)
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of the round of the processor."""
+        return sum(self.cpus)
 
 
 class Turns:
@@ -182,8 +248,8 @@ class Way:
         self._began = time.perf_counter(), time.process_time()
 
     def _count(self) -> None:
-        self.spent.wall += time.perf_counter() - self._began[0]
-        self.spent.cpu += time.process_time() - self._began[1]
+        self.spent.walls.append(time.perf_counter() - self._began[0])
+        self.spent.cpus.append(time.process_time() - self._began[1])
 
 
 def in_turn(turns: Turns, ways: list[Way], *, first: int) -> tuple[Spent, Spent]:

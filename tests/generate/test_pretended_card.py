@@ -32,6 +32,7 @@ from temporal.memory_plan import MemoryPlan
 from tests.generate.pretended import Watch, pretended_card, real, schedulers_without_numbers
 
 GIB = 1 << 30
+STEPS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ class Ran:
     plan: MemoryPlan
     watch: Watch
     frames: int
-    windows: int
+    calls: int
 
 
 def run(
@@ -109,7 +110,7 @@ def run(
     """A clip, by the plan that its settings lead to."""
     target = torch.device(device)
     request = AnimationRequest.from_dict(
-        {"reference": "-", "driving": "-", "output": "-", "steps": 2, **options}
+        {"reference": "-", "driving": "-", "output": "-", "steps": STEPS, **options}
     )
     settings = settle(request, parts.variant, Size(*parts.variant.sizes[0]))
     plan = plan_clip_memory(
@@ -124,8 +125,9 @@ def run(
         assert latents.device.type == "cpu"
         made = sum(1 for _ in decode(engine, settings, latents, Quiet()))
     assert engine.plan is plan, "no stage was tried again"
-    windows = sum(len(p) for p in [pipeline.plan_clip(settings, frames=frames, steps=2).at(0)]) * 2
-    return Ran(plan=plan, watch=watch, frames=made, windows=windows)
+    layout = pipeline.plan_clip(settings, frames=frames, steps=STEPS)
+    calls = sum(-(-len(layout.at(step)) // plan.window_batch) for step in range(STEPS))
+    return Ran(plan=plan, watch=watch, frames=made, calls=calls)
 
 
 def check(ran: Ran, frames: int, dtype: torch.dtype) -> None:
@@ -133,8 +135,7 @@ def check(ran: Ran, frames: int, dtype: torch.dtype) -> None:
     between = ("check_conditions", "offloaded", "send_home")  # stages: networks come and go
     waits = {k: n for k, n in ran.watch.waits.items() if not k.endswith(between)}
     # Latents live on the host: each call's prediction goes there, and nothing else is waited for.
-    calls = ran.windows // ran.plan.window_batch
-    assert waits == {"copy to the host in denoise": calls}
+    assert waits == {"copy to the host in denoise": ran.calls}
     assert ran.watch.types.keys() <= {dtype, torch.float32}  # the VAE encodes in float32
     assert ran.watch.types[dtype]
 

@@ -1,0 +1,269 @@
+"""Ways that might save a CPU time in float32, tried on single blocks of the full-size UNet.
+
+Each way takes turns with the same block as the pipeline runs it today, call by call, so that a busy
+machine is busy for both. What a way does once for a clip (packing, compiling) is not timed. The
+ratio is the median of the pairs' own in processor time, with quartiles; the clock's median is in
+the note. `paired_step` measures a whole step.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.models.attention import FeedForward
+from diffusers.models.attention_processor import Attention, FusedAttnProcessor2_0
+from torch import Tensor, nn
+
+from animate.request.values import Size
+from scripts.benchmarks._networks import make_unet
+from scripts.benchmarks.control_overhead import make_toy_unet
+from scripts.benchmarks.denoising_step import FRAMES, SIZE, PipelineStep, Scene, make_scene
+from scripts.benchmarks.rows import Row
+from temporal.chunked.convolution import is_over_time
+from temporal.speed import channels_last
+from temporal.wrapping import override_forward
+
+PAIRS = 10
+BLOCKS = ("down_blocks.0", "down_blocks.2", "up_blocks.2")
+Way = Callable[[nn.Module], AbstractContextManager[Callable[..., Any]]]
+"""Entered around a call of the block, it gives what is called in the block's place."""
+
+
+def run(toy: bool = False, names: tuple[str, ...] = BLOCKS) -> list[Row]:
+    """The rows; with `toy`, of a network and a clip that a test can run."""
+    if toy:
+        scene = make_scene(2, Size(64, 64), torch.float32, make_toy_unet)
+        return measure(scene, ("down_blocks.0",), 1, ways(compiling=False))
+    scene = make_scene(FRAMES, SIZE, torch.float32, make_unet)
+    return measure(scene, names, PAIRS, ways())
+
+
+def ways(*, compiling: bool = True) -> Mapping[str, Callable[[], Way]]:
+    """Makers of each way, by name; a way keeps what it packs or compiles of one block."""
+    known: dict[str, Callable[[], Way]] = {
+        "channels last": lambda: _channels_last,
+        "packed convolutions": lambda: Packed(convolutions=True),
+        "packed products": lambda: Packed(products=True),
+        "both packed": lambda: Packed(convolutions=True, products=True),
+        "fused projections": lambda: Fused(),
+    }
+    if compiling:
+        known["compiled with freezing"] = lambda: Compiled()
+    return known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Arguments of a block in a step of the pipeline."""
+
+    args: tuple[Any, ...]
+    named: Mapping[str, Any]
+
+
+@torch.no_grad()
+def measure(
+    scene: Scene, names: tuple[str, ...], pairs: int, known: Mapping[str, Callable[[], Way]]
+) -> list[Row]:
+    """A row for each block and way, within the pipeline's own set-up."""
+    step = PipelineStep(scene)
+    rows = []
+    with step.prepared():
+        blocks = {name: scene.parts.unet.get_submodule(name) for name in names}
+        taken = recorded(blocks, step.step)
+        for name, block in blocks.items():
+            for title, make in known.items():
+                rows.append(compare(f"{name}, {title}", block, taken[name], make(), pairs))
+                print(rows[-1], flush=True)
+    return rows
+
+
+def recorded(blocks: Mapping[str, nn.Module], call: Callable[[], None]) -> dict[str, Inputs]:
+    """Inputs of the blocks in one call."""
+    taken: dict[str, Inputs] = {}
+    with ExitStack() as stack:
+        for name, block in blocks.items():
+
+            def keep(_: Any, args: tuple[Any, ...], named: Any, name: str = name) -> None:
+                taken[name] = Inputs(args=args, named=dict(named))
+
+            stack.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+        call()
+    return taken
+
+
+def compare(title: str, block: nn.Module, inputs: Inputs, way: Way, pairs: int) -> Row:
+    """The way against the block as it is, after a pair that is not counted."""
+    cpu, wall, results = [], [], []
+    for number in range(pairs + 1):
+        spent: dict[str, tuple[float, float]] = {}
+        for which in ("now", "way") if number % 2 else ("way", "now"):
+            if which == "now":
+                spent[which], result = timed(block, inputs)
+            else:
+                with way(block) as call:
+                    spent[which], result = timed(call, inputs)
+            results.append((which, first_tensor(result)) if number == 0 else None)
+        if number:
+            cpu.append((spent["now"][1], spent["way"][1]))
+            wall.append((spent["now"][0], spent["way"][0]))
+    outputs = dict(entry for entry in results if entry is not None)
+    difference = (outputs["way"] - outputs["now"]).abs().max() / outputs["now"].abs().max()
+    ratios = [mine / now for now, mine in cpu]
+    clocks = [mine / now for now, mine in wall]
+    low, _, high = (
+        statistics.quantiles(ratios, n=4, method="inclusive") if pairs > 1 else ratios * 3
+    )
+    return Row(
+        name=title,
+        value=statistics.median(mine for _, mine in cpu),
+        unit="s",
+        baseline=statistics.median(now for now, _ in cpu),
+        ratio=statistics.median(ratios),
+        note=(
+            f"{pairs} pairs, quartiles {low:.3f} and {high:.3f}; clock "
+            f"{statistics.median(clocks):.3f}; outputs differ by {float(difference):.1e}"
+        ),
+    )
+
+
+def timed(call: Callable[..., Any], inputs: Inputs) -> tuple[tuple[float, float], Any]:
+    """Seconds of a call by the clock and of the processor, and its result."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = call(*inputs.args, **inputs.named)
+    return (time.perf_counter() - wall, time.process_time() - cpu), result
+
+
+def first_tensor(result: Any) -> Tensor:
+    """The hidden states of a block's result."""
+    return result if isinstance(result, Tensor) else result[0]
+
+
+@contextmanager
+def _channels_last(block: nn.Module) -> Iterator[Callable[..., Any]]:
+    with channels_last(block):
+        yield block
+
+
+class Packed:
+    """Kernels in the order that oneDNN's own choose, once instead of at every call."""
+
+    def __init__(self, *, convolutions: bool = False, products: bool = False) -> None:
+        self.convolutions, self.products = convolutions, products
+        self._forwards: dict[nn.Module, Callable[..., Tensor]] = {}
+
+    @contextmanager
+    def __call__(self, block: nn.Module) -> Iterator[Callable[..., Any]]:
+        if not self._forwards:
+            self._pack(block)
+        with ExitStack() as stack:
+            for module, forward in self._forwards.items():
+                override_forward(stack, module, forward)
+            yield block
+
+    def _pack(self, block: nn.Module) -> None:
+        inside_gates = set()
+        for module in block.modules():
+            if self.products and isinstance(module, FeedForward):
+                self._forwards[module] = packed_gate(module)
+                inside_gates |= set(module.modules())
+        for module in block.modules():
+            if self.convolutions and type(module) is nn.Conv2d:
+                self._forwards[module] = packed_convolution(module)
+            elif self.convolutions and isinstance(module, nn.Conv3d) and is_over_time(module):
+                self._forwards[module] = packed_over_time(module)
+            elif self.products and type(module) is nn.Linear and module not in inside_gates:
+                self._forwards[module] = packed_product(module.weight, module.bias)
+
+
+def packed_convolution(conv: nn.Conv2d) -> Callable[[Tensor], Tensor]:
+    """Forward of a two-dimensional convolution with a packed kernel."""
+    call = _packed(conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
+    return lambda maps: call(maps)
+
+
+def packed_over_time(conv: nn.Conv3d) -> Callable[[Tensor], Tensor]:
+    """Forward of a convolution over time, as a two-dimensional one with a packed kernel."""
+    call = _packed(
+        conv.weight[..., 0],
+        conv.bias,
+        (int(conv.padding[0]), 0),
+        (conv.stride[0], 1),
+        (conv.dilation[0], 1),
+        conv.groups,
+    )
+    return lambda clip: call(clip.flatten(3)).unflatten(3, clip.shape[3:])
+
+
+def _packed(
+    weight: Tensor, bias: Tensor | None, padding: Any, stride: Any, dilation: Any, groups: int
+) -> Callable[[Tensor], Tensor]:
+    shape = [list(padding), list(stride), list(dilation)]
+    kernel = torch.ops.mkldnn._reorder_convolution_weight(weight.contiguous(), *shape, groups)
+    run = torch.ops.mkldnn._convolution_pointwise
+    return lambda maps: run(maps, kernel, bias, *shape, groups, "none", [], "")
+
+
+def packed_product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """Forward of a linear layer with a packed matrix."""
+    matrix = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+    run = torch.ops.mkldnn._linear_pointwise
+    return lambda values: run(values, matrix, bias, "none", [], "")
+
+
+def packed_gate(layer: FeedForward) -> Callable[[Tensor], Tensor]:
+    """Forward of a gated feed-forward layer with packed matrices."""
+    projection: Any = layer.net[0]
+    wide, narrow = projection.proj, layer.net[2]
+    half = wide.out_features // 2
+    value = packed_product(wide.weight[:half], wide.bias[:half])
+    gate = packed_product(wide.weight[half:], wide.bias[half:])
+    out = packed_product(narrow.weight, narrow.bias)  # type: ignore[arg-type]
+    return lambda hidden: out(nn.functional.gelu(gate(hidden)).mul_(value(hidden)))
+
+
+class Fused:
+    """Queries, keys and values of self-attention by one product."""
+
+    def __init__(self) -> None:
+        self._layers: list[Attention] = []
+
+    @contextmanager
+    def __call__(self, block: nn.Module) -> Iterator[Callable[..., Any]]:
+        if not self._layers:
+            self._layers = [
+                module
+                for name, module in block.named_modules()
+                if name.endswith("attn1") and isinstance(module, Attention)
+            ]
+            for layer in self._layers:
+                layer.fuse_projections()
+        before = [layer.processor for layer in self._layers]
+        for layer in self._layers:
+            layer.processor = FusedAttnProcessor2_0()
+        try:
+            yield block
+        finally:
+            for layer, processor in zip(self._layers, before, strict=True):
+                layer.processor = processor
+
+
+class Compiled:
+    """The block through `torch.compile`, its weights frozen into the code."""
+
+    def __init__(self) -> None:
+        self._call: Callable[..., Any] | None = None
+
+    @contextmanager
+    def __call__(self, block: nn.Module) -> Iterator[Callable[..., Any]]:
+        from torch._inductor import config
+
+        with config.patch(freezing=True):
+            if self._call is None:
+                self._call = torch.compile(block, dynamic=False)
+            yield self._call

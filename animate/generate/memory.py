@@ -64,6 +64,8 @@ def plan_clip_memory(
     computing = automatic if runtime.precision in ("auto", "int8") else runtime.precision
     control = _network(components, variant, "controlnext")[1] * computing_type(computing).itemsize
     copies = 0 if device.type == "cuda" else _CLIP_COPIES[settings.solver]
+    if copies and variant.distilled_levels is not None:
+        copies += 1  # the noise that is added after a step
     latents = frames * vae[0]["latent_channels"] * area * 4 * copies
     encoders = ("image_encoder", *(name for name in variant.networks if name not in COMPONENTS))
     motion, reference = "motion_max_seq_length" in unet[0], 0

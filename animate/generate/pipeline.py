@@ -24,6 +24,7 @@ from animate.generate.conditioning import (
     FramePictures,
     encode_frames,
 )
+from animate.generate.consistency import step_seed
 from animate.generate.denoise import Networks, Steps, denoise
 from animate.generate.engine import Engine, attempts
 from animate.generate.families import family_of
@@ -39,6 +40,8 @@ from temporal.speed import channels_last, freed_memory_kept
 from temporal.vae import DecodeOptions
 from temporal.windows import WindowPlan
 
+Renewal = Callable[[int, Tensor], Tensor]
+"""Adds noise to the latents after a step, by the step's number."""
 OnStep = Callable[[int, Tensor, Tensor], Tensor | None]
 """Called after each step with its number, its timestep and the latents (F,C,h,w), which must not be
 changed; latents that it returns are taken in their place."""
@@ -107,8 +110,13 @@ def sample(
     if state.step == work.steps.plan.steps:
         return state.latents
 
-    maker = None if live is None else live.maker(state.latents, scheduler)
-    after = _after_step(on_step, maker, work.steps)
+    renew: Renewal | None = None
+    if variant.distilled_levels is not None:
+        renew = partial(_add_fresh_noise, engine, settings, scheduler)
+    maker = None
+    if live is not None:
+        maker = live.maker(state.latents, scheduler, clean=renew is not None)
+    after = _after_step(on_step, maker, work.steps, renew)
 
     for attempt in attempts(engine, "denoise", progress):
         planned = replace(work, memory=engine.plan)
@@ -126,19 +134,33 @@ def sample(
 
 
 def _after_step(
-    on_step: OnStep | None, maker: PreviewMaker | None, steps: Steps
+    on_step: OnStep | None, maker: PreviewMaker | None, steps: Steps, renew: Renewal | None
 ) -> Callable[[int, Tensor], Tensor | None] | None:
-    """What the loop calls after a step: previews show the latents as the other leaves them."""
-    if on_step is None and maker is None:
+    """What the loop calls after a step: previews show the latents as the other leaves them, and
+    fresh noise comes last."""
+    if on_step is None and maker is None and renew is None:
         return None
 
     def after(step: int, latents: Tensor) -> Tensor | None:
         changed = None if on_step is None else on_step(step, steps.timesteps[step], latents)
         if maker is not None:
             maker(step, latents if changed is None else changed)
+        if renew is not None:
+            changed = renew(step, latents if changed is None else changed)
         return changed
 
     return after
+
+
+def _add_fresh_noise(
+    engine: Engine, settings: ClipSettings, scheduler: Any, step: int, latents: Tensor
+) -> Tensor:
+    """The clean latents of a distilled model's step, with noise of the level that comes next."""
+    sigma = float(scheduler.sigmas[step + 1])
+    if sigma == 0:
+        return latents
+    fresh = replace(settings, seed=step_seed(settings.seed, step))
+    return latents.add_(draw_noise(engine, fresh, len(latents)).to(latents.device), alpha=sigma)
 
 
 def encode(

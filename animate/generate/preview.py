@@ -65,14 +65,15 @@ class LivePreview:
     colours: LatentColours
     on_preview: OnPreview
 
-    def maker(self, latents_FCHW: Tensor, scheduler: Any) -> PreviewMaker:
-        """The maker for a clip that stands before a step of this scheduler."""
+    def maker(self, latents_FCHW: Tensor, scheduler: Any, *, clean: bool = False) -> PreviewMaker:
+        """The maker for a clip that stands before a step of this scheduler, whose steps end with
+        clean latents where `clean`."""
         return PreviewMaker(
             self.colours,
             self.on_preview,
             latents_FCHW,
             [*call_sigmas(scheduler), 0.0],
-            exploding=float(scheduler.init_noise_sigma) > 1.5,
+            exploding=not clean and float(scheduler.init_noise_sigma) > 1.5,
         )
 
 

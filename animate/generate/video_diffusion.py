@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from animate.errors import NotFiniteError
+from animate.errors import NotFiniteError, RequestError
 from animate.generate.conditioning import Conditioning, encode_reference
+from animate.generate.consistency import ConsistencyScheduler
 from animate.generate.denoise import Networks
 from animate.generate.engine import Engine
 from animate.generate.network import ClipWork, networks_for
@@ -56,6 +57,11 @@ class VideoDiffusion:
 
     def scheduler(self, variant: ModelVariant, settings: ClipSettings, device: torch.device) -> Any:
         """See `Family`."""
+        if variant.distilled_levels is not None:
+            _check_distilled(variant, settings)
+            return ConsistencyScheduler(
+                variant.scheduler, settings.steps, levels=variant.distilled_levels, device=device
+            )
         return make_scheduler(
             variant.scheduler,
             settings.steps,
@@ -75,6 +81,19 @@ class VideoDiffusion:
     ) -> Iterator[Tensor]:
         """See `Family`; the decoder's temporal layers see the frames of a group."""
         return decode_frames(vae, latents_FChw, options, first=first)
+
+
+def _check_distilled(variant: ModelVariant, settings: ClipSettings) -> None:
+    """Raise RequestError for a solver or levels that a distilled UNet was not trained for."""
+    for option, value, usual in (
+        ("--solver", settings.solver, "euler"),
+        ("--levels", settings.levels, "model"),
+    ):
+        if value != usual:
+            raise RequestError(
+                f"{option} {value} is not for {variant.name}, whose UNet is distilled to steps of "
+                f"its own; leave {option} out"
+            )
 
 
 def check_conditions(conditioning: Conditioning) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,22 +23,19 @@ from animate.models.config import (
     ControlNetworkConfig,
     ControlNeXtConfig,
     Family,
-    Layout,
     PoseGuiderConfig,
     PoseNetConfig,
 )
 from animate.models.controlnext import ControlNetwork, ControlNeXt
 from animate.models.face_encoder import FaceEncoder
+from animate.models.filling import check_present, fill
 from animate.models.identity_attention import IdentityAttentions, identity_attention
 from animate.models.pose_guider import PoseGuider
 from animate.models.pose_net import PoseNet
-from animate.models.recognise import check_kind
-from animate.models.reference_attention import normalise_frames, read_published
-from animate.models.single_file import read_part
-from animate.models.store import read_json, recorded_digest
+from animate.models.reference_attention import normalise_frames
+from animate.models.store import read_json
 from animate.models.variants import VARIANT_FILE, ModelVariant, shipped_config
-from animate.models.weight_files import WeightReport, apply_weights, read_weights, without_prefix
-from animate.request.wording import listed
+from animate.models.weight_files import WeightReport
 
 Network = TypeVar("Network", bound=nn.Module)
 _building = threading.Lock()
@@ -95,7 +92,7 @@ def load_components(
     are not read; its weights are drawn anew, for training. Raises `ModelError` when a file is
     missing (with the command that fetches it), damaged, or does not fit.
     """
-    _check_present(variant, fresh)
+    check_present(variant, fresh)
     networks: dict[str, nn.Module] = {}
     reports: list[WeightReport] = []
     digests: dict[str, str] = {}
@@ -110,7 +107,7 @@ def load_components(
             identity = processors or identity
             nn.Module.to(network, dtype)  # diffusers' own `to` warns of nothing that applies here
             if name not in fresh:
-                reports += _fill(network, variant, name, digests)
+                reports += fill(network, variant, name, digests)
             networks[name] = network.eval().requires_grad_(False).to(device)
     if variant.channels_per_group is not None:
         for name in ("unet", "vae"):
@@ -216,20 +213,6 @@ def _config_text(network: Any) -> str:
     if hasattr(network, "to_json_string"):  # diffusers
         return str(network.to_json_string())
     return str(network.config.to_json_string())  # transformers
-
-
-def _check_present(variant: ModelVariant, fresh: Collection[str]) -> None:
-    references = [file for name in fresh for file in variant.components[name].weights]
-    unneeded = {str(variant.file(reference)) for reference in references}
-    missing = [file for file in variant.missing() if str(file) not in unneeded]
-    if not missing:
-        return
-    cure = (
-        f"`cnx models fetch {variant.name}` gets them"
-        if any(file.source for file in missing)
-        else "copy the folder again"
-    )
-    raise ModelError(f"model {variant.name} lacks files: {listed(missing)}; {cure}")
 
 
 @contextmanager
@@ -355,44 +338,3 @@ def _read_config(variant: ModelVariant, name: str) -> dict[str, Any]:
     if described and path is None:
         raise ModelError(f"model {variant.name}: {described} is missing")
     return read_json(path or shipped_config(name, variant.family))
-
-
-READERS: Mapping[Layout, Callable[[Path, nn.Module], Mapping[str, torch.Tensor]]] = {
-    "diffusers": lambda path, network: read_weights(path),
-    "single-file": read_part,
-    "animate-anyone": lambda path, network: read_published(read_weights(path), network),
-}
-"""The reader of each layout: tensors of a file by the network's own names."""
-
-
-def _fill(
-    network: nn.Module, variant: ModelVariant, name: str, digests: dict[str, str]
-) -> Iterable[WeightReport]:
-    component, reports = variant.components[name], []
-    for reference in component.weights:
-        file = variant.file(reference)
-        path = file.locate()
-        assert path is not None  # _check_present has looked
-        digest = recorded_digest(path)
-        if file.digest not in (None, digest):
-            raise ModelError(
-                f"weight file {path} is not the one that {variant.name} states (SHA-256 "
-                f"{digest[:12]}..., stated {str(file.digest)[:12]}...): it was changed or damaged; "
-                "remove it and get it again, or correct the digest in the variant"
-            )
-        # Tensors that an earlier file set may be missing from a later one; nothing may stay unset.
-        weights: Mapping[str, torch.Tensor] = READERS[component.layout](path, network)
-        check_kind(
-            weights, network.state_dict(), component.prefix, path, f"the {name} of {variant.name}"
-        )
-        weights = without_prefix(weights, component.prefix)
-        reports.append(apply_weights(network, weights, path, partial=True))
-        digests[file.path] = digest
-    unset = [name for name, value in network.state_dict().items() if value.is_meta]
-    if unset:
-        raise ModelError(
-            f"weight file {reports[-1].source} lacks {len(unset)} tensors of the "
-            f"{type(network).__name__} ({listed(unset)}); fetch it again, or let the variant name "
-            "the complete file before it if it holds only the learned parameters"
-        )
-    return reports

@@ -306,17 +306,30 @@ class Component:
     prefix: str = ""
     """Beginning of the network's names in files that hold several networks, such as `unet.`; files
     in which no name begins so are taken as the network's alone."""
+    added: str = ""
+    """File of the same network whose numbers are added to the weights: with `subtracted`, what a
+    fine-tuning or a distillation of the base has changed."""
+    subtracted: str = ""
+    """File of the same network whose numbers are subtracted: the base of what is `added`."""
 
     def __post_init__(self) -> None:
         _check_choice("layout", self.layout, get_args(Layout))
         if not self.weights:
             raise ModelError("weights must name at least one file")
-        for reference in (self.config, *self.weights):
+        if bool(self.added) != bool(self.subtracted):
+            raise ModelError("added and subtracted go together: a model, and the base it came from")
+        for reference in self.references:
             source, _, path = reference.rpartition(":")
             if "\0" in reference or (source and (path.startswith("/") or ".." in path.split("/"))):
                 raise ModelError(
                     f"{reference!r} is no path in a repository; write it without '..' and a first /"
                 )
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Every file that the network is made of."""
+        files = (self.config, *self.weights, self.added, self.subtracted)
+        return tuple(file for file in files if file)
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

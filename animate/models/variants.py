@@ -108,6 +108,9 @@ class ModelVariant:
     feature_mean: tuple[float, ...]
     """Per-channel mean that the image encoder's input (RGB in [0,1]) is normalised with."""
     feature_std: tuple[float, ...]
+    distilled_levels: int | None = None
+    """Noise levels that a distilled UNet was trained at, of which a step takes every N-th and goes
+    to the clean latents at once (`animate.generate.consistency`); None: it is not distilled."""
     scheduler: Mapping[str, Any]
     """Configuration of diffusers' `EulerDiscreteScheduler`, or of the family's own scheduler."""
     sources: Mapping[str, Source] = field(default_factory=dict)
@@ -143,6 +146,12 @@ class ModelVariant:
             )
         if self.adds_image_latents and self.scheduler.get("prediction_type") != "v_prediction":
             raise ModelError("adds_image_latents needs a scheduler of prediction_type v_prediction")
+        if self.distilled_levels is not None and (
+            self.family != "svd" or self.distilled_levels < 2
+        ):
+            raise ModelError(
+                "distilled_levels are two or more, of a model on Stable Video Diffusion"
+            )
         self._check_sampling()
         self._check_files()
 
@@ -203,8 +212,8 @@ class ModelVariant:
         """Every file that the variant needs, each once."""
         seen = set()
         for component in self.components.values():
-            for reference in (component.config, *component.weights):
-                if reference and reference not in seen:
+            for reference in component.references:
+                if reference not in seen:
                     seen.add(reference)
                     yield self.file(reference)
 

@@ -57,8 +57,7 @@ def _person(studio: Studio, seed: int, frames: int) -> dict[str, dict[str, NDArr
     size = (studio.size.width, studio.size.height)
     take = render_clip(seed, frames, size)
     control = studio.draw(take.points, take.scores)
-    latents = studio.sample(studio.encode(take.reference), control, _WAY)
-    generated = (studio.decode(latents) * 255 + 0.5).byte().permute(0, 2, 3, 1).numpy()
+    generated = studio.make(take, _WAY).frames
     points, scores = take.reference_points, take.reference_scores
     pose = draw(points[None], scores[None], size, size, studio.variant.pose_style)
     skeletons = [control.skeletons.picture(number) for number in range(frames)]

@@ -57,8 +57,7 @@ def _filled(frames: NDArray[np.uint8]) -> tuple[float, float, float]:
 def _background(studio: Studio, take: Take) -> tuple[float, float]:
     size = (studio.size.width, studio.size.height)
     control = studio.draw(take.points, take.scores)
-    latents = studio.sample(studio.encode(take.reference), control, Way())
-    generated = (studio.decode(latents) * 255 + 0.5).byte().permute(0, 2, 3, 1).numpy()
+    generated = studio.make(take, Way()).frames
     points, scores = take.reference_points, take.reference_scores
     pose = draw(points[None], scores[None], size, size, studio.variant.pose_style)
     skeletons = [control.skeletons.picture(number) for number in range(len(generated))]

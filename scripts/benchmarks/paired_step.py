@@ -66,7 +66,9 @@ def measure(
     """The pipeline's step in a type against the published loop's in float32, after a round of each
     that is not counted; with `busy`, beside another process that keeps a core at work."""
     published = make_scene(frames, size, torch.float32, make)
-    ours = with_twins(published) if dtype == torch.float32 else make_scene(frames, size, dtype, make)
+    ours = (
+        with_twins(published) if dtype == torch.float32 else make_scene(frames, size, dtype, make)
+    )
     loop, step = PublishedLoop(published), PipelineStep(ours)
     times: list[tuple[Spent, Spent]] = []
     with ExitStack() as stack:

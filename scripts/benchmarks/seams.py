@@ -12,26 +12,28 @@ from __future__ import annotations
 import dataclasses
 import statistics
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from animate.evaluation.asked import step_borders
 from animate.evaluation.measures import seam_score
-from scripts.benchmarks._clips import Case, Studio, Way, pictures, psnr
+from scripts.benchmarks._clips import Studio, Way, psnr
 from scripts.benchmarks.rows import Row
+from scripts.tiny.characters import Take
 from temporal.errors import TemporalError
 from temporal.slot_weights import WEIGHTS
 from temporal.windows import SCHEDULES
 
 FRAMES = 48
-CLIPS = 3
+CLIPS = 1
 
 
 def run(model: str = "tiny") -> list[Row]:
     studio = Studio(model)
-    cases = [studio.case(number, FRAMES) for number in range(CLIPS)]
+    takes = [studio.take(number, FRAMES) for number in range(CLIPS)]
     rows = []
     for way in ways(studio):
-        rows += measure(studio, way, cases)
+        rows += measure(studio, way, takes)
     return [*rows, best(rows)]
 
 
@@ -44,7 +46,7 @@ def ways(studio: Studio) -> list[Way]:
     ways = []
     for schedule in SCHEDULES:
         overlap = equal_cost_overlap(studio, schedule, target)
-        ways += [Way(schedule=schedule, weights=name, overlap=overlap) for name in WEIGHTS]
+        ways += [Way(schedule=schedule, fusing=name, overlap=overlap) for name in WEIGHTS]
     ways += [
         Way(schedule=name, overlap=defaults.overlap) for name in ("controlnext-v2", "mimicmotion")
     ]
@@ -64,21 +66,21 @@ def equal_cost_overlap(studio: Studio, schedule: str, target: int) -> int:
 
 def calls(studio: Studio, way: Way) -> int:
     """Windows that go through the network for one clip."""
-    return studio.plan(way, FRAMES, studio.variant.defaults.steps).calls
+    return studio.plan(way, FRAMES).calls
 
 
-def measure(studio: Studio, way: Way, cases: list[Case]) -> list[Row]:
+def measure(studio: Studio, way: Way, takes: list[Take]) -> list[Row]:
     """Rows of one way: jump at the borders, jump of the error at the worst place, likeness."""
-    plan = studio.plan(way, FRAMES, studio.variant.defaults.steps)
+    plan = studio.plan(way, FRAMES)
     borders = step_borders(plan, plan.steps - 1)
     seams, truths, worst, likeness = [], [], [], []
-    for case in cases:
-        frames = studio.decode(studio.sample(case.conditioning, case.drawn, way))
-        seams.append(seam_score(pictures(frames), borders))
-        truths.append(seam_score(pictures(case.truth), borders))
-        error = jumps(frames - case.truth)
-        worst.append(float(error.max() / error.median()))
-        likeness.append(psnr(frames, case.truth))
+    for take in takes:
+        frames = studio.make(take, way).frames
+        seams.append(seam_score(frames, borders))
+        truths.append(seam_score(take.frames, borders))
+        error = jumps(frames.astype(np.float32) - take.frames)
+        worst.append(float(error.max() / np.median(error)))
+        likeness.append(psnr(frames, take.frames))
     name = way.schedule if way.schedule == plan.weights else f"{plan.schedule}, {plan.weights}"
     note = f"overlap {plan.overlap}, {plan.calls} window calls"
     mean = statistics.fmean
@@ -89,9 +91,9 @@ def measure(studio: Studio, way: Way, cases: list[Case]) -> list[Row]:
     ]
 
 
-def jumps(clip_FCHW: Tensor) -> Tensor:
+def jumps(clip_FHWC: NDArray[np.float32]) -> NDArray[np.float32]:
     """(F-1) mean absolute difference of neighbouring frames."""
-    return (clip_FCHW[1:] - clip_FCHW[:-1]).abs().flatten(1).mean(1)
+    return np.abs(np.diff(clip_FHWC, axis=0)).mean((1, 2, 3))
 
 
 def best(rows: list[Row]) -> Row:

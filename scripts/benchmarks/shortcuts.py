@@ -1,31 +1,32 @@
-"""Savings and costs of shortcuts on the bundled model: few steps, guidance interval, kept features.
+"""Savings and costs of shortcuts on the bundled model: few steps, solvers, guidance interval.
 
-Every way is timed in turn with what it is compared with, and its clips are held against the truth.
+Every way makes the same clips in turn with what it is compared with, and they are held against the
+truth. `kept` measures features and control that are kept from step to step.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from dataclasses import replace
 
 from animate.request.request import Solver
 from animate.request.values import Guidance, NoiseInterval
-from scripts.benchmarks._clips import Case, Studio, Way, psnr
-from scripts.benchmarks.rows import Row, interleaved
+from scripts.benchmarks._clips import Made, Studio, Way, psnr
+from scripts.benchmarks.rows import Row
+from scripts.tiny.characters import Take
 
-FRAMES = 24
-CLIPS = 4
+FRAMES = 8
+CLIPS = 2
 _GUIDED = Guidance(1.5, 1.5)
 _INTERVAL = NoiseInterval(low=0.5, high=20.0)
 
 
 def run(model: str = "tiny") -> list[Row]:
     studio = Studio(model)
-    cases = [studio.case(number, FRAMES) for number in range(CLIPS)]
+    takes = [studio.take(number, FRAMES) for number in range(CLIPS)]
     rows = []
-    for title, baseline, variants in comparisons(studio.variant.defaults.steps):
-        rows += compare(studio, cases, title, baseline, variants)
+    for title, baseline, ways in comparisons(studio.variant.defaults.steps):
+        rows += compare(studio, takes, title, baseline, ways)
     return rows
 
 
@@ -49,11 +50,6 @@ def comparisons(steps: int) -> list[tuple[str, Way, dict[str, Way]]]:
                 "10 steps, Align-Your-Steps": replace(ten, levels="align-your-steps"),
                 **{f"10 steps, {name}": replace(ten, solver=name) for name in solvers},
                 **{f"{n} steps, heun": Way(steps=n, solver="heun") for n in (3, 5)},
-                **{f"10 steps, features kept {n}": replace(ten, every=n) for n in (2, 3, 5)},
-                **{
-                    f"10 steps, control kept {n}": replace(ten, control_every=n)
-                    for n in (2, 3, 5, 10)
-                },
             },
         ),
         (
@@ -61,7 +57,7 @@ def comparisons(steps: int) -> list[tuple[str, Way, dict[str, Way]]]:
             guided,
             {
                 f"the same for sigma {_INTERVAL.low:g} to {_INTERVAL.high:g}": replace(
-                    guided, interval=_INTERVAL
+                    guided, guidance_interval=_INTERVAL
                 )
             },
         ),
@@ -73,44 +69,48 @@ def _steps(count: int) -> str:
 
 
 def compare(
-    studio: Studio, cases: list[Case], title: str, baseline: Way, variants: dict[str, Way]
+    studio: Studio, takes: list[Take], title: str, baseline: Way, ways: dict[str, Way]
 ) -> list[Row]:
     """Two rows for each way: time and likeness, against the baseline's."""
-    ways = {title: baseline, **variants}
-    likeness = {name: statistics.fmean(quality(studio, way, cases)) for name, way in ways.items()}
-    seconds = interleaved(
-        {name: timed(studio, way, cases[0]) for name, way in ways.items()}, repeats=3
-    )
+    made: dict[str, list[Made]] = {}
+    for take in takes:
+        for name, way in {title: baseline, **ways}.items():
+            made.setdefault(name, []).append(studio.make(take, way))
     rows = []
-    for name in variants:
-        cost = likeness[name] - likeness[title]
-        rows += [
-            Row(
-                name=f"{name}: time",
-                value=seconds[name],
-                unit="s",
-                baseline=seconds[title],
-                note=f"sampling {FRAMES} frames; baseline {title}",
-            ),
-            Row(
-                name=f"{name}: likeness",
-                value=likeness[name],
-                unit="dB",
-                baseline=likeness[title],
-                note=f"PSNR to the truth, {cost:+.2f} dB",
-            ),
-        ]
+    for name in ways:
+        rows += rows_of(name, made[name], title, made[title], takes)
     return rows
 
 
-def quality(studio: Studio, way: Way, cases: list[Case]) -> list[float]:
-    """PSNR of each case."""
+def rows_of(
+    name: str, made: list[Made], title: str, baseline: list[Made], takes: list[Take]
+) -> list[Row]:
+    """Rows of a way's time, as the median of the clips' ratios, and of its likeness, with the
+    baseline's."""
+    times = list(zip((m.seconds for m in made), (m.seconds for m in baseline), strict=True))
+    mine, theirs = likeness(made, takes), likeness(baseline, takes)
+    changes = [a - b for a, b in zip(mine, theirs, strict=True)]
+    note = f"{len(takes)} clips of {len(takes[0].frames)} frames; baseline {title}"
     return [
-        psnr(studio.decode(studio.sample(case.conditioning, case.drawn, way)), case.truth)
-        for case in cases
+        Row(
+            name=f"{name}: processor time",
+            value=statistics.median(a for a, _ in times),
+            unit="s",
+            baseline=statistics.median(b for _, b in times),
+            ratio=statistics.median(a / b for a, b in times),
+            note=note,
+        ),
+        Row(
+            name=f"{name}: likeness",
+            value=statistics.fmean(mine),
+            unit="dB",
+            baseline=statistics.fmean(theirs),
+            note=f"{statistics.fmean(changes):+.3f} dB, of single clips {min(changes):+.3f} to "
+            f"{max(changes):+.3f}",
+        ),
     ]
 
 
-def timed(studio: Studio, way: Way, case: Case) -> Callable[[], object]:
-    """A call that samples one clip."""
-    return lambda: studio.sample(case.conditioning, case.drawn, way)
+def likeness(made: list[Made], takes: list[Take]) -> list[float]:
+    """PSNR of each clip to the truth."""
+    return [psnr(one.frames, take.frames) for one, take in zip(made, takes, strict=True)]

@@ -203,3 +203,53 @@ def test_a_broken_configuration_is_named(folder, content, message):
 def test_scheduler_settings_are_checked():
     with pytest.raises(ModelError, match="scheduler"):
         make_scheduler({"beta_strt": 1})
+
+
+def distilled(folder: Path) -> tuple[Path, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """A model folder whose UNet is shifted by another model less its base, and those two."""
+    own = load_file(folder / "unet/model.safetensors")
+    generator = torch.Generator().manual_seed(7)
+    base = {k: torch.randn(v.shape, generator=generator) for k, v in own.items()}
+    added = {k: v + 1e-3 * torch.randn(v.shape, generator=generator) for k, v in base.items()}
+    save_file(base, folder / "base.safetensors")
+    save_file(added, folder / "added.safetensors")
+
+    def shift(values) -> None:
+        values["components"]["unet"]["added"] = "added.safetensors"
+        values["components"]["unet"]["subtracted"] = "base.safetensors"
+
+    edit(folder, shift)
+    return folder, added, base
+
+
+def test_weights_are_shifted_by_what_another_model_changed_in_its_base(folder):
+    own = load_file(folder / "unet/model.safetensors")
+    variant = load_variant(distilled(folder)[0])
+    assert {"base.safetensors", "added.safetensors"} <= {file.path for file in variant.files()}
+    components = load_components(variant)
+    _, added, base = (
+        load_variant(folder),
+        *(load_file(folder / f"{name}.safetensors") for name in ("added", "base")),
+    )
+    for key, value in components.unet.state_dict().items():
+        expected = own[key].float() + (added[key] - base[key])
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-6)
+    assert {"base.safetensors", "added.safetensors"} <= components.digests.keys()
+
+
+def test_a_shift_that_lacks_tensors_is_refused_by_file_and_name(folder):
+    distilled(folder)
+    part = load_file(folder / "added.safetensors")
+    part.pop("conv_in.weight")
+    save_file(part, folder / "added.safetensors")
+    with pytest.raises(ModelError, match=r"added.safetensors lacks 1 tensors.*conv_in.weight"):
+        load_components(load_variant(folder))
+
+
+def test_added_and_subtracted_go_together(folder):
+    def half(values) -> None:
+        values["components"]["unet"]["added"] = "unet/model.safetensors"
+
+    edit(folder, half)
+    with pytest.raises(ModelError, match="added and subtracted go together"):
+        load_variant(folder)

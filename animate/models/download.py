@@ -7,7 +7,6 @@ a full disk is continued by the next fetch of the same file.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from animate.errors import ModelError
+from animate.models.hub_answers import endpoint, explained, storage_fault
 from animate.models.store import (
     ModelFile,
     hub_library,
@@ -86,7 +86,7 @@ def describe(file: ModelFile) -> RemoteFile:
         except Exception as reason:
             response = getattr(reason, "response", None)
             if pause is None or getattr(response, "status_code", None) not in _BUSY:
-                raise _explained(file, reason) from reason
+                raise explained(file, reason) from reason
             time.sleep(pause)
     stated = metadata.etag is not None and is_digest(metadata.etag)
     if not stated or metadata.commit_hash is None or metadata.size is None:
@@ -117,7 +117,7 @@ def download(remote: RemoteFile, on_bytes: Callable[[int], None]) -> Path:
             _complete(remote, on_bytes)
         return _link(remote)
     except OSError as reason:
-        raise _storage_fault(remote, reason) from reason
+        raise storage_fault(remote.file, remote.blob.parent, reason) from reason
 
 
 def _complete(remote: RemoteFile, on_bytes: Callable[[int], None]) -> None:
@@ -176,7 +176,7 @@ def _fill(remote: RemoteFile, part: IO[bytes], on_bytes: Callable[[int], None]) 
             pause = next(pauses, None)
             if pause is None:
                 part.flush()
-                raise _explained(remote.file, reason.cause) from reason.cause
+                raise explained(remote.file, reason.cause) from reason.cause
             time.sleep(pause)
     part.flush()
     os.fsync(part.fileno())
@@ -220,7 +220,7 @@ def _open(remote: RemoteFile, offset: int) -> Any:
         reason.close()
         if reason.code in _BUSY:
             raise _Lost(reason) from reason
-        raise _explained(remote.file, reason) from reason
+        raise explained(remote.file, reason) from reason
     except (OSError, HTTPException) as reason:
         raise _Lost(reason) from reason
 
@@ -251,14 +251,22 @@ def _link(remote: RemoteFile) -> Path:
             hub.hf_hub_download(source.repository, remote.file.path, revision=source.revision)
         )
     except Exception as reason:
-        raise _explained(remote.file, reason) from reason
+        raise explained(remote.file, reason) from reason
 
 
 def check_room(remotes: list[RemoteFile]) -> int:
-    """Bytes that are still to come. Raises `ModelError` when the cache's disk has no room."""
+    """Bytes that are still to come.
+
+    Raises `ModelError` when the cache's disk has no room, or is not to be written to.
+    """
     needed = sum(remote.size - remote.present() for remote in remotes)
     folder = repository_folder(remotes[0].file.source).parent if remotes else Path()  # type: ignore[arg-type]
     existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    if remotes and not os.access(existing, os.W_OK):  # of a read-only disk for root, too
+        raise ModelError(
+            f"{folder} cannot be written to: {existing} is read-only for you; set HF_HOME to a "
+            "folder that you may write to"
+        )
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise ModelError(
@@ -284,94 +292,3 @@ def size_text(count: int) -> str:
             value = count / size
             return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
     return f"{-(-count // 1000)} kB"
-
-
-def endpoint() -> str:
-    """The hub's address; `HF_ENDPOINT` changes it."""
-    return str(hub_library().constants.ENDPOINT)
-
-
-def _storage_fault(remote: RemoteFile, reason: OSError) -> ModelError:
-    folder = remote.blob.parent
-    words = (reason.strerror or str(reason)).lower()
-    if reason.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ModelError(
-            f"{remote.file}: no room left in {folder}; what came is kept: make room and run the "
-            "same command again"
-        )
-    return ModelError(
-        f"{remote.file} cannot be stored in {folder}: {words}; set HF_HOME to a folder that you "
-        "may write to"
-    )
-
-
-def _explained(file: ModelFile, reason: Exception) -> ModelError:
-    """An answer of the hub, or none, in words that say what to do."""
-    response = getattr(reason, "response", None) or reason
-    status = getattr(response, "status_code", None) or getattr(response, "code", None)
-    headers: Any = getattr(response, "headers", None) or {}
-    if isinstance(status, int):
-        return ModelError(
-            _refusal(
-                file, status, headers.get("X-Error-Code"), headers.get("X-Error-Message") or ""
-            )
-        )
-    words = str(reason).strip().splitlines()
-    text = words[0][:200] if words else type(reason).__name__
-    return ModelError(
-        f"{file} could not be fetched from {endpoint()} ({text}): is this machine online and "
-        "HF_HUB_OFFLINE not set? otherwise run the same command on a machine that is online and "
-        "copy its cache folder (HF_HOME, usually ~/.cache/huggingface) here"
-    )
-
-
-def _refusal(file: ModelFile, status: int, code: str | None, message: str) -> str:
-    assert file.source is not None
-    repository, page = file.source.repository, f"{endpoint()}/{file.source.repository}"
-    settings = f"{endpoint()}/settings/tokens"
-    known = hub_library().get_token() is not None
-    if status == 401 and "credential" in message.lower():
-        return (
-            f"{endpoint()} does not take your token: it is wrong or has expired; make one at "
-            f"{settings} and run `hf auth login` (HF_TOKEN, where it is set, counts before that)"
-        )
-    if code == "GatedRepo" and not known:
-        return (
-            f"{repository} asks for an account: accept its licence ({file.source.licence}) at "
-            f"{page}, make a token at {settings}, and run `hf auth login` or set HF_TOKEN"
-        )
-    if code == "GatedRepo":
-        return (
-            f"your account has no access to {repository}: accept its licence "
-            f"({file.source.licence}) at {page} with the account that your token belongs to"
-        )
-    if status == 403:
-        return (
-            f"your token may not read {repository} ({message or 'permission denied'}): at "
-            f"{settings} allow it to read public gated repositories that you have access to, or "
-            "take a token of the kind 'Read'"
-        )
-    if code == "RevisionNotFound":
-        return f"{repository} has no revision {file.source.revision}; correct the variant"
-    if code == "EntryNotFound":
-        return (
-            f"{repository} at {file.source.revision} has no file {file.path}; correct the variant"
-        )
-    if status in (401, 404):
-        login = "" if known else "; if it is private, run `hf auth login` first"
-        return (
-            f"there is no repository {repository} at {endpoint()}, or not for you: correct the "
-            f"variant{login}"
-        )
-    if status == 429:
-        login = "" if known else ", or run `hf auth login`, which allows more"
-        return (
-            f"{endpoint()} has had too many requests from here (429): wait some minutes and run "
-            f"the same command again{login}; what came is kept"
-        )
-    if status >= 500:
-        return (
-            f"{endpoint()} is out of order ({status}): wait and run the same command again; what "
-            "came is kept"
-        )
-    return f"{endpoint()} refuses {file} ({status} {message}): look at {page}"

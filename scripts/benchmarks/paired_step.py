@@ -62,9 +62,10 @@ def measure(
     make: Callable[[], Any] = make_unet,
     *,
     busy: bool = False,
+    warm: int = 1,
 ) -> list[Row]:
-    """The pipeline's step in a type against the published loop's in float32, after a round of each
-    that is not counted; with `busy`, beside another process that keeps a core at work."""
+    """The pipeline's step in a type against the published loop's in float32, after `warm` rounds
+    that are not counted; with `busy`, beside another process that keeps a core at work."""
     published = make_scene(frames, size, torch.float32, make)
     ours = (
         with_twins(published) if dtype == torch.float32 else make_scene(frames, size, dtype, make)
@@ -75,11 +76,11 @@ def measure(
         stack.enter_context(step.prepared())
         if busy:
             stack.enter_context(neighbour())
-        for number in range(rounds + 1):
+        for number in range(rounds + warm):
             turns = Turns()
             ways = [turns.way(0, loop.step, published), turns.way(1, step.step, ours)]
             both = in_turn(turns, ways, first=number % 2)
-            if number:
+            if number >= warm:
                 times.append(both)
     difference = float((step.guided - loop.guided).abs().max() / loop.guided.abs().max())
     name = str(dtype).removeprefix("torch.") + (" beside a busy process" if busy else "")

@@ -36,7 +36,8 @@ class FakeHub:
     """Bytes after which the connection breaks, one number for each GET."""
     corrupt: set[str] = field(default_factory=set)
     silent: threading.Event | None = None
-    """GETs are answered once it is set."""
+    """Requests of the kinds in `silent_to` are answered once it is set."""
+    silent_to: tuple[str, ...] = ("GET",)
     ranges: bool = True
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     """(method, file, range) of every request."""
@@ -100,7 +101,7 @@ def _answer(hub: FakeHub, request: BaseHTTPRequestHandler) -> None:
     repository, file = f"{owner}/{name}", f"{owner}/{name}/{'/'.join(path)}"
     hub.requests.append((request.command, file, request.headers.get("Range")))
     token = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
-    if hub.silent is not None and request.command == "GET":
+    if hub.silent is not None and request.command in hub.silent_to:
         hub.silent.wait()
     if hub.status.get(file):
         return _fail(request, hub.status[file].pop(0))

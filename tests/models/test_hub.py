@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -257,6 +259,16 @@ def test_a_hub_that_hangs_is_given_up(server, monkeypatch):
         server.silent.set()
 
 
+def test_a_hub_that_hangs_before_it_says_anything_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    server.silent, server.silent_to = threading.Event(), ("HEAD", "GET")
+    try:
+        with pytest.raises(ModelError, match=r"could not be fetched .*timed out"):
+            hub.fetch_files([remote()])
+    finally:
+        server.silent.set()
+
+
 def test_a_hub_out_of_reach_gets_one_message(server, monkeypatch):
     from huggingface_hub import constants
 
@@ -275,12 +287,51 @@ def test_room_on_the_disk_is_looked_at_before_the_first_byte(server, monkeypatch
     assert not server.gets(NAME)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_cache_that_is_read_only_is_named(server, tmp_path):
-    (tmp_path / "hub").mkdir()
-    (tmp_path / "hub").chmod(0o555)
-    with pytest.raises(ModelError, match=r"cannot be stored in .*permission denied; set HF_HOME"):
+def test_a_cache_that_is_read_only_is_named_before_a_byte_comes(server, tmp_path, monkeypatch):
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and Path(path) != tmp_path
+    )
+    with pytest.raises(ModelError, match=r"hub cannot be written to: .*read-only.*set HF_HOME"):
         hub.fetch_files([remote()])
+    assert not server.gets(NAME)
+
+
+class FullDisk:
+    """A part file on a disk that takes so many bytes more."""
+
+    def __init__(self, file: IO[bytes], room: int) -> None:
+        self._file, self._room = file, room
+
+    def __enter__(self) -> FullDisk:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, data: bytes) -> int:
+        self._room -= len(data)
+        if self._room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._file.write(data)
+
+
+def test_a_disk_that_fills_at_80_percent_keeps_what_came(server, tmp_path, monkeypatch):
+    opened = os.fdopen
+    with monkeypatch.context() as full:
+        room = len(WEIGHTS) * 8 // 10
+        full.setattr(download.os, "fdopen", lambda *a: FullDisk(opened(*a), room))
+        with pytest.raises(ModelError, match=r"no room left in .*what came is kept: make room"):
+            hub.fetch_files([remote()])
+    (part,) = parts(tmp_path)
+    kept = part.stat().st_size
+    assert 0 < kept <= room
+    assert hub.fetch_files([remote()])[0].read_bytes() == WEIGHTS
+    assert server.gets(NAME) == [None, f"bytes={kept}-"]
+    assert not parts(tmp_path)
 
 
 def test_a_cache_that_is_a_file_is_named(server, tmp_path):

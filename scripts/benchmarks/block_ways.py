@@ -1,9 +1,9 @@
 """Ways that might save a CPU time in float32, tried on single blocks of the full-size UNet.
 
-Each way takes turns with the same block as the pipeline runs it today, call by call, so that a busy
-machine is busy for both. What a way does once for a clip (packing, compiling) is not timed. The
-ratio is the median of the pairs' own in processor time, with quartiles; the clock's median is in
-the note. `paired_step` measures a whole step.
+Each way takes turns with the same block as it runs today (convolutions over time as 2-D ones, gates
+in place), call by call, so that a busy machine is busy for both. What a way does once for a clip
+(packing, compiling) is not timed. The ratio is the median of the pairs' own in processor time, with
+quartiles; the clock's median is in the note. `paired_step` measures a whole step.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from diffusers.models.attention_processor import Attention, FusedAttnProcessor2_
 from torch import Tensor, nn
 
 from animate.request.values import Size
-from scripts.benchmarks._networks import make_unet
+from scripts.benchmarks._networks import filled, make_unet
 from scripts.benchmarks.control_overhead import make_toy_unet
-from scripts.benchmarks.denoising_step import FRAMES, SIZE, PipelineStep, Scene, make_scene
 from scripts.benchmarks.rows import Row
 from temporal.chunked.convolution import is_over_time
-from temporal.speed import channels_last
+from temporal.speed import CACHED_GATE, channels_last, convolutions_in_2d, gates_in_place
 from temporal.wrapping import override_forward
 
-PAIRS = 10
-BLOCKS = ("down_blocks.0", "down_blocks.2", "up_blocks.2")
+FRAMES, SIZE = 4, Size(320, 192)
+PAIRS = 4
+BLOCKS = ("down_blocks.0", "down_blocks.2")
 Way = Callable[[nn.Module], AbstractContextManager[Callable[..., Any]]]
 """Entered around a call of the block, it gives what is called in the block's place."""
 
@@ -38,10 +38,8 @@ Way = Callable[[nn.Module], AbstractContextManager[Callable[..., Any]]]
 def run(toy: bool = False, names: tuple[str, ...] = BLOCKS) -> list[Row]:
     """The rows; with `toy`, of a network and a clip that a test can run."""
     if toy:
-        scene = make_scene(2, Size(64, 64), torch.float32, make_toy_unet)
-        return measure(scene, ("down_blocks.0",), 1, ways(compiling=False))
-    scene = make_scene(FRAMES, SIZE, torch.float32, make_unet)
-    return measure(scene, names, PAIRS, ways())
+        return measure(make_toy_unet, "down_blocks.0", 2, Size(64, 64), 1, ways(compiling=False))
+    return [row for name in names for row in measure(make_unet, name, FRAMES, SIZE, PAIRS, ways())]
 
 
 def ways(*, compiling: bool = True) -> Mapping[str, Callable[[], Way]]:
@@ -60,7 +58,7 @@ def ways(*, compiling: bool = True) -> Mapping[str, Callable[[], Way]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Arguments of a block in a step of the pipeline."""
+    """Arguments of a block."""
 
     args: tuple[Any, ...]
     named: Mapping[str, Any]
@@ -68,33 +66,41 @@ class Inputs:
 
 @torch.no_grad()
 def measure(
-    scene: Scene, names: tuple[str, ...], pairs: int, known: Mapping[str, Callable[[], Way]]
+    make: Callable[[], Any],
+    name: str,
+    frames: int,
+    size: Size,
+    pairs: int,
+    known: Mapping[str, Callable[[], Way]],
 ) -> list[Row]:
-    """A row for each block and way, within the pipeline's own set-up."""
-    step = PipelineStep(scene)
+    """A row for each way of one block."""
+    block = filled(lambda: make().get_submodule(name))
+    inputs = guided(make, name, frames, size)
     rows = []
-    with step.prepared():
-        blocks = {name: scene.parts.unet.get_submodule(name) for name in names}
-        taken = recorded(blocks, step.step)
-        for name, block in blocks.items():
-            for title, make in known.items():
-                rows.append(compare(f"{name}, {title}", block, taken[name], make(), pairs))
-                print(rows[-1], flush=True)
+    with convolutions_in_2d(block), gates_in_place(block, piece=CACHED_GATE):
+        for title, way in known.items():
+            rows.append(compare(f"{name}, {title}", block, inputs, way(), pairs))
     return rows
 
 
-def recorded(blocks: Mapping[str, nn.Module], call: Callable[[], None]) -> dict[str, Inputs]:
-    """Inputs of the blocks in one call."""
-    taken: dict[str, Inputs] = {}
-    with ExitStack() as stack:
-        for name, block in blocks.items():
-
-            def keep(_: Any, args: tuple[Any, ...], named: Any, name: str = name) -> None:
-                taken[name] = Inputs(args=args, named=dict(named))
-
-            stack.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
-        call()
-    return taken
+def guided(make: Callable[[], Any], name: str, frames: int, size: Size) -> Inputs:
+    """Random inputs of a down block, of both guidance halves of a window."""
+    with torch.device("meta"):
+        config = make().config
+    level = int(name.rpartition(".")[-1])
+    widths, generator = config["block_out_channels"], torch.Generator().manual_seed(0)
+    scale = 8 << level
+    shape = (2 * frames, widths[max(0, level - 1)], size.height // scale, size.width // scale)
+    return Inputs(
+        args=(torch.randn(shape, generator=generator),),
+        named={
+            "temb": torch.randn(2 * frames, 4 * widths[0], generator=generator),
+            "encoder_hidden_states": torch.randn(
+                2 * frames, 1, config["cross_attention_dim"], generator=generator
+            ),
+            "image_only_indicator": torch.zeros(2, frames),
+        },
+    )
 
 
 def compare(title: str, block: nn.Module, inputs: Inputs, way: Way, pairs: int) -> Row:

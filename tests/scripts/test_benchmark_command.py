@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from scripts import benchmark
-from scripts.benchmarks import denoising_step, paired_step
+from scripts.benchmarks import block_ways, denoising_step, paired_step, paired_step_busy
 from scripts.benchmarks.rows import Row, Seconds, both_clocks, interleaved
 
 
@@ -92,6 +92,20 @@ def test_both_ways_take_turns_block_by_block() -> None:
         ways.append(turns.way(me, lambda b=blocks: [block() for block in b], scene))  # type: ignore[misc]
     paired_step.in_turn(turns, ways, first=1)
     assert order == ["x", "a", "y", "b", "c"]
+
+
+def test_a_busy_process_beside_both_ways_ends_with_them() -> None:
+    clock, _ = paired_step_busy.run(toy=True)
+    assert "beside a busy process" in clock.name
+    assert differs(clock) < 1e-4
+
+
+def test_ways_that_are_tried_on_a_block_change_none_of_its_numbers() -> None:
+    rows = block_ways.run(toy=True)
+    assert [row.name.partition(", ")[2] for row in rows] == list(block_ways.ways(compiling=False))
+    for row in rows:
+        assert row.baseline
+        assert differs(row) < 1e-4
 
 
 def test_what_one_way_raises_is_raised() -> None:

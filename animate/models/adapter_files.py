@@ -18,7 +18,6 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -192,7 +191,7 @@ def _alpha(value: object, name: str, source: Path) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-def _read_stated(file: Path) -> tuple[dict[str, Any], Path]:
+def _read_stated(file: Path) -> tuple[dict[str, object], Path]:
     """The configuration that belongs to an adapter file, and the file that it stands in."""
     config = file.parent / CONFIG
     if file.name.startswith("adapter_model.") and config.is_file():

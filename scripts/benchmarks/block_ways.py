@@ -229,7 +229,7 @@ def packed_gate(layer: FeedForward) -> Callable[[Tensor], Tensor]:
     half = wide.out_features // 2
     value = packed_product(wide.weight[:half], wide.bias[:half])
     gate = packed_product(wide.weight[half:], wide.bias[half:])
-    out = packed_product(narrow.weight, narrow.bias)  # type: ignore[arg-type]
+    out = packed_product(narrow.weight, narrow.bias)
     return lambda hidden: out(nn.functional.gelu(gate(hidden)).mul_(value(hidden)))
 
 

@@ -21,6 +21,7 @@ from scripts.benchmarks._clips import Studio, Way, psnr
 from scripts.benchmarks.rows import Row
 from scripts.tiny.characters import Take
 from temporal.errors import TemporalError
+from temporal.kinds import Schedule
 from temporal.slot_weights import WEIGHTS
 from temporal.windows import SCHEDULES
 
@@ -53,7 +54,7 @@ def ways(studio: Studio) -> list[Way]:
     return ways
 
 
-def equal_cost_overlap(studio: Studio, schedule: str, target: int) -> int:
+def equal_cost_overlap(studio: Studio, schedule: Schedule, target: int) -> int:
     """The overlap with which a schedule's number of window calls is nearest to the target."""
     costs = {}
     for overlap in range(studio.variant.defaults.window):

@@ -23,7 +23,7 @@ def run(model: str = "tiny", clips: int = CLIPS, frames: int = FRAMES) -> list[R
     rows = []
     for steps in STEPS:
         way = Way(steps=steps)
-        made = [(distilled.make(take, way), euler.make(take, way)) for take in takes]
-        mine, theirs = [a for a, _ in made], [b for _, b in made]
+        pairs = [(distilled.make(take, way), euler.make(take, way)) for take in takes]
+        mine, theirs = [a for a, _ in pairs], [b for _, b in pairs]
         rows += rows_of(f"{steps} distilled", mine, f"{steps} of Euler", theirs, takes)
     return rows

@@ -72,23 +72,23 @@ def compare(
     studio: Studio, takes: list[Take], title: str, baseline: Way, ways: dict[str, Way]
 ) -> list[Row]:
     """Two rows for each way: time and likeness, against the baseline's."""
-    made: dict[str, list[Made]] = {}
+    clips: dict[str, list[Made]] = {}
     for take in takes:
         for name, way in {title: baseline, **ways}.items():
-            made.setdefault(name, []).append(studio.make(take, way))
+            clips.setdefault(name, []).append(studio.make(take, way))
     rows = []
     for name in ways:
-        rows += rows_of(name, made[name], title, made[title], takes)
+        rows += rows_of(name, clips[name], title, clips[title], takes)
     return rows
 
 
 def rows_of(
-    name: str, made: list[Made], title: str, baseline: list[Made], takes: list[Take]
+    name: str, clips: list[Made], title: str, baseline: list[Made], takes: list[Take]
 ) -> list[Row]:
     """Rows of a way's time, as the median of the clips' ratios, and of its likeness, with the
     baseline's."""
-    times = list(zip((m.seconds for m in made), (m.seconds for m in baseline), strict=True))
-    mine, theirs = likeness(made, takes), likeness(baseline, takes)
+    times = list(zip((m.seconds for m in clips), (m.seconds for m in baseline), strict=True))
+    mine, theirs = likeness(clips, takes), likeness(baseline, takes)
     changes = [a - b for a, b in zip(mine, theirs, strict=True)]
     note = f"{len(takes)} clips of {len(takes[0].frames)} frames; baseline {title}"
     return [
@@ -111,6 +111,6 @@ def rows_of(
     ]
 
 
-def likeness(made: list[Made], takes: list[Take]) -> list[float]:
+def likeness(clips: list[Made], takes: list[Take]) -> list[float]:
     """PSNR of each clip to the truth."""
-    return [psnr(one.frames, take.frames) for one, take in zip(made, takes, strict=True)]
+    return [psnr(clip.frames, take.frames) for clip, take in zip(clips, takes, strict=True)]

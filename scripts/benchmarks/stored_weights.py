@@ -27,9 +27,9 @@ def run(model: str = "tiny") -> list[Row]:
     with torch.no_grad():
         exact = unet(**inputs)[0]
         rows = []
-        whole = quantise_weights(copy.deepcopy(unet))
+        integers = quantise_weights(copy.deepcopy(unet))
         kinds = {
-            "int8 with a scale a channel": (whole, _from_int8(whole)),
+            "int8 with a scale a channel": (integers, _from_int8(integers)),
             "float8 as it is (layer-wise casting)": _rounded(unet, scaled=False),
             "float8 with a scale a channel": _rounded(unet, scaled=True),
         }

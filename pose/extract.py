@@ -29,11 +29,11 @@ from pose.estimators.base import (
     as_rgb,
 )
 from pose.layout import POINTS
-from pose.likeness import close_together, same_body, same_trunk
+from pose.likeness import Person, close_together, likeness, same_body, same_trunk
 from pose.sequence import PoseSequence
 from pose.tracking import Tracker, TrackingOptions
 
-EXTRACTION = 4
+EXTRACTION = 5
 """Rises whenever the same estimator's points would become another sequence."""
 # More threads than this were never measured, and each holds a stretch of frames.
 _MOST_WORKERS = 8
@@ -127,19 +127,39 @@ def _follow(tracker: Tracker, look: _Look, estimator: Estimator, time: float) ->
     missing = tracker.missing(points, scores, time=time, colours=colours)
     if missing and isinstance(estimator, RevisitingEstimator):
         for expected in missing:
-            picture = look.frame
-            known = list(zip(points, scores, strict=True))
-            if not any(close_together(expected, person) for person in known):
-                picture = without(picture, points, expected[0])
-            again = estimator.revisit(picture, *expected)
-            for person in zip(*again, strict=True):
-                known = list(zip(points, scores, strict=True))
-                double = any(same_body(person, p) or same_trunk(person, p) for p in known)
-                if tracker.is_same(person, expected) and not double:
-                    points = np.concatenate([points, person[0][None]])
-                    scores = np.concatenate([scores, person[1][None]])
+            person = _missed(tracker, look.frame, (points, scores), expected, estimator)
+            if person is not None:
+                points = np.concatenate([points, person[0][None]])
+                scores = np.concatenate([scores, person[1][None]])
         colours = clothes(look.frame, points, scores)
     tracker.update(points, scores, time=time, colours=colours)
+
+
+def _missed(
+    tracker: Tracker,
+    frame: Frame,
+    people: tuple[Points, Scores],
+    expected: Person,
+    estimator: RevisitingEstimator,
+) -> Person | None:
+    """The person of a frame who is `expected` but not among `people`; None where nobody is.
+
+    The network takes the one who shows most, so that it looks a second time with the others
+    painted over. Near to them that may hide the one who is looked for too, therefore what is the
+    more similar counts.
+    """
+    known = list(zip(*people, strict=True))
+    pictures = [without(frame, people[0], expected[0])]
+    if any(close_together(expected, person) for person in known):
+        pictures.append(frame)
+    seen = [
+        person
+        for picture in pictures
+        for person in zip(*estimator.revisit(picture, *expected), strict=True)
+        if tracker.is_same(person, expected)
+        and not any(same_body(person, other) or same_trunk(person, other) for other in known)
+    ]
+    return max(seen, key=lambda person: likeness(person, expected), default=None)
 
 
 class _Clock:

@@ -33,10 +33,14 @@ def to_bytes(sequence: PoseSequence) -> bytes:
         "digest": sequence.digest,
         **sequence.header(),
     }
-    arrays: dict[str, Any] = {name: getattr(sequence, name) for name in _ARRAYS}
-    arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(
+        buffer,
+        points=sequence.points,
+        scores=sequence.scores,
+        times=sequence.times,
+        header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+    )
     return buffer.getvalue()
 
 

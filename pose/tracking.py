@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from pose.appearance import CLOTHES, colour_cost, remembered
 from pose.errors import PoseError
+from pose.exchanges import Sights, put_right
 from pose.layout import LEFT_HIP, LEFT_SHOULDER, NECK, NOSE, POINTS, RIGHT_HIP, RIGHT_SHOULDER, SEEN
 from pose.likeness import SURE, Person, box, covers, likeness, prominence
 
@@ -103,6 +104,24 @@ class _Individual:
         return sum(len(track.frames) for track in self.tracks)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Look:
+    """One frame's people as they came in."""
+
+    shot: int
+    time: float
+    points: NDArray[np.float32]
+    """(P,134,2)."""
+    scores: NDArray[np.float32]
+    """(P,134)."""
+    colours: Floats
+    """(P,3,3) of their clothes; NaN where unseen."""
+    clear: NDArray[np.bool_]
+    """(P,): nobody else is in front or behind."""
+    prominence: Floats
+    """(P,)."""
+
+
 class Tracker:
     """Follows the people of a clip, frame by frame; `assemble` then says who was who.
 
@@ -114,7 +133,7 @@ class Tracker:
     def __init__(self, canvas: tuple[int, int], options: TrackingOptions | None = None) -> None:
         self._canvas = canvas
         self._options = options or TrackingOptions()
-        self._frames: list[Person] = []
+        self._looks: list[_Look] = []
         self._tracks: list[_Track] = []
         self._open: list[_Track] = []
         self._shot = 0
@@ -156,21 +175,35 @@ class Tracker:
 
         `colours` (P,3,3) are those of their clothes (see `clothes`).
         """
-        frame = len(self._frames)
-        self._frames.append((points, scores))
+        frame = len(self._looks)
         followers = self._assign(points, scores, colours, time)
         lost = [track for track in self._recent(time) if track not in followers.values()]
-        for slot in range(len(points)):
-            worn = np.full((len(CLOTHES), 3), np.nan) if colours is None else colours[slot]
+        if colours is None:
+            colours = np.full((len(points), len(CLOTHES), 3), np.nan)
+        slots = range(len(points))
+        clear = [not self._hidden(slot, points, scores, lost, time) for slot in slots]
+        shares = [prominence(points[slot], scores[slot], self._canvas) for slot in slots]
+        look = _Look(
+            shot=self._shot,
+            time=time,
+            points=points,
+            scores=scores,
+            colours=colours,
+            clear=np.array(clear, bool),
+            prominence=np.array(shares, float),
+        )
+        self._looks.append(look)
+        for slot in slots:
+            worn = colours[slot]
             track = followers.get(slot)
             if track is None:
                 track = self._begin(points[slot], scores[slot], time, worn)
             track.frames.append(frame)
             track.slots.append(slot)
             track.see(points[slot], scores[slot], time)
-            if np.isnan(track.colours).all() or not self._hidden(slot, points, scores, lost, time):
+            if np.isnan(track.colours).all() or clear[slot]:
                 track.colours = remembered(track.colours, worn)
-            track.prominence += prominence(points[slot], scores[slot], self._canvas)
+            track.prominence += shares[slot]
 
     def assemble(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(F,P,134,2) points and (F,P,134) scores of the whole clip; the main person is the first.
@@ -178,21 +211,41 @@ class Tracker:
         A person who is not in a frame has score 0 there. Across a cut, where nothing but the
         picture could tell who is who, the most prominent stays the first, and so on.
         """
-        people: list[list[_Track]] = []
-        for shot in range(self._shot + 1):
-            for rank, individual in enumerate(self._individuals(shot)):
-                if rank == len(people):
-                    people.append([])
-                people[rank] += individual.tracks
-        people.sort(key=lambda tracks: -sum(track.prominence for track in tracks))
-        points = np.zeros((len(self._frames), len(people), POINTS, 2), np.float32)
-        scores = np.zeros((len(self._frames), len(people), POINTS), np.float32)
-        for person, tracks in enumerate(people):
-            for track in tracks:
-                for frame, slot in zip(track.frames, track.slots, strict=True):
-                    points[frame, person] = self._frames[frame][0][slot]
-                    scores[frame, person] = self._frames[frame][1][slot]
-        return points, scores
+        shots = [self._slots(shot) for shot in range(self._shot + 1)]
+        people = max((slots.shape[1] for slots in shots), default=0)
+        padded = [
+            np.pad(slots, ((0, 0), (0, people - slots.shape[1])), constant_values=-1)
+            for slots in shots
+        ]
+        slots = np.concatenate(padded)
+        shares = np.zeros(people)
+        points = np.zeros((len(slots), people, POINTS, 2), np.float32)
+        scores = np.zeros((len(slots), people, POINTS), np.float32)
+        for frame, person in zip(*np.nonzero(slots >= 0), strict=True):
+            look, slot = self._looks[frame], slots[frame, person]
+            points[frame, person], scores[frame, person] = look.points[slot], look.scores[slot]
+            shares[person] += look.prominence[slot]
+        order = np.argsort(-shares, kind="stable")
+        return points[:, order], scores[:, order]
+
+    def _slots(self, shot: int) -> NDArray[np.intp]:
+        """(F,P) number of each person among the people of the shot's frames, -1 where absent.
+
+        The most prominent person is the first.
+        """
+        looks = [look for look in self._looks if look.shot == shot]
+        first = next((k for k, look in enumerate(self._looks) if look.shot == shot), 0)
+        individuals = self._individuals(shot)
+        slots = np.full((len(looks), len(individuals)), -1, np.intp)
+        for person, individual in enumerate(individuals):
+            for track in individual.tracks:
+                slots[np.array(track.frames) - first, person] = track.slots
+        if slots.shape[1] > 1:
+            slots = np.take_along_axis(slots, put_right(_sights(looks, slots)), axis=1)
+        shares = np.zeros(slots.shape[1])
+        for look, row in zip(looks, slots, strict=True):
+            shares[row >= 0] += look.prominence[row[row >= 0]]
+        return slots[:, np.argsort(-shares, kind="stable")]
 
     def _recent(self, time: float) -> list[_Track]:
         """Tracks whose people may still be near to where they should be."""
@@ -311,3 +364,24 @@ class Tracker:
         elapsed = 0.0 if glimpse else max(0.0, after.first_seen - before.time)
         allowed = 0.5 + self._options.reach * elapsed
         return moved / allowed + colour_cost(before.colours, after.first_colours) / 2
+
+
+def _sights(looks: list[_Look], slots: NDArray[np.intp]) -> Sights:
+    """A shot as it was followed, for `put_right`."""
+    count, people = slots.shape
+    middles, sizes = np.full((count, people, 2), np.nan), np.full((count, people), np.nan)
+    colours = np.full((count, people, len(CLOTHES), 3), np.nan)
+    clear = np.zeros((count, people), bool)
+    for frame, person in zip(*np.nonzero(slots >= 0), strict=True):
+        look, slot = looks[frame], slots[frame, person]
+        seen = look.scores[slot, _TRUNK] >= SEEN
+        around = box(look.points[slot], look.scores[slot])
+        middles[frame, person] = (
+            look.points[slot, _TRUNK][seen].mean(axis=0)
+            if seen.any()
+            else (around[:2] + around[2:]) / 2
+        )
+        sizes[frame, person] = (around[2:] - around[:2]).max()
+        colours[frame, person], clear[frame, person] = look.colours[slot], look.clear[slot]
+    times = np.array([look.time for look in looks])
+    return Sights(times=times, middles=middles, sizes=sizes, colours=colours, clear=clear)

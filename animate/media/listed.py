@@ -3,57 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from animate.media.audio import AudioSource
-from animate.media.info import Frame, Image, VideoInfo
-from animate.media.selection import FrameSelection, Sampling, sample
-from animate.media.timeline import Timeline
+from animate.media.even import EvenSource
+from animate.media.info import Image
 
 
-class ListedSource:
+class ListedSource(EvenSource):
     """Pictures of one size in memory; see `animate.media.source.FrameSource`."""
 
     def __init__(self, pictures: Sequence[Image], fps: Fraction, name: str) -> None:
         """`pictures` are (H,W,3) uint8 RGB, at least one; `name` is theirs, for messages."""
-        self._pictures, self._name = pictures, name
-        self.decoded = 0
-        self.warnings: tuple[str, ...] = ()
-        count = len(pictures)
         height, width = pictures[0].shape[:2]
-        self._timeline = Timeline(
-            ticks=np.arange(count, dtype=np.int64),
-            time_base=1 / fps,
+        super().__init__(
+            Path(name),
+            size=(width, height),
             fps=fps,
-            regular=True,
-            end=count / fps,
+            count=len(pictures),
+            kind=("pictures in memory", ""),
         )
-        self.info = VideoInfo(
-            path=Path(name),
-            width=width,
-            height=height,
-            fps=fps,
-            frames=count,
-            duration=count / fps,
-            has_audio=False,
-            container="pictures in memory",
-        )
-
-    def sampling(self, selection: FrameSelection) -> Sampling:
-        """See `FrameSource.sampling`."""
-        return sample(selection, self._timeline, self._name)
-
-    def read(self, selection: FrameSelection | None = None) -> Iterator[Frame]:
-        """See `FrameSource.read`."""
-        return self._read(self.sampling(selection or FrameSelection()))
-
-    def audio(self, selection: FrameSelection | None = None) -> AudioSource | None:
-        """None: pictures have no sound."""
-        return None
+        self._pictures = pictures
 
     def digest(self) -> str:
         """SHA-256 of the pixels."""
@@ -63,7 +36,5 @@ class ListedSource:
             digest.update(np.ascontiguousarray(picture).data)
         return digest.hexdigest()
 
-    def _read(self, sampling: Sampling) -> Iterator[Frame]:
-        for number, index in enumerate(sampling.frames):
-            self.decoded += 1
-            yield Frame(image=self._pictures[index], time=sampling.time(number), index=index)
+    def _picture(self, index: int) -> Image:
+        return self._pictures[index]

@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 
 from animate.errors import MediaError
 from animate.files import IMAGE_SUFFIXES, check_readable, is_sequence, sha256
-from animate.media.audio import AudioSource
+from animate.media.even import EvenSource
 from animate.media.image import read_image
-from animate.media.info import Frame, VideoInfo
-from animate.media.selection import FrameSelection, Sampling, sample
+from animate.media.info import Image
 from animate.media.sequences import sequence_files
-from animate.media.timeline import Timeline
 
 USUAL_FPS = Fraction(25)
 """Rate of images that state none, as common video tools take it."""
@@ -75,7 +72,7 @@ def source_digest(path: str | os.PathLike[str], digest_of: Callable[[Path], str]
     return digest.hexdigest()
 
 
-class NumberedSource:
+class NumberedSource(EvenSource):
     """Numbered images read as a video; see `animate.media.source.FrameSource`."""
 
     def __init__(self, path: str | os.PathLike[str], fps: Fraction | None = None) -> None:
@@ -83,62 +80,30 @@ class NumberedSource:
 
         Raises MediaError if there are no such images, or the first cannot be read.
         """
-        self.path = Path(path)
-        self.decoded = 0
         self._files = image_files(path)
         height, width = read_image(self._files[0]).shape[:2]
         stated = fps or _stated_rate(self._files[0])
-        self.warnings: tuple[str, ...] = ()
+        super().__init__(
+            Path(path),
+            size=(width, height),
+            fps=stated or USUAL_FPS,
+            count=len(self._files),
+            kind=("images", self._files[0].suffix.lower().lstrip(".")),
+        )
         if stated is None:
             self.warnings = (
                 f"{self.path}: images have no frame rate; {USUAL_FPS} frames/s are assumed, "
                 "--fps says another",
             )
-        rate = stated or USUAL_FPS
-        count = len(self._files)
-        self._timeline = Timeline(
-            ticks=np.arange(count, dtype=np.int64),
-            time_base=1 / rate,
-            fps=rate,
-            regular=True,
-            end=count / rate,
-        )
-        self.info = VideoInfo(
-            path=self.path,
-            width=width,
-            height=height,
-            fps=rate,
-            frames=count,
-            duration=count / rate,
-            has_audio=False,
-            container="images",
-            codec=self._files[0].suffix.lower().lstrip("."),
-        )
 
-    def sampling(self, selection: FrameSelection) -> Sampling:
-        """See `FrameSource.sampling`."""
-        return sample(selection, self._timeline, str(self.path))
-
-    def read(self, selection: FrameSelection | None = None) -> Iterator[Frame]:
-        """See `FrameSource.read`."""
-        return self._read(self.sampling(selection or FrameSelection()))
-
-    def audio(self, selection: FrameSelection | None = None) -> AudioSource | None:
-        """None: images have no sound."""
-        return None
-
-    def _read(self, sampling: Sampling) -> Iterator[Frame]:
-        held, image = -1, np.zeros((0, 0, 3), np.uint8)
-        for number, index in enumerate(sampling.frames):
-            if index != held:
-                held, image = index, read_image(self._files[index])
-                self.decoded += 1
-                if image.shape[1::-1] != self.info.size:
-                    raise MediaError(
-                        f"{self._files[index]} is {image.shape[1]}x{image.shape[0]}, the first "
-                        f"image {self.info.width}x{self.info.height}; bring all to one size"
-                    )
-            yield Frame(image=image, time=sampling.time(number), index=index)
+    def _picture(self, index: int) -> Image:
+        image = read_image(self._files[index])
+        if image.shape[1::-1] != self.info.size:
+            raise MediaError(
+                f"{self._files[index]} is {image.shape[1]}x{image.shape[0]}, the first "
+                f"image {self.info.width}x{self.info.height}; bring all to one size"
+            )
+        return image
 
 
 def _in_folder(folder: Path) -> list[Path]:

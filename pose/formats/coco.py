@@ -8,6 +8,7 @@ Frame rate, times, cuts and origin travel in `info`, where other readers look pa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -100,10 +101,17 @@ def parse_coco(record: Any, where: str, *, fps: Fraction | None) -> PoseSequence
         raise PoseError(f"{where} holds two images of the same id")
     for index, annotation in enumerate(record["annotations"]):
         _add_person(frames, annotation, f"{where}, annotation {index}")
-    stated = _info(record.get("info"), len(images), where)
+    facts = _facts(record.get("info"), len(images), where)
     still = Fraction(1) if len(images) == 1 else None
-    stated["fps"] = rate(fps or stated.get("fps") or still, where)
-    return sequence_of(list(frames.values()), canvas=canvases.pop(), **stated)
+    return sequence_of(
+        list(frames.values()),
+        canvas=canvases.pop(),
+        fps=rate(fps or facts.fps or still, where),
+        times=facts.times,
+        cuts=facts.cuts,
+        source=facts.source,
+        estimator=facts.estimator,
+    )
 
 
 def _add_person(frames: dict[int, People], annotation: Mapping[str, object], where: str) -> None:
@@ -151,17 +159,30 @@ def _read(annotation: Mapping[str, object], where: str) -> Points:
     return points
 
 
-def _info(info: Any, frames: int, where: str) -> dict[str, Any]:
-    """The video's facts in our own files; another program's `info` holds none."""
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """The facts of a video that our own files hold; another program's `info` has none."""
+
+    fps: Fraction | None = None
+    times: list[float] | None = None
+    cuts: tuple[int, ...] = ()
+    source: str = ""
+    estimator: str = ""
+
+
+def _facts(info: object, frames: int, where: str) -> _Facts:
     if not isinstance(info, dict) or "fps" not in info:
-        return {}
+        return _Facts()
     try:
-        stated: dict[str, Any] = {"fps": Fraction(str(info["fps"]))}
-        if "times" in info:
-            stated["times"] = [float(time) for time in info["times"]]
-        stated["cuts"] = [int(cut) for cut in info.get("cuts", ())]
+        facts = _Facts(
+            fps=Fraction(str(info["fps"])),
+            times=[float(time) for time in info["times"]] if "times" in info else None,
+            cuts=tuple(int(cut) for cut in info.get("cuts", ())),
+            source=str(info.get("source", "")),
+            estimator=str(info.get("estimator", "")),
+        )
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise PoseError(f"{where}: its info is damaged ({error}); export it again") from error
-    if len(stated.get("times", range(frames))) != frames:
-        raise PoseError(f"{where}: {frames} images, but {len(stated['times'])} times; export again")
-    return stated | {name: str(info.get(name, "")) for name in ("source", "estimator")}
+    if facts.times is not None and len(facts.times) != frames:
+        raise PoseError(f"{where}: {frames} images, but {len(facts.times)} times; export again")
+    return facts

@@ -252,3 +252,48 @@ def test_two_dancers_with_the_embedded_estimator():
     assert noses[[0, 4], 1] == pytest.approx([250, 230], abs=15)
     alone = extract(clip(), estimator, fps=FPS, workers=1)
     assert alone.digest == sequence.digest
+
+
+class Distracted:
+    """Finds two people, later only the first; sent for the second, it finds the first again.
+
+    Unless the first is painted over: then it finds the second.
+    """
+
+    name, digest = "distracted", "00"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def reset(self) -> None:
+        self.calls = 0
+
+    def __call__(self, frame):
+        self.calls += 1
+        people = [_standing(300), _standing(380)][: 2 if self.calls < 5 else 1]
+        points, scores = zip(*people, strict=True)
+        return np.stack(points), np.stack(scores)
+
+    def revisit(self, frame, points, scores):
+        x = 300 if (frame == SCENE).all() else 380
+        person = _standing(x)
+        return person[0][None], person[1][None]
+
+
+def _standing(x: float):
+    points, scores = np.zeros((134, 2), np.float32), np.zeros(134, np.float32)
+    for joint, position in figure.joints(x, 80, 400, 0.6).items():
+        points[joint], scores[joint] = position, 0.9
+    return points, scores
+
+
+SCENE = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
+
+
+def test_one_whom_the_front_one_outshines_is_found_with_that_one_painted_over() -> None:
+    sequence = extract([SCENE] * 8, Distracted(), fps=FPS)
+    assert sequence.people == 2
+    assert sequence.present.all()
+    necks = sequence.points[..., layout.NECK, 0]
+    assert sorted(necks[7].tolist()) == pytest.approx([300, 380])
+    assert (necks == necks[0]).all()

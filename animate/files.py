@@ -16,9 +16,11 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from animate.errors import MediaError, UserError
 
@@ -98,6 +100,21 @@ def check_readable(
     except (OSError, ValueError) as reason:
         raise error(f"{what} {path} cannot be read: {_words(reason)}") from reason
     return path
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file opened for reading; links to one are followed.
+
+    Raises OSError for anything else: a pipe would be waited for without end, a device never ends.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        number = errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL
+        words = "is a folder" if stat.S_ISDIR(kind) else "not a regular file; save it to disk first"
+        raise OSError(number, words, os.fspath(path))
+    return open(descriptor, "rb")
 
 
 def check_output(

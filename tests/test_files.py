@@ -9,12 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from animate import files
+from animate.batch.records import read_record
+from animate.batch.rows import read_sheet
+from animate.clip.record import ClipRecord
 from animate.errors import MediaError, UserError
+from animate.models.store import read_json
+from animate.models.variants import load_variant
+from animate.request.yaml_file import read_yaml
 
 
 def hidden(folder: Path) -> list[str]:
@@ -234,3 +241,32 @@ def test_a_link_is_replaced_where_it_is_not_to_be_followed(tmp_path: Path) -> No
     files.write_bytes(tmp_path / "link", b"ours", follow=False)
     assert (tmp_path / "precious").read_text() == "mine"
     assert not (tmp_path / "link").is_symlink()
+
+
+def kinds_of_pipes(folder: Path) -> dict[str, Callable[[], object]]:
+    """Readers of this program's own kinds of files, by the name of the file that each reads."""
+    return {
+        "rows.jsonl": lambda: read_sheet(folder / "rows.jsonl"),
+        "rows.csv": lambda: read_sheet(folder / "rows.csv"),
+        "rows.yaml": lambda: read_sheet(folder / "rows.yaml"),
+        "settings.yaml": lambda: read_yaml(folder / "settings.yaml"),
+        "variant.yaml": lambda: load_variant(folder),
+        "config.json": lambda: read_json(folder / "config.json"),
+        "clip.json": lambda: ClipRecord.read(folder / "clip.json"),
+    }
+
+
+@pytest.mark.parametrize("name", kinds_of_pipes(Path()))
+def test_no_pipe_is_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError):
+        kinds_of_pipes(tmp_path)[name]()
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError):
+        kinds_of_pipes(tmp_path)[name]()
+
+
+def test_a_pipe_is_no_record_of_a_job(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "clip.mp4.job.json")
+    assert read_record(tmp_path / "clip.mp4.job.json") is None

@@ -21,7 +21,7 @@ from animate.batch.paths import former_record_path
 from animate.clip.fingerprint import Fingerprint
 from animate.clip.typed_json import from_plain
 from animate.errors import MediaError
-from animate.files import is_sequence, sha256, write_text
+from animate.files import is_sequence, open_regular, sha256, write_text
 from animate.media.sequences import sequence_files
 from animate.request.schema import plain
 
@@ -144,7 +144,7 @@ class JobRecord:
 def read_record(path: Path) -> JobRecord | None:
     """The record in a file; None where there is none, or none that this version can read."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             values = json.loads(file.read(_MOST_BYTES))
         return _record_of(values) if isinstance(values, dict) else None
     except (OSError, ValueError, RecursionError):

@@ -17,6 +17,7 @@ from typing import Any
 
 from animate.batch.kinds import USUAL_KIND, RowKind, kind_named, kinds
 from animate.errors import ManifestError, RequestError
+from animate.files import open_regular
 from animate.request.schema import flat, knows, settings_of
 from animate.request.wording import nearest, quoted
 from animate.request.yaml_file import read_yaml
@@ -72,7 +73,7 @@ def read_sheet(path: Path) -> Sheet:
     if path.is_dir():
         raise ManifestError(f"manifest {path} is a folder; name the file")
     try:
-        with open(path, "rb"):
+        with open_regular(path):
             return reader(path)
     except FileNotFoundError:
         raise ManifestError(f"manifest {path} does not exist; check the path") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from animate.cli.arguments import Parser, make_parser, parse, progress_of
-from animate.errors import MediaError, RequestError
+from animate.errors import MediaError, RequestError, WorkError
 
 if TYPE_CHECKING:
     from animate.clip.leftovers import Leftover
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     say = progress_of(arguments).note
     if arguments.cache:
         return _clean_cache(arguments, say)
-    listed = list(leftovers(arguments.folder, recursive=arguments.recursive))
+    listed = list(leftovers(arguments.folder, recursive=arguments.recursive, warn=say))
     for leftover in listed:
         verb = "kept, a run is using it:" if leftover.busy else "would remove"
         say(f"{verb} {_described(leftover)}")
@@ -104,10 +104,15 @@ def _agreed(amount: str) -> bool:
 
 def _remove(removable: list[Leftover], say: Callable[[str], None]) -> None:
     from animate.clip.leftovers import throw_away
+    from animate.request.wording import listed
 
-    removed = []
+    removed, refusals = [], []
     for leftover in removable:
-        foreign = throw_away(leftover)
+        try:
+            foreign = throw_away(leftover)
+        except WorkError as reason:  # the others can go all the same
+            refusals.append(str(reason))
+            continue
         if foreign is None:
             say(f"kept, a run is using it: {_described(leftover)}")
         else:
@@ -115,6 +120,8 @@ def _remove(removable: list[Leftover], say: Callable[[str], None]) -> None:
             say(f"removed {_described(leftover)}{stays if foreign else ''}")
             removed.append(leftover)
     say(f"{_counted(removed)} freed")
+    if refusals:
+        raise WorkError(listed(refusals, separator="; "))
 
 
 def _described(leftover: Leftover) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -129,7 +130,12 @@ def _take(lock: Path, path: Path, what: str) -> int:
         os.close(descriptor)
 
 
+def is_lock_file(state: os.stat_result) -> bool:
+    """True for the state of a file that can be a lock: small, and under one name alone."""
+    return stat.S_ISREG(state.st_mode) and state.st_nlink == 1 and state.st_size <= _MOST_BYTES
+
+
 def _check_ours(descriptor: int, lock: Path) -> None:
     state = os.fstat(descriptor)
-    if state.st_nlink > 1 or state.st_size > _MOST_BYTES:
+    if state.st_nlink > 0 and not is_lock_file(state):
         raise MediaError(f"{lock} is in the way, and none of this program's files; move it away")

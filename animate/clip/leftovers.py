@@ -6,14 +6,17 @@ file and the lock beside an output by the checksum in their names (`files.is_par
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from animate.clip.claim import is_lock_file
 from animate.clip.marker import is_work_folder
 from animate.clip.work_folder import SUFFIX, remove, remove_partial, try_lock
 from animate.errors import WorkError
@@ -32,11 +35,14 @@ class Leftover:
     """True while a run that lives still holds it."""
 
 
-def leftovers(folder: Path, *, recursive: bool = False) -> Iterator[Leftover]:
+def leftovers(
+    folder: Path, *, recursive: bool = False, warn: Callable[[str], None] | None = None
+) -> Iterator[Leftover]:
     """Everything left in `folder`, or `folder` itself where it is a work folder.
 
-    Half-written numbered images count as in the folder that their own folder is in.
-    Raises WorkError when it is no folder or cannot be read.
+    Half-written numbered images count as in the folder that their own folder is in. What cannot be
+    looked into in there, such as the things of another user, is named to `warn` and passed by.
+    Raises WorkError when `folder` itself is no folder or cannot be read.
     """
     try:
         if is_work_folder(folder):
@@ -44,20 +50,35 @@ def leftovers(folder: Path, *, recursive: bool = False) -> Iterator[Leftover]:
             return
         entries = sorted(folder.iterdir())
     except OSError as reason:
-        raise WorkError(
-            f"{folder} cannot be looked into: {(reason.strerror or str(reason)).lower()}"
-        ) from reason
+        raise WorkError(_words(folder, reason)) from reason
     for path in entries:
-        if path.is_symlink():
-            continue
+        try:
+            yield from _below(path, recursive, warn)
+        except (OSError, WorkError) as reason:
+            words = str(reason) if isinstance(reason, WorkError) else _words(path, reason)
+            if warn is not None and not isinstance(reason, FileNotFoundError):
+                warn(f"{words}; passed by")
+
+
+def _below(path: Path, recursive: bool, warn: Callable[[str], None] | None) -> Iterator[Leftover]:
+    """What an entry of a folder is or holds; nothing for links, pipes and the like."""
+    state = path.lstat()
+    if stat.S_ISDIR(state.st_mode):
         if path.name.startswith(".") and path.name.endswith(SUFFIX) and is_work_folder(path):
             yield _work(path)
         elif is_partial(path.name):
             yield _held_file(path, "half-written")
-        elif is_claim(path.name):
+        else:
+            yield from leftovers(path, recursive=True, warn=warn) if recursive else _gathered(path)
+    elif stat.S_ISREG(state.st_mode):
+        if is_partial(path.name):
+            yield _held_file(path, "half-written")
+        elif is_claim(path.name) and is_lock_file(state):
             yield _held_file(path, "lock")
-        elif path.is_dir():
-            yield from leftovers(path, recursive=True) if recursive else _gathered(path)
+
+
+def _words(path: Path, reason: OSError) -> str:
+    return f"{path} cannot be looked into: {(reason.strerror or str(reason)).lower()}"
 
 
 def throw_away(leftover: Leftover) -> list[str] | None:
@@ -72,15 +93,19 @@ def throw_away(leftover: Leftover) -> list[str] | None:
                 return None
             remove_partial(leftover.path)
             return []
-        with suppress(FileNotFoundError):  # nobody has worked in it
+        try:
             lock = try_lock(leftover.path)
-            if lock is None:
-                return None
-            try:
-                return remove(leftover.path)
-            finally:
-                os.close(lock)
-        return remove(leftover.path)
+        except OSError as reason:
+            # Without a lock that is a file, nobody works in it: a link at its name is foreign.
+            if reason.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise
+            return remove(leftover.path)
+        if lock is None:
+            return None
+        try:
+            return remove(leftover.path)
+        finally:
+            os.close(lock)
     except FileNotFoundError:  # gone meanwhile
         return []
     except OSError as reason:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from animate.errors import RequestError
+from animate.files import open_regular
 from animate.request.schema import read_value
 
 LARGEST = 16 << 20
@@ -20,8 +20,7 @@ def read_json(path: Path, most: int = LARGEST) -> Any:
     Raises ValueError where it is larger than `most` bytes or no JSON, OSError where it cannot be
     read; a pipe is not waited for.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
+    with open_regular(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise ValueError(f"it is larger than {most >> 20} MiB")

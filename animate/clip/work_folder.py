@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from animate import files
-from animate.clip.claim import is_at, sign_lock, try_flock
+from animate.clip.claim import is_at, is_lock_file, sign_lock, try_flock
 from animate.clip.marker import MARKER, Begun, Marker, read_begun, read_marker
 from animate.clip.record import clip_files
 from animate.errors import BusyError, WorkError
@@ -284,6 +284,12 @@ def _locked(path: Path, marker: Marker) -> tuple[int, bool]:
                 "for it or stop it, or name another folder with --work"
             )
         if is_at(descriptor, path / LOCK):
+            if not is_lock_file(os.fstat(descriptor)):
+                os.close(descriptor)
+                raise WorkError(
+                    f"{path / LOCK} is none of this program's files, and nothing is written to it; "
+                    "name a folder that is empty or not there yet"
+                )
             sign_lock(descriptor)
             return descriptor, new
         os.close(descriptor)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from animate.errors import ModelError
-from animate.files import sha256
+from animate.files import open_regular, sha256
 from animate.models.config import Source
 from animate.request.wording import nearest, quoted
 
@@ -174,7 +174,7 @@ def _digest_once(path: str, size: int, changed: int, inode: int) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Names with values of a JSON file. Raises `ModelError` for any other content."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return parse_json(file.read(_LONGEST_JSON + 1), path)
     except OSError as reason:
         raise ModelError(f"{path} cannot be read: {reason}; copy it again") from reason

@@ -307,8 +307,9 @@ def check_model_inside(name: str | Path, roots: Sequence[Path]) -> None:
 def _check_inside(path: Path, name: str | Path, roots: Sequence[Path]) -> None:
     real = path.resolve()
     if not any(real.is_relative_to(root) for root in roots):
+        link = f", which is really {real}," if real != path else ""
         raise ModelError(
-            f"model {name}: {path}, which is really {real}, lies outside the allowed --root "
+            f"model {name}: {path}{link} lies outside the allowed --root "
             f"{listed(roots)}; copy it inside"
         )
 

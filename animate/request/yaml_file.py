@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from animate.errors import RequestError, UserError
+from animate.files import open_regular
 from animate.request.wording import quoted
 
 MOST_BYTES = 64 * 2**20
@@ -67,12 +68,13 @@ def read_yaml(
     twice, is larger than a file of settings can be, or is not a mapping.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise error(f"{path} does not exist; check the path") from None
     except (OSError, ValueError) as reason:
-        raise error(f"{path} cannot be read: {reason}") from reason
+        words = getattr(reason, "strerror", None) or str(reason)
+        raise error(f"{path} cannot be read: {words.lower()}") from reason
     try:
         return _mapping(content, keep_tagged)
     except _Fault as fault:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from animate.cli.main import main
+from animate.clip import leftovers
 from animate.files import hidden_name
 
 
@@ -83,3 +84,21 @@ def test_the_cache_of_poses_goes_when_asked_for_and_nothing_else(
     assert main(["clean", "--cache"]) == 2
     assert main(["clean", "--cache", "--yes"]) == 0
     assert [file.name for file in cache.iterdir()] == ["mine.npz"]
+
+
+def test_one_that_cannot_go_keeps_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = hidden_name(folder / "another.mp4")
+    refused.write_bytes(b"half")
+    remove = leftovers.remove_partial
+
+    def refusing(path: Path) -> None:
+        if path == refused:
+            raise PermissionError(13, "Permission denied")
+        remove(path)
+
+    monkeypatch.setattr(leftovers, "remove_partial", refusing)
+    assert main(["clean", str(folder), "--yes"]) == 2
+    assert list(folder.iterdir()) == [refused]
+    assert f"{refused} cannot be removed: permission denied" in capsys.readouterr().err

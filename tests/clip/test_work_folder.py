@@ -261,6 +261,22 @@ def test_a_link_planted_during_the_run_is_replaced(tmp_path: Path) -> None:
     assert target.read_bytes() == b"mine"
 
 
+def test_nothing_is_written_to_a_file_of_another_name_or_to_a_long_one(tmp_path: Path) -> None:
+    with_work(tmp_path / "w")
+    target, lock = tmp_path / "precious", tmp_path / "w" / "lock"
+    target.write_bytes(b"mine")
+    lock.unlink()
+    os.link(target, lock)
+    with pytest.raises(WorkError, match="none of this program's files"):
+        WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
+    assert target.read_bytes() == b"mine"
+    lock.unlink()
+    lock.write_bytes(b"what somebody has noted in a file of that name")
+    with pytest.raises(WorkError, match="none of this program's files"):
+        WorkFolder.open(tmp_path / "w", "/c.mp4", begun())
+    assert lock.read_bytes() == b"what somebody has noted in a file of that name"
+
+
 def test_a_folder_that_is_a_link_is_named(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "w").symlink_to("real")

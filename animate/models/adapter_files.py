@@ -13,7 +13,6 @@ Shapes: r rank, i inputs, o outputs; kernels of convolutions have their extent b
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -162,7 +161,7 @@ class _Scales:
 def _read_scales(file: Path) -> _Scales:
     """The scales in a file's metadata or in the configuration beside it, every value checked."""
     stated, source = _read_stated(file)
-    if stated.get("use_dora"):
+    if _switch(stated, "use_dora", source):
         raise ModelError(f"adapter {file} is a DoRA, which is not supported; use a plain LoRA")
     patterns = stated.get("alpha_pattern") or {}
     if not isinstance(patterns, dict):
@@ -180,13 +179,21 @@ def _read_scales(file: Path) -> _Scales:
     return _Scales(
         general=None if general is None else _alpha(general, "lora_alpha", source),
         by_name=by_name,
-        rooted=bool(stated.get("use_rslora")),
+        rooted=_switch(stated, "use_rslora", source),
     )
+
+
+def _switch(stated: Mapping[str, object], name: str, source: Path) -> bool:
+    value = stated.get(name)
+    if value not in (None, False, True) or isinstance(value, float):
+        raise ModelError(f"{source}: {name} must be true or false, not {quoted(value)}")
+    return bool(value)
 
 
 def _alpha(value: object, name: str, source: Path) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or abs(value) > LARGEST_WEIGHT:  # type: ignore[arg-type]
+    # Compared as they are: whole numbers in JSON may fit no float, and NaN is within no bound.
+    if not number or not abs(value) <= LARGEST_WEIGHT:  # type: ignore[arg-type]
         raise ModelError(f"{source}: {name} must be a finite number, not {quoted(value)}")
     return float(value)  # type: ignore[arg-type]
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 Image = np.ndarray
 """A picture: (height, width, 3) uint8, RGB, upright, rows from the top."""
+PictureType = Literal["pil", "np", "pt"]
+"""Kinds of pictures that programs get: Pillow's own, an array (H,W,3) or a tensor (3,H,W) of floats
+in [0,1]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

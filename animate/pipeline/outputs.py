@@ -10,9 +10,9 @@ import torch
 from PIL import Image as Pillow
 
 from animate.errors import RequestError
-from animate.media.info import Image
+from animate.media.info import Image, PictureType
 
-OutputType = Literal["pil", "np", "pt", "latent"]
+OutputType = Literal[PictureType, "latent"]
 """Kinds of frames: lists of Pillow's pictures, an array (videos,F,H,W,3) or a tensor
 (videos,F,3,H,W) of floats in [0,1], or latents (videos,F,C,h,w)."""
 _MOST_SEED = 2**64 - 1

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from animate.animator import Animator
 from animate.errors import RequestError, adopted_errors, raises_ours
-from animate.media.info import Image
+from animate.media.info import Image, PictureType
 from animate.pipeline.arrays import Picture, Pictures, Poses, several
 from animate.pipeline.call import TENSORS, OnStepEnd, VideoCall
 from animate.pipeline.loaded import LoadedPipeline
@@ -198,7 +198,7 @@ class ControlNeXtVideoPipeline(LoadedPipeline):
         self,
         image: Picture,
         *,
-        output_type: Literal["pil", "np", "pt"] = "pil",
+        output_type: PictureType = "pil",
         generator: torch.Generator | None = None,
         seed: int | None = None,
         **arguments: Any,

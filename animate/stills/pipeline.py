@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from animate.device import choose_device, choose_dtype, queued
 from animate.errors import RequestError, raises_ours
+from animate.media.info import PictureType
 from animate.models.stills import FAMILIES, Family, StillDesign, StillModel
 from animate.request.request import Fit, Precision
 from animate.request.still import ControlMethod, Span
@@ -39,8 +40,6 @@ Tensors = dict[str, Tensor]
 OnStep = Callable[[Any, int, Tensor, Tensors], Tensors | None]
 """Called after a step with the pipeline, the step's number, its timestep and the tensors that were
 asked for; what it returns counts in their place."""
-OutputType = Literal["pil", "np", "pt"]
-"""A picture of Pillow's, an array (H,W,3) or a tensor (3,H,W) of floats in [0,1]."""
 Arguments = dict[str, object]
 """Arguments of a stock pipeline's call."""
 SCHEDULERS = {
@@ -308,7 +307,7 @@ class StillPipeline:
         init: Picture | None = None,
         strength: float = 0.8,
         ip_image: Picture | None = None,
-        output_type: OutputType = "pil",
+        output_type: PictureType = "pil",
         callback_on_step_end: OnStep | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         **embeddings: Tensor,
@@ -327,8 +326,8 @@ class StillPipeline:
         embeddings: as the stock pipeline takes them in place of a prompt (`prompt_embeds`, ...)
         Raises RequestError for sizes off the grid and for control without a control network.
         """
-        if output_type not in get_args(OutputType):
-            kinds = ", ".join(get_args(OutputType))
+        if output_type not in get_args(PictureType):
+            kinds = ", ".join(get_args(PictureType))
             raise RequestError(f"output_type {output_type!r} is not one of {kinds}")
         if seed is not None and generator is not None:
             raise RequestError("seed and generator are both given; give one of them")
@@ -450,7 +449,7 @@ class StillPipeline:
         return pipe
 
 
-def _in_form(picture: Image.Image, output_type: OutputType) -> Any:
+def _in_form(picture: Image.Image, output_type: PictureType) -> Any:
     if output_type == "pil":
         return picture
     values = np.asarray(picture.convert("RGB"), np.float32) / 255

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     for line in table(encoders):
         progress.note(line)
     if more := other_hardware():
-        progress.note(f"Also in the video library, but not offered here: {', '.join(more)}")
+        progress.note(f"also in the video library, but not offered here: {', '.join(more)}")
     return 0
 
 

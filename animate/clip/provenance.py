@@ -280,6 +280,6 @@ def _c2pa() -> Any:
         import c2pa
     except ImportError as reason:
         raise ExecutorError(
-            "Content Credentials need c2pa-python; install it: pip install 'cnx-animate[c2pa]'"
+            "to sign, c2pa-python is needed; install it: pip install 'cnx-animate[c2pa]'"
         ) from reason
     return c2pa

@@ -57,12 +57,14 @@ def model_of(
 
 
 def _of_repository(name: str) -> ModelVariant | None:
-    """The variant whose own weights a repository has, the newest of several; of a repository of
-    Stable Video Diffusion alone the one that is made on it by default; None for others."""
+    """The variant whose own weights a repository has: of several the newest that adds nothing of
+    others to them. Of a repository of Stable Video Diffusion alone the one that is made on it by
+    default; None for others."""
     variants = [variant for variant in list_variants() if variant.sources]
-    own = [variant for variant in variants if name in _repositories(variant, "controlnext")]
-    if own:
-        return own[-1]
+    named = [variant for variant in variants if name in _repositories(variant, "controlnext")]
+    if named:
+        fewest = min(len(variant.sources) for variant in named)
+        return [variant for variant in named if len(variant.sources) == fewest][-1]
     bases = {repository for v in variants if v.family == "svd" for repository in _bases(v)}
     return load_variant(_ON_SVD) if name in bases else None
 

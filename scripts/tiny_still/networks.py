@@ -83,9 +83,8 @@ def make_unet(recipe: StillRecipe) -> Any:
 
     sizes = recipe.networks
     deeper = len(sizes.channels) - 1
-    width, height = recipe.size
     return UNet2DConditionModel(
-        sample_size=(height // 4, width // 4),
+        sample_size=max(recipe.size) // 4,  # one number: diffusers' image-to-image refuses a pair
         in_channels=recipe.autoencoder.latents,
         out_channels=recipe.autoencoder.latents,
         down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * deeper),

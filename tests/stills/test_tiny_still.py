@@ -68,6 +68,19 @@ def test_a_newcomers_command_makes_a_picture(tmp_path: Path) -> None:
     assert picture.std() > 10
 
 
+def test_a_picture_may_begin_from_another(pipeline: StillPipeline) -> None:
+    (scene,) = held_out(1, (64, 96))
+    begin = scene.pictures[0]
+    pictures = [
+        np.asarray(
+            pipeline("a person", init=begin, strength=strength, steps=20, seed=1, size="64x96")
+        )
+        for strength in (0.2, 1.0)
+    ]
+    near, far = (np.abs(picture.astype(float) - begin).mean() for picture in pictures)
+    assert near < far
+
+
 def test_the_figure_stands_as_the_skeleton_does(pipeline: StillPipeline) -> None:
     scenes = held_out(PEOPLE, (64, 96))
     overlap = {}

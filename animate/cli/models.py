@@ -30,9 +30,9 @@ def parser() -> Parser:
     listing.add_argument("--json", action="store_true", help="print one JSON object for each")
     listing.add_argument(
         "--kind",
-        choices=("variant", "metric"),
+        choices=("variant", "still", "metric"),
         default="variant",
-        help="model variants (default), or networks of measures that you named",
+        help="model variants (default), models for stills, or networks of measures that you named",
     )
     for action, text in (
         ("fetch", "download the files of a variant, or of the dwpose estimator"),
@@ -81,6 +81,8 @@ def main(argv: list[str]) -> int:
     if arguments.action == "list":
         if arguments.kind == "metric":
             return show_metrics(as_json=arguments.json)
+        if arguments.kind == "still":
+            return show_stills(as_json=arguments.json)
         return show_list(as_json=arguments.json)
     progress = progress_of(arguments)
     if arguments.action == "import":
@@ -117,6 +119,16 @@ def show_list(*, as_json: bool = False) -> int:
     if not as_json:
         chosen = resolve("auto")
         print(f"--model auto takes {chosen.variant.name}: {chosen.reason}")
+        print(f"for stills: {', '.join(still_design_names())}; cnx models list --kind still")
+    return 0
+
+
+def show_stills(*, as_json: bool = False) -> int:
+    """Print every model for stills: its licences, checkpoints and size to download."""
+    from animate.models.listing import still_listing_of
+
+    for listing in map(still_listing_of, map(load_still_design, still_design_names())):
+        print(json.dumps(plain(listing)) if as_json else "\n".join((*listing.lines(), "")))
     return 0
 
 

@@ -29,6 +29,7 @@ _WORDS: tuple[tuple[str, Use], ...] = (
     ("stability ai community", "limited"),
     ("apache", "commercial"),
     ("openrail", "commercial"),
+    ("open rail", "commercial"),
     ("bsd", "commercial"),
     ("cc0", "commercial"),
     ("cc-by", "commercial"),

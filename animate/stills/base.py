@@ -193,16 +193,16 @@ def load_base(model: StillModel, dtype: torch.dtype) -> Any:
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Keep diffusers from drawing progress bars of its own in the block."""
-    from diffusers.utils import logging
-
-    shown_before = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    """Keep the libraries from drawing progress bars of their own in the block."""
+    libraries = [import_module(f"{name}.utils.logging") for name in ("diffusers", "transformers")]
+    drawing = [library for library in libraries if library.is_progress_bar_enabled()]
+    for library in drawing:
+        library.disable_progress_bar()
     try:
         yield
     finally:
-        if shown_before:
-            logging.enable_progress_bar()
+        for library in drawing:
+            library.enable_progress_bar()
 
 
 def _variant_of(base: Path) -> str | None:

@@ -15,6 +15,7 @@ from animate.models.components import build_control_network, build_network, with
 from animate.models.config import Source
 from animate.models.licences import code_licence, strictest, use_of, weights_use
 from animate.models.listing import listing_of
+from animate.models.stills import still_design_names
 from animate.models.store import ModelFile
 from animate.models.variants import (
     ModelVariant,
@@ -125,6 +126,15 @@ def test_the_list_is_for_people_and_programs(capsys: pytest.CaptureFixture[str])
     assert v2["use"] == "limited"
     assert v2["weights"][0]["gated"] is True
     assert v2["download_bytes"] == pytest.approx(9.03e9, rel=0.01)
+    assert "for stills: tiny-still, controlnext-sd15" in text
+    assert main(["models", "list", "--kind", "still"]) == 0
+    text = capsys.readouterr().out
+    assert "weights   commercial: Apache-2.0; the folder of tiny-still" in text
+    assert "controlnext-sdxl:depth" in text
+    assert main(["models", "list", "--kind", "still", "--json"]) == 0
+    designs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [design["name"] for design in designs] == still_design_names()
+    assert designs[0]["missing"] == 0
     assert main(["models", "list", "--kind", "metric", "--json"]) == 0
     networks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {"lpips", "fid"} <= {network["measure"] for network in networks}

@@ -37,7 +37,7 @@ from animate.clip.record import (
     ModelRecord,
     versions,
 )
-from animate.clip.restyle import restyle
+from animate.clip.restyle import restyle, seen_in
 from animate.clip.shareable import Shareable
 from animate.clip.work import working
 from animate.clip.write import Written, write_clip
@@ -107,6 +107,7 @@ def make_clip(
     parts, variant = loaded.engine.components, loaded.engine.components.variant
     if not checked:
         check_request(request)
+    original = request
     if request.restyle is not None:
         with clock("restyle"):
             request, _ = restyle(
@@ -135,7 +136,7 @@ def make_clip(
         merged(parts.unet, adapters),
     ):
         check_outputs(request, work.replaces)
-        with clock("poses"):
+        with clock("poses"), seen_in(original, request.reference):
             motion = clip_motion(
                 work.request,
                 inputs,

@@ -8,14 +8,15 @@ its own (`animate.stills.record`); the clip then has it for its reference.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from animate.clip.fingerprint import FileDigests
 from animate.clip.motion import ClipInputs, find_motion
 from animate.driving.estimators import estimator_options
-from animate.errors import RequestError
+from animate.errors import MotionError, RequestError
 from animate.generate.settings import settle
 from animate.media import open_video, read_image
 from animate.media.image import write_png
@@ -27,6 +28,7 @@ from animate.request.still import StillRequest
 from animate.request.values import Size
 from animate.stills.make import StillResult, check_still, make_stills
 from animate.stills.sizes import size_like
+from pose.errors import PoseError
 from pose.estimators import load_estimator
 from pose.estimators.base import Estimator
 
@@ -84,6 +86,26 @@ def restyle(
     result = make_stills(asked, progress)
     progress.note(f"reference, made anew: {path}")
     return replace(request, reference=path, restyle=None), result
+
+
+@contextmanager
+def seen_in(request: AnimationRequest, reference: Path) -> Iterator[None]:
+    """Within it, nobody seen in the reference that a request had made anew is a MotionError that
+    names what to change; other requests and errors pass.
+
+    request: as it was given
+    reference: picture that is animated
+    """
+    try:
+        yield
+    except PoseError as reason:
+        if request.restyle is None or str(reference) not in str(reason):
+            raise
+        raise MotionError(
+            f"no person was found in {reference}, the reference that was made anew; keep more of "
+            f"the given one with --restyle-strength below {request.restyle_strength:g}, or name "
+            "another --still-model"
+        ) from reason
 
 
 def restyle_reference(request: AnimationRequest, progress: Progress | None = None) -> StillResult:

@@ -11,7 +11,8 @@ import pytest
 
 from animate import AnimationRequest, Animator
 from animate.cli.main import main
-from animate.errors import ModelError
+from animate.clip.restyle import seen_in
+from animate.errors import ModelError, MotionError
 from animate.media import read_image
 from tests.scene import write_scene
 from tests.toy import toy_model
@@ -87,3 +88,19 @@ def test_a_model_for_stills_that_is_not_here_is_said_before_any_work(
     with pytest.raises(ModelError, match="no model for stills is called"):
         animator(AnimationRequest.from_dict({**scene, "still_model": "no-such"}))
     assert not (tmp_path / "clip-reference.png").exists()
+
+
+def test_nobody_seen_in_what_was_made_anew_names_the_way_out(
+    scene: dict[str, Any], tmp_path: Path
+) -> None:
+    picture = tmp_path / "clip-reference.png"
+    request = AnimationRequest.from_dict({**scene, "restyle_strength": 0.7})
+    with (
+        pytest.raises(MotionError, match=r"--restyle-strength below 0\.7, or name another"),
+        seen_in(request, picture),
+    ):
+        raise MotionError(f"no person was found in {picture}; choose one")
+    plain = AnimationRequest.from_dict({**scene, "restyle": None})
+    for others, words in ((plain, f"in {picture}; choose one"), (request, "in driving.mp4")):
+        with pytest.raises(MotionError, match=words), seen_in(others, picture):
+            raise MotionError(f"no person was found {words}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -210,3 +210,17 @@ def _host_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
 def peak_device_bytes(device: torch.device) -> int | None:
     """The most memory that torch has allocated on a GPU so far; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def device_and_dtype(
+    targets: Sequence[str | torch.device | torch.dtype],
+    device: str | torch.device | None,
+    dtype: torch.dtype | None,
+) -> tuple[str | torch.device | None, torch.dtype | None]:
+    """Device and type that arguments of a pipeline's `to` name, by position or keyword."""
+    for target in targets:
+        if isinstance(target, torch.dtype):
+            dtype = target
+        else:
+            device = target
+    return device, dtype

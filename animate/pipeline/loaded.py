@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import torch
 
 from animate.animator import Animator
+from animate.device import device_and_dtype
 from animate.errors import RequestError, raises_ours
 from animate.models.components import save_model
 from animate.models.lora import open_adapters
@@ -135,11 +136,7 @@ class LoadedPipeline:
         dtype: torch.dtype | None = None,
     ) -> Self:
         """Compute on another device, or with other numbers; returns the pipeline."""
-        for target in targets:
-            if isinstance(target, torch.dtype):
-                dtype = target
-            else:
-                device = target
+        device, dtype = device_and_dtype(targets, device, dtype)
         if dtype is not None:
             _precision(dtype)
         self.animator.to(None if device is None else str(device), dtype)

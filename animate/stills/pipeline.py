@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from animate.device import choose_device, choose_dtype, queued
+from animate.device import choose_device, choose_dtype, device_and_dtype, queued
 from animate.errors import RequestError, raises_ours
 from animate.media.info import PictureType
 from animate.models.stills import FAMILIES, Family, StillDesign, StillModel
@@ -229,11 +229,7 @@ class StillPipeline:
         dtype: torch.dtype | None = None,
     ) -> Self:
         """Compute on another device, or with other numbers; returns the pipeline."""
-        for target in targets:
-            if isinstance(target, torch.dtype):
-                dtype = target
-            else:
-                device = target
+        device, dtype = device_and_dtype(targets, device, dtype)
         if dtype is not None:
             _precision(dtype)
         chosen = self.device if device is None else choose_device(str(device))

@@ -72,7 +72,7 @@ class JobRecord:
     record: Path
     """The file that this is kept in."""
     product: str = USUAL_KIND
-    """Kind of what is made: clip or still (`animate.batch.kinds`)."""
+    """Kind of row: "clip" or "still" (`animate.batch.kinds`)."""
     output: Path | None = None
     """The clip; None for a row that names none."""
     why: str = ""
@@ -100,7 +100,7 @@ class JobRecord:
     model: str = ""
     """Name of the variant that made the clip."""
     size: str = ""
-    """Of the clip, WIDTHxHEIGHT."""
+    """Size of the clip, WIDTHxHEIGHT."""
     frames: int | None = None
     """Frames of the clip, or pictures of the series."""
     fps: str = ""

@@ -257,10 +257,10 @@ def _inputs(record: JobRecord) -> list[tuple[str, str]]:
     """Pictures of a job's inputs with their words; a clip shows that one cannot be read."""
     first, second, _ = kind_named(record.product).captions()
     pictures = record.pictures
-    shown = [(pictures.reference, first), (pictures.driving, second), (pictures.pose, "pose")]
+    captioned = [(pictures.reference, first), (pictures.driving, second), (pictures.pose, "pose")]
     if record.product == USUAL_KIND:
-        return [pair for pair in shown if pair[0] or pair[1] != "pose"]
-    return [pair for pair in shown if pair[0]]
+        return [pair for pair in captioned if pair[0] or pair[1] != "pose"]
+    return [pair for pair in captioned if pair[0]]
 
 
 def _state_words(record: JobRecord, state: str) -> str:

@@ -59,7 +59,7 @@ class ClipReport:
     model: str = ""
     """Name of the variant that made the clip."""
     size: str = ""
-    """Of the clip, WIDTHxHEIGHT."""
+    """Size of the clip, WIDTHxHEIGHT."""
     frames: int | None = None
     """Frames of the clip, or pictures of the series."""
     fps: str = ""
@@ -79,7 +79,7 @@ class StageMessage:
     event: Literal["begin", "advance", "end"]
     stage: str
     steps: int | None = None
-    """Of `begin` the stage's number, if it is known; of `advance` those that were finished."""
+    """Units of the stage in all for `begin`, None if unknown; units finished now for `advance`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """What a clip says of itself."""
+    """Origin of a clip, read from its record and its own metadata."""
 
     copy: Mapping[str, object] | None
     """The short copy of its record in the container."""

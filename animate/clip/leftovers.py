@@ -61,7 +61,7 @@ def leftovers(
 
 
 def _below(path: Path, recursive: bool, warn: Callable[[str], None] | None) -> Iterator[Leftover]:
-    """What an entry of a folder is or holds; nothing for links, pipes and the like."""
+    """Leftovers that an entry of a folder is or holds; none for links and pipes."""
     state = path.lstat()
     if stat.S_ISDIR(state.st_mode):
         if path.name.startswith(".") and path.name.endswith(SUFFIX) and is_work_folder(path):

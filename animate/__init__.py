@@ -12,9 +12,11 @@ The public surface is small; everything is imported where it is first used, so t
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # true for type checkers; to import `typing` takes longer than all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from animate.animator import Animator
     from animate.batch.compare import compare
     from animate.batch.compare_page import Comparison

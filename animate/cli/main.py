@@ -70,7 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             "ulimit -v unlimited"
         )
     debug = "--debug" in options
-    _prepare(debug)
+    _let_threads_sleep()
+    _silence_telemetry()
+    if not debug and not helps:  # which load no library
+        _hush_libraries()
     with raised_on_sigterm():
         try:
             return int(import_module(f"animate.cli.{name}").main(options) or 0)
@@ -90,13 +93,6 @@ def _address_space() -> int:
 
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit
-
-
-def _prepare(debug: bool) -> None:
-    _let_threads_sleep()
-    _silence_telemetry()
-    if not debug:
-        _hush_libraries()
 
 
 def _print_trace(error: Exception) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from animate.errors import RequestError
-from animate.files import is_sequence
 from animate.request.runtime import Precision, RuntimeOptions
 from animate.request.sampling import Levels, Open, SamplingOptions, Solver
 from animate.request.schema import (
@@ -290,6 +289,8 @@ class AnimationRequest:
 
     def _drives_by_images(self) -> bool:
         """True for images, which have no rate of their own: fps is what the stride divides."""
+        from animate.files import is_sequence
+
         return is_sequence(self.driving) or os.path.isdir(self.driving)
 
     @classmethod

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Literal
-
-from typing_extensions import TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from animate.errors import RequestError
 from animate.request.schema import Converted, option, validate
@@ -16,7 +14,12 @@ Solver = Literal["euler", "heun", "dpmpp-2m", "unipc"]
 """Solvers; see `animate.generate.schedules`."""
 Levels = Literal["model", "align-your-steps"]
 """Noise levels of the steps; see `animate.generate.schedules`."""
-Open = TypeVar("Open", covariant=True, default=None)
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as _TypeVar
+
+    Open = _TypeVar("Open", covariant=True, default=None)
+else:  # a default means something to type checkers alone
+    Open = TypeVar("Open", covariant=True)
 """None in options that may leave a value open, Never in those where every value is there."""
 GuidanceText = Guidance | tuple[float, float] | float | str | None
 IntervalText = NoiseInterval | tuple[float, float] | str | None

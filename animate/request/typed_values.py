@@ -10,7 +10,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, Union, cast, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from animate.errors import RequestError
 from animate.request.values import check_text, read_path
@@ -71,7 +71,7 @@ def analysed(hint: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         kinds = tuple(
             kind
             for kind in get_args(hint)
-            if kind is not type(None) and getattr(kind, "__default__", 0) is not None
+            if kind is not type(None) and not isinstance(kind, TypeVar)
         )
     only_words = all(get_origin(kind) is Literal for kind in kinds)
     return (words_of(hint) if only_words else ()), kinds

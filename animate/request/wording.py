@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import reprlib
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -17,6 +16,8 @@ def nearest(name: str, known: Collection[str]) -> str:
     """`; did you mean ...?` for a misspelt name, or an empty string."""
     if len(name) > _LONGEST_NAME:
         return ""
+    import difflib
+
     close = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +15,33 @@ from animate.models.stills import STILL_FILE, load_still_design
 from animate.request.presets import configs_folder
 
 DESIGN = "controlnext-sd15-trained"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StillFiles:
+    """Files of a toy still model."""
+
+    base: Path
+    controlnext: Path
+    unet: Path
+
+
+def write_still_files(folder: Path) -> StillFiles:
+    """A base in diffusers' layout, a control network, and weights of the UNet that replace its."""
+    torch.manual_seed(0)
+    pipe = toy_pipeline(folder)
+    pipe.save_pretrained(folder / "base", safe_serialization=True)
+    network = build_control_network(load_still_design(DESIGN).controlnext)
+    save_file(network.state_dict(), folder / "controlnet.safetensors")
+    trained = {
+        name: value + 0.01 for name, value in pipe.unet.state_dict().items() if "to_out" in name
+    }
+    save_file(trained, folder / "unet.safetensors")
+    return StillFiles(
+        base=folder / "base",
+        controlnext=folder / "controlnet.safetensors",
+        unet=folder / "unet.safetensors",
+    )
 
 
 def write_still_model(folder: Path) -> Path:

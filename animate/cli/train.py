@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,10 @@ def parser() -> Parser:
 def main(argv: list[str]) -> int:
     """Parse and run a recipe, or one of the actions; returns the exit code."""
     if argv and argv[0] in ACTIONS:
-        return ACTIONS[argv[0]](argv[1:])
+        action = ACTIONS[argv[0]]
+        arguments = parse(action.parser(), argv[1:])
+        action.run(arguments, progress_of(arguments))
+        return 0
     arguments = parse(parser(), argv)
     progress = progress_of(arguments)
 
@@ -58,31 +62,33 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def export_main(argv: list[str]) -> int:
-    """`cnx train export CONFIG.yaml FOLDER`."""
-    parser = make_parser(
+def export_parser() -> Parser:
+    """The arguments of `cnx train export`."""
+    command = make_parser(
         "train export",
         "Write the moving average of a recipe's last checkpoint as a folder:\n"
         "controlnet.safetensors and unet.safetensors, as the published files are laid out, or\n"
         "the file of adapters for --lora.",
         "cnx train export configs/train/my-videos.yaml my-model --merged",
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the recipe")
-    parser.add_argument("output", type=Path, metavar="FOLDER", help="folder to write")
-    parser.add_argument("--folder", type=Path, help="checkpoints and data, not the recipe's")
-    parser.add_argument(
+    command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the recipe")
+    command.add_argument("output", type=Path, metavar="FOLDER", help="folder to write")
+    command.add_argument("--folder", type=Path, help="checkpoints and data, not the recipe's")
+    command.add_argument(
         "--merged", action="store_true", help="the whole UNet, not the learned parameters alone"
     )
-    parser.add_argument(
+    command.add_argument(
         "--precision",
         choices=("float16", "bfloat16", "float32"),
         default="float16",
         help="of the files (default: float16)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
-    arguments = parse(parser, argv)
-    progress = progress_of(arguments)
+    command.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
+    return command
 
+
+def run_export(arguments: argparse.Namespace, progress: Progress) -> None:
+    """Write what a recipe has learned as a model folder or a file of adapters."""
     from animate.training.finetune_config import load_finetune_config
 
     config = load_finetune_config(arguments.config)
@@ -96,7 +102,6 @@ def export_main(argv: list[str]) -> int:
         merged=arguments.merged,
         precision=arguments.precision,
     )
-    return 0
 
 
 def _export(
@@ -113,23 +118,25 @@ def _export(
     progress.note(f"exported {folder}; use it with: cnx run {use}")
 
 
-def delta_main(argv: list[str]) -> int:
-    """`cnx train delta BASE TUNED -o FILE`."""
-    parser = make_parser(
+def delta_parser() -> Parser:
+    """The arguments of `cnx train delta`."""
+    command = make_parser(
         "train delta",
         "Write what a fine-tuned model has that its base has not: the UNet's differences and the\n"
         "control network.",
         "cnx train delta svd-v2 my-model -o my-dance.safetensors",
     )
-    parser.add_argument("base", metavar="BASE", help="variant or folder")
-    parser.add_argument(
+    command.add_argument("base", metavar="BASE", help="variant or folder")
+    command.add_argument(
         "tuned", metavar="TUNED", help="variant or folder, of the same architecture"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.safetensors")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
-    arguments = parse(parser, argv)
-    progress = progress_of(arguments)
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.safetensors")
+    command.add_argument("--overwrite", action="store_true", help="replace an existing FILE")
+    return command
 
+
+def run_delta(arguments: argparse.Namespace, progress: Progress) -> None:
+    """Write what a fine-tuning changed in its base as one file."""
     from animate.models.components import load_components
     from animate.models.delta import save_delta
     from animate.models.variants import load_variant
@@ -144,41 +151,49 @@ def delta_main(argv: list[str]) -> int:
         f"{arguments.output}: {report.changed} of the UNet's {report.tensors} tensors differ from "
         f"{report.base}"
     )
-    return 0
 
 
-def apply_main(argv: list[str]) -> int:
-    """`cnx train apply FILE BASE -o FOLDER`."""
-    parser = make_parser(
+def apply_parser() -> Parser:
+    """The arguments of `cnx train apply`."""
+    command = make_parser(
         "train apply",
         "Make a model of a base and a file that `cnx train delta` wrote. The base need not be the\n"
         "one that the file was made against, but it must have the same architecture.",
         "cnx train apply my-dance.safetensors another-base -o my-other-model",
     )
-    parser.add_argument("delta", type=Path, metavar="FILE.safetensors", help="the differences")
-    parser.add_argument("base", metavar="BASE", help="variant or folder")
-    parser.add_argument(
+    command.add_argument("delta", type=Path, metavar="FILE.safetensors", help="the differences")
+    command.add_argument("base", metavar="BASE", help="variant or folder")
+    command.add_argument(
         "--like",
         default="svd-v2",
         metavar="VARIANT",
         help="constants of a base folder without variant.yaml (default: svd-v2)",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
-    arguments = parse(parser, argv)
-    progress = progress_of(arguments)
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    command.add_argument("--overwrite", action="store_true", help="replace an existing FOLDER")
+    return command
 
+
+def run_apply(arguments: argparse.Namespace, progress: Progress) -> None:
+    """Make a model folder of a base and a file of differences."""
     from animate.models.base import load_base
     from animate.models.delta import apply_delta
 
     base = load_base(arguments.base, like=arguments.like, control="new", seed=0)
     apply_delta(arguments.delta, base, arguments.output, overwrite=arguments.overwrite)
     progress.note(f"made {arguments.output}; use it with: cnx run --model {arguments.output}")
-    return 0
 
 
-ACTIONS: dict[str, Callable[[list[str]], int]] = {
-    "export": export_main,
-    "delta": delta_main,
-    "apply": apply_main,
+@dataclass(frozen=True)
+class Action:
+    """A word behind `cnx train`: its arguments, and what it does with them."""
+
+    parser: Callable[[], Parser]
+    run: Callable[[argparse.Namespace, Progress], None]
+
+
+ACTIONS = {
+    "export": Action(export_parser, run_export),
+    "delta": Action(delta_parser, run_delta),
+    "apply": Action(apply_parser, run_apply),
 }

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,42 +10,18 @@ from safetensors.torch import save_file
 from animate.models.components import build_control_network
 from animate.models.stills import load_still_design
 from animate.stills.pipeline import StillPipeline
-from tests.toy_still import DESIGN, toy_pipeline, toy_xl_pipeline
+from tests.toy_still import DESIGN, StillFiles, toy_xl_pipeline, write_still_files
 
 SIZE = (64, 64)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """Files of a toy still model."""
-
-    base: Path
-    controlnext: Path
-    unet: Path
+@pytest.fixture(scope="session")
+def toy_still(tmp_path_factory: pytest.TempPathFactory) -> StillFiles:
+    return write_still_files(tmp_path_factory.mktemp("still"))
 
 
 @pytest.fixture(scope="session")
-def toy_still(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    folder = tmp_path_factory.mktemp("still")
-    torch.manual_seed(0)
-    pipe = toy_pipeline(folder)
-    base = folder / "base"
-    pipe.save_pretrained(base, safe_serialization=True)
-    network = build_control_network(load_still_design(DESIGN).controlnext)
-    save_file(network.state_dict(), folder / "controlnet.safetensors")
-    trained = {
-        name: value + 0.01 for name, value in pipe.unet.state_dict().items() if "to_out" in name
-    }
-    save_file(trained, folder / "unet.safetensors")
-    return Files(
-        base=base,
-        controlnext=folder / "controlnet.safetensors",
-        unet=folder / "unet.safetensors",
-    )
-
-
-@pytest.fixture(scope="session")
-def toy_xl(tmp_path_factory: pytest.TempPathFactory) -> Files:
+def toy_xl(tmp_path_factory: pytest.TempPathFactory) -> StillFiles:
     """The same for SDXL; its UNet file is of increments."""
     folder = tmp_path_factory.mktemp("xl")
     torch.manual_seed(1)
@@ -62,7 +35,7 @@ def toy_xl(tmp_path_factory: pytest.TempPathFactory) -> Files:
         if "attn2.to_out" in name
     }
     save_file(trained, folder / "unet.safetensors")
-    return Files(
+    return StillFiles(
         base=folder / "base",
         controlnext=folder / "controlnet.safetensors",
         unet=folder / "unet.safetensors",
@@ -77,7 +50,7 @@ def picture() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def pipeline(toy_still: Files) -> StillPipeline:
+def pipeline(toy_still: StillFiles) -> StillPipeline:
     return StillPipeline.from_files(
         toy_still.base, design=DESIGN, controlnext=toy_still.controlnext, device="cpu"
     )

@@ -13,8 +13,7 @@ from animate.errors import MediaError, ModelError
 from animate.media.image import read_image, write_png
 from animate.request.values import Size
 from animate.stills.control_pictures import MAKERS, ControlSource
-from tests.stills.conftest import Files
-from tests.toy_still import DESIGN
+from tests.toy_still import DESIGN, StillFiles
 
 
 def source(photo: np.ndarray, **more: object) -> ControlSource:
@@ -58,7 +57,7 @@ def test_depth_is_a_grey_picture_of_the_photos_size(photo: np.ndarray, depth_mod
 
 
 def test_depth_is_made_by_the_command_and_written_beside_the_picture(
-    photo: np.ndarray, depth_model: Path, toy_still: Files, tmp_path: Path
+    photo: np.ndarray, depth_model: Path, toy_still: StillFiles, tmp_path: Path
 ) -> None:
     write_png(tmp_path / "photo.png", photo)
     command = [
@@ -73,7 +72,7 @@ def test_depth_is_made_by_the_command_and_written_beside_the_picture(
 
 
 def test_a_folder_that_is_no_depth_model_is_refused(
-    photo: np.ndarray, toy_still: Files, tmp_path: Path
+    photo: np.ndarray, toy_still: StillFiles, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=r"has no config\.json"):
         MAKERS["depth"](source(photo, depth_model=tmp_path))
@@ -92,7 +91,7 @@ def test_a_photo_without_anybody_is_said(kind: str, photo: np.ndarray) -> None:
 
 
 def test_nobody_in_the_photo_leaves_nothing_behind(
-    photo: np.ndarray, toy_still: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photo: np.ndarray, toy_still: StillFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_png(tmp_path / "photo.png", photo)
     command = [

@@ -16,14 +16,15 @@ from animate.request.values import Lora
 from animate.stills.base import choose_model
 from animate.stills.pipeline import StillPipeline
 from animate.stills.prompts import parts_of, token_count
-from tests.stills.conftest import SIZE, Files
+from tests.stills.conftest import SIZE
+from tests.toy_still import StillFiles
 
 CALL = {"prompt": "a dancer", "steps": 2, "seed": 3, "size": SIZE}
 LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 
 
 @pytest.fixture(scope="module")
-def plain(toy_still: Files) -> StillPipeline:
+def plain(toy_still: StillFiles) -> StillPipeline:
     return StillPipeline.from_files(toy_still.base, device="cpu")
 
 
@@ -88,7 +89,7 @@ def test_lora_needs_its_library(
         plain.load_lora((Lora(tmp_path / "a.safetensors", 1.0),))
 
 
-def test_an_image_prompt_changes_the_picture(toy_still: Files, tmp_path: Path) -> None:
+def test_an_image_prompt_changes_the_picture(toy_still: StillFiles, tmp_path: Path) -> None:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     pipeline = StillPipeline.from_files(toy_still.base, device="cpu")
@@ -147,7 +148,7 @@ def test_a_long_prompt_is_encoded_in_parts(pipeline: StillPipeline) -> None:
     assert (uncut != other).any()
 
 
-def test_a_long_prompt_is_encoded_in_parts_by_two_encoders(toy_xl: Files) -> None:
+def test_a_long_prompt_is_encoded_in_parts_by_two_encoders(toy_xl: StillFiles) -> None:
     pipeline = StillPipeline.from_files(toy_xl.base, device="cpu")
     text = "abcdefgh, ijkl mnop, qrs"
     uncut = np.asarray(pipeline(text, size=SIZE, steps=1))
@@ -185,7 +186,10 @@ def stock_pipeline(base: Path, method: ControlMethod, path: Path) -> StillPipeli
 
 @pytest.mark.parametrize("method", ["controlnet", "t2i-adapter"])
 def test_what_it_is_compared_with_runs_by_diffusers_own_classes(
-    toy_still: Files, stock_networks: dict[str, Path], method: ControlMethod, picture: np.ndarray
+    toy_still: StillFiles,
+    stock_networks: dict[str, Path],
+    method: ControlMethod,
+    picture: np.ndarray,
 ) -> None:
     pipeline = stock_pipeline(toy_still.base, method, stock_networks[method])
     free = np.asarray(pipeline(**CALL))
@@ -196,7 +200,7 @@ def test_what_it_is_compared_with_runs_by_diffusers_own_classes(
 
 
 def test_a_controlnet_in_one_file_is_the_same(
-    toy_still: Files, stock_networks: dict[str, Path], picture: np.ndarray
+    toy_still: StillFiles, stock_networks: dict[str, Path], picture: np.ndarray
 ) -> None:
     pictures = [
         np.asarray(
@@ -210,7 +214,7 @@ def test_a_controlnet_in_one_file_is_the_same(
 
 
 def test_a_controlnet_holds_a_picture_to_begin_from_as_well(
-    toy_still: Files, stock_networks: dict[str, Path], picture: np.ndarray
+    toy_still: StillFiles, stock_networks: dict[str, Path], picture: np.ndarray
 ) -> None:
     pipeline = stock_pipeline(toy_still.base, "controlnet", stock_networks["controlnet"])
     call = {**CALL, "init": 255 - picture, "strength": 0.6, "steps": 4}
@@ -220,7 +224,7 @@ def test_a_controlnet_holds_a_picture_to_begin_from_as_well(
 
 
 def test_what_an_adapter_cannot_do_is_said(
-    toy_still: Files, stock_networks: dict[str, Path], picture: np.ndarray
+    toy_still: StillFiles, stock_networks: dict[str, Path], picture: np.ndarray
 ) -> None:
     pipeline = stock_pipeline(toy_still.base, "t2i-adapter", stock_networks["t2i-adapter"])
     with pytest.raises(RequestError, match="has no control range"):

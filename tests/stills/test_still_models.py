@@ -16,8 +16,8 @@ from animate.models.stills import load_still_design, named_model, still_design_n
 from animate.stills.base import choose_model, clip_tokenizer, family_of
 from animate.stills.control_files import fitting_designs
 from animate.stills.pipeline import StillPipeline
-from tests.stills.conftest import SIZE, Files
-from tests.toy_still import DESIGN
+from tests.stills.conftest import SIZE
+from tests.toy_still import DESIGN, StillFiles
 
 PUBLISHED = ("controlnext-sd15", "controlnext-sd15-trained", "controlnext-sdxl")
 
@@ -32,7 +32,9 @@ def test_a_design_is_told_from_the_tensors_of_its_file(name: str, tmp_path: Path
     assert len(fitting_designs(tmp_path / "control.safetensors")) == (1 if first_alone else 2)
 
 
-def test_of_two_designs_with_one_network_the_base_decides(toy_still: Files, toy_xl: Files) -> None:
+def test_of_two_designs_with_one_network_the_base_decides(
+    toy_still: StillFiles, toy_xl: StillFiles
+) -> None:
     for files, design in ((toy_still, "controlnext-sd15-trained"), (toy_xl, "controlnext-sdxl")):
         model = choose_model(
             "auto", base=files.base, controlnext=toy_still.controlnext, controlled=True
@@ -41,13 +43,13 @@ def test_of_two_designs_with_one_network_the_base_decides(toy_still: Files, toy_
         assert "has the tensors of" in model.reason
 
 
-def test_a_folder_is_a_model(toy_still: Files) -> None:
+def test_a_folder_is_a_model(toy_still: StillFiles) -> None:
     model = choose_model(str(toy_still.base), controlled=False)
     assert (model.base, model.design.family) == (toy_still.base, "sd15")
 
 
 def test_what_does_not_fit_is_refused_by_name(
-    toy_still: Files, toy_xl: Files, tmp_path: Path
+    toy_still: StillFiles, toy_xl: StillFiles, tmp_path: Path
 ) -> None:
     def load(base: Path, **more: object) -> None:
         StillPipeline.from_files(base, **more)  # type: ignore[arg-type]
@@ -79,7 +81,7 @@ def test_what_does_not_fit_is_refused_by_name(
         choose_model(str(toy_still.base), controlled=True)
 
 
-def test_a_folder_of_pickles_is_not_opened(toy_still: Files, tmp_path: Path) -> None:
+def test_a_folder_of_pickles_is_not_opened(toy_still: StillFiles, tmp_path: Path) -> None:
     from shutil import copytree
 
     base = tmp_path / "base"
@@ -119,7 +121,7 @@ def test_what_fetch_would_bring_is_the_base_and_one_checkpoint() -> None:
     assert pinned.digest == "d0bade332e1e6151b3b60534340d207b43a7d135aa1052910f13a449a6d580cb"
 
 
-def test_half_precision_names_in_a_folder_are_found(toy_still: Files, tmp_path: Path) -> None:
+def test_half_precision_names_in_a_folder_are_found(toy_still: StillFiles, tmp_path: Path) -> None:
     pipe = StillPipeline.from_files(toy_still.base, device="cpu").pipe
     pipe.save_pretrained(tmp_path / "half", variant="fp16", safe_serialization=True)
     loaded = StillPipeline.from_files(tmp_path / "half", device="cpu")
@@ -128,7 +130,7 @@ def test_half_precision_names_in_a_folder_are_found(toy_still: Files, tmp_path: 
 
 
 def test_sdxl_is_made_with_increments_before_the_first_block(
-    toy_xl: Files, picture: np.ndarray
+    toy_xl: StillFiles, picture: np.ndarray
 ) -> None:
     pipeline = StillPipeline.from_files(
         toy_xl.base, controlnext=toy_xl.controlnext, unet=toy_xl.unet, device="cpu"

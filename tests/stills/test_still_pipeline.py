@@ -18,8 +18,8 @@ from animate.stills.control_pictures import canny
 from animate.stills.make import make_stills
 from animate.stills.pipeline import StillPipeline
 from animate.stills.sizes import chosen_size
-from tests.stills.conftest import SIZE, Files
-from tests.toy_still import DESIGN
+from tests.stills.conftest import SIZE
+from tests.toy_still import DESIGN, StillFiles
 
 CALL = {"prompt": "a dancer", "steps": 2, "seed": 3}
 
@@ -78,7 +78,7 @@ def test_a_picture_to_begin_from_is_kept_the_more_the_less_strength(
     assert (near != far).any()
 
 
-def test_a_partial_unet_replaces_the_bases_weights(toy_still: Files) -> None:
+def test_a_partial_unet_replaces_the_bases_weights(toy_still: StillFiles) -> None:
     plain = StillPipeline.from_files(toy_still.base, design=DESIGN, device="cpu")
     trained = StillPipeline.from_files(
         toy_still.base, design=DESIGN, unet=toy_still.unet, device="cpu"
@@ -112,7 +112,7 @@ def test_sizes_off_the_grid_name_the_nearest(pipeline: StillPipeline) -> None:
         pipeline(size=(66, 70), **CALL)
 
 
-def request(toy_still: Files, folder: Path, **more: object) -> StillRequest:
+def request(toy_still: StillFiles, folder: Path, **more: object) -> StillRequest:
     return StillRequest(  # type: ignore[arg-type]
         **{
             "prompt": "a dancer",
@@ -127,7 +127,7 @@ def request(toy_still: Files, folder: Path, **more: object) -> StillRequest:
     )
 
 
-def test_a_series_goes_on_where_it_was(toy_still: Files, tmp_path: Path) -> None:
+def test_a_series_goes_on_where_it_was(toy_still: StillFiles, tmp_path: Path) -> None:
     from animate.progress import Quiet
 
     series = request(toy_still, tmp_path, count=3)
@@ -144,7 +144,7 @@ def test_a_series_goes_on_where_it_was(toy_still: Files, tmp_path: Path) -> None
     assert record["pictures"]["out-0002.png"]["seed"] == 2
 
 
-def test_other_settings_do_not_overwrite(toy_still: Files, tmp_path: Path) -> None:
+def test_other_settings_do_not_overwrite(toy_still: StillFiles, tmp_path: Path) -> None:
     from animate.errors import MediaError
     from animate.progress import Quiet
 
@@ -158,7 +158,7 @@ def test_other_settings_do_not_overwrite(toy_still: Files, tmp_path: Path) -> No
 
 
 def test_the_command_makes_a_picture_and_its_control(
-    toy_still: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_still: StillFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_png(
         tmp_path / "photo.png", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)

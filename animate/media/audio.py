@@ -113,24 +113,30 @@ def _why_not_copied(
     base = stream.time_base or Fraction(1, av.time_base)
     if form not in _KEEPS_NEGATIVE and source.start > (stream.start_time or 0) * base:
         return f"{form} cannot begin inside a packet of sound"
+    begin, end, rising = _covered(source, stream)
+    if not rising:
+        return "the time stamps of its packets do not rise"
     if source.duration is None:
         return None
-    begin, end = _covered(source, stream)
     if begin > frame or end < source.duration - frame:
         return "the sound is shorter than the pictures; silence fills it"
     return None
 
 
-def _covered(source: AudioSource, stream: AudioStream) -> tuple[Fraction, Fraction]:
-    """Seconds after the first picture at which the sound begins and ends (looked up to its end)."""
+def _covered(source: AudioSource, stream: AudioStream) -> tuple[Fraction, Fraction, bool]:
+    """Seconds after the first picture at which the sound begins and ends (looked up to its end);
+    and whether each packet begins after the one before it."""
     begin: Fraction | None = None
+    latest: Fraction | None = None
     end = Fraction(0)
+    rising = True
     for _, first, last in _packets(source, stream):
         begin = first if begin is None else min(begin, first)
-        end = max(end, last)
+        rising = rising and (latest is None or first > latest)
+        latest, end = first, max(end, last)
         if source.duration is not None and end >= source.duration:
             break
-    return (Fraction(10**9) if begin is None else begin), end
+    return (Fraction(10**9) if begin is None else begin), end, rising
 
 
 def _packets(
@@ -260,7 +266,11 @@ class _Encoded:
         self._file.close()
 
     def _decode(self, source: AudioSource, stream: AudioStream) -> Iterator[tuple[int, np.ndarray]]:
-        """(first sample's number from the first picture on, (channels, n) samples)."""
+        """(first sample's number from the first picture on, (channels, n) samples).
+
+        Of packets that state one time, or an earlier one, each follows the one before it.
+        """
+        begin, end = None, 0
         for packet, _, _ in _packets(source, stream):
             try:
                 frames = packet.decode()
@@ -271,6 +281,9 @@ class _Encoded:
                 for even in self._resampler.resample(frame):
                     if even.pts is not None and even.time_base:
                         position = round((even.pts * even.time_base - source.start) * self._rate)
+                        if begin is not None and position <= begin:
+                            position = end
+                        begin, end = position, position + even.samples
                         yield position, _planar(even, self._channels)
 
     def _write(self, position: int, samples: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import av
 import cv2
 
 from animate.errors import MediaError
@@ -115,9 +116,17 @@ def _refusal(file: PyAVSource) -> str | None:
         return f"counts frames wrong in files of the {info.container} format"
     if info.transfer != "sdr" or info.interlaced:
         return f"reads {info.transfer.upper() if not info.interlaced else 'interlaced'} video wrong"
-    if info.mirrored:
-        return "ignores that the picture is stored mirrored"
+    if info.mirrored or (info.rotation and "matroska" in info.container):
+        return "ignores that the picture is stored turned or mirrored"
+    if _transparent(info.pixel_format):
+        return "ignores that the picture is transparent"
+    if file.fragmented:
+        return "mixes up the frames of files in fragments"
     return None
+
+
+def _transparent(pixel_format: str) -> bool:
+    return any(part.is_alpha for part in av.VideoFormat(pixel_format).components)
 
 
 def _square(image: Image, info: VideoInfo) -> Image:

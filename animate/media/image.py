@@ -39,6 +39,11 @@ _TURNS = {
     8: PIL.Image.Transpose.ROTATE_90,
 }
 """The turn that makes a picture of each EXIF orientation upright."""
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NO_RANGE = (
+    "image {path} has pixels of a kind that is not read here (floating-point ones have no agreed "
+    "range); save it with 8 or 16 bits"
+)
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _END_OF_JPEG = b"\xff\xd9"
 _quiet = threading.Lock()
@@ -67,6 +72,8 @@ def read_image(path: str | os.PathLike[str], *, warn: Callable[[str], None] | No
     except PIL.Image.DecompressionBombError:
         raise MediaError(f"image {file} is too large; {_SMALLER}") from None
     except PIL.UnidentifiedImageError:
+        if _is_tiff(file):
+            raise MediaError(_NO_RANGE.format(path=file)) from None
         raise MediaError(f"{file} is not an image that is read here; give {_KINDS}") from None
     except Exception as error:  # damaged files raise whatever the decoder stumbles over
         raise MediaError(
@@ -169,10 +176,7 @@ def _check_size(size: tuple[int, int], path: Path) -> None:
 
 def _upright_rgb(image: PIL.Image.Image, path: Path) -> Image:
     if image.mode == "F":
-        raise MediaError(
-            f"image {path} has floating-point pixels, which have no agreed range; save it with 8 "
-            "or 16 bits"
-        )
+        raise MediaError(_NO_RANGE.format(path=path))
     turn = _TURNS.get(_orientation(image))
     if image.mode.startswith("I"):
         image = _eight_bits(image)
@@ -184,10 +188,16 @@ def _upright_rgb(image: PIL.Image.Image, path: Path) -> Image:
     return np.array(image.convert("RGB"))
 
 
+def _is_tiff(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) in _TIFF_STARTS
+
+
 def _orientation(image: PIL.Image.Image) -> int:
     """The EXIF orientation, 1 to 8; 1 where the tag is missing or cannot be read."""
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        value = image.getexif().get(_ORIENTATION, 1)
+        return int(value[0] if isinstance(value, bytes | tuple) else value)
     except Exception:  # odd EXIF raises whatever its parser stumbles over
         return 1
 

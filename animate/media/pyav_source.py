@@ -38,6 +38,7 @@ class PyAVSource:
             sound = sound_stream(container)
             self._sound = None if sound is None else sound.index
             self.info = _info(container, stream, self._shape, self._scan, self.path)
+            self._fragmented = "mp4" in container.format.name and not stream.frames
             mute = sound is None and len(container.streams.audio) > 0
         self.warnings: tuple[str, ...] = _warnings(self._scan, self.info, stated_fps is not None)
         if mute:
@@ -76,6 +77,11 @@ class PyAVSource:
     def plain(self) -> bool:
         """True if the first stream of pictures is the one that is read, and stamps rise through."""
         return not self._scan.joints and self._scan.number == 0
+
+    @property
+    def fragmented(self) -> bool:
+        """True for MP4 that was written in fragments, as by streaming services."""
+        return self._fragmented
 
     def _read(self, sampling: Sampling) -> Iterator[Frame]:
         frames = self._with_pictures(sampling.frames)
@@ -117,8 +123,12 @@ class PyAVSource:
     def _frames(self, first: int, last: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decoded frames from `first` (or a little before) to `last`, with their numbers."""
         if first and self._scan.timed and not self._scan.joints:
-            numbered = self._numbered(first)
-            head = next(numbered, None)
+            # What is woven of fields needs the frame before as well.
+            numbered = self._numbered(first - self._shape.interlaced)
+            try:
+                head = next(numbered, None)
+            except av.error.FFmpegError:  # a file that cannot be sought in
+                head = None
             if head is not None and head[0] <= first:
                 yield from _until(last, _chained(head, numbered))
                 return

@@ -28,6 +28,10 @@ _RESTARTING = ("mpegts", "mpeg")
 """Formats of broadcasts, whose files are joined byte by byte."""
 _BACKWARD, _FORWARD = Fraction(1, 2), Fraction(10)
 """Seconds by which the stamps of adjoining packets fall or rise where another file begins."""
+_RAW = (
+    *("h264", "hevc", "vvc", "obu", "mjpeg", "h261", "h263", "vc1", "m4v", "dirac", "cavsvideo"),
+)
+"""Streams without a container, whose stamps, where there are any, the library makes up."""
 _MOST_EMPTY = 100
 """Empty chunks for each one with a picture, above which a file is taken for damaged."""
 
@@ -212,7 +216,8 @@ def _scanned(
         raise MediaError(f"{path} has no frame in its video stream; export or copy it again")
     # AVI has no time stamps; those that the library makes up are wrong for reordered frames.
     avi = "avi" in container.format.name
-    timed = not avi and all(stamp.pts is not None for stamp in visible)
+    raw = container.format.name in _RAW
+    timed = not avi and not raw and all(stamp.pts is not None for stamp in visible)
     slots: tuple[int, ...] = ()
     try:
         if timed:

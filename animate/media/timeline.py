@@ -16,6 +16,8 @@ _SLOWEST = Fraction(1, 60)
 """Frames per second below which pictures are no motion."""
 _FINE = 5
 """Ticks of a frame from which on one tick of rounding leaves its rate recognisable."""
+_SAME_RATE = Fraction(1, 100_000)
+"""Part by which a stated rate may miss a usual one that it stands for: headers round."""
 _LOOSE = Fraction(3, 4)
 """Spread of the frames about an even grid, in frames, up to which counting them is right."""
 
@@ -66,7 +68,7 @@ def make_timeline(
     with the stamps. `last_ticks` is how long the last frame is shown, if the file says so.
     Raises ValueError, in words that go on from the file's name, if there is no rate of motion.
     """
-    rates = tuple(rate for rate in claimed if rate and 0 < rate <= 1000)
+    rates = tuple(_usual(rate) for rate in claimed if rate and 0 < rate <= 1000)
     fps, regular = _find_rate(ticks, time_base, rates, last_ticks)
     if fps < _SLOWEST:
         raise ValueError(f"shows a frame every {float(1 / fps):.0f} s, which is no motion")
@@ -96,10 +98,25 @@ def _find_rate(
     for rate in (*claimed, mean.limit_denominator(1001), mean):
         if rate and _spread(ticks, time_base, rate) * time_base * rate < _LOOSE:
             return rate, True
-    return _typical_rate(int(np.median(np.diff(ticks))), time_base, claimed), False
+    return _typical_rate(_typical_gap(np.diff(ticks)), time_base, claimed), False
 
 
-def _typical_rate(gap: int, time_base: Fraction, claimed: tuple[Fraction, ...]) -> Fraction:
+def _usual(rate: Fraction) -> Fraction:
+    """The usual rate that a rounded one stands for, or `rate` itself."""
+    near = (usual for usual in _STANDARD if abs(rate - usual) <= usual * _SAME_RATE)
+    return next(near, rate)
+
+
+def _typical_gap(gaps: np.ndarray) -> Fraction:
+    """Ticks from a frame to the next, the mean of those like the median: cameras jitter."""
+    median = float(np.median(gaps))
+    alike = gaps[np.abs(gaps - median) <= max(1, median / 10)]
+    if not len(alike):  # the median of two quite different ones lies between them
+        return Fraction(int(median))
+    return Fraction(int(alike.sum()), len(alike))
+
+
+def _typical_rate(gap: Fraction, time_base: Fraction, claimed: tuple[Fraction, ...]) -> Fraction:
     """The stated or usual rate whose frame lasts `gap` ticks, as exactly as a tick can say."""
     typical = 1 / (gap * time_base)
     slack = max(1 if gap >= _FINE else 0, gap / 100)

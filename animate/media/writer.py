@@ -214,7 +214,10 @@ class ClipWriter:
             self._track.finish(self.frames / self.fps)
 
     def _add_pictures(self, container: OutputContainer) -> VideoStream:
-        stream = container.add_stream(self.codec.encoder, rate=self.fps, options=self._options)
+        options = dict(self._options)
+        if self._format == "avi":  # it has no time stamps that tell frames stored out of order
+            options["bf"] = "0"
+        stream = container.add_stream(self.codec.encoder, rate=self.fps, options=options)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height = self._size
         stream.pix_fmt = self.codec.pixel_format

@@ -6,6 +6,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL.Image
 import PIL.ImageCms
@@ -187,6 +188,19 @@ def test_one_odd_exif_value_does_not_refuse_a_photo(tmp_path: Path, picture: np.
     assert np.abs(read.astype(int) - picture).mean() < 6
 
 
+@pytest.mark.parametrize(
+    ("kind", "count", "value"), [(1, 1, b"\6"), (3, 2, b"\6\0\6\0"), (4, 1, b"\6")]
+)
+def test_an_orientation_of_an_odd_type_is_read(
+    tmp_path: Path, picture: np.ndarray, kind: int, count: int, value: bytes
+) -> None:
+    tag = struct.pack("<HHI4s", 0x0112, kind, count, value)
+    tags = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + tag + bytes(4)
+    stored = PIL.Image.fromarray(np.ascontiguousarray(np.rot90(picture, 1)))
+    stored.save(tmp_path / "a.jpg", quality=95, exif=tags)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - picture).mean() < 6
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_without_its_end_is_read_and_one_without_pixels_is_not(
     tmp_path: Path, picture: np.ndarray, progressive: bool
@@ -228,8 +242,9 @@ def test_avif_is_read(tmp_path: Path, picture: np.ndarray) -> None:
     assert np.abs(read_image(tmp_path / "a.avif").astype(int) - picture).mean() < 8
 
 
-def test_floating_point_pixels_get_one_message(tmp_path: Path) -> None:
-    PIL.Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "float.tiff")
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3)])
+def test_floating_point_pixels_get_one_message(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    cv2.imwrite(str(tmp_path / "float.tiff"), np.ones(shape, np.float32))
     with pytest.raises(MediaError) as caught:
         read_image(tmp_path / "float.tiff")
     assert "save it with 8 or 16 bits" in str(caught.value)

@@ -1,0 +1,168 @@
+"""Further kinds of files: raw streams, stamps that jitter or repeat, no index to seek by."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from animate.errors import MediaError
+from animate.media import FrameSelection, open_video, open_writer
+from animate.media.timeline import make_timeline
+from tests.media.clips import click_sound, heard_clicks, make_video, number_picture, read_number
+
+SIZE = (96, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "assumed"),
+    [
+        ("a.mjpeg", "mjpeg", "yuvj420p", Fraction(25)),
+        ("a.hevc", "libx265", "yuv420p", Fraction(30)),
+        ("a.h264", "libx264", "yuv420p", Fraction(30)),
+        ("a.h261", "h261", "yuv420p", Fraction(30000, 1001)),
+    ],
+)
+def test_a_stream_without_a_container_has_the_rate_that_is_stated(
+    tmp_path: Path, name: str, codec: str, pixels: str, assumed: Fraction
+) -> None:
+    size = (176, 144) if codec == "h261" else SIZE
+    path = make_video(tmp_path / name, 24, rate=30, codec=codec, pixels=pixels, size=size)
+    source = open_video(path)
+    assert source.info.fps == assumed
+    assert "has no time stamps" in source.warnings[0]
+    stated = open_video(path, stated_fps=Fraction(50))
+    assert stated.info.fps == 50
+    assert not stated.warnings
+    part = stated.read(FrameSelection(fps=Fraction(50), start=9))
+    assert [read_number(frame.image) for frame in part] == list(range(9, 24))
+
+
+def test_a_rounded_rate_stands_for_the_usual_one() -> None:
+    times = np.delete(np.round(np.arange(60) * 1001 / 60).astype(np.int64), slice(20, 28))
+    timeline = make_timeline(times, Fraction(1, 1000), (Fraction(19001, 317),))
+    assert timeline.fps == Fraction(60000, 1001)
+
+
+def test_the_rate_of_a_camera_that_jitters_is_that_of_most_of_its_frames() -> None:
+    gaps = 3000 + np.random.default_rng(1).integers(-90, 91, 60)
+    dark = 6000 + np.random.default_rng(2).integers(-90, 91, 59)
+    ticks = np.cumsum(np.concatenate([[0], gaps, dark]))
+    timeline = make_timeline(ticks, Fraction(1, 90000), ())
+    assert not timeline.regular
+    assert abs(timeline.fps - 30) < Fraction(1, 10)
+
+
+def test_a_file_that_cannot_be_sought_in_is_read_from_its_beginning(tmp_path: Path) -> None:
+    plain, path = make_video(tmp_path / "plain.mp4", 12), tmp_path / "dirac.mkv"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(plain)]
+    command += ["-c:v", "vc2", "-pix_fmt", "yuv422p", str(path)]
+    subprocess.run(command, check=True)
+    part = open_video(path).read(FrameSelection(start=7, max_frames=3))
+    assert [read_number(frame.image) for frame in part] == [7, 8, 9]
+
+
+def test_a_part_of_woven_fields_has_the_same_pictures(tmp_path: Path) -> None:
+    def woven(number: int, size: tuple[int, int]) -> np.ndarray:
+        picture = number_picture(number, size)
+        picture[8:30:2, 50:90] = 250 * (number % 2)
+        return picture
+
+    fields = {"crf": "5", "g": "1", "flags": "+ildct+ilme"}
+    path = make_video(tmp_path / "woven.mp4", 8, picture=woven, options=fields)
+    source = open_video(path)
+    assert source.info.interlaced
+    whole = [frame.image for frame in source.read()]
+    for start in range(1, 8):
+        (frame,) = source.read(FrameSelection(start=start, max_frames=1))
+        assert np.array_equal(frame.image, whole[start])
+
+
+def with_repeated_stamps(path: Path) -> Path:
+    """A video whose packets of sound come in pairs of one time stamp."""
+    source = make_video(
+        path.with_name("plain.mkv"), 50, sound=click_sound(2.0, (0.5, 1.5)), sound_codec="aac"
+    )
+    with av.open(str(source)) as given, av.open(str(path), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in given.streams}
+        stamp, count = 0, 0
+        for packet in given.demux():
+            if packet.size == 0:
+                continue
+            if packet.stream.type == "audio":
+                stamp, count = (packet.pts or 0) if count % 2 == 0 else stamp, count + 1
+                packet.pts = packet.dts = stamp
+            packet.stream = streams[packet.stream_index]
+            out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_sound_whose_stamps_do_not_rise_is_encoded_again(tmp_path: Path, suffix: str) -> None:
+    source = open_video(with_repeated_stamps(tmp_path / "pairs.mkv"))
+    out = tmp_path / f"out.{suffix}"
+    with open_writer(out, size=SIZE, fps=source.info.fps, audio=source.audio()) as writer:
+        for frame in source.read():
+            writer.write(frame.image)
+    assert "time stamps" in writer.sound
+    clicks, _ = heard_clicks(out)
+    assert clicks == pytest.approx([0.5, 1.5], abs=0.03)
+
+
+def test_avi_stores_frames_in_the_order_in_which_they_are_shown(tmp_path: Path) -> None:
+    """It has no stamps: players would show others late, behind their sound."""
+    out = tmp_path / "out.avi"
+    with open_writer(out, size=SIZE, fps=Fraction(25)) as writer:
+        for number in range(30):
+            writer.write(number_picture(number))
+    with av.open(str(out)) as container:
+        frames = list(container.decode(video=0))
+    assert all(frame.pict_type != av.video.frame.PictureType.B for frame in frames)
+
+
+def turned_mkv(folder: Path) -> Path:
+    plain = make_video(folder / "turned.mp4", 10, rotate=(90, False))
+    path = folder / "turned.mkv"
+    with av.open(str(plain)) as given, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        stream.set_display_rotation(90)
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    return path
+
+
+def transparent(folder: Path) -> Path:
+    return make_video(folder / "clear.mkv", 10, codec="ffv1", pixels="bgra")
+
+
+def fragments(folder: Path) -> Path:
+    return make_video(
+        folder / "parts.mp4", 10, container_options={"movflags": "dash+frag_every_frame"}
+    )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("decord") is None, reason="decord is not installed")
+@pytest.mark.parametrize(
+    ("maker", "reason"),
+    [
+        (turned_mkv, "turned or mirrored"),
+        (transparent, "transparent"),
+        (fragments, "in fragments"),
+    ],
+)
+def test_what_decord_gets_wrong_it_refuses(
+    tmp_path: Path, maker: Callable[[Path], Path], reason: str
+) -> None:
+    path = maker(tmp_path)
+    assert len(list(open_video(path).read())) == 10
+    with pytest.raises(MediaError, match=reason):
+        open_video(path, "decord")

@@ -182,6 +182,7 @@ def make_clip(
             inputs=fingerprint.inputs,
             poses=motion.record,
             output=written.record(paths),
+            leading=motion.leading,
             clip=written.file,
             device=conditions.device,
             precision=precision_of(parts.unet),

@@ -150,6 +150,8 @@ class ClipRecord:
     poses: PosesRecord | str
     """Poses, or a remark where rendered skeletons were taken."""
     output: OutputRecord
+    leading: bool = False
+    """True where the reference in its own pose was generated before the clip's first frame."""
     clip: ClipFile | None = None
     """File that this is the record of; None in records of schema 1."""
     device: str

@@ -24,6 +24,7 @@ from animate.errors import MediaError, RequestError
 from animate.media import FrameSelection, FrameSource, open_video, read_image
 from animate.media.info import Image
 from animate.media.numbered import is_numbered
+from animate.media.posed import POSE_SUFFIXES
 from animate.progress import Progress
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
@@ -33,8 +34,6 @@ from pose.formats import import_poses
 from pose.sequence import PoseSequence
 from temporal.published import PUBLISHED, published_plan
 from temporal.windows import WindowPlan, plan_windows
-
-POSE_FILES = (".npz", ".json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +45,8 @@ class Record:
     """Values that the clip was really made with."""
     folder: Path
     """Folder of the clip, to which its paths may be relative."""
+    leading: int
+    """Frames that were generated before the clip's first one."""
 
     def path(self, name: str) -> Path | None:
         """An input of the request that is still there; None where it is not."""
@@ -56,7 +57,8 @@ class Record:
         return next((p for p in (path, self.folder / path) if p.exists()), None)
 
     def borders(self, frames: int) -> tuple[int, ...]:
-        """Frames at which a window begins, or the one before has ended.
+        """Frames of the whole clip of `frames` at which a window begins, or the one before has
+        ended.
 
         Raises RequestError where the windows are not known, or lie elsewhere at each step.
         """
@@ -69,16 +71,26 @@ class Record:
             schedule = str(self.settings["schedule"])
         except (KeyError, ValueError):
             raise RequestError("the record does not say how its windows lie") from None
-        return window_borders(frames, window, overlap, schedule=schedule, steps=steps)
+        return window_borders(
+            frames, window, overlap, schedule=schedule, steps=steps, leading=self.leading
+        )
 
 
 def window_borders(
-    frames: int, window: int, overlap: int, *, schedule: str = "static", steps: int = 1
+    frames: int,
+    window: int,
+    overlap: int,
+    *,
+    schedule: str = "static",
+    steps: int = 1,
+    leading: int = 0,
 ) -> tuple[int, ...]:
     """Frames at which a window of the plan begins, or the one before has ended.
 
+    leading: frames before the first, which windows hold, too
     Raises RequestError where there is one window alone, or windows lie elsewhere at each step.
     """
+    frames += leading
     if schedule in PUBLISHED:
         plan = published_plan(schedule, frames, window=window, overlap=overlap, steps=steps)
     else:
@@ -87,7 +99,7 @@ def window_borders(
     grids = {tuple(w.contributes for w in plan.at(step)) for step in range(steps)}
     if len(grids) > 1:
         raise RequestError("the windows lie elsewhere at each step, so no border stays in place")
-    borders = step_borders(plan, 0)
+    borders = tuple(frame - leading for frame in step_borders(plan, 0) if frame > leading)
     if not borders:
         raise RequestError("the clip was made in one window, which has no border")
     return borders
@@ -119,7 +131,12 @@ def read_record(clip: Path) -> Record | None:
         request = record.request_in(path.parent)
     except (RequestError, TypeError) as reason:
         raise MediaError(f"the record {path} cannot be used: {reason}") from reason
-    return Record(request=request, settings=record.settings, folder=clip.parent)
+    return Record(
+        request=request,
+        settings=record.settings,
+        folder=clip.parent,
+        leading=int(record.leading),
+    )
 
 
 @dataclass(kw_only=True)
@@ -162,6 +179,7 @@ def ask(
     Raises MediaError for a file named by an option that cannot be read.
     """
     asked = Asked()
+    is_named = driving is not None
     if record is not None:
         reference = reference or record.path("reference")
         driving = driving or record.path("driving")
@@ -172,7 +190,8 @@ def ask(
         asked.reasons["control"] = "no driving video or poses were named"
         return asked
     try:
-        if driving.suffix.lower() in POSE_FILES and not is_numbered(driving):
+        # A pose file that the clip was made from is read as it was then: its part and its rate.
+        if is_named and driving.suffix.lower() in POSE_SUFFIXES and not is_numbered(driving):
             _take_pose_file(asked, request, driving, placement, size, clip)
         else:
             _take_driving(asked, request, driving, placement, size, estimator, progress)

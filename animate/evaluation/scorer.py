@@ -123,7 +123,9 @@ class Scorer:
             if clip.record is None:
                 clip.left_out["seams"] = "no record beside the clip says how its windows lie"
             else:
-                clip.borders = clip.record.borders(clip.count)
+                whole = frame_count(clip.source, FrameSelection())
+                borders = clip.record.borders(whole)
+                clip.borders = tuple(frame for frame in borders if frame < clip.count)
         except (UserError, TemporalError) as reason:
             clip.left_out["seams"] = str(reason)
 

@@ -132,13 +132,13 @@ def test_a_clip_without_record_or_truth_has_reasons(truth: Path) -> None:
     assert "reference" in left_out["sharpness"]
 
 
-def write_record(clip: Path, **settings: object) -> Path:
+def write_record(clip: Path, *, leading: bool = False, **settings: object) -> Path:
     values = {"steps": 2, "window": 4, "overlap": 1, "schedule": "static", **settings}
     request = AnimationRequest(
         reference=Path("r.png"), driving=Path("d.mp4"), output=Path(clip.name)
     )
     file = ClipFile.of(clip, {clip.name: sha256(clip)}, clip.stat().st_size)
-    record = some_record(request, settings=values, clip=file)
+    record = some_record(request, settings=values, clip=file, leading=leading)
     return record.write(clip.with_suffix(".json"))
 
 
@@ -157,6 +157,22 @@ def test_seams_are_read_from_the_record(tmp_path: Path) -> None:
         seen.append(scores.value("seams"))
     assert seen == sorted(seen)  # type: ignore[type-var]
     assert seen[0] == pytest.approx(1, abs=0.1)
+
+
+def test_windows_begin_at_a_leading_reference_that_the_clip_does_not_show(tmp_path: Path) -> None:
+    clip = video(tmp_path / "clip.mkv", sliding(6))
+    write_record(clip, leading=True)
+    assert score(clip).borders == (2, 3)  # windows 0-3 and 3-6, of which frame 0 is left out
+
+
+def test_windows_are_those_of_the_whole_clip_where_a_part_is_scored(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("summary: mine\nmeasures: [seams, flicker]\nmax_frames: 4\n")
+    clip = video(tmp_path / "clip.mkv", sliding(7))
+    write_record(clip)
+    (scores,) = evaluate(clip, protocol=str(own)).clips
+    assert scores.frames == 4
+    assert scores.borders == (3,)
 
 
 def test_moving_windows_and_damaged_records_are_reasons(tmp_path: Path) -> None:

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import skimage.data
 
-from animate import evaluate
+from animate import AnimationRequest, evaluate
+from animate.clip.record import ClipFile
 from animate.evaluation.scores import ClipScores
 from animate.evaluation.sound import audio_offset
+from animate.files import sha256
 from animate.media import write_png
 from pose.estimators import load_estimator
 from pose.extract import extract
 from pose.sequence import PoseSequence
+from tests.clip.records import some_record
 from tests.evaluation.scenes import texture, video
 from tests.media.clips import click_sound, make_video
 
@@ -67,6 +70,18 @@ def test_a_late_clip_has_a_larger_error(folder: Path, faithful: ClipScores) -> N
     late = scored(folder, "late", [moved(max(0, SHIFT * (i - 2))) for i in range(COUNT)])
     for measure in ("pose_error_face", "pose_error"):
         assert late.value(measure) > 1.5 * faithful.value(measure)  # type: ignore[operator]
+
+
+def test_a_clip_of_a_part_of_a_pose_file_is_compared_with_that_part(folder: Path) -> None:
+    clip = video(folder / "part.mkv", [moved(SHIFT * index) for index in range(2, COUNT)], 5)
+    request = AnimationRequest.from_dict(
+        {"reference": "reference.png", "driving": "poses.npz", "output": clip.name, "start": "2f"}
+    )
+    file = ClipFile.of(clip, {clip.name: sha256(clip)}, clip.stat().st_size)
+    some_record(request, clip=file).write(clip.with_suffix(".json"))
+    (scores,) = evaluate(clip, protocol="clean").clips
+    assert scores.value("pose_share_face") == 100
+    assert scores.value("duration_difference") == 0
 
 
 def test_one_face_exchanged_is_the_worst_frame(folder: Path) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from animate.driving.placement import EDGE, Placement
 from animate.files import IMAGE_SUFFIXES
 from animate.media import FrameSelection, FrameSource, image_files, open_video, read_image
-from animate.media.posed import POSE_SUFFIXES
+from animate.media.suffixes import POSE_SUFFIXES
 from animate.request.values import Size, Strength
 from pose.draw import draw
 from pose.errors import PoseError

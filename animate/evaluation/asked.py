@@ -24,7 +24,7 @@ from animate.errors import MediaError, RequestError
 from animate.media import FrameSelection, FrameSource, open_video, read_image
 from animate.media.info import Image
 from animate.media.numbered import is_numbered
-from animate.media.posed import POSE_SUFFIXES
+from animate.media.suffixes import POSE_SUFFIXES
 from animate.progress import Progress
 from animate.request.request import AnimationRequest
 from animate.request.values import Size

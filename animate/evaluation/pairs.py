@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from animate.errors import RequestError
-
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".m4v", ".apng")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-POSE_SUFFIXES = (".npz", ".json")
+from animate.files import IMAGE_SUFFIXES
+from animate.media.suffixes import PHOTO_SUFFIXES, POSE_SUFFIXES, VIDEO_SUFFIXES
 
 PathLike = str | os.PathLike[str]
 
@@ -45,7 +43,7 @@ def pair_clips(
         raise RequestError("no clip was named; name a video, numbered images or a folder of clips")
     partners = {
         "truth": _partners(truth, VIDEO_SUFFIXES, files, "truth"),
-        "reference": _partners(reference, IMAGE_SUFFIXES, files, "reference"),
+        "reference": _partners(reference, PHOTO_SUFFIXES, files, "reference"),
         "driving": _partners(driving, (*VIDEO_SUFFIXES, *POSE_SUFFIXES), files, "driving"),
     }
     pairs = []
@@ -93,7 +91,7 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> dict[str, Path] | None:
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     files = [entry for entry in entries if entry.suffix.lower() in suffixes and entry.is_file()]
     folders = [entry for entry in entries if entry.is_dir() and _has_images(entry.iterdir())]
-    if suffixes == IMAGE_SUFFIXES:  # a reference is one picture
+    if suffixes == PHOTO_SUFFIXES:  # a reference is one picture
         return {entry.stem: entry for entry in files}
     return {entry.stem: entry for entry in (*folders, *files)} if files or folders else None
 

@@ -14,8 +14,6 @@ from pose.draw import draw
 from pose.formats import import_poses
 from pose.sequence import PoseSequence
 
-POSE_SUFFIXES = (".npz", ".json")
-
 
 class PoseSource(EvenSource):
     """A pose file; see `animate.media.source.FrameSource`. Its poses are shown frame by frame."""

@@ -13,8 +13,9 @@ from animate.files import check_readable
 from animate.media.animated import AnimatedSource, is_animated_webp
 from animate.media.info import Frame, VideoInfo
 from animate.media.numbered import NumberedSource, is_numbered
-from animate.media.posed import POSE_SUFFIXES, PoseSource
+from animate.media.posed import PoseSource
 from animate.media.selection import FrameSelection, Sampling
+from animate.media.suffixes import POSE_SUFFIXES
 
 if TYPE_CHECKING:
     from animate.media.audio import AudioSource

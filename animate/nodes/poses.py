@@ -9,6 +9,7 @@ from typing import Any, get_args
 import folder_paths
 from comfy_api.v0_0_2 import io
 
+from animate.media.suffixes import POSE_SUFFIXES
 from animate.nodes.schema import (
     Keypoints,
     Poses,
@@ -32,8 +33,6 @@ from animate.pipeline.poses import clean_poses, draw_poses, estimate_poses, reta
 from pose.draw import STYLES
 from pose.formats import import_poses
 from pose.kinds import EstimatorName, RetargetMode
-
-POSE_SUFFIXES = (".npz", ".json")
 
 
 class EstimatePoses(io.ComfyNode):

@@ -18,6 +18,7 @@ from animate.driving.poses import extract_poses
 from animate.errors import AnimateError, MediaError, TrainingError
 from animate.files import sha256
 from animate.media import FrameSelection, FrameSource, open_video
+from animate.media.suffixes import VIDEO_SUFFIXES
 from animate.progress import Progress
 from animate.request.wording import listed
 from animate.training.finetune_config import VideoRecipe
@@ -27,9 +28,6 @@ from pose.estimators import load_estimator
 from pose.estimators.base import Estimator
 from pose.people import choose_person
 from pose.sequence import PoseSequence
-
-SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".gif")
-"""Files that are taken for videos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +57,11 @@ def usable_videos(recipe: VideoRecipe, frames: int, progress: Progress) -> list[
     folder = Path(recipe.folder)
     if not folder.is_dir():
         raise TrainingError(f"the folder of videos {folder} does not exist; check data.videos")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     if not files:
         raise TrainingError(
-            f"{folder} holds no videos ({', '.join(SUFFIXES)}); put some into it, or name another "
-            "folder under data.videos.folder"
+            f"{folder} holds no videos ({', '.join(VIDEO_SUFFIXES)}); put some into it, or name "
+            "another folder under data.videos.folder"
         )
     estimator_folder = None if recipe.estimator_folder is None else Path(recipe.estimator_folder)
     options = estimator_options(recipe.estimator, estimator_folder, "cpu")

@@ -13,6 +13,7 @@ from animate import evaluate
 from animate.cli.main import main
 from animate.clip.record import ClipFile
 from animate.errors import MediaError, RequestError, UserError
+from animate.evaluation.pairs import pair_clips
 from animate.evaluation.scores import ClipScores
 from animate.files import sha256
 from animate.request.request import AnimationRequest
@@ -206,6 +207,14 @@ def test_folders_are_paired_by_name(tmp_path: Path) -> None:
     assert any("named c" in note for note in c.notes)
     means = {score.measure: score.value for score in evaluation.means()}
     assert means["psnr"] == pytest.approx((100 + b.value("psnr")) / 2)  # type: ignore[operator]
+
+
+def test_a_folder_of_references_may_hold_any_kind_of_photo(tmp_path: Path) -> None:
+    for name in ("clips/a.ts", "people/a.heic"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (pair,) = pair_clips(tmp_path / "clips", reference=tmp_path / "people")
+    assert (pair.clip.name, pair.reference) == ("a.ts", tmp_path / "people" / "a.heic")
 
 
 def test_one_unreadable_clip_among_several_is_named_and_the_others_are_scored(

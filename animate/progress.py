@@ -264,13 +264,9 @@ class Bars:
         self._console.print(text, markup=False, highlight=False)
 
     def warn(self, text: str) -> None:
-        self._console.print(f"[yellow]warning:[/yellow] {_escaped(text)}", highlight=False)
+        from rich.markup import escape
 
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+        self._console.print(f"[yellow]warning:[/yellow] {escape(text)}", highlight=False)
 
 
 SHARES = {
@@ -278,6 +274,7 @@ SHARES = {
     "skeletons": (0.0, 0.1),
     "encode": (0.1, 0.11),
     "warp": (0.0, 0.11),
+    "background": (0.1, 0.11),
     "denoise": (0.11, 0.9),
     "decode": (0.9, 1.0),
 }

@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 
 from animate.files import hidden_name
-from animate.progress import KINDS, WORDS, FarmLines, choose_progress, failure_line
+from animate.progress import (
+    KINDS,
+    SHARES,
+    WORDS,
+    FarmLines,
+    choose_progress,
+    failure_line,
+)
 
+ROOT = Path(__file__).parent.parent
 PERCENTS = {"openjd": r"openjd_progress: (\d+)", "deadline": r"Progress: (\d+)%",
             "alf": r"ALF_PROGRESS (\d+)%"}  # fmt: skip
 
@@ -63,6 +71,14 @@ def test_a_stage_of_unknown_length_and_an_unknown_one_never_fall_back() -> None:
     with lines.stage("report", 5) as stage:
         stage.advance()
     assert percents("deadline", out)[-1] == 100
+
+
+def test_every_stage_of_a_clip_has_a_share() -> None:
+    rooms = ("clip", "driving", "finish", "generate")
+    files = [file for room in rooms for file in (ROOT / "animate" / room).rglob("*.py")]
+    text = "".join(file.read_text() for file in files if file.name != "tools.py")
+    stages = set(re.findall(r'\.stage\("([^"]+)"', text))
+    assert {"poses", "background", "denoise"} <= stages <= set(SHARES)
 
 
 def test_openjd_is_told_the_stage_and_why_it_failed() -> None:

@@ -69,10 +69,12 @@ def save_poses(file: Path | None, poses: PoseSequence, progress: Progress) -> No
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(file, poses.to_bytes(), follow=False)
-        for old in over_limit(file.parent, LIMIT):
-            old.unlink(missing_ok=True)
     except OSError as reason:
         progress.warn(f"the poses are not kept for the next time: {reason}")
+        return
+    with suppress(OSError):  # others' files, or another process has removed them just now
+        for old in over_limit(file.parent, LIMIT):
+            old.unlink(missing_ok=True)
 
 
 def cached_files(folder: Path) -> list[Path]:

@@ -54,16 +54,17 @@ def _loudness(path: Path, start: float) -> NDArray[np.float64] | None:
         end = 0
         with av_errors(path, "breaks off while its sound is read", "leave the driving video out"):
             for frame in container.decode(container.streams.audio[0]):
-                for piece in resampler.resample(frame):
-                    position = _position(piece, first + start)
-                    end = max(end, _put(samples, piece, position))
-                    if position > len(samples):
-                        break
+                pieces = resampler.resample(frame)
+                positions = [_position(piece, first + start) for piece in pieces]
+                ends = [_put(samples, *placed) for placed in zip(pieces, positions, strict=True)]
+                end = max(end, *ends, 0)
+                if max(positions, default=0) > len(samples):
+                    break
         count = end // _HOP
         if count < 2:
             return None
-        pieces = samples[: count * _HOP].reshape(count, _HOP).astype(np.float64)
-        return np.sqrt((pieces**2).mean(1))
+        steps = samples[: count * _HOP].reshape(count, _HOP).astype(np.float64)
+        return np.sqrt((steps**2).mean(1))
 
 
 def _position(piece: AudioFrame, start: float) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from animate.driving import cache
 from animate.driving.cache import cached_files, load_poses, over_limit, save_poses
-from animate.progress import Quiet
+from animate.progress import Quiet, Remembering
 from tests.scene import poses
 
 
@@ -31,6 +31,19 @@ def test_what_was_not_used_for_longest_goes_first(
     monkeypatch.setattr(cache, "LIMIT", 2 * size)
     third = kept(tmp_path, "c", 3000.0)
     assert set(tmp_path.iterdir()) == {first, third}
+
+
+def test_poses_are_kept_where_old_ones_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(folder: Path, limit: int) -> list[Path]:
+        raise FileNotFoundError(folder / "removed by another process")
+
+    monkeypatch.setattr(cache, "over_limit", gone)
+    progress = Remembering(Quiet())
+    save_poses(tmp_path / f"{'a' * 32}.npz", poses(3), progress)
+    assert progress.warnings == []
+    assert len(cached_files(tmp_path)) == 1
 
 
 def test_the_newest_stays_and_other_files_are_not_counted(tmp_path: Path) -> None:

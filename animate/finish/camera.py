@@ -51,11 +51,6 @@ class Segment:
         """Number of the frame after the last."""
         return self.first + len(self.to_first)
 
-    @property
-    def is_still(self) -> bool:
-        """True where the camera stood still."""
-        return all(np.array_equal(way, np.eye(3)) for way in self.to_first)
-
 
 def segments(
     frames: Iterable[tuple[Image, NDArray[np.bool_]]], cuts: Set[int]

@@ -6,7 +6,7 @@ them and enlarged here. What is left over of another shape is cut off at both si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,6 @@ _TILE = 256
 """Pixels of a frame's side that an upscaler looks at together, so that memory stays bounded."""
 _MARGIN = 16
 """Pixels around a tile that it sees as well, so that no border shows."""
-
-Upscaling = Callable[[Image], Image]
-"""A frame (H,W,3) uint8 to one that is larger by a whole factor."""
 
 
 class Upscaler:

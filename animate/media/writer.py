@@ -300,7 +300,7 @@ def _encoder(
     container: OutputContainer, stream: VideoStream, codec: VideoCodec, size: tuple[int, int]
 ) -> Callable[[av.VideoFrame | None], None]:
     """A function that encodes and muxes one RGB frame, or flushes on None."""
-    palette = _palette_graph(size, stream) if codec.name == "gif" else None
+    palette = _palette_graph(size) if codec.name == "gif" else None
     reformatter = VideoReformatter()  # keeps its tables from frame to frame
 
     def put(packets: list[av.Packet]) -> None:
@@ -356,7 +356,7 @@ def _stamped(frame: object, like: av.VideoFrame) -> av.VideoFrame:
     return frame
 
 
-def _palette_graph(size: tuple[int, int], stream: VideoStream) -> av.filter.Graph:
+def _palette_graph(size: tuple[int, int]) -> av.filter.Graph:
     """RGB frames to 256 colours, chosen anew for each frame."""
     graph = av.filter.Graph()
     source = graph.add_buffer(

@@ -14,7 +14,6 @@ from pathlib import Path
 from animate.errors import ExecutorError, RequestError
 
 LOOPBACK = "127.0.0.1"
-USUAL_PORT = 8484
 
 
 def serve(folder: Path, *, port: int, most_upload: int, announce: Callable[[str], None]) -> None:

@@ -114,7 +114,3 @@ class StillRecipe(BundledRecipe):
     def autoencoder_digest(self) -> str:
         """SHA-256 of all that decides the autoencoder."""
         return digest_of([self.seed, self.precision, plain(self.pictures), plain(self.autoencoder)])
-
-    def style_digest(self) -> str:
-        """SHA-256 of all that decides the LoRA."""
-        return digest_of([self.digest(), plain(self.style)])

@@ -39,7 +39,6 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "x": (-0.2, 0.2),
     "y": (-0.06, 0.06),
 }
-SIDED = ("arm_a", "arm_f", "elbow_a", "elbow_f", "wrist", "curl", "palm", "hip_a", "hip_f", "knee")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,17 @@ def test_files_of_the_project_are_there(guide: Path) -> None:
     assert [path for path in paths if "NAME" not in path and not (ROOT / path).exists()] == []
 
 
+@each_guide
+def test_options_of_the_scripts_are_there(guide: Path) -> None:
+    shared = (ROOT / "scripts" / "bundled" / "command.py").read_text()
+    text = guide.read_text().replace("\\\n", " ")
+    for script, options in re.findall(r"python (?:-m )?(scripts[\w./]+\w)([^`\n]*)", text):
+        path = ROOT / (script if script.endswith(".py") else script.replace(".", "/") + ".py")
+        own = options.partition("#")[0].partition(" -- ")[0]
+        for option in re.findall(r"--[a-z][\w-]+", own):
+            assert f'"{option}"' in path.read_text() + shared, f"{script} has no {option}"
+
+
 def test_commands_of_the_guides_are_understood() -> None:
     calls = [words for guide in GUIDES for words in calls_of_cnx(guide)]
     assert len(calls) > 100

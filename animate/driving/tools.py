@@ -10,7 +10,7 @@ from pathlib import Path
 
 from animate.driving.poses import extract_poses, frames_of_poses, person_of
 from animate.errors import MediaError
-from animate.files import IMAGE_SUFFIXES, gathered_folder, sha256, write_bytes
+from animate.files import gathered_folder, sha256, write_bytes
 from animate.media import (
     FrameSelection,
     is_numbered,
@@ -20,7 +20,9 @@ from animate.media import (
     source_digest,
     write_png,
 )
+from animate.media.animated import is_animated
 from animate.media.info import Image
+from animate.media.suffixes import PHOTO_SUFFIXES
 from animate.progress import Progress
 from animate.request.values import Size
 from pose.clean import clean
@@ -42,7 +44,8 @@ def extract_file(
 
     Raises MediaError when the file cannot be read.
     """
-    if path.suffix.lower() in IMAGE_SUFFIXES and not is_numbered(path):
+    still = path.suffix.lower() in PHOTO_SUFFIXES and not is_animated(path)
+    if still and not is_numbered(path):
         return extract([read_image(path)], estimator, fps=Fraction(1), source=sha256(path))
     source = open_video(path, stated_fps=selection.fps)
     for warning in source.warnings:
@@ -88,7 +91,9 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise MediaError(f"{path} cannot be written: {(error.strerror or str(error))}") from error
+        raise MediaError(
+            f"{path} cannot be written: {(error.strerror or str(error)).lower()}"
+        ) from error
 
 
 def render_poses(

@@ -10,6 +10,7 @@ from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
+import PIL.Image
 
 from animate.errors import MediaError
 from animate.files import check_readable
@@ -24,6 +25,8 @@ _CLOCK = Fraction(1, 1000)
 _UNSTATED = 100
 """Milliseconds that browsers show a frame which states no duration."""
 _MOST_PIXELS = 70_000_000
+_MOVING = ("WEBP", "PNG", "AVIF")
+"""Pillow's names of formats whose files hold a still picture or a moving one."""
 
 
 def is_animated_webp(path: str | os.PathLike[str]) -> bool:
@@ -34,6 +37,15 @@ def is_animated_webp(path: str | os.PathLike[str]) -> bool:
     except OSError:
         return False
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
+
+
+def is_animated(path: str | os.PathLike[str]) -> bool:
+    """True for a file of a kind of still pictures that holds a moving one."""
+    try:
+        with PIL.Image.open(path) as image:
+            return image.format in _MOVING and bool(getattr(image, "is_animated", False))
+    except Exception:  # whoever reads the picture says what is wrong with it
+        return False
 
 
 class AnimatedSource:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from animate.driving.tools import convert_poses, write_poses
+from animate.driving.tools import convert_poses, extract_file, write_poses
 from animate.errors import MediaError
+from animate.media import FrameSelection
+from animate.progress import Quiet
 from pose.sequence import PoseSequence
-from tests.scene import poses
+from tests.pipeline.figure import FigureEstimator
+from tests.scene import picture, poses
 
 
 def test_a_shorter_conversion_replaces_a_longer_one_and_leaves_other_files(tmp_path: Path) -> None:
@@ -19,6 +23,17 @@ def test_a_shorter_conversion_replaces_a_longer_one_and_leaves_other_files(tmp_p
     convert_poses(poses(3), folder, "openpose")
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["notes.txt", *(f"pose_{n:012d}_keypoints.json" for n in range(3))]
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+def test_a_moving_picture_has_poses_of_every_frame(suffix: str, tmp_path: Path) -> None:
+    pictures = [Image.fromarray(picture(shift=0.02 * index)) for index in range(3)]
+    path = tmp_path / f"dance.{suffix}"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40)
+    found = extract_file(path, FrameSelection(), FigureEstimator(), Quiet())
+    assert (found.frames, found.fps) == (3, 25)
+    pictures[0].save(path)
+    assert extract_file(path, FrameSelection(), FigureEstimator(), Quiet()).frames == 1
 
 
 def test_an_interrupted_write_leaves_the_older_file(

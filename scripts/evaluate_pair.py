@@ -17,18 +17,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from animate.animator import Animator
-from animate.driving.poses import reference_placement, reference_pose
-from animate.evaluation.evaluate import evaluate
-from animate.evaluation.scores import ClipScores, Evaluation
-from animate.media import open_writer, read_image
-from animate.request.request import AnimationRequest
-from pose.estimators import load_estimator
-
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a file, python puts scripts/ there and not its parent
     sys.path.insert(0, str(ROOT))
 
+from animate.animator import Animator  # noqa: E402
+from animate.driving.poses import reference_placement, reference_pose  # noqa: E402
+from animate.evaluation.evaluate import evaluate  # noqa: E402
+from animate.evaluation.scores import ClipScores, Evaluation  # noqa: E402
+from animate.media import open_writer, read_image  # noqa: E402
+from animate.request.request import AnimationRequest  # noqa: E402
+from pose.estimators import load_estimator  # noqa: E402
 from scripts.tiny.evaluation import through_autoencoder  # noqa: E402
 
 

@@ -54,7 +54,7 @@ def whole_parser(files: Any) -> Parser:
         add_display(command)
         for action, help_text in command.unusual:
             action.help = help_text
-        for action in _actions(command):
+        for action in all_actions(command):
             _state_words(action, files)
         commands.add_parser(
             name, help=text, parents=[command], add_help=False, conflict_handler="resolve"
@@ -62,12 +62,12 @@ def whole_parser(files: Any) -> Parser:
     return root
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+def all_actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     """Every argument of a parser and of its subcommands."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for sub in action.choices.values():
-                yield from _actions(sub)
+                yield from all_actions(sub)
         else:
             yield action
 

@@ -75,7 +75,7 @@ def _add_retarget(actions: Any) -> None:
     sub = _sub(actions, "retarget", "lay poses onto the person of a picture")
     sub.add_argument("poses", type=Path, metavar="POSES")
     _add_output(sub, "pose file to write (.npz); animate it with --retarget none")
-    sub.add_argument("--reference", type=Path, required=True, metavar="IMAGE")
+    sub.add_argument("--reference", type=Path, required=True, metavar="IMAGE", help="the picture")
     _add_settings(sub, "retarget", "person", *_ESTIMATOR)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from animate.cli.completion import whole_parser
+from animate.cli.completion import all_actions, whole_parser
 from animate.cli.main import COMMANDS, main
 from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
 from animate.request.schema import settings_of
@@ -91,13 +91,17 @@ def test_commands_restate_no_option(command: str, capsys: pytest.CaptureFixture[
     """An option with the name of a setting has its words, wherever it stands."""
     settings = settings_of(AnimationRequest)
     parser: Any = whole_parser(None)._subparsers._group_actions[0].choices[command]  # type: ignore[union-attr]
-    own = {("plan", "device")}
-    for action in parser._actions:
-        setting = settings.get(action.dest)
-        if setting is None or not action.option_strings or (command, action.dest) in own:
-            continue
-        if setting.flag in action.option_strings and setting.hint is not bool:
-            assert setting.help in action.help, (command, action.dest)
+    own = {("plan", "device"), *(("pose", n) for n in ("output", "reference", "size", "fps"))}
+    restated = [
+        (action.dest, str(action.help))
+        for action in all_actions(parser)
+        if (setting := settings.get(action.dest)) is not None
+        and setting.flag in action.option_strings
+        and setting.hint is not bool
+        and (command, action.dest) not in own
+    ]
+    assert restated
+    assert [name for name, text in restated if settings[name].help not in text] == []
 
 
 def test_completion_knows_every_command_option_and_word(capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,6 +86,7 @@ def test_an_euler_step_shows_what_it_goes_towards(colours: LatentColours) -> Non
     for step, sigma in enumerate(sigmas[1:]):
         maker(step, clean + sigma * noise)
     expected = colours.picture(clean[[0, 1, 3, 4]]).astype(int)
+    assert len(seen) == 3
     for preview in seen:
         assert np.abs(preview.pictures - expected).max() <= 1
 

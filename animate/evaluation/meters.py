@@ -75,7 +75,8 @@ class TruthMeter:
 
     def add(self, step: Step) -> None:
         """See `Meter`."""
-        if step.truth is None:
+        most = self.comparison.max_frames
+        if step.truth is None or (most is not None and step.index >= most):
             return
         frame, truth = self.comparison.pictures(step.frame, step.truth)
         for meter in self.meters:

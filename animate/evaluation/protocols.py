@@ -63,7 +63,8 @@ class Protocol:
     clip_features: ClipFeatures = "each"
     """Every clip's features count, or their mean over a video."""
     max_frames: int | None = None
-    """Frames compared at most."""
+    """Frames compared with the truth at most. What needs no truth is measured over the most frames
+    of all protocols of a run."""
     beside: str = ""
     """Another protocol that is computed in the same run, to compare with."""
     quirks: Mapping[str, str] = field(default_factory=dict)
@@ -129,10 +130,12 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Protocols that compare the same pictures: of one size, resized in one way."""
+    """Protocols that compare the same pictures: as many, of one size, resized in one way."""
 
     protocols: tuple[Protocol, ...]
     size: Size
+    max_frames: int | None = None
+    """Frames compared at most."""
 
     def pictures(self, frame: Image, truth: Image) -> tuple[Image, Image]:
         """Both pictures at the size."""
@@ -146,13 +149,14 @@ class Comparison:
 
 def comparisons(protocols: Sequence[Protocol], clip: Size, truth: Size) -> list[Comparison]:
     """The comparisons of a clip's pictures with true ones, each made once for all its protocols."""
-    groups: dict[tuple[Size, str], list[Protocol]] = {}
+    groups: dict[tuple[Size, str, int | None], list[Protocol]] = {}
     for protocol in protocols:
         size = truth if protocol.size == "truth" else protocol.size
         way = "" if clip == truth == size else protocol.resize
-        groups.setdefault((size, way), []).append(protocol)
+        groups.setdefault((size, way, protocol.max_frames), []).append(protocol)
     return [
-        Comparison(protocols=tuple(members), size=size) for (size, _), members in groups.items()
+        Comparison(protocols=tuple(members), size=size, max_frames=most)
+        for (size, _, most), members in groups.items()
     ]
 
 
@@ -168,12 +172,11 @@ def load_protocol(name: str | Path) -> Protocol:
     """A shipped protocol by name, or a YAML file by its path. Raises RequestError."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        if str(name) not in protocol_names():
-            names = protocol_names()
-            raise RequestError(
-                f"unknown protocol {str(name)!r}{nearest(str(name), names)} There are "
-                f"{', '.join(names)}, or name a YAML file"
-            )
+        names = protocol_names()
+        if str(name) not in names:
+            hint = nearest(str(name), names)
+            known = f"; there are {', '.join(names)}, or name a YAML file"
+            raise RequestError(f"unknown protocol {str(name)!r}{hint or known}")
         path = configs_folder() / "protocols" / f"{name}.yaml"
     values = read_yaml(path)
     if "name" in values:

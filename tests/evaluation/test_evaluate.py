@@ -239,6 +239,7 @@ def test_one_unreadable_clip_among_several_is_named_and_the_others_are_scored(
     [
         (["nowhere.mp4"], "does not exist"),
         (["{clip}", "--protocol", "quik"], "did you mean"),
+        (["{clip}", "--protocol", "xxxxxxxx"], "quick, or name a YAML file"),
         (["{clip}", "--truth", "nowhere"], "does not exist"),
         (["{clip}", "--json", "{clip}"], "input"),
         (["{clip}", "--json", "{record}"], "record"),
@@ -306,6 +307,14 @@ def test_a_protocol_of_ones_own_is_a_file(truth: Path, tmp_path: Path) -> None:
         own.write_text(text)
         with pytest.raises(RequestError, match=words):
             evaluate(truth, truth=truth, protocol=str(own))
+
+
+def test_each_protocol_compares_as_many_frames_as_it_says(truth: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("summary: mine\nmeasures: [psnr]\nmax_frames: 3\n")
+    (scores,) = evaluate(truth, truth=truth, protocol=[str(own), "quick"]).clips
+    lengths = {s.protocol: len(s.curve) for s in scores.scores if s.measure == "psnr"}
+    assert lengths == {"own": 3, "quick": 8}
 
 
 def test_a_damaged_clip_alone_is_an_error(tmp_path: Path) -> None:

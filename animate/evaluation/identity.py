@@ -66,7 +66,6 @@ def face_crop(
     scale = _EYES_TO_MOUTH * _SIDE / length
     turn = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), float(angle), scale)
     turn[:, 2] += np.array(_CENTRE) * _SIDE - middle
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(
-        cv2.warpAffine(picture, turn, (_SIDE, _SIDE), flags=method, borderMode=cv2.BORDER_REPLICATE)
+        cv2.warpAffine(picture, turn, (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE)
     )

@@ -14,7 +14,7 @@
     |   +-- ExecutorError  an engine that is not installed, or workers that stay away
     |   +-- MotionError    poses, pose files, estimators: also a pose.errors.PoseError
     |   +-- WindowError    windows, chunks: also a temporal.errors.TemporalError
-    |       +-- BudgetError    an amount of memory in which nothing runs: also a MemoryBudgetError
+    |   |   +-- BudgetError    an amount of memory in which nothing runs: also a MemoryBudgetError
     |   +-- NotFiniteError a network gave numbers that are not finite
     +-- InternalError      a promise inside this project was broken; please report it (exit 1)
 
@@ -137,6 +137,13 @@ def _adopted(error: PoseError | TemporalError) -> UserError:
         return MotionError(str(error))
     kind = BudgetError if isinstance(error, MemoryBudgetError) else WindowError
     return kind(str(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """The operating system's or a library's words for an error, without its number and path, to
+    stand within a sentence."""
+    words = getattr(error, "strerror", None) or str(error)
+    return words[:1].lower() + words[1:] if words else type(error).__name__
 
 
 _NO_MEMORY = (

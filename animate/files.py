@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from animate.errors import MediaError, UserError
+from animate.errors import MediaError, UserError, reason_of
 
 PARTIAL = ".cnx-partial"
 CLAIM = ".cnx-lock"
@@ -98,7 +98,7 @@ def check_readable(
     except PermissionError:
         raise error(f"{what} {path} cannot be read: permission denied") from None
     except (OSError, ValueError) as reason:
-        raise error(f"{what} {path} cannot be read: {_words(reason)}") from reason
+        raise error(f"{what} {path} cannot be read: {reason_of(reason)}") from reason
     return path
 
 
@@ -139,7 +139,7 @@ def check_output(
             raise error(f"{what} {path} exists already; choose another name or give --overwrite")
         _check_folder(path.parent, what, error)
     except (OSError, ValueError) as reason:
-        raise error(f"{what} {path} cannot be written: {_words(reason)}") from reason
+        raise error(f"{what} {path} cannot be written: {reason_of(reason)}") from reason
     if probe:
         probe_folder(path, what, error)
     return path
@@ -154,7 +154,7 @@ def probe_folder(path: Path, what: str = "output", error: type[UserError] = User
     try:
         partial, lock = _create_partial(path)
     except (OSError, ValueError) as reason:
-        raise error(f"{what} {path} cannot be written: {_words(reason)}") from reason
+        raise error(f"{what} {path} cannot be written: {reason_of(reason)}") from reason
     os.close(lock)
     partial.unlink(missing_ok=True)
 
@@ -324,10 +324,6 @@ def write_bytes(
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Put `text` at `path` atomically, as UTF-8 with newlines as they are."""
     write_bytes(path, text.encode())
-
-
-def _words(reason: BaseException) -> str:
-    return (getattr(reason, "strerror", None) or str(reason)).lower()
 
 
 def _short(name: str) -> str:

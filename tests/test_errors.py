@@ -13,6 +13,7 @@ from animate.errors import (
     UserError,
     WindowError,
     raises_ours,
+    reason_of,
 )
 from pose.errors import PoseError
 from temporal.errors import MemoryBudgetError, TemporalError
@@ -59,3 +60,15 @@ def test_the_tree_is_drawn_whole() -> None:
     kinds = [name for name, kind in vars(errors).items()
              if inspect.isclass(kind) and issubclass(kind, AnimateError)]  # fmt: skip
     assert sorted([*drawn, "AnimateError"]) == sorted(kinds)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(28, "No space left on device", "/Shots/A.png"), "no space left on device"),
+        (ValueError("Embedded null byte in /Shots"), "embedded null byte in /Shots"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_words_of_the_system_stand_within_a_sentence(error: Exception, words: str) -> None:
+    assert reason_of(error) == words

@@ -21,7 +21,7 @@ import animate
 from animate.clip.fingerprint import Fingerprint
 from animate.clip.record import Credentials, ModelRecord
 from animate.clip.typed_json import from_plain
-from animate.errors import ExecutorError, MediaError, RequestError
+from animate.errors import ExecutorError, MediaError, RequestError, reason_of
 from animate.files import check_readable, is_sequence
 from animate.media.comments import COMMENTED, read_comment
 from animate.request.values import Signing
@@ -103,17 +103,17 @@ def _comment(clip: Path) -> str:
             with Image.open(pictures[0], formats=FORMATS) as picture:
                 return str(picture.info.get("comment", ""))
         except OSError as reason:
-            raise MediaError(f"{pictures[0]} cannot be read: {reason}") from reason
+            raise MediaError(f"{pictures[0]} cannot be read: {reason_of(reason)}") from reason
     import av
 
-    from animate.media.containers import local_url, reason_of
+    from animate.media.containers import local_url
 
     check_readable(clip, "clip", MediaError)
     if clip.suffix.lower() in COMMENTED:
         try:
             return read_comment(clip)
         except OSError as reason:
-            raise MediaError(f"clip {clip} cannot be read: {reason}") from reason
+            raise MediaError(f"clip {clip} cannot be read: {reason_of(reason)}") from reason
     try:
         with av.open(local_url(clip), metadata_errors="replace") as container:
             metadata = {name.lower(): value for name, value in container.metadata.items()}
@@ -192,7 +192,9 @@ def read_credentials(clip: Path, name: str = "") -> Signature | None:
     except c2pa.C2paError.ManifestNotFound:
         return None
     except (c2pa.C2paError, OSError) as reason:
-        raise MediaError(f"the Content Credentials of {clip} cannot be read: {reason}") from reason
+        raise MediaError(
+            f"the Content Credentials of {clip} cannot be read: {reason_of(reason)}"
+        ) from reason
     active = store["manifests"][store["active_manifest"]]
     settings = [a["data"] for a in active["assertions"] if a["label"] == SETTINGS_LABEL]
     signature = active.get("signature_info", {})

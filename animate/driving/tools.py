@@ -9,7 +9,7 @@ from itertools import repeat
 from pathlib import Path
 
 from animate.driving.poses import extract_poses, frames_of_poses, person_of
-from animate.errors import MediaError
+from animate.errors import MediaError, reason_of
 from animate.files import gathered_folder, sha256, write_bytes
 from animate.media import (
     FrameSelection,
@@ -91,9 +91,7 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise MediaError(
-            f"{path} cannot be written: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise MediaError(f"{path} cannot be written: {reason_of(error)}") from error
 
 
 def render_poses(

@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from animate.errors import ModelError
+from animate.errors import ModelError, reason_of
 from animate.files import sha256, write_text
 
 
@@ -102,7 +102,7 @@ def remember_folder(folder: Path) -> None:
         note.parent.mkdir(parents=True, exist_ok=True)
         write_text(note, f"{folder.resolve()}\n")
     except OSError as reason:
-        raise ModelError(f"{note} cannot be written: {reason.strerror}") from reason
+        raise ModelError(f"{note} cannot be written: {reason_of(reason)}") from reason
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jinja2
 
-from animate.errors import MediaError
+from animate.errors import MediaError, reason_of
 from animate.evaluation.previews import ClipPreview
 from animate.evaluation.scores import (
     ClipScores,
@@ -77,7 +77,7 @@ def write_page(
     try:
         write_text(path, render(evaluation, previews, title))
     except OSError as reason:
-        raise MediaError(f"{path} cannot be written: {reason.strerror}") from reason
+        raise MediaError(f"{path} cannot be written: {reason_of(reason)}") from reason
 
 
 def render(evaluation: Evaluation, previews: Mapping[Path, ClipPreview], title: str) -> str:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from animate.errors import MediaError
+from animate.errors import MediaError, reason_of
 from animate.files import write_text
 from animate.request.values import Size
 
@@ -211,7 +211,7 @@ class Evaluation:
         try:
             write_text(path, text + "\n")
         except OSError as reason:
-            raise MediaError(f"{path} cannot be written: {reason.strerror}") from reason
+            raise MediaError(f"{path} cannot be written: {reason_of(reason)}") from reason
 
 
 def key_of(score: Score) -> str:

@@ -11,7 +11,7 @@ import struct
 from html import escape, unescape
 from pathlib import Path
 
-from animate.errors import MediaError
+from animate.errors import MediaError, reason_of
 
 COMMENTED = (".gif", ".webp")
 """Suffixes of files that are commented here."""
@@ -38,7 +38,7 @@ def write_comment(path: Path, kind: str, comment: str) -> None:
         content = path.read_bytes()
         path.write_bytes({"gif": _with_gif_comment, "webp": _with_xmp}[kind](content, comment))
     except OSError as reason:
-        raise MediaError(f"{path} cannot be written: {reason.strerror}") from reason
+        raise MediaError(f"{path} cannot be written: {reason_of(reason)}") from reason
 
 
 def read_comment(path: Path) -> str:

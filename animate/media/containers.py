@@ -13,7 +13,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from animate.errors import MediaError
+from animate.errors import MediaError, reason_of
 from animate.files import check_readable
 
 DAMAGED = "it is damaged, cut off or not a video; export or copy it again"
@@ -36,11 +36,6 @@ def av_errors(path: str | os.PathLike[str], doing: str, hint: str) -> Iterator[N
         yield
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(f"{path} {doing}: {reason_of(error)}; {hint}") from error
-
-
-def reason_of(error: BaseException) -> str:
-    """The library's words for an error, without its numbers and path."""
-    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def local_url(path: str | os.PathLike[str]) -> str:

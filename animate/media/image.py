@@ -16,7 +16,7 @@ import PIL.ImageCms
 import PIL.PngImagePlugin
 
 from animate import files
-from animate.errors import MediaError
+from animate.errors import MediaError, reason_of
 from animate.media.info import Image
 from animate.media.pictures import over_white
 
@@ -147,7 +147,7 @@ def write_png(
     try:
         files.write_bytes(path, png_bytes(image, text=text))
     except OSError as error:
-        raise MediaError(f"{path} cannot be written: {(error.strerror or error)}") from error
+        raise MediaError(f"{path} cannot be written: {reason_of(error)}") from error
 
 
 def png_bytes(image: Image, *, text: Mapping[str, str] | None = None) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import PIL.Image
 
-from animate.errors import MediaError
+from animate.errors import MediaError, reason_of
 from animate.files import IMAGE_SUFFIXES, check_readable, is_sequence, sha256
 from animate.media.even import EvenSource
 from animate.media.image import read_image
@@ -40,7 +40,7 @@ def image_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     try:
         images = _in_folder(pattern) if pattern.is_dir() else sequence_files(pattern)
     except OSError as error:
-        raise MediaError(f"{pattern} cannot be read: {(error.strerror or str(error))}") from error
+        raise MediaError(f"{pattern} cannot be read: {reason_of(error)}") from error
     if not images:
         raise MediaError(
             f"{pattern} holds no images ({', '.join(IMAGE_SUFFIXES)}); name a folder of numbered "

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from animate import files
-from animate.errors import InternalError, MediaError
+from animate.errors import InternalError, MediaError, reason_of
 from animate.files import FRAME_NUMBER
 from animate.media.image import png_bytes
 from animate.media.info import Image
@@ -159,4 +159,4 @@ class SequenceWriter:
         return ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
     def _unwritable(self, error: OSError) -> MediaError:
-        return MediaError(f"{self.path} cannot be written: {(error.strerror or error)}".lower())
+        return MediaError(f"{self.path} cannot be written: {reason_of(error)}")

@@ -23,12 +23,12 @@ from av.video.reformatter import (
 )
 from av.video.stream import VideoStream
 
-from animate.errors import InternalError, MediaError, RequestError
+from animate.errors import InternalError, MediaError, RequestError, reason_of
 from animate.files import atomic, check_output
 from animate.media.audio import AudioSource, Track, open_track
 from animate.media.codecs import FORMATS, VideoCodec, default_codec, find_codec
 from animate.media.comments import write_comment
-from animate.media.containers import local_url, reason_of
+from animate.media.containers import local_url
 from animate.media.info import Image
 
 SILENT = ("gif", "webp")

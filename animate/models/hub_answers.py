@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from animate.errors import ModelError
+from animate.errors import ModelError, reason_of
 from animate.models.store import ModelFile, hub_library
 
 
@@ -17,7 +17,7 @@ def endpoint() -> str:
 
 def storage_fault(file: ModelFile, folder: Path, reason: OSError) -> ModelError:
     """A fault of the disk, in words that say what to do."""
-    words = (reason.strerror or str(reason)).lower()
+    words = reason_of(reason)
     if reason.errno in (errno.ENOSPC, errno.EDQUOT):
         return ModelError(
             f"{file}: no room left in {folder}; what came is kept: make room and run the "

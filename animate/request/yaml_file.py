@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from animate.errors import RequestError, UserError
+from animate.errors import RequestError, UserError, reason_of
 from animate.files import open_regular
 from animate.request.wording import quoted
 
@@ -73,8 +73,7 @@ def read_yaml(
     except FileNotFoundError:
         raise error(f"{path} does not exist; check the path") from None
     except (OSError, ValueError) as reason:
-        words = getattr(reason, "strerror", None) or str(reason)
-        raise error(f"{path} cannot be read: {words.lower()}") from reason
+        raise error(f"{path} cannot be read: {reason_of(reason)}") from reason
     try:
         return _mapping(content, keep_tagged)
     except _Fault as fault:

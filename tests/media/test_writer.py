@@ -301,6 +301,18 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert os.listdir(tmp_path) == []
 
 
+def test_a_full_disk_is_named_with_the_images_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_file: Path, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    frames = [np.zeros((8, 8, 3), np.uint8)]
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(MediaError, match=r"/Shot/%04d\.png cannot be written: no space left"):
+        write(tmp_path / "Shot" / "%04d.png", frames, Fraction(25))
+
+
 @pytest.mark.parametrize("name", ["clip.mp4", "%04d.png"])
 def test_wrong_frames_are_our_fault(tmp_path: Path, name: str) -> None:
     for frame in (np.zeros((64, 64), np.uint8), np.zeros((64, 60, 3), np.uint8)):

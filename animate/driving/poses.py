@@ -72,10 +72,13 @@ def driving_poses(
     estimator: Estimator | None,
     progress: Progress,
     digest: str | None = None,
+    *,
+    stage: str = "poses",
 ) -> PoseSequence:
     """The poses of everybody in the selected frames: from the pose file, the cache or the video.
 
     `digest` is the driving video's (`source_digest`); it is read for that where none is given.
+    `stage` is the name under which progress is told; the usual one is that of a clip's beginning.
     Raises PoseError when nobody is seen in any frame, or the pose file is of another video.
     """
     if isinstance(source, PoseSource):
@@ -89,7 +92,7 @@ def driving_poses(
     file = cache_file(request.runtime.cache, digest, estimator, selection)
     poses = load_poses(file, digest, progress)
     if poses is None:
-        poses = extract_poses(source, selection, estimator, progress, digest)
+        poses = extract_poses(source, selection, estimator, progress, digest, stage=stage)
         save_poses(file, poses, progress)
     return poses
 
@@ -100,18 +103,20 @@ def extract_poses(
     estimator: Estimator,
     progress: Progress,
     digest: str,
+    *,
+    stage: str = "poses of the video",
 ) -> PoseSequence:
     """Estimate the poses of everybody in the selected frames; pixels are dropped at once."""
     sampling = source.sampling(selection)
     times = [float(sampling.time(index)) for index in range(len(sampling.frames))]
-    with progress.stage("poses", len(sampling.frames)) as stage:
+    with progress.stage(stage, len(sampling.frames)) as counter:
         return extract(
             (frame.image for frame in source.read(selection)),
             estimator,
             fps=sampling.fps,
             times=times,
             source=digest,
-            on_frame=lambda index: stage.advance(),
+            on_frame=lambda index: counter.advance(),
         )
 
 

@@ -113,7 +113,7 @@ def render_poses(
     width, height = size or poses.canvas
     codec = "ffv1" if output.suffix.lower() == ".mkv" else None
     with (
-        progress.stage("skeletons", poses.frames) as stage,
+        progress.stage("drawing", poses.frames) as stage,
         open_writer(
             output, size=(width, height), fps=poses.fps, codec=codec, overwrite=overwrite
         ) as writer,

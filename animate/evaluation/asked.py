@@ -264,7 +264,9 @@ def _take_driving(
     if request.poses is not None and is_rendered(request.poses):
         asked.reasons["control"] = "the clip follows rendered skeletons, whose points are unknown"
         return
-    poses = driving_poses(request, source, selection, estimator, progress)
+    poses = driving_poses(
+        request, source, selection, estimator, progress, stage="poses of the video"
+    )
     _take_control(asked, request, poses, placement, size)
 
 

@@ -10,10 +10,10 @@ from PIL import Image
 from animate.driving.tools import convert_poses, extract_file, write_poses
 from animate.errors import MediaError
 from animate.media import FrameSelection
-from animate.progress import Quiet
+from animate.progress import Quiet, choose_progress
 from pose.sequence import PoseSequence
 from tests.pipeline.figure import FigureEstimator
-from tests.scene import picture, poses
+from tests.scene import picture, poses, write_video
 
 
 def test_a_shorter_conversion_replaces_a_longer_one_and_leaves_other_files(tmp_path: Path) -> None:
@@ -34,6 +34,15 @@ def test_a_moving_picture_has_poses_of_every_frame(suffix: str, tmp_path: Path) 
     assert (found.frames, found.fps) == (3, 25)
     pictures[0].save(path)
     assert extract_file(path, FrameSelection(), FigureEstimator(), Quiet()).frames == 1
+
+
+def test_poses_alone_are_the_whole_task_of_a_farm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    driving = write_video(tmp_path / "dance.mp4", 4)
+    progress = choose_progress(kind="deadline")
+    extract_file(driving, FrameSelection(), FigureEstimator(), progress)
+    assert "Progress: 100%" in capsys.readouterr().out
 
 
 def test_an_interrupted_write_leaves_the_older_file(

@@ -63,7 +63,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def unused_card(name: str, device: torch.device) -> str:
-    """What keeps a card from being used that `auto` would have taken; empty if nothing does."""
+    """The reason why a card that `auto` would take cannot be used; empty where there is none."""
     if name != "auto" or device.type != "cpu" or not _DRIVER.exists():
         return ""
     return f"this machine has an NVIDIA card that is not used: {_no_cuda()}"
@@ -90,7 +90,7 @@ def _first_sentence(reason: Exception) -> str:
 def automatic_precision(
     device: torch.device, stored: torch.dtype | None = None, *, large: bool = False
 ) -> Arithmetic:
-    """What `--precision auto` computes in.
+    """The type that `--precision auto` computes in.
 
     stored: type of the weight file; None if it is not known
     large: a model of a size at which a processor's bfloat16 instructions outweigh their rounding
@@ -145,7 +145,7 @@ def choose_dtype(
 
 
 def precision_remark(precision: Precision, dtype: torch.dtype, device: torch.device) -> str:
-    """What a user should know of a type on a device; empty if nothing."""
+    """A remark for the user on a type on a device; empty where there is none."""
     if device.type == "cpu" and precision in ("auto", "int8") and dtype == torch.bfloat16:
         return (
             "computing in bfloat16, for which this processor has instructions; --precision float32 "

@@ -41,7 +41,7 @@ class AnimateError(Exception):
 
 
 class UserError(AnimateError):
-    """What the caller gave cannot be used; the message names it and the way out."""
+    """The caller's input cannot be used; the message names it and the way out."""
 
 
 class RequestError(UserError):

@@ -339,7 +339,7 @@ def difference(original: Path, model: onnx.ModelProto, keep: Sequence[int]) -> f
 
 
 def same_bits(model: onnx.ModelProto, committed: Path) -> bool:
-    """Whether both give the same bits for one random picture."""
+    """True if both give the same bits for one random picture."""
     from pose.estimators.sessions import runtime
 
     onnxruntime = runtime()

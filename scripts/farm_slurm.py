@@ -49,7 +49,7 @@ class Rows:
         return subprocess.run([*command, *self.options], cwd=ROOT, check=False).returncode
 
     def checkpoint(self) -> Any:
-        """What submitit queues again when the task must leave: itself, since nothing is lost."""
+        """The task that submitit queues again when this one must leave: itself; nothing is lost."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

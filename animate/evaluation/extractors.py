@@ -174,7 +174,7 @@ class FeatureMeter:
         """`protocols` have one length of clips."""
         self.measure = measure
         self.statistics = {p.name: (Statistics(), Statistics()) for p in protocols}
-        """Of the clip's and of the truth's features, by the protocol's name."""
+        """Statistics of the clip's and of the truth's features, by the protocol's name."""
         self._averaging = {
             p.name for p in protocols if measure in _VIDEO_SIDES and p.clip_features == "mean"
         }

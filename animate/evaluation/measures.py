@@ -1,4 +1,4 @@
-"""How near one picture is to another. Pictures are uint8 RGB (...,h,w,3)."""
+"""Measures of how near one picture is to another. Pictures are uint8 RGB (...,h,w,3)."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """What decides a subject."""
+    """A measure that may decide a subject."""
 
     measure: str
     least: float
     """Smallest difference that counts; below it the clips are called equal."""
     words: str
-    """With a field for each clip's value."""
+    """Sentence with a field for the figures of all clips."""
 
 
 SUBJECTS = (

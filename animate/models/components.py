@@ -59,7 +59,7 @@ class Components:
     reference_unet: Any = None
     """diffusers `UNet2DConditionModel` without its last layers, in the family reference-net."""
     face_encoder: FaceEncoder | None = None
-    """Where the variant has face tokens, with `identity`."""
+    """Encoder of a face's vector, where the variant has face tokens; comes with `identity`."""
     identity: IdentityAttentions | None = None
     """Attention to the face tokens, which `identity_attention` sets on the UNet."""
     digests: Mapping[str, str]

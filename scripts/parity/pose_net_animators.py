@@ -30,7 +30,7 @@ from scripts.parity.recipe import fill
 from temporal.published import published_plan
 
 TOLERANCE = 2e-4
-"""Of latents and frames: poses off by one frame move them by no more than 4e-3."""
+"""Largest difference of latents and frames: poses off by one frame move them by no more than 4e-3."""
 
 
 class PoseNetAnimator(Animator):

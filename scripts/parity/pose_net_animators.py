@@ -30,7 +30,7 @@ from scripts.parity.recipe import fill
 from temporal.published import published_plan
 
 TOLERANCE = 2e-4
-"""Largest difference of latents and frames: poses off by one frame move them by no more than 4e-3."""
+"""Most that latents and frames may differ: poses off by one frame move them by at most 4e-3."""
 
 
 class PoseNetAnimator(Animator):

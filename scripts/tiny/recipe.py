@@ -214,8 +214,8 @@ class SharpeningConfig:
     slopes: float = 1.0
     """Weight of the error of slopes beside the absolute error."""
     adversarial: float = 0.5
-    """Pull of the discriminator's judgement at the pixels over that of the errors in pixels (lengths
-    of gradients, as in VQGAN, arXiv 2012.09841); reached after `warm_up` steps."""
+    """Pull of the discriminator's judgement at the pixels over that of the errors in pixels
+    (lengths of gradients, as in VQGAN, arXiv 2012.09841); reached after `warm_up` steps."""
     features: float = 0.5
     """The same of the distance of the discriminator's features."""
     latents: float = 0.05

@@ -33,7 +33,7 @@ from pose.likeness import Person, close_together, likeness, same_body, same_trun
 from pose.sequence import PoseSequence
 from pose.tracking import Tracker, TrackingOptions
 
-EXTRACTION = 5
+EXTRACTION = 6
 """Rises whenever the same estimator's points would become another sequence."""
 # More threads than this were never measured, and each holds a stretch of frames.
 _MOST_WORKERS = 8

@@ -38,6 +38,10 @@ _BODY_DETECTOR_INPUT, _BODY_STRIDES = 224, (8, 16, 32, 32, 32)
 _FACE_DETECTOR_INPUT, _FACE_STRIDES = 128, (8, 16, 16, 16)
 # Two regions whose bodies differ by less than this part of their side hold the same body.
 _SAME_BODY = 0.08
+# Shoulders less than this part of the face's height below its chin are looked for again, in a region
+# this many times as large: where a small or blurred picture gives too small a region, the network
+# fits the body into it. The second look counts if it finds them so much lower.
+_SHOULDERS_BELOW, _WIDER, _LOWER = 0.3, 1.5, 0.15
 # Two faces nearer than this part of their size are one.
 _SAME_FACE = 0.25
 
@@ -124,7 +128,7 @@ class BlazePose:
         picture = as_rgb(frame)
         size = (picture.shape[1], picture.shape[0])
         bodies = self._bodies(picture, [expected_region(points)])
-        people = [self._person(picture, body, self._find_face(picture, body)) for body in bodies]
+        people = [self._person(picture, *self._with_face(picture, body)) for body in bodies]
         bodiless = scores[NECK] < SEEN <= scores[FACE].mean()
         if not people and bodiless:
             people = self._faces_alone(picture, face_around(points[FACE]))
@@ -147,16 +151,18 @@ class BlazePose:
         Every frame is searched as a whole. The first of a stretch is searched in tiles too where
         that is not sure of itself; in the others, what was found before is followed there.
         """
-        bodies = self._following_bodies(frame) or self._searched_bodies(frame)
-        self._following = [body.following for body in bodies]
+        bodies = [
+            self._with_face(frame, body)
+            for body in self._following_bodies(frame) or self._searched_bodies(frame)
+        ]
+        self._following = [body.following for body, _ in bodies]
         self._age = (self._age + 1) % self.options.stretch
         if not bodies:
             height, width = frame.shape[:2]
             everything = Region(x=width / 2, y=height / 2, side=max(width, height))
             return self._faces_alone(frame, everything)
         people: list[Person] = []
-        for body in bodies:
-            face = self._find_face(frame, body)
+        for body, face in bodies:
             if not any(_same_face(face, person.face) for person in people):
                 people.append(self._person(frame, body, face))
         return people
@@ -217,7 +223,8 @@ class BlazePose:
             return self._bodies(frame, [landmarks.body_region(body) for body in detections])
         sure = [landmarks.body_region(b) for b in detections if b.score >= self.options.sure]
         unsure = [landmarks.body_region(b) for b in detections if b.score < self.options.sure]
-        before = self._following if self._unsure(frame, detections) else []
+        lost = not detections or self._unsure(frame, detections)
+        before = self._following if lost else []
         return self._bodies(frame, [*sure, *before, *unsure])
 
     def _bodies(self, frame: Frame, regions: list[Region]) -> list[Body]:
@@ -231,6 +238,17 @@ class BlazePose:
             if len(bodies) == self.options.max_people:
                 break
         return bodies
+
+    def _with_face(self, frame: Frame, body: Body) -> tuple[Body, Part | None]:
+        """The body with its face, looked for once more where its shoulders lie in the face."""
+        face = self._find_face(frame, body)
+        if face is None or landmarks.shoulders_below(body, face) >= _SHOULDERS_BELOW:
+            return body, face
+        wider = landmarks.find_body(self._body, frame, body.following.grown(_WIDER))
+        lower = landmarks.shoulders_below(wider, face) - landmarks.shoulders_below(body, face)
+        if wider.presence < self.options.presence or not lower >= _LOWER:
+            return body, face
+        return wider, self._find_face(frame, wider)
 
     def _person(self, frame: Frame, body: Body, face: Part | None) -> Person:
         hands = {side: self._find_hand(frame, body, side) for side in ("left", "right")}

@@ -29,6 +29,9 @@ _FACE_SEARCH_GROWTH, _FACE_GROWTH = 3.0, 1.5
 # Indices of the 33 body points.
 _EYE_LEFT, _EYE_RIGHT = 2, 5
 _HEAD = slice(0, 11)
+_SHOULDERS = [11, 12]
+# Points of the face's mesh.
+_FOREHEAD, _CHIN = 10, 152
 _HAND_POINTS = {"left": (15, 17, 19), "right": (16, 18, 20)}  # wrist, little finger, index finger
 
 
@@ -103,6 +106,17 @@ def sharpened(points: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray
         moved[index, 0] = (window.sum(axis=0) * columns).sum() / total / width
         moved[index, 1] = (window.sum(axis=1) * rows).sum() / total / height
     return moved
+
+
+def shoulders_below(body: Body, face: Part) -> float:
+    """Distance of the shoulders' middle below the chin, in heights of the face along its own axis.
+
+    Of somebody upright about 0.3 to 0.75; less where the head is bowed or far in front.
+    """
+    chin, top = face.points[_CHIN], face.points[_FOREHEAD]
+    axis = chin - top
+    away = body.points[_SHOULDERS].mean(axis=0) - chin
+    return float(away @ axis / max(float(axis @ axis), 1e-6))
 
 
 def hand_search_region(body: Body, side: str) -> Region:

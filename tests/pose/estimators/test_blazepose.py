@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 from pose import layout
 from pose.errors import PoseError
 from pose.estimators import load_estimator
+from pose.estimators.blazepose import landmarks
 from pose.estimators.blazepose.estimator import BlazePose, BlazePoseOptions
 from pose.estimators.blazepose.whole_body import face_points
 from tests.collecting import collected_if
@@ -247,3 +249,42 @@ def test_a_face_that_fills_the_picture_is_one_person():
     assert len(points) == 1
     assert (scores[0, layout.FACE] >= layout.SEEN).mean() > 0.9
     assert (scores[0, layout.BODY] >= layout.SEEN).sum() >= 3
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_shoulders_in_the_face_are_looked_for_in_a_wider_region(monkeypatch, everywhere):
+    """A region that is too small makes them; where a wider one says the same, the head is bowed."""
+    estimator = BlazePose()
+    picture = figure.scene((480, 640), (240, 60, 520, 0.5))
+    expected, _ = look(estimator, picture)
+    (found,) = estimator.detect(picture)
+    first = landmarks.body_region(found).side
+    find_body, asked = landmarks.find_body, []
+
+    def raised(network, frame, region):
+        body = find_body(network, frame, region)
+        asked.append(region.side)
+        if everywhere or region.side <= first:
+            points = body.points.copy()
+            points[11:13, 1] = points[9:11, 1].mean()  # at the mouth
+            body = replace(body, points=points)
+        return body
+
+    monkeypatch.setattr(landmarks, "find_body", raised)
+    points, _ = look(estimator, picture)
+    assert len(points) == 1
+    assert max(asked) > 1.3 * first
+    shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
+    apart = np.abs(points[0, shoulders] - expected[0, shoulders]).max()
+    assert (apart > 30) if everywhere else (apart < 12)
+
+
+def test_a_body_that_is_not_detected_is_looked_for_where_it_was(monkeypatch):
+    """In small pictures too, and although its face would be found by itself."""
+    estimator = BlazePose()
+    picture = figure.scene((180, 240), (90, 22, 195, 0.5))
+    estimator(picture)
+    monkeypatch.setattr(estimator, "detect", lambda frame: [])
+    points, scores = estimator(picture)
+    assert len(points) == 1
+    assert scores[0, layout.NECK] >= layout.SEEN

@@ -47,6 +47,8 @@ class Job:
     """From 1, in the manifest's order, combinations counted; what `--rows` names."""
     label: str
     """The row's position, for messages: "row 3 (line 4)"."""
+    row: int = 1
+    """Number of its row, from 1; several jobs have one row where that stands for combinations."""
     record: Path
     """The file of its record, beside the clip; of a row without one, by its number."""
     lost_in: Path | None = None
@@ -155,7 +157,7 @@ class _Reader:
     def _job(self, number: int, row: Row, values: dict[str, object], mistake: str) -> Job:
         label = row.label if row.number == number else f"{row.label}, job {number}"
         if mistake:
-            return self._without_request(number, label, mistake)
+            return self._without_request(number, label, mistake, row.number)
         kind = row.kind
         try:
             fields = partial(kind.template_values, number, dict(values))
@@ -171,19 +173,20 @@ class _Reader:
             products = kind.products(request)
             self._claim(products, label, files)
         except UserError as reason:
-            return self._without_request(number, label, str(reason))
+            return self._without_request(number, label, str(reason), row.number)
         return Job(
             number=number,
             label=label,
+            row=row.number,
             record=products.record,
             lost_in=self.output_dir,
             request=request,
             files=files,
         )
 
-    def _without_request(self, number: int, label: str, mistake: str) -> Job:
+    def _without_request(self, number: int, label: str, mistake: str, row: int) -> Job:
         record = lost_record(self.output_dir, number)
-        return Job(number=number, label=label, record=record, mistake=mistake)
+        return Job(number=number, label=label, row=row, record=record, mistake=mistake)
 
     def _check_urls(self, files: JobFiles | None) -> None:
         """Raise RequestError for remote files where files must lie in given folders."""
@@ -256,7 +259,7 @@ class _Reader:
         for _, file in request.paths("input", "place") if request else ():
             if owner := self.owners.get(str(file)) or self.sidecars.get(str(file)):
                 mistake = f"input {file} is also what {owner} would write"
-                return self._without_request(job.number, job.label, mistake)
+                return self._without_request(job.number, job.label, mistake, job.row)
         return job
 
 

@@ -102,7 +102,7 @@ def load_manifest(
     if not chosen:
         raise ManifestError(f"there is no row {min(absent, default=0)}: {path} has {len(jobs)}")
     if not keep_going:
-        _refuse([job for job in chosen if job.mistake], len(chosen), path)
+        _refuse([job for job in chosen if job.mistake], len({job.row for job in chosen}), path)
     return Manifest(
         jobs=chosen,
         all_jobs=jobs,
@@ -142,7 +142,7 @@ def _refuse(wrong: list[Job], count: int, path: Path | str) -> None:
         return
     lines = listed([f"  {job.label}: {job.mistake}" for job in wrong], _LISTED, "\n")
     raise ManifestError(
-        f"{path}: {len(wrong)} of {count} rows cannot be used, and nothing was done:\n"
+        f"{path}: {len({job.row for job in wrong})} of {count} rows cannot be used, and nothing was done:\n"
         f"{lines}\nCorrect them, or do the others with --keep-going"
     )
 

@@ -88,7 +88,7 @@ def _add_convert(actions: Any) -> None:
         "--canvas",
         type=TextReader("--canvas", "size", Size.parse),
         metavar="WxH",
-        help="size of the picture, if it is not in the file",
+        help="width x height of the picture, if it is not in the file",
     )
     add_option(sub, SETTINGS["fps"], help="frame rate, if it is not in the file", default=None)
 
@@ -103,7 +103,9 @@ def _add_render(actions: Any) -> None:
         default="canonical",
         help="as a control network was trained: small (tiny), published (svd), or canonical",
     )
-    add_option(sub, SETTINGS["size"], help="size of the pictures; the poses' own", default=None)
+    add_option(
+        sub, SETTINGS["size"], help="width x height of the pictures; the poses' own", default=None
+    )
     _add_settings(sub, "person")
 
 

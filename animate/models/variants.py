@@ -281,7 +281,8 @@ def load_variant(name: str | Path) -> ModelVariant:
     known = ["auto", *variant_names()]
     raise ModelError(
         f"no model is called {str(name)!r} and no folder is there{nearest(str(name), known)} "
-        f"(known: {', '.join(known)}; or a folder with a {VARIANT_FILE})"
+        f"(known: {', '.join(known)}; or a folder with a {VARIANT_FILE}; models for stills: "
+        "cnx still --list)"
     )
 
 

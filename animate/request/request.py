@@ -137,11 +137,12 @@ class AnimationRequest:
         0.6, "share of the reference that --restyle changes", least=0.05, most=1.0, metavar="X"
     )
     size: Converted[Size | None, SizeText] = option(
-        None, "size of the clip", metavar="WxH", usual=True
+        None, "width x height of the clip in pixels", metavar="WxH", usual=True
     )
     enlarge_to: Converted[Size | None, SizeText] = option(
         None,
-        "generate at the model's nearest size, or at --size, and enlarge the frames to this one",
+        "generate at the model's nearest size, or at --size, and enlarge the frames to this width x "
+        "height",
         metavar="WxH",
         usual=True,
     )

@@ -117,7 +117,10 @@ class StillRequest:
     )
     negative: str = option("", "text that says what is not to be seen", metavar="TEXT", usual=True)
     size: Converted[Size | None, SizeText] = option(
-        None, "size of the picture (default: the control picture's)", metavar="WxH", usual=True
+        None,
+        "width x height of the picture in pixels (default: the control picture's)",
+        metavar="WxH",
+        usual=True,
     )
     fit: Fit = option("crop", "how a control picture of another shape is brought to that size")
     steps: int | None = option(None, "denoising steps", least=1, most=1000, usual=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
+from pathlib import Path
 
 import pytest
 
 from animate import AnimationRequest
 from animate.batch.failures import failure_of
+from animate.batch.manifest import load_manifest
 from animate.errors import (
     BusyError,
     ExecutorError,
     InternalError,
+    ManifestError,
     MediaError,
     ModelError,
     RequestError,
@@ -96,3 +99,14 @@ def test_a_retry_for_want_of_memory_has_the_machine_for_itself(
     assert by.seen[-1].sampling.seed == 0
     assert by.together[-1] == 1
     assert max(by.together) == 2
+
+
+def test_a_row_of_several_jobs_is_one_row_that_cannot_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.jsonl"
+    rows = [
+        {"driving": "b.mp4", "reference": "a.png"},
+        {"driving": "b.mp4", "reference": ["a.png", "b.png", "c.png"], "output": "same.mp4"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ManifestError, match="1 of 2 rows cannot be used"):
+        load_manifest(path, tmp_path / "out")

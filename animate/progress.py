@@ -270,6 +270,7 @@ class Bars:
 
 
 SHARES = {
+    "restyle": (0.0, 0.05),
     "poses": (0.0, 0.1),
     "skeletons": (0.0, 0.1),
     "encode": (0.1, 0.11),

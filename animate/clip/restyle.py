@@ -9,7 +9,7 @@ its own (`animate.stills.record`); the clip then has it for its reference.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from animate.media import open_video, read_image
 from animate.media.image import write_png
 from animate.models.stills import StillDesign
 from animate.models.variants import ModelVariant, resolve
-from animate.progress import Progress, Quiet
+from animate.progress import Progress, Quiet, Remembering, Stage
 from animate.request.request import AnimationRequest
 from animate.request.still import StillRequest
 from animate.request.values import Size
@@ -31,6 +31,14 @@ from animate.stills.sizes import size_like
 from pose.errors import PoseError
 from pose.estimators import load_estimator
 from pose.estimators.base import Estimator
+
+
+class OneStage(Remembering):
+    """Shows the making of the still as one stage of the clip, whatever stages it has of its own."""
+
+    def stage(self, name: str, total: int | None) -> AbstractContextManager[Stage]:
+        """See `Progress`."""
+        return super().stage("restyle", total)
 
 
 def restyle_path(request: AnimationRequest) -> Path:
@@ -83,7 +91,7 @@ def restyle(
     write_png(control, motion.skeletons.picture(0))
     write_png(init, motion.picture if motion.picture_of is None else motion.picture_of(0))
     asked = _still_request(request, size=size_like(size, design), control=control, init=init)
-    result = make_stills(asked, progress)
+    result = make_stills(asked, OneStage(progress))
     progress.note(f"reference, made anew: {path}")
     return replace(request, reference=path, restyle=None), result
 

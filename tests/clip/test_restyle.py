@@ -11,9 +11,10 @@ import pytest
 
 from animate import AnimationRequest, Animator
 from animate.cli.main import main
-from animate.clip.restyle import seen_in
+from animate.clip.restyle import OneStage, seen_in
 from animate.errors import ModelError, MotionError
 from animate.media import read_image
+from animate.progress import FarmLines
 from tests.scene import write_scene
 from tests.toy import toy_model
 from tests.toy_still import write_still_model
@@ -24,6 +25,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     toy_model(folder / "video")
     return {"video": folder / "video", "still": write_still_model(folder / "still")}
+
+
+def test_the_still_is_a_small_part_of_a_farms_percent(capsys: pytest.CaptureFixture[str]) -> None:
+    with OneStage(FarmLines("deadline")).stage("denoising", 20) as stage:
+        stage.advance(20)
+    assert capsys.readouterr().out.endswith("Progress: 5%\n")
 
 
 @pytest.fixture

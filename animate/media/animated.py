@@ -41,9 +41,11 @@ def is_animated_webp(path: str | os.PathLike[str]) -> bool:
 
 def is_animated(path: str | os.PathLike[str]) -> bool:
     """True for a file of a kind of still pictures that holds a moving one."""
+    if not Path(path).is_file():
+        return False
     try:
-        with PIL.Image.open(path) as image:
-            return image.format in _MOVING and bool(getattr(image, "is_animated", False))
+        with PIL.Image.open(path, formats=_MOVING) as image:
+            return bool(getattr(image, "is_animated", False))
     except Exception:  # whoever reads the picture says what is wrong with it
         return False
 

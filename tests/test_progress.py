@@ -80,6 +80,9 @@ def test_every_stage_of_a_clip_has_a_share() -> None:
     stages = set(re.findall(r'\.stage\("([^"]+)"|stage: str = "(poses)"', text))
     stages = {first or second for first, second in stages}
     assert {"poses", "background", "denoise"} <= stages <= set(SHARES)
+    stills = re.findall(r'\.stage\("([^"]+)"', (ROOT / "animate/stills/make.py").read_text())
+    assert stills
+    assert not set(stills) & set(SHARES)  # pictures alone are the whole task
 
 
 def test_openjd_is_told_the_stage_and_why_it_failed() -> None:

@@ -141,8 +141,8 @@ class AnimationRequest:
     )
     enlarge_to: Converted[Size | None, SizeText] = option(
         None,
-        "generate at the model's nearest size, or at --size, and enlarge the frames to this width x "
-        "height",
+        "generate at the model's nearest size, or at --size, and enlarge the frames to this width "
+        "x height",
         metavar="WxH",
         usual=True,
     )

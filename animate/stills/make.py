@@ -148,7 +148,7 @@ def _make(request: StillRequest, progress: Remembering, load: Load, keep: bool) 
         pictures=ready,
     )
     began = time.monotonic()
-    with progress.stage("denoise", _steps(request, record.steps) * len(missing)) as stage:
+    with progress.stage("denoise stills", _steps(request, record.steps) * len(missing)) as stage:
         for output in missing:
             seed = request.seed + outputs.index(output)
             pixels = _picture(pipeline, request, inputs, seed, stage.advance)

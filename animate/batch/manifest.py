@@ -142,8 +142,8 @@ def _refuse(wrong: list[Job], count: int, path: Path | str) -> None:
         return
     lines = listed([f"  {job.label}: {job.mistake}" for job in wrong], _LISTED, "\n")
     raise ManifestError(
-        f"{path}: {len({job.row for job in wrong})} of {count} rows cannot be used, and nothing was "
-        f"done:\n{lines}\nCorrect them, or do the others with --keep-going"
+        f"{path}: {len({job.row for job in wrong})} of {count} rows cannot be used, and nothing "
+        f"was done:\n{lines}\nCorrect them, or do the others with --keep-going"
     )
 
 

@@ -39,8 +39,8 @@ _FACE_DETECTOR_INPUT, _FACE_STRIDES = 128, (8, 16, 16, 16)
 # Two regions whose bodies differ by less than this part of their side hold the same body.
 _SAME_BODY = 0.08
 # Shoulders less than this part of the face's height below its chin are looked for again, in a
-# region this many times as large: where a small or blurred picture gives too small a region, the network
-# fits the body into it. The second look counts if it finds them so much lower.
+# region this many times as large: where a small or blurred picture gives too small a region, the
+# network fits the body into it. The second look counts if it finds them so much lower.
 _SHOULDERS_BELOW, _WIDER, _LOWER = 0.3, 1.5, 0.15
 # Two faces nearer than this part of their size are one.
 _SAME_FACE = 0.25

@@ -71,25 +71,52 @@ def published(name: str, model: Path, folder: Path) -> Path:
     return folder
 
 
+def without_pickles(layout: str, model: Path, folder: Path) -> Path:
+    """MimicMotion in the files of those who keep no pickles; returns what to import."""
+    folder.mkdir(parents=True)
+    unet, pose_net = tensors(model, "unet"), tensors(model, "controlnext")
+    if layout == "together":
+        both = {f"unet.{key}": value for key, value in unet.items()}
+        both |= {f"pose_net.{key}": value for key, value in pose_net.items()}
+        save_file(both, folder / "MimicMotion-fp16.safetensors")
+        return folder / "MimicMotion-fp16.safetensors"
+    save_file(unet, folder / "MimicMotionMergedUnet_1-0-fp16.safetensors")
+    save_file(pose_net, folder / "mimic_motion_pose_net.safetensors")
+    return folder
+
+
+def check_imported(model: Path, source: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Import a source with the base of `model`: it has the same weights, to the bit."""
+    base = base_of(model, folder / "base")
+
+    def small(network: str, family: Any = "svd") -> Path:
+        """Sizes of a stock network whose file comes without: the small one's."""
+        return model / network / "config.json"
+
+    for module in (components, importing):
+        patch.setattr(module, "shipped_config", small)
+    imported = import_model(str(source), folder / "mine", base=str(base), like=str(model))
+    assert len(imported.recognised) == len(load_variant(model).networks)
+    ours, theirs = load_components(load_variant(model)), load_components(imported.variant)
+    for network, other in zip(ours.networks(), theirs.networks(), strict=True):
+        for key, value in network.state_dict().items():
+            torch.testing.assert_close(other.state_dict()[key], value, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_published_files_become_the_model_that_they_are_of(
     name: str, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = published(name, models[name], tmp_path / "files")
-    base = base_of(models[name], tmp_path / "base")
+    check_imported(models[name], source, tmp_path, monkeypatch)
 
-    def small(network: str, family: Any = "svd") -> Path:
-        """Sizes of a stock network whose file comes without: the small one's."""
-        return models[name] / network / "config.json"
 
-    for module in (components, importing):
-        monkeypatch.setattr(module, "shipped_config", small)
-    imported = import_model(str(source), tmp_path / "mine", base=str(base), like=str(models[name]))
-    assert len(imported.recognised) == len(load_variant(models[name]).networks)
-    ours, theirs = load_components(load_variant(models[name])), load_components(imported.variant)
-    for network, other in zip(ours.networks(), theirs.networks(), strict=True):
-        for key, value in network.state_dict().items():
-            torch.testing.assert_close(other.state_dict()[key], value, rtol=0, atol=0)
+@pytest.mark.parametrize("layout", ["together", "apart"])
+def test_mimicmotion_without_pickles_is_imported_as_well(
+    layout: str, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = without_pickles(layout, models["mimicmotion-1"], tmp_path / "files")
+    check_imported(models["mimicmotion-1"], source, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,19 @@ def test_each_kind_and_precision_loads(tmp_path, suffix, dtype):
     assert all(p.dtype == torch.float32 and bool((p == 1).all()) for p in net.parameters())
 
 
+def test_tensors_that_share_one_storage_are_read_each(tmp_path):
+    """As trainers save them that keep all weights in one buffer: MusePose's files are so."""
+    flat = torch.arange(100, dtype=torch.float16)
+    shared, start = {}, 7
+    for name, value in state().items():
+        shared[name] = flat[start : start + value.numel()].view(value.shape)
+        start += value.numel()
+    torch.save(shared, tmp_path / "guider.pth")
+    net = network()
+    apply_weights(net, read_weights(tmp_path / "guider.pth"), "guider.pth")
+    assert all(torch.equal(net.state_dict()[name], shared[name].float()) for name in shared)
+
+
 def test_a_state_dict_inside_a_checkpoint_is_found(tmp_path):
     torch.save({"state_dict": state(), "epoch": 3}, tmp_path / "a.ckpt")
     assert sorted(read_weights(tmp_path / "a.ckpt")) == sorted(state())

@@ -7,6 +7,7 @@ picture.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -19,16 +20,21 @@ SIDE, CROP, WIDTH = 64, 16, 8
 """Sides of the detector's and the recogniser's input, and the vector's width."""
 DETECTOR, RECOGNISER = "detector.onnx", "recogniser.onnx"
 
+Points = Sequence[tuple[float, float]]
+FRONT: Points = ((-4, -4), (4, -4), (0, 0), (-3, 4), (3, 4))
+PROFILE: Points = ((-4, -4), (-3, -4), (-8, 0), (-5, 4), (-4, 4))
+"""Eyes, nose and corners of the mouth from a face's middle, in pixels."""
 
-def write_face_networks(folder: Path, seed: int = 0) -> Path:
+
+def write_face_networks(folder: Path, seed: int = 0, points: Points = FRONT) -> Path:
     """Write both into a folder, which is returned."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_detector(folder / DETECTOR)
+    write_detector(folder / DETECTOR, points)
     write_recogniser(folder / RECOGNISER, seed)
     return folder
 
 
-def write_detector(path: Path) -> None:
+def write_detector(path: Path, points: Points = FRONT) -> None:
     """Nine outputs: scores, boxes and points at strides 8, 16 and 32, two anchors a cell."""
     nodes, constants = [], []
     outputs: dict[str, tuple[int, int]] = {}
@@ -47,7 +53,7 @@ def write_detector(path: Path) -> None:
                 np.full((rows * 2, 4), 12 / stride, np.float32), f"box{stride}"
             ),
             numpy_helper.from_array(
-                np.tile(np.float32([-4, -4, 4, -4, 0, 0, -3, 4, 3, 4]) / stride, (rows * 2, 1)),
+                np.tile(np.float32(points).reshape(-1) / stride, (rows * 2, 1)),
                 f"points{stride}",
             ),
         ]

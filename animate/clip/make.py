@@ -212,15 +212,20 @@ def face_of(
     if request.identity is not None:
         path = request.identity
         picture = read_image(path, warn=progress.warn)
-    vector, faces = loaded.face_reader(config, request.runtime.identity_folder)(picture)
-    if vector is None:
+    face = loaded.face_reader(config, request.runtime.identity_folder)(picture)
+    if face.vector is None:
         progress.warn(
             f"no face is seen in {path}: the clip is made without one; name a picture that shows "
             "it with --identity"
         )
-    elif faces > 1:
-        progress.note(f"identity: the largest of {faces} faces in {path}")
-    return vector
+    if face.faces > 1:
+        progress.note(f"identity: the largest of {face.faces} faces in {path}")
+    if face.from_the_side:
+        progress.warn(
+            f"the face in {path} is seen from the side, which tells less of who it is; name a "
+            "picture of it from the front with --identity"
+        )
+    return face.vector
 
 
 @contextmanager

@@ -52,6 +52,26 @@ class Face:
         """Pixels of the box."""
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
 
+    @property
+    def from_the_side(self) -> bool:
+        """True for a face turned so far that its nose does not lie between its eyes."""
+        first, second, nose = self.points[:3]
+        across = second - first
+        along = float((nose - first) @ across)
+        return not 0 < along < float(across @ across)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FaceReading:
+    """What the networks say of a picture."""
+
+    vector: Floats | None
+    """(I,) of the largest face, not normalised; None where no face is seen."""
+    faces: int
+    """Number of faces in the picture."""
+    from_the_side: bool
+    """True where the largest one is seen from the side."""
+
 
 class FaceReader:
     """Face vectors of pictures."""
@@ -62,12 +82,16 @@ class FaceReader:
         self.detector = FaceDetector(detector)
         self.recogniser = FaceRecogniser(recogniser, config.face_width)
 
-    def __call__(self, picture: Image) -> tuple[Floats | None, int]:
-        """The vector (I) of the largest face, None where there is none, and the number of faces."""
+    def __call__(self, picture: Image) -> FaceReading:
+        """The largest face. Raises ModelError for networks of another layout."""
         faces = self.detector(picture)
         if not faces:
-            return None, 0
-        return self.recogniser(picture, faces[0]), len(faces)
+            return FaceReading(vector=None, faces=0, from_the_side=False)
+        return FaceReading(
+            vector=self.recogniser(picture, faces[0]),
+            faces=len(faces),
+            from_the_side=faces[0].from_the_side,
+        )
 
 
 def face_files(config: FaceConfig, folder: Path | None) -> tuple[Path, Path]:

@@ -25,7 +25,7 @@ from animate.progress import Quiet
 from animate.request.values import Size
 from temporal.constant_attention import constant_cross_attention
 from temporal.errors import TemporalError
-from tests.face_networks import WIDTH, picture_with_faces, write_face_networks
+from tests.face_networks import PROFILE, WIDTH, picture_with_faces, write_face_networks
 from tests.scene import poses, write_scene
 from tests.small_models import small_model
 from tests.toy import toy_model
@@ -115,6 +115,15 @@ def test_of_several_faces_one_is_taken_and_that_is_said(
 
     animator(request(folder, tmp_path, identity=folder / "three.png"), Heard())
     assert any("largest of 3 faces" in note for note in notes)
+
+
+def test_a_profile_is_said_and_runs(animator: Animator, folder: Path, tmp_path: Path) -> None:
+    networks = write_face_networks(tmp_path / "faces", points=PROFILE)
+    result = animator(request(folder, tmp_path, identity_folder=networks))
+    (said,) = [warning for warning in result.warnings if "from the side" in warning]
+    assert "face.png" in said
+    assert "--identity" in said
+    assert result.frames == 2
 
 
 def test_without_the_face_networks_nothing_is_begun(

@@ -12,6 +12,7 @@ from animate.errors import ModelError
 from animate.models.config import FaceConfig
 from tests.face_networks import (
     DETECTOR,
+    PROFILE,
     RECOGNISER,
     WIDTH,
     picture_with_faces,
@@ -48,17 +49,30 @@ def test_a_larger_picture_is_fitted_and_its_points_come_back(reader: FaceReader)
 
 
 def test_no_face_is_none_and_of_several_the_first_is_as_large_as_any(reader: FaceReader) -> None:
-    assert reader(picture_with_faces()) == (None, 0)
-    vector, faces = reader(picture_with_faces((8, 8), (40, 8), (24, 40)))
-    assert faces == 3
-    assert vector is not None
-    assert vector.shape == (WIDTH,)
+    nobody = reader(picture_with_faces())
+    assert (nobody.vector, nobody.faces, nobody.from_the_side) == (None, 0, False)
+    three = reader(picture_with_faces((8, 8), (40, 8), (24, 40)))
+    assert three.faces == 3
+    assert three.vector is not None
+    assert three.vector.shape == (WIDTH,)
+    assert not three.from_the_side
+
+
+@pytest.mark.parametrize("points", [PROFILE, [(0, 0)] * 5])
+def test_a_profile_has_a_vector_and_is_told(
+    points: list[tuple[float, float]], tmp_path: Path
+) -> None:
+    write_face_networks(tmp_path, points=points)
+    profile = FaceReader(CONFIG, tmp_path)(picture_with_faces((24, 16)))
+    assert profile.from_the_side
+    assert profile.vector is not None
+    assert np.isfinite(profile.vector).all()
 
 
 def test_the_vector_follows_the_picture(reader: FaceReader) -> None:
-    first, _ = reader(picture_with_faces((24, 16)))
-    again, _ = reader(picture_with_faces((24, 16)))
-    other, _ = reader(picture_with_faces((24, 32)))
+    first = reader(picture_with_faces((24, 16))).vector
+    again = reader(picture_with_faces((24, 16))).vector
+    other = reader(picture_with_faces((24, 32))).vector
     assert first is not None
     assert other is not None
     np.testing.assert_array_equal(first, again)

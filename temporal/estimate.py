@@ -71,7 +71,10 @@ def _transformer(work: _Work, channels: int, pixels: int) -> float:
 def _block(work: _Work, tokens: int, channels: int) -> float:
     """A transformer block on some tokens: attention, or the feed-forward that is wider."""
     at_once = min(tokens, work.chunks.tokens or tokens)
-    return max(7 * tokens * channels, 3 * tokens * channels + 16 * at_once * channels)
+    feeding = 3 * tokens + 16 * at_once
+    if at_once < tokens:  # from the second piece on, with the result and the piece before
+        feeding = max(feeding, 4 * tokens + at_once + 16 * min(at_once, tokens - at_once))
+    return max(7 * tokens, feeding) * channels
 
 
 def _motion_attention(work: _Work, channels: int, pixels: int) -> float:
@@ -83,9 +86,9 @@ def _motion_attention(work: _Work, channels: int, pixels: int) -> float:
 
 
 def _motion_module(work: _Work, channels: int, pixels: int) -> float:
-    """A transformer over time: all normalised pixels where they go in pieces, and one of these."""
+    """A transformer over time: all normalised pixels where any go in pieces, and one of these."""
     piece = work.rows * work.piece(pixels) * channels
-    normal = work.rows * pixels * channels if work.piece(pixels) < pixels else 0
+    normal = work.rows * pixels * channels if work.chunks.pixels is not None else 0
     return normal + piece + _block(work, work.rows * work.piece(pixels), channels)
 
 

@@ -28,6 +28,7 @@ from animate.media import check_driving, check_output
 from animate.media.numbered import image_files, is_numbered
 from animate.media.sequences import sequence_files
 from animate.models.lora import check_adapters
+from animate.models.tiny_decoder import tiny_decoder_files
 from animate.models.variants import ModelVariant
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
@@ -280,6 +281,8 @@ def check_inputs(request: AnimationRequest) -> None:
         check_readable(request.identity, "identity picture", MediaError)
     if request.upscale is not None:
         check_readable(request.upscale, "upscaler's weights", MediaError)
+    if request.runtime.preview_decoder is not None:
+        tiny_decoder_files(request.runtime.preview_decoder)
     check_adapters(request.lora)
     if request.runtime.sign is not None:
         check_signing(request.runtime.sign, request.output)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from animate.device import computing_dtype
 from animate.driving.cache import users_cache
 from animate.errors import MediaError
 from animate.files import write_bytes
@@ -16,12 +17,15 @@ from animate.generate.preview import (
     LatentColours,
     LivePreview,
     OnPreview,
+    Painter,
     Preview,
+    TinyDecoder,
     fit_colours,
     sheet,
 )
 from animate.media import write_png
 from animate.models.components import Components
+from animate.models.tiny_decoder import load_tiny_decoder
 from animate.progress import Progress
 from animate.request.request import AnimationRequest
 from animate.request.schema import NONE
@@ -41,14 +45,25 @@ def live_preview(
     if on_preview is not None:
         listeners.append(on_preview)
     if not listeners:
+        if request.runtime.preview_decoder is not None:
+            progress.warn("--preview-decoder draws nothing, since no preview is asked for")
         return None
 
     def tell_all(preview: Preview) -> None:
         for listener in listeners:
             listener(preview)
 
-    file = colours_file(request.runtime.cache, engine.components)
-    return LivePreview(colours=colours_of(engine, file), on_preview=tell_all)
+    return LivePreview(painter=_painter(engine, request), on_preview=tell_all)
+
+
+def _painter(engine: Engine, request: AnimationRequest) -> Painter:
+    """The tiny decoder that is named, or the colours of the model's own latents."""
+    folder = request.runtime.preview_decoder
+    if folder is None:
+        return colours_of(engine, colours_file(request.runtime.cache, engine.components))
+    vae, scale = engine.components.vae, engine.latent_scale
+    network = load_tiny_decoder(folder, channels=vae.config.latent_channels, scale=scale)
+    return TinyDecoder(network=network.to(engine.device, computing_dtype(vae)), side=scale)
 
 
 def _file_writer(path: Path, progress: Progress) -> OnPreview:

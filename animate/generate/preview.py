@@ -1,4 +1,4 @@
-"""Pictures of a clip before it is decoded: a linear map from latents to colours.
+"""Pictures of a clip before it is decoded: a linear map from latents to colours, or a tiny decoder.
 
 A latent position stands for a square of pixels whose mean colour is very nearly a linear function
 of its channels. The map is fitted once for an autoencoder, on pictures of random colours that it
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +27,17 @@ _PICTURES, _SIDE = 6, 128
 _SEED = 20_240_806
 
 
+class Painter(Protocol):
+    """Makes pictures of latents."""
+
+    @property
+    def side(self) -> int:
+        """Pixels of a side for each latent position."""
+
+    def picture(self, latents_FChw: Tensor) -> np.ndarray:
+        """(F,h*side,w*side,3) uint8 RGB."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LatentColours:
     """Mean colour of the pixels of a latent position, as a linear function of its channels."""
@@ -34,11 +45,37 @@ class LatentColours:
     matrix: Tensor
     """(C+1,3) float32, to [0,1]; the last row is the colour of latents that are zero."""
 
+    @property
+    def side(self) -> int:
+        """A pixel for each latent position."""
+        return 1
+
     def picture(self, latents_FChw: Tensor) -> np.ndarray:
         """(F,h,w,3) uint8 RGB, a pixel for each latent position."""
         values = latents_FChw.detach().float().cpu().movedim(1, -1)
         colours = values @ self.matrix[:-1] + self.matrix[-1]
         return (colours.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyDecoder:
+    """A tiny autoencoder in place of the model's own, a frame at a time."""
+
+    network: Any
+    """diffusers' `AutoencoderTiny` for the model's latents, where it computes."""
+    side: int
+    """Pixels of a side for each latent position."""
+
+    @torch.no_grad()
+    def picture(self, latents_FChw: Tensor) -> np.ndarray:
+        """(F,h*side,w*side,3) uint8 RGB, of the clip's size."""
+        weight = next(self.network.parameters())
+        frames = [
+            self.network.decode(latents_Chw[None].to(weight), return_dict=False)[0][0]
+            for latents_Chw in latents_FChw
+        ]
+        pixels = torch.stack(frames).movedim(1, -1).float().cpu()
+        return (pixels * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +88,9 @@ class Preview:
     frames: tuple[int, ...]
     """Numbers of the frames that are shown, evenly chosen from the first to the last."""
     pictures: np.ndarray
-    """(F,h,w,3) uint8 RGB, a pixel for each latent position: an eighth of the clip's size."""
+    """(F,H,W,3) uint8 RGB, by colours an eighth of the clip's size, by a decoder all of it."""
+    side: int = 1
+    """Pixels of a side for each latent position."""
 
 
 OnPreview = Callable[[Preview], None]
@@ -60,16 +99,16 @@ OnPreview = Callable[[Preview], None]
 
 @dataclass(frozen=True, kw_only=True)
 class LivePreview:
-    """Who is shown the clip while it is made, and in what colours."""
+    """Who is shown the clip while it is made, and by what."""
 
-    colours: LatentColours
+    painter: Painter
     on_preview: OnPreview
 
     def maker(self, latents_FCHW: Tensor, scheduler: Any, *, clean: bool = False) -> PreviewMaker:
         """The maker for a clip that stands before a step of this scheduler, whose steps end with
         clean latents where `clean`."""
         return PreviewMaker(
-            self.colours,
+            self.painter,
             self.on_preview,
             latents_FCHW,
             [*call_sigmas(scheduler), 0.0],
@@ -119,7 +158,7 @@ class PreviewMaker:
 
     def __init__(
         self,
-        colours: LatentColours,
+        painter: Painter,
         on_preview: OnPreview,
         latents_FCHW: Tensor,
         sigmas: list[float],
@@ -132,7 +171,7 @@ class PreviewMaker:
         exploding: latents are clean ones plus noise of that level, as Euler and Heun have them;
             not scaled down to a variance of one, as other solvers do
         """
-        self._colours, self._on_preview = colours, on_preview
+        self._painter, self._on_preview = painter, on_preview
         self._sigmas, self._exploding = sigmas, exploding
         self.frames = shown_frames(len(latents_FCHW))
         self._before = latents_FCHW[list(self.frames)].clone()
@@ -144,7 +183,8 @@ class PreviewMaker:
             step=step + 1,
             steps=len(self._sigmas) - 1,
             frames=self.frames,
-            pictures=self._colours.picture(self._clean(step, after)),
+            pictures=self._painter.picture(self._clean(step, after)),
+            side=self._painter.side,
         )
         self._before = after
         self._on_preview(preview)
@@ -158,7 +198,10 @@ class PreviewMaker:
 
 
 def sheet(preview: Preview, enlarge: int = 3) -> np.ndarray:
-    """(H,W,3) uint8 RGB: the preview's frames side by side, smoothly enlarged."""
+    """(H,W,3) uint8 RGB: the preview's frames side by side, smoothly enlarged where a latent
+    position has one pixel."""
+    if preview.side > 1:
+        return np.concatenate(list(preview.pictures), axis=1)
     frames = torch.from_numpy(preview.pictures).movedim(-1, 1).float()
     large = F.interpolate(frames, scale_factor=enlarge, mode="bicubic", antialias=True)
     levels = large.round().clamp(0, 255).to(torch.uint8)

@@ -89,6 +89,12 @@ class RuntimeOptions:
         metavar="FOLDER",
         role="input",
     )
+    preview_decoder: Converted[Path | None, Path | str | None] = option(
+        None,
+        "folder of diffusers' AutoencoderTiny for the model's latents, which draws previews",
+        metavar="FOLDER",
+        role="input",
+    )
     estimator_device: EstimatorDevice = option("cpu", "where poses are estimated", role="runtime")
     cache: Converted[Path | None, Path | str | None] = option(
         None,

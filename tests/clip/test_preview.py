@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffusers import AutoencoderTiny
 
+from animate import AnimationResult
 from animate.animator import Animator
 from animate.cli.run import preview_events
 from animate.clip import preview as previews
-from animate.errors import RequestError
-from animate.generate.preview import Preview
+from animate.errors import ModelError, RequestError
+from animate.generate.preview import Preview, TinyDecoder
 from animate.media import read_image
 from animate.progress import JsonLines, Quiet, Remembering
 from animate.request.request import AnimationRequest
@@ -35,6 +38,10 @@ def scene(tmp_path: Path) -> dict[str, Any]:
     files: dict[str, Any] = dict(write_scene(tmp_path))
     files |= {"output": tmp_path / "clip.mp4", "preview": tmp_path / "look.png"}
     return {**files, "retarget": "none", "steps": 3, "cache": tmp_path / "cache"}
+
+
+def frames_digest(result: AnimationResult) -> str:
+    return json.loads(result.sidecar.read_text())["output"]["frames_sha256"]
 
 
 def test_the_picture_is_there_after_every_step(animator: Animator, scene: dict[str, Any]) -> None:
@@ -57,11 +64,11 @@ def test_the_picture_is_there_after_every_step(animator: Animator, scene: dict[s
 
 
 def test_frames_are_the_same_with_and_without(animator: Animator, scene: dict[str, Any]) -> None:
-    digests = []
-    for changes in ({}, {"preview": None, "overwrite": True}):
-        result = animator(AnimationRequest.from_dict({**scene, **changes}))
-        digests.append(json.loads(result.sidecar.read_text())["output"]["frames_sha256"])
-    assert digests[0] == digests[1]
+    digests = {
+        frames_digest(animator(AnimationRequest.from_dict({**scene, **changes})))
+        for changes in ({}, {"preview": None, "overwrite": True})
+    }
+    assert len(digests) == 1
 
 
 def test_a_preview_that_cannot_be_written_stops_nothing_and_is_said_once(
@@ -98,6 +105,59 @@ def test_another_kind_of_file_and_one_that_is_there_are_refused(
         animator(
             AnimationRequest.from_dict({**scene, "preview": scene["reference"], "overwrite": True})
         )
+
+
+def tiny_decoder(folder: Path, animator: Animator, **changes: Any) -> Path:
+    """A folder of a tiny autoencoder with random weights for the model's latents."""
+    vae = animator.engine.components.vae
+    blocks = len(vae.config.block_out_channels)
+    sizes = {
+        "latent_channels": vae.config.latent_channels,
+        "encoder_block_out_channels": (8,) * blocks,
+        "decoder_block_out_channels": (8,) * blocks,
+        "num_encoder_blocks": (1,) * blocks,
+        "num_decoder_blocks": (1,) * blocks,
+    }
+    AutoencoderTiny(**{**sizes, **changes}).save_pretrained(folder)
+    return folder
+
+
+def test_a_tiny_decoder_draws_frames_of_the_clips_size_and_changes_none(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    decoder = tiny_decoder(tmp_path / "taesd", animator)
+    plain = animator(AnimationRequest.from_dict({**scene, "preview": None}))
+    drawn = {**scene, "preview_decoder": decoder, "overwrite": True}
+    seen: list[Preview] = []
+    result = animator(AnimationRequest.from_dict(drawn), on_preview=seen.append)
+    assert frames_digest(result) == frames_digest(plain)
+    width, height = result.size
+    assert {preview.pictures.shape for preview in seen} == {(4, height, width, 3)}
+    assert read_image(scene["preview"]).shape == (height, 4 * width, 3)
+    latents = torch.randn(1, animator.engine.components.vae.config.latent_channels, 4, 4)
+    network = AutoencoderTiny.from_pretrained(decoder)
+    with torch.no_grad():
+        expected = network.decode(latents).sample[0].movedim(0, -1) * 127.5 + 127.5
+    ours = TinyDecoder(network=network, side=animator.engine.latent_scale).picture(latents)[0]
+    assert np.abs(ours - expected.clamp(0, 255).numpy()).max() <= 0.5 + 1e-3
+
+
+def test_a_decoder_of_other_latents_and_a_folder_without_one_are_refused(
+    animator: Animator, scene: dict[str, Any], tmp_path: Path
+) -> None:
+    def run(folder: Path, **changes: Any) -> AnimationResult:
+        return animator(AnimationRequest.from_dict({**scene, "preview_decoder": folder, **changes}))
+
+    with pytest.raises(ModelError, match=r"has no config.json and no diffusion_pytorch_model"):
+        run(tmp_path)
+    other = tiny_decoder(tmp_path / "other", animator, latent_channels=5)
+    with pytest.raises(ModelError, match="latents of 5 channels"):
+        run(other)
+    (other / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    with pytest.raises(ModelError, match="is of AutoencoderKL, not of diffusers' AutoencoderTiny"):
+        run(other)
+    unused = run(other, preview=None, overwrite=True)
+    assert any("--preview-decoder draws nothing" in warning for warning in unused.warnings)
 
 
 def test_damaged_colours_are_fitted_again(animator: Animator, scene: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def test_every_step_is_shown_and_the_last_preview_is_the_clip(scene: Scene, solv
     engine = Engine(components=scene.parts, device=CPU)
     settings = scene.settings(steps=3, solver=solver, decode_chunk=4)
     plain = sample(engine, settings, picture(SIZE), scene.control, Quiet())
-    live = LivePreview(colours=colours, on_preview=seen.append)
+    live = LivePreview(painter=colours, on_preview=seen.append)
     latents = sample(engine, settings, picture(SIZE), scene.control, Quiet(), live=live)
     assert torch.equal(latents, plain)
     assert [p.step for p in seen] == list(range(1, seen[-1].steps + 1))

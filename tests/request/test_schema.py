@@ -175,6 +175,7 @@ def test_every_setting_says_what_it_is() -> None:
     assert by_role["input"] == {
         "reference", "driving", "poses", "lora", "model", "estimator_folder", "identity",
         "identity_folder", "still_lora", "still_model", "estimator_network", "upscale",
+        "preview_decoder",
     }  # fmt: skip
     assert by_role["place"] == {"cache", "work", "sign"}
     assert {"output", "side_by_side", "contact_sheet"} < by_role["output"]

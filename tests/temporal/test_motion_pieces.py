@@ -127,6 +127,7 @@ def test_pieces_beyond_the_clip_are_refused() -> None:
     [
         ((False, True), None),
         ((True,), Chunks(frames=2, pixels=128, tokens=768)),
+        ((True,), Chunks(frames=2, pixels=128, tokens=300)),
     ],
 )
 def test_the_predicted_peak_is_the_trackers(rows: tuple[bool, ...], chunks: Chunks | None) -> None:
@@ -144,7 +145,7 @@ def test_the_predicted_peak_is_the_trackers(rows: tuple[bool, ...], chunks: Chun
         SMALL, size=(width, height), frames=FRAMES, batch=len(rows), chunks=chunks, element=4,
         motion=True,
     )  # fmt: skip
-    assert predicted == pytest.approx(tracked - weights - 4 * features, rel=0.08)
+    assert predicted == pytest.approx(tracked - weights - 4 * features, rel=0.03)
 
 
 def test_less_memory_is_planned_for_a_motion_unet() -> None:

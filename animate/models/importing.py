@@ -38,6 +38,11 @@ from animate.request.wording import listed
 
 _PICTURES = ("vae", "image_encoder")
 _DEFAULT = "svd-v2"
+_OF_FILES = frozenset(
+    ("name", "summary", "licence", "licence_url", "commercial", "code_licence", "code_url",
+     "peak_memory", "sources", "components", "digests")
+)  # fmt: skip
+"""What variants state that differ in their files alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,26 +102,30 @@ def _variant_of(parts: Mapping[str, Part]) -> ModelVariant:
     control = parts.get("controlnext")
     if control is None:
         return load_variant(_DEFAULT)
-    sizes = _sizes(control)
-    fitting = [
-        variant
-        for variant in list_variants()
-        if sizes == _shapes(without_memory(lambda v=variant: build_own("controlnext", v)))  # type: ignore[misc]
-    ]
+    fitting = _with_control_of(_sizes(control))
     if not fitting:
         raise ModelError(
             f"{control.weights[0]} is the control network of none of "
             f"{', '.join(variant.name for variant in list_variants())}; name the variant whose "
             "constants it was trained with by --like"
         )
-    for tells in (_has_same_networks, _holds_same_networks, _has_same_files):
+    for tells in (_has_same_networks, _holds_same_networks, _has_same_files, _is_of_one_model):
         fitting = [variant for variant in fitting if tells(variant, parts)] or fitting
-    if len(fitting) > 1:
+    if any(_constants(variant) != _constants(fitting[0]) for variant in fitting):
         raise ModelError(
             f"{listed(control.weights)} fits {listed([variant.name for variant in fitting])}; name "
             "one of them by --like"
         )
     return fitting[0]
+
+
+def _with_control_of(sizes: Mapping[str, tuple[int, ...]]) -> list[ModelVariant]:
+    """The variants whose control network has tensors of these names and sizes."""
+    return [
+        variant
+        for variant in list_variants()
+        if sizes == _shapes(without_memory(lambda v=variant: build_own("controlnext", v)))  # type: ignore[misc]
+    ]
 
 
 def _has_same_networks(variant: ModelVariant, parts: Mapping[str, Part]) -> bool:
@@ -135,6 +144,16 @@ def _has_same_files(variant: ModelVariant, parts: Mapping[str, Part]) -> bool:
         for name, part in parts.items()
         if name not in _PICTURES and name in variant.components
     )
+
+
+def _is_of_one_model(variant: ModelVariant, parts: Mapping[str, Part]) -> bool:
+    """True where no other model's file is added to a network."""
+    return not any(component.added for component in variant.components.values())
+
+
+def _constants(variant: ModelVariant) -> dict[str, Any]:
+    """All that a variant states but its files, names and licences."""
+    return {name: value for name, value in variant.to_dict().items() if name not in _OF_FILES}
 
 
 def _sizes(part: Part) -> dict[str, tuple[int, ...]]:
@@ -169,10 +188,11 @@ def _check_fit(name: str, part: Part, known: ModelVariant) -> None:
     sizes = _sizes(part)
     wrong = [key for key, value in state.items() if sizes.get(key) != value]
     if wrong:
+        others = [v.name for v in _with_control_of(sizes)] if name == "controlnext" else []
         raise ModelError(
-            f"{listed(part.weights)} ({part.text}) is not the {name} that {known.name} needs: "
-            f"{listed(wrong)} is missing or of another size; name the variant that it was made "
-            "for by --like"
+            f"{listed(part.weights)} ({part.text}{f', that of {listed(others)}' if others else ''})"
+            f" is not the {name} that {known.name} needs: {listed(wrong)} is missing or of another "
+            "size; name the variant that it was made for by --like"
         )
 
 

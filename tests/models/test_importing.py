@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from animate.cli.models import main
 from animate.errors import ModelError
-from animate.models.components import load_components
+from animate.models.components import build_control_network, load_components
 from animate.models.importing import import_model
 from animate.models.variants import load_variant
 from tests.models.test_single_file import single_file_of
@@ -165,6 +165,28 @@ def test_files_of_the_published_sizes_are_recognised_by_themselves(tmp_path, net
     assert imported.variant.injection == load_variant("tiny").injection
     assert imported.variant.pose_style == load_variant("tiny").pose_style
     check_loaded(tmp_path / "mine", found)
+
+
+@pytest.mark.parametrize("name", ["controlnet.bin", "mine.safetensors"])
+def test_the_published_control_network_is_svd_v2s_and_not_that_of_its_offspring(
+    tmp_path, networks, name
+):
+    """Half-precision files and distilled steps have the same control network."""
+    control = build_control_network(load_variant("svd-v2").control_network)
+    base = write_diffusers(tmp_path / "base", networks)
+    write_control(tmp_path / "source" / name, {"controlnext": control})
+    imported = import_model(str(tmp_path / "source"), tmp_path / "mine", base=str(base))
+    lines = dict(line.split(": ", 1) for line in imported.recognised)
+    assert lines["unet"].startswith("that of svd-v2 (")
+    assert imported.variant.distilled_levels is None
+    assert imported.variant.injection == load_variant("svd-v2").injection
+
+
+def test_a_control_network_of_the_other_release_is_named(tmp_path):
+    control = build_control_network(load_variant("svd-v1").control_network)
+    write_control(tmp_path / "controlnet.bin", {"controlnext": control})
+    with pytest.raises(ModelError, match=r"that of svd-v1\) is not the controlnext that svd-v2"):
+        import_model(str(tmp_path), tmp_path / "mine", like="svd-v2")
 
 
 def test_a_base_alone_takes_unet_and_control_network_of_the_published_variant(

@@ -72,7 +72,7 @@ def _block(work: _Work, tokens: int, channels: int) -> float:
     """A transformer block on some tokens: attention, or the feed-forward that is wider."""
     at_once = min(tokens, work.chunks.tokens or tokens)
     feeding = 3 * tokens + 16 * at_once
-    if at_once < tokens:  # from the second piece on, with the result and the piece before
+    if work.motion and at_once < tokens:  # the result and the piece before, at the second one
         feeding = max(feeding, 4 * tokens + at_once + 16 * min(at_once, tokens - at_once))
     return max(7 * tokens, feeding) * channels
 

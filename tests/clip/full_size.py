@@ -72,7 +72,12 @@ def _svd_context(
         with constant_cross_attention(unet):
             yield []
         return
-    processors = IdentityAttentions(unet, variant.face.tokens).to(HALF)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(HALF)  # tensors without memory cannot be brought to another type
+    try:
+        processors = IdentityAttentions(unet, variant.face.tokens)
+    finally:
+        torch.set_default_dtype(before)
     with identity_attention(unet, processors, 1.0):
         yield []
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from animate.driving.skeletons import Skeletons
 from animate.finish.body import Field, body_unit, distance, fading
 from animate.finish.camera import Homography, Segment, moved_corners, segments
+from animate.finish.fill import filled
 from animate.media.info import Image
 from animate.progress import Progress
 
@@ -35,8 +36,6 @@ _STRIP = 64
 """Rows of a background that are computed together."""
 _GUESSED_SIDE = 320
 """Longer side in pixels at which unseen positions are filled in."""
-_SMOOTHINGS = 12
-"""Times that each level of what is guessed is smoothed."""
 _UNSEEN_SHARE = 0.02
 """Part of the hole from which unseen positions are said."""
 _OFF_LEVELS = 10.0
@@ -51,7 +50,7 @@ class _Plate:
     """The background of a segment."""
 
     colours: Image
-    """(h,w,3)."""
+    """(h,w,3): guessed from around where no frame sees it."""
     known: NDArray[np.uint8]
     """(h,w): 255 where some frame sees it."""
     origin: Homography
@@ -152,7 +151,6 @@ class DrivingGround:
             hidden = float(unseen.sum()) / float((share > 0).sum())
             if hidden > _UNSEEN_SHARE:
                 self._unseen[number] = hidden
-            behind[unseen] = _guessed(frame, behind, share, known)[unseen]
         mixed = share[..., None] * behind + (1 - share[..., None]) * frame
         return np.asarray((mixed + 0.5).clip(0, 255), np.uint8)
 
@@ -207,36 +205,9 @@ def _plate(
             stack, np.broadcast_to(middle, (1, *stack.shape[1:])), 0
         )[0]
         known[rows] = np.where(count > 0, 255, 0)
+    guessed = filled(colours, known > 0, _GUESSED_SIDE)
+    colours = np.asarray((guessed + 0.5).clip(0, 255), np.uint8)
     return _Plate(colours=colours, known=known, origin=origin)
-
-
-def _guessed(frame: Image, behind: Field, share: Field, known: NDArray[np.bool_]) -> Field:
-    """(H,W,3): what may lie where nothing is known, by the colours around."""
-    height, width = frame.shape[:2]
-    scale = min(1.0, _GUESSED_SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    mixed = np.where((share > 0)[..., None], behind, frame).astype(np.float32)
-    weight = (known | (share == 0)).astype(np.float32)
-    small = cv2.resize(mixed * weight[..., None], size, interpolation=cv2.INTER_AREA)
-    around = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
-    filled = _drawn_inwards(np.asarray(small, np.float32), np.asarray(around, np.float32))
-    return np.asarray(cv2.resize(filled, (width, height)), np.float32)
-
-
-def _drawn_inwards(weighted: Field, weight: Field) -> Field:
-    """Colours everywhere, of colours times weights: from coarse to fine, each level where the finer
-    one knows nothing (the pull and push of Gortler et al. 1996)."""
-    height, width = weight.shape
-    share = weight.clip(0, 1)[..., None]
-    colours = weighted / np.maximum(weight, 1e-6)[..., None]
-    if min(height, width) < 2 or (weight > 0.999).all():
-        return np.asarray(colours, np.float32)
-    halves = (np.asarray(cv2.pyrDown(part), np.float32) for part in (weighted, weight))
-    coarse = _drawn_inwards(*halves)
-    around = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-    for _ in range(_SMOOTHINGS):  # so that it meets the known colours without an edge
-        around = cv2.blur(share * colours + (1 - share) * around, (3, 3))
-    return np.asarray(share * colours + (1 - share) * around, np.float32)
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -23,7 +23,7 @@ _BODY = 14
 _ANKLES = [RIGHT_ANKLE, LEFT_ANKLE]
 _SURE = 0.9
 """Share from which a pixel's colour is the person's alone."""
-_EDGE = 2.0
+_EDGE = 1.6
 """Pixels over which the person's own colours are drawn outwards under a soft edge."""
 _SHRUNK = 0.7
 """Scale below which a frame is smoothed before it is made smaller."""
@@ -120,8 +120,8 @@ def laid(frame: Image, background: Image, way: Fit) -> Image:
 
 def _without_fringe(colours: Field, share: Field) -> Field:
     """The person's colours drawn outwards, so that a soft edge holds none of the background."""
-    sure = (share >= _SURE).astype(np.float32)
+    sure = cv2.erode((share >= _SURE).astype(np.float32), np.ones((3, 3), np.uint8))
     weight = blurred(sure, _EDGE)[..., None]
     spread = blurred(colours * sure[..., None], _EDGE) / np.maximum(weight, 1e-4)
-    usable = (weight > 0.02) & (share < _SURE)[..., None]
+    usable = (weight > 0.02) & (sure < 1)[..., None]
     return np.asarray(np.where(usable, spread, colours), np.float32)

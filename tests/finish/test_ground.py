@@ -104,6 +104,17 @@ def test_what_no_frame_sees_is_guessed_from_around_and_said() -> None:
         assert np.abs(background.astype(int) - 90).max() <= 6
 
 
+def test_what_is_guessed_bleeds_no_white_into_what_is_seen() -> None:
+    """A slow pan at fractions of a pixel mixes neighbours of the hole with what lies in it."""
+    rows = np.linspace(40, 110, SIZE[0] + 20).astype(np.uint8)
+    whole = np.repeat(np.repeat(rows[None, :, None], SIZE[1], 0), 3, 2)
+    dots = np.random.default_rng(3).integers(0, 2, (SIZE[1] // 6, (SIZE[0] + 20) // 6))
+    whole += 12 * cv2.resize(dots.astype(np.uint8), (SIZE[0] + 20, SIZE[1]))[..., None]
+    truth = [cv2.warpAffine(whole, np.array([[1, 0, -0.7 * n], [0, 1, 0]]), SIZE) for n in range(8)]
+    backgrounds, _ = recovered(*shot(truth, [80.0] * 8))
+    assert max(int(background.max()) for background in backgrounds) <= 130
+
+
 def test_a_camera_that_is_lost_begins_anew_and_is_said() -> None:
     truth = [*views(5, [50] * 9), *views(6, [50] * 9)]  # a cut that nobody told of
     frames, person = shot(truth, [*WALK[:9], *WALK[:9]])

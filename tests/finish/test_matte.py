@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from animate import AnimationRequest, AnimationResult, Animator
 from animate.errors import RequestError
+from animate.finish.body import body_unit
 from animate.finish.matte import Matte
 from animate.media import open_video
 from tests.scene import poses, write_scene
@@ -55,6 +57,51 @@ def test_the_mask_follows_the_person_and_what_differs_near_it() -> None:
     assert mask[10].max() < 8
 
 
+LIMBS = [  # of somebody with one arm raised and legs apart, in pixels of 96x144
+    ((48, 22), (48, 30), 7), ((42, 36), (54, 36), 4), ((48, 34), (46, 70), 6),
+    ((40, 36), (28, 46), 3), ((28, 46), (28, 24), 3), ((56, 36), (62, 52), 3),
+    ((62, 52), (56, 66), 3), ((44, 70), (38, 124), 4), ((52, 70), (62, 124), 4),
+]  # fmt: skip
+
+
+def drawn(page: np.ndarray, colour: tuple[int, int, int], thickness: int | None) -> np.ndarray:
+    picture = page.copy()
+    for start, end, radius in LIMBS:
+        cv2.line(picture, start, end, colour, thickness or 2 * radius)
+    return picture
+
+
+def test_between_limbs_at_the_bundled_models_size_the_wall_is_no_person() -> None:
+    """A lamp lights the wall, so that it is brighter around the person than at the edges."""
+    rows, columns = np.mgrid[:144, :96]
+    light = 0.6 + 0.4 * np.exp(-(((columns - 48) / 40) ** 2) - ((rows - 80) / 60) ** 2)
+    wall = (light[..., None] * (200, 196, 202)).astype(np.uint8)
+    frame = cv2.GaussianBlur(drawn(wall, (60, 110, 160), None), (0, 0), 0.8)
+    skeleton = drawn(0 * wall, (255, 255, 255), 1)
+    truth = drawn(np.zeros((144, 96), np.uint8), (255, 255, 255), None)
+    reference = drawn(wall, (60, 110, 160), None)
+    mask = Matte(reference, skeleton, body_unit([skeleton]))(frame, skeleton)
+    inside = cv2.erode(truth, np.ones((3, 3), np.uint8)) > 0
+    near = cv2.dilate(truth, np.ones((7, 7), np.uint8)) > 0
+    assert mask[inside].min() > 180
+    assert mask[~near].max() < 15
+    assert mask[110, 46:54].max() < 15  # between the legs
+    assert mask[28:34, 34:38].max() < 15  # between head and raised arm
+    assert mask[52:58, 55:57].max() < 60  # in the crook of the other one
+
+
+def test_a_shadow_at_the_feet_is_no_person() -> None:
+    wall = np.full((144, 96, 3), (175, 172, 176), np.uint8)
+    skeleton = drawn(0 * wall, (255, 255, 255), 1)
+    frame = drawn(wall, (60, 110, 160), None)
+    shadow = cv2.ellipse(0 * wall, (50, 128), (26, 4), 0, 0, 360, (1, 1, 1), -1)[..., 0] > 0
+    shadow &= (frame == wall).all(axis=-1)
+    frame[shadow] = wall[shadow] * 0.7
+    mask = Matte(wall, 0 * skeleton, body_unit([skeleton]))(frame, skeleton)
+    assert mask[127, 46:54].max() < 15
+    assert mask[118, 38:40].min() > 200
+
+
 def test_a_mask_is_written_beside_the_clip(
     animator: Animator, scene: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -95,8 +142,6 @@ def test_sixteen_bits_keep_the_order_of_channels(
 ) -> None:
     for folder, codec in (("deep", "png16"), ("flat", "png")):
         run(animator, scene, output=tmp_path / folder / "%04d.png", alpha=True, codec=codec)
-    import cv2
-
     deep, flat = (
         cv2.imread(str(tmp_path / folder / "0001.png"), cv2.IMREAD_UNCHANGED)
         for folder in ("deep", "flat")

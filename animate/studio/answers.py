@@ -80,6 +80,9 @@ def answering(
         except ClientDisconnect:
             return JSONResponse({"error": "the request was cut off"}, 400)
         except OSError as reason:
+            if request.method in ("GET", "HEAD"):
+                words = (reason.strerror or str(reason)).lower()
+                return JSONResponse({"error": f"that could not be read: {words}"}, 500)
             full = reason.errno in (errno.ENOSPC, errno.EDQUOT)
             words = "the disk is full" if full else (reason.strerror or str(reason)).lower()
             return JSONResponse({"error": f"that could not be written: {words}"}, 507)

@@ -124,7 +124,8 @@ class Studio:
         """The request of a form, with a name for its clip that no file and no clip has yet."""
         values = dict(settings)
         name = str(values.get("output") or _usual_name(values))
-        self.project.path(name)  # refused, not mended, where it leads elsewhere
+        if values.get("output"):
+            self.project.path(name)  # refused, not mended, where it leads elsewhere
         outputs = {record.output for record in self.clips.records()} | (outputs_so_far or set())
         path = self.project.free_path(name)
         number = 2

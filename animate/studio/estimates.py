@@ -60,8 +60,12 @@ class EstimateQueue:
             return [self._view(path, estimate) for path, estimate in self._estimates.items()]
 
     def submit(self, video: Path, estimator: str) -> Path:
-        """Queue a video; the path of its pose file. One that waits or runs already stays so."""
+        """Queue a video; the path of its pose file. One that waits or runs already stays so.
+
+        Raises OutsideError where a link of that name leads out of the project.
+        """
         output = video.with_suffix(".npz")
+        self._project.check_inside(output)
         with self._news:
             known = self._estimates.get(output)
             if known is None or known.status not in ("waiting", "running"):

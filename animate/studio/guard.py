@@ -34,6 +34,14 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
+_ONCE = (
+    b"host",
+    b"origin",
+    b"content-length",
+    b"sec-fetch-site",
+    b"sec-fetch-mode",
+    HEADER.encode(),
+)
 _ENTER = "open the address that cnx studio printed: it holds the key to this page"
 
 
@@ -54,6 +62,9 @@ class Guard:
             return
         headers = {key.decode("latin-1").lower(): value.decode("latin-1")
                    for key, value in scope["headers"]}  # fmt: skip
+        if len(headers) < len(scope["headers"]) and (twice := _twice(scope)):
+            await _answer(send, 400, f"the request says {twice} twice")
+            return
         if refusal := self._refusal(scope, headers):
             await _answer(send, *refusal)
             return
@@ -101,6 +112,12 @@ class Guard:
 
     def _is_token(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(), self._token.encode())
+
+
+def _twice(scope: Scope) -> str:
+    """A header that is looked at and stands there more than once; empty where there is none."""
+    names = [key.lower() for key, _ in scope["headers"]]
+    return next((name.decode() for name in _ONCE if names.count(name) > 1), "")
 
 
 def _is_upload(scope: Scope) -> bool:

@@ -23,7 +23,7 @@ from animate.clip.typed_json import read_json
 from animate.driving.estimators import estimator_options
 from animate.driving.poses import person_of
 from animate.errors import MediaError, RequestError
-from animate.files import sha256, write_bytes, write_text
+from animate.files import sha256, write_bytes
 from animate.media import read_image
 from animate.studio.pictures import Stamp, stamp_of
 from pose.clean import clean
@@ -282,7 +282,7 @@ class MotionDesk:
         }
         path = edits_path(poses)
         try:
-            write_text(path, json.dumps(values) + "\n")
+            write_bytes(path, (json.dumps(values) + "\n").encode(), follow=False)
         except OSError as reason:
             raise MediaError(f"{path} cannot be written: {reason.strerror}") from reason
 

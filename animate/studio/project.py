@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from animate.batch.paths import record_path
 from animate.clip.record import sidecar_path
 from animate.errors import RequestError
 from animate.files import IMAGE_SUFFIXES
@@ -26,6 +27,8 @@ _DEEPEST = 4
 """Folders below each other that are listed."""
 _MOST_FILES = 5000
 _LONGEST_NAME = 120
+_LONGEST_PART = 255
+"""Bytes of a name that file systems allow."""
 
 
 class OutsideError(RequestError):
@@ -100,11 +103,11 @@ class Project:
 
         Raises OutsideError.
         """
-        cleaned = clean_name(name)
-        path = self.path(cleaned)
+        cleaned = Path(clean_name(name))
+        path = self.root / cleaned
         number = 2
-        while path.exists() or sidecar_path(path).exists():
-            path = self.path(f"{Path(cleaned).stem}-{number}{Path(cleaned).suffix}")
+        while _is_taken(path):
+            path = self.root / f"{cleaned.stem}-{number}{cleaned.suffix}"
             number += 1
         return path
 
@@ -138,6 +141,11 @@ class Project:
                 yield Path(item.path)
 
 
+def _is_taken(path: Path) -> bool:
+    """True where a file, its record or its job would replace something, or go through a link."""
+    return any(map(os.path.lexists, (path, sidecar_path(path), record_path(path))))
+
+
 def _kind(path: Path) -> Kind | None:
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
@@ -150,8 +158,9 @@ def _kind(path: Path) -> Kind | None:
 
 
 def _is_proper(part: str) -> bool:
-    """True for a part of a name that is neither hidden nor leads elsewhere."""
-    return not part.startswith(".") and "\\" not in part and part.isprintable()
+    """True for a part of a name that is neither hidden, too long, nor leads elsewhere."""
+    proper = not part.startswith(".") and "\\" not in part and part.isprintable()
+    return proper and len(os.fsencode(part)) <= _LONGEST_PART
 
 
 def clean_name(name: str) -> str:

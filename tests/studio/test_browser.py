@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -199,6 +200,54 @@ def test_a_stopped_clip_and_a_killed_studio_go_on(browser: Any, project: Path) -
         page.close()
     assert (project / "reference_driving.mp4").is_file()
     assert not list(project.glob(".*.work"))
+
+
+DROPPED = """names => Promise.all(names.map(async ([name, type, data]) =>
+    new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, { type })))
+  .then((files) => {
+    const dataTransfer = new DataTransfer();
+    for (const file of files) dataTransfer.items.add(file);
+    document.querySelector("header").dispatchEvent(
+      new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+  })"""
+FOLLOWS = """async () => {
+    const { store } = await import("/static/store.js");
+    const settings = { driving: "new.mp4", start: "4f", end: "8f" };
+    store.clips = [{ output: "part.mp4", settings, scores: {}, status: "waiting" }];
+  }"""
+
+
+@pytest.mark.slow
+def test_files_dropped_anywhere_find_their_place_and_keys_trim(
+    browser: Any, tmp_path: Path, project: Path
+) -> None:
+    shoot = tmp_path / "shoot"
+    shoot.mkdir()
+    with open_writer(shoot / "part.mp4", size=SIZE, fps=FPS) as writer:
+        for _ in range(4):
+            writer.write(np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
+    with running(shoot) as (address, _):
+        page = opened(browser, address)
+        files = [("new.mp4", "video/mp4", "driving.mp4"), ("me.png", "image/png", "reference.png")]
+        page.evaluate(DROPPED, [
+            (name, kind, base64.b64encode((project / source).read_bytes()).decode())
+            for name, kind, source in files
+        ])  # fmt: skip
+        page.get_by_text("me.png will move as in new.mp4").wait_for()
+        page.get_by_role("button", name="Look at the motion").click()
+        page.wait_for_selector("#motion .tools:not([inert])")
+        for key in ("End", "ArrowLeft", "n", "Home", "ArrowRight", "ArrowRight", "b"):
+            page.keyboard.press(key)
+        page.get_by_text(f"Frames 2 to {FRAMES - 2} of {FRAMES} become the clip").wait_for()
+        # Beside a clip of a part, the video shows that part.
+        page.evaluate(FOLLOWS)
+        page.click("nav [data-view=compare]")
+        for name in ("part.mp4", "new.mp4"):
+            page.locator("#compare .chip", has_text=name).click()
+        page.locator("#compare .counter", has_text="0 / 3").wait_for()
+        page.get_by_label("edge").press("End")
+        assert page.get_by_label("edge").input_value() == "1"
+        assert page.faults == []
 
 
 def test_a_foreign_page_gets_nothing(browser: Any, project: Path) -> None:

@@ -55,6 +55,14 @@ def test_a_foreign_origin_is_refused_even_with_the_token(app: Any, headers: dict
         assert ask(app, path, method=method, headers={**HOME, **headers}).status == 403
 
 
+@pytest.mark.parametrize("name", ["Origin", "Host", "X-Studio-Token", "Content-Length"])
+def test_a_header_that_stands_there_twice_is_refused(app: Any, name: str) -> None:
+    """The one that is looked at must be the one that counts."""
+    mine = {**HOME, "origin": f"http://127.0.0.1:{PORT}", "content-length": "0"}
+    assert ask(app, "/api/state", headers=mine).status == 200
+    assert ask(app, "/api/state", headers={name: "http://evil.example", **mine}).status == 400
+
+
 def test_its_own_origin_is_taken(app: Any) -> None:
     mine = {**HOME, "origin": f"http://127.0.0.1:{PORT}", "sec-fetch-site": "same-origin"}
     assert ask(app, "/api/state", headers=mine).status == 200

@@ -69,6 +69,36 @@ def test_links_that_lead_out_are_neither_listed_nor_followed(app: Any, folder: P
     assert ask(app, "/api/photo", file="inside.png").status == 200
 
 
+def test_nothing_is_written_through_a_link_that_leads_out(app: Any, folder: Path) -> None:
+    """A folder that somebody else has made may hold any link, also to what is not there yet."""
+    away = folder.parent / "away"
+    away.mkdir()
+    names = ("dance.edits.json", "dance.edited.npz", "me_dance.mp4", "me_dance-2.json",
+             "me_dance-3.mp4.job.json", "new.png")  # fmt: skip
+    for name in names:
+        (folder / name).symlink_to(away / name)
+    poses = {"poses": "dance.npz", "revision": 0}
+    edit = {"kind": "hold", "first": 0, "last": 3, "person": 0}
+    assert ask(app, "/api/motion/edit", method="POST", body={**poses, "edit": edit}).status == 200
+    saved = {**poses, "revision": 1}
+    assert ask(app, "/api/motion/save", method="POST", body=saved).status == 200
+    settings = {"reference": "me.png", "driving": "dance.mp4"}
+    made = ask(app, "/api/clips", method="POST", body={"settings": settings})
+    assert made.values == {"clips": ["me_dance-4.mp4.job.json"]}
+    data = (folder / "me.png").read_bytes()
+    sent = ask(app, "/api/upload", method="PUT", body=data, name="new.png")
+    assert sent.values == {"name": "new-2.png"}
+    (folder / "dance.npz").rename(folder / "kept.npz")
+    (folder / "dance.npz").symlink_to(away / "dance.npz")
+    assert ask(app, "/api/poses", method="POST", body={"video": "dance.mp4"}).status == 403
+    assert list(away.iterdir()) == []
+
+
+def test_a_name_longer_than_any_file_has_is_refused(app: Any) -> None:
+    for name in ("a" * 300, "ä" * 130):
+        assert ask(app, "/api/file", file=name).status == 403
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -23,17 +23,18 @@ export class CompareView {
     this.counter = h("output", { class: "counter" });
     this.gain = h("input", { type: "range", min: 1, max: 8, step: 0.5, value: 3, "aria-label": "strength of the difference", oninput: () => this.draw() });
     this.table = h("div", { class: "scores" });
+    this.splitter = h("input", { type: "range", min: 0, max: 1, step: 0.01, value: this.split, oninput: () => { this.split = Number(this.splitter.value); this.draw(); } });
     this.hint = h("p", { class: "quiet" });
     this.pages = h("p", { class: "quiet" });
     this.seen = [ // only where there is something to see
-      h("div", { class: "transport" }, this.modes, h("label", { class: "slider", id: "gain" }, "times", this.gain)),
+      h("div", { class: "transport" }, this.modes, h("label", { class: "slider", id: "gain" }, "times", this.gain), h("label", { class: "slider", id: "split" }, "edge", this.splitter)),
       h("div", { class: "stage" }, this.canvas),
       h("div", { class: "transport" }, this.play, this.slider, this.counter),
     ];
     root.append(h("div", { class: "compare" }, this.hint, this.shelf, ...this.seen, this.table, this.pages));
     this.canvas.addEventListener("pointerdown", (event) => { this.canvas.setPointerCapture(event.pointerId); this.wiping = true; this.wipe(event); });
     this.canvas.addEventListener("pointermove", (event) => { if (this.wiping) this.wipe(event); });
-    this.canvas.addEventListener("pointerup", () => { this.wiping = false; });
+    for (const name of ["pointerup", "pointercancel"]) this.canvas.addEventListener(name, () => { this.wiping = false; });
     new ResizeObserver(() => this.draw()).observe(this.canvas);
     on("files clips choice", () => this.show());
   }
@@ -42,6 +43,7 @@ export class CompareView {
     const files = ofKind("clip", "video").sort((a, b) => b.changed - a.changed);
     const there = new Set(files.map((file) => file.name));
     const chosen = store.choice.compare.filter((name) => there.has(name));
+    this.hint.hidden = chosen.length > 1;
     this.hint.textContent = chosen.length < 2 ? "Choose two or more: clips, or the video that they follow." : "";
     this.shelf.replaceChildren(...files.map((file) => h("button", {
       type: "button", class: "chip", "aria-pressed": String(chosen.includes(file.name)),
@@ -53,7 +55,10 @@ export class CompareView {
     this.pages.replaceChildren("Reports and comparisons in the folder: ", ...pages.flatMap((file, index) => [index ? ", " : "",
       h("a", { href: pageAddress(file.name), target: "_blank", rel: "noopener" }, file.name)]));
     for (const item of this.modes.children) item.setAttribute("aria-checked", String(item.dataset.mode === this.mode));
-    this.table.parentElement.querySelector("#gain").hidden = this.mode !== "difference";
+    // Only two pictures lie over each other; fewer or more stand in a grid.
+    this.modes.hidden = chosen.length !== 2;
+    this.gain.parentElement.hidden = chosen.length !== 2 || this.mode !== "difference";
+    this.splitter.parentElement.hidden = chosen.length !== 2 || this.mode !== "wipe";
     const names = chosen.join("\n");
     if (names !== this.names && this.open) {
       this.names = names;
@@ -66,8 +71,8 @@ export class CompareView {
     const facts = await Promise.all(names.map((file) => getJson("video", { file })));
     if (names.join("\n") !== this.names) return;
     const width = names.length > 2 ? 360 : 540;
-    this.reels = names.map((name, index) => ({ name, facts: facts[index], frames: new Frames(name, facts[index].frames, width, () => this.draw()) }));
-    this.count = Math.max(1, ...facts.map((each) => each.frames));
+    this.reels = names.map((name, index) => ({ name, facts: facts[index], part: partOf(name, names, facts[index]), frames: new Frames(name, facts[index].frames, width, () => this.draw()) }));
+    this.count = Math.max(1, ...this.reels.map((reel) => reel.part[1] - reel.part[0]));
     this.slider.max = this.count - 1;
     this.seek(Math.min(this.frame, this.count - 1));
     this.showTable();
@@ -75,9 +80,10 @@ export class CompareView {
 
   /** The frame of a reel at the moment that is seen: clips of other rates stay in step. */
   frameOf(reel) {
-    const longest = this.reels.reduce((a, b) => (b.facts.frames > a.facts.frames ? b : a));
+    const length = ({ part }) => part[1] - part[0];
+    const longest = this.reels.reduce((a, b) => (length(b) > length(a) ? b : a));
     const seconds = this.frame / (rate(longest.facts.fps) || 24);
-    return Math.min(reel.facts.frames - 1, Math.round(seconds * (rate(reel.facts.fps) || 24)));
+    return Math.min(reel.part[1] - 1, reel.part[0] + Math.round(seconds * (rate(reel.facts.fps) || 24)));
   }
 
   seek(frame) {
@@ -111,6 +117,7 @@ export class CompareView {
   wipe(event) {
     const box = this.canvas.getBoundingClientRect();
     this.split = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+    this.splitter.value = this.split;
     this.draw();
   }
 
@@ -204,6 +211,20 @@ export class CompareView {
     this.open = open;
     if (open) { this.show(); this.draw(); } else { this.stop(); }
   }
+}
+
+/** First frame of a reel that is shown and the one after the last: of a video, what the clips beside it follow. */
+function partOf(name, names, facts) {
+  const following = store.clips.filter((clip) => names.includes(clip.output) && clip.settings.driving === name);
+  const frameAt = (text, otherwise) => {
+    const [, number, frames] = /^([\d.]+)(f?)$/.exec(String(text ?? "")) || [];
+    if (number === undefined) return otherwise;
+    return Math.round(Number(number) * (frames ? 1 : rate(facts.fps)));
+  };
+  const parts = following.map(({ settings }) => [frameAt(settings.start, 0), frameAt(settings.end, facts.frames)]);
+  if (!parts.length || parts.some((part) => String(part) !== String(parts[0]))) return [0, facts.frames];
+  const first = Math.min(parts[0][0], facts.frames - 1);
+  return [first, Math.max(first + 1, Math.min(parts[0][1], facts.frames))];
 }
 
 function fitted({ width, height }, left, top, across, down) {

@@ -168,6 +168,7 @@ export class Editor {
       z: () => this.change("undo"), y: () => this.change("redo"), s: () => this.change("save"),
       i: () => this.view.select([this.view.frame, Math.max(this.view.frame, this.view.range?.[1] ?? this.view.frame)]),
       o: () => this.view.select([Math.min(this.view.frame, this.view.range?.[0] ?? this.view.frame), this.view.frame]),
+      b: () => this.view.trimTo("begin"), n: () => this.view.trimTo("end"),
       Escape: () => this.view.select(null), Delete: () => this.ranged("erase"), h: () => this.ranged("hold"),
       m: () => this.ranged("smooth"), t: () => this.ranged("tween"), e: () => this.ranged("tween", { motion: true }),
       x: () => this.ranged("swap-sides"), p: () => this.view.tools.swapWith.value && this.swap(),

@@ -43,12 +43,21 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
+// A file that is dropped beside its place is taken too, and the browser does not leave for it.
+document.addEventListener("dragover", (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); });
+document.addEventListener("drop", (event) => {
+  if (!event.dataTransfer?.files.length) return;
+  event.preventDefault();
+  go("sources");
+  views.sources.drop([...event.dataTransfer.files]);
+});
+
 for (const link of document.querySelectorAll("nav [data-view]")) link.addEventListener("click", () => go(link.dataset.view));
 
 const theme = root("theme");
 const setTheme = (name) => {
   document.documentElement.dataset.theme = name;
-  theme.setAttribute("aria-pressed", String(name === "dark"));
+  theme.textContent = name === "dark" ? "Light" : "Dark";
   views.motion.timeline.draw();
   try { localStorage.setItem("cnx-studio-theme", name); } catch { /* private window */ }
 };

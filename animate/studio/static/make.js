@@ -267,12 +267,14 @@ class ClipCard {
   }
 }
 
+const STAGES = { begin: "begins: the model is loaded", denoise: "makes the frames", decode: "turns them into pictures", encode: "writes the clip", poses: "finds the poses", background: "looks at the background" };
+
 /** The state of a clip, in words. */
 export function told(clip) {
   if (clip.status === "running") {
     const part = clip.total ? ` ${clip.done} of ${clip.total}` : "";
     const left = clip.seconds_left === null ? "" : `, ${clock(clip.seconds_left)} left`;
-    return `${clip.stage}${part}${left}`;
+    return `${STAGES[clip.stage] || clip.stage}${part}${left}`;
   }
   if (clip.status === "failed") return clip.error;
   if (clip.status === "done") {

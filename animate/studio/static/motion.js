@@ -30,7 +30,7 @@ export class MotionView {
     this.timeline = new Timeline(this.line, {
       seek: (frame) => this.seek(frame),
       range: (range) => this.select(range),
-      trim: (trim) => choose({ trim: trim[0] === 0 && trim[1] === this.frames ? null : trim }),
+      trim: (trim) => this.cut(trim),
     });
     this.counter = h("output", { class: "counter", for: "timeline" });
     this.play = button("Play", () => this.toggle(), { key: "space" });
@@ -52,6 +52,7 @@ export class MotionView {
   }
 
   get frames() { return this.state?.frames || this.facts?.frames || 1; }
+  get trim() { return store.choice.trim || [0, this.frames]; }
   get poses() { return posesOf(store.choice.video || ""); }
 
   async open() {
@@ -157,7 +158,7 @@ export class MotionView {
   toggle() {
     if (this.playing) { this.stop(); return; }
     const begun = performance.now();
-    const [first, stop] = store.choice.trim || [0, this.frames];
+    const [first, stop] = this.trim;
     const from = this.frame >= stop - 1 || this.frame < first ? first : this.frame;
     const speed = rate(this.state?.fps || this.facts?.fps) || 24;
     const tick = (now) => {
@@ -173,6 +174,16 @@ export class MotionView {
     cancelAnimationFrame(this.playing);
     this.playing = 0;
     if (this.play) this.play.firstChild.textContent = "Play";
+  }
+
+  /** Take a part of the video, its first frame and the one after its last. */
+  cut(trim) { choose({ trim: trim[0] === 0 && trim[1] === this.frames ? null : trim }); }
+
+  trimTo(edge) {
+    const [begin, end] = this.trim;
+    if (edge === "begin") this.cut([this.frame, end > this.frame ? end : this.frames]);
+    else if (edge === "end") this.cut([begin <= this.frame ? begin : 0, this.frame + 1]);
+    else this.cut([0, this.frames]);
   }
 
   select(range) {

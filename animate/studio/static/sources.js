@@ -30,12 +30,18 @@ export class SourcesView {
       drop.addEventListener(name, (event) => {
         event.preventDefault();
         drop.classList.toggle("over", name === "dragover");
-        if (name === "drop") this.take([...event.dataTransfer.files], kind);
+        if (name === "drop") { event.stopPropagation(); this.drop([...event.dataTransfer.files], kind); }
       });
     }
     const shelf = h("div", { class: "shelf", role: "radiogroup", "aria-label": `${title} of the folder` });
     const bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": `sending the ${kind}` });
     return { kind, kinds, preview, shelf, bar, shown: "", drop, box: h("section", { class: "side" }, drop, bar, shelf) };
+  }
+
+  /** Take dropped files: photos and videos find their side, what is neither by name goes to `kind`. */
+  drop(files, kind = "photo") {
+    const sideOf = (file) => ({ "image/gif": kind, image: "photo", video: "video" })[file.type] ?? { image: "photo", video: "video" }[file.type.split("/")[0]] ?? kind;
+    for (const side of ["photo", "video"]) this.take(files.filter((file) => sideOf(file) === side), side);
   }
 
   async take(files, kind) {
@@ -80,7 +86,7 @@ export class SourcesView {
   }
 
   showShelf(side, chosen) {
-    const files = ofKind(...side.kinds).sort((a, b) => b.changed - a.changed).slice(0, 60);
+    const files = ofKind(...side.kinds).sort((a, b) => (a.kind === "clip") - (b.kind === "clip") || b.changed - a.changed).slice(0, 60);
     const names = files.map((file) => file.name).join("\n");
     if (side.names !== names) {
       side.names = names;

@@ -115,9 +115,10 @@ export class Timeline {
     this.canvas.focus();
     const box = this.canvas.getBoundingClientRect();
     const ratio = this.canvas.width / box.width;
-    const near = (edge) => Math.abs(this.x(edge) / ratio - (event.clientX - box.left)) < 9;
+    const reach = event.pointerType === "touch" ? 22 : 9;
+    const near = (edge) => Math.abs(this.x(edge) / ratio - (event.clientX - box.left)) < reach;
     const [begin, end] = this.trim || [0, this.frames];
-    const high = event.clientY - box.top < ROWS.trim + 2;
+    const high = event.clientY - box.top < ROWS.trim + (event.pointerType === "touch" ? 10 : 2);
     if (high && near(begin)) this.drag = { kind: "begin" };
     else if (high && near(end)) this.drag = { kind: "end" };
     else if (event.shiftKey || event.button === 2) this.drag = { kind: "range", from: this.frameAt(event) };

@@ -13,6 +13,7 @@ export class Tools {
     this.save = button("Save", () => this.editor.change("save"), { class: "strong", key: "s" });
     this.people = h("div", { class: "chips", role: "radiogroup", "aria-label": "the person to follow" });
     this.rangeText = h("span", {});
+    this.trimText = h("span", {});
     this.marks = h("ol", { class: "marks" });
     this.joint = h("select", { "aria-label": "point", onchange: () => { this.editor.marked = Number(this.joint.value); this.view.draw(); } });
     this.sliders = ["body", "hands", "face"].map((name) => {
@@ -26,6 +27,11 @@ export class Tools {
     this.box.append(
       h("div", { class: "row" }, this.undo, this.redo, this.save),
       group("Person", this.people, h("p", { class: "quiet" }, "Click a skeleton to follow that person.")),
+      group("Part of the video", h("p", {}, this.trimText),
+        h("div", { class: "row" },
+          button("Begin here", () => this.view.trimTo("begin"), { key: "b" }),
+          button("End here", () => this.view.trimTo("end"), { key: "n" }),
+          button("Whole video", () => this.view.trimTo("whole")))),
       group("Range", h("p", {}, this.rangeText),
         h("div", { class: "row" },
           button("From here", () => this.view.select([this.view.frame, Math.max(this.view.frame, this.view.range?.[1] ?? this.view.frame)]), { key: "i" }),
@@ -59,9 +65,11 @@ export class Tools {
     this.redo.disabled = !state?.undone;
     this.save.disabled = !state || state.saved;
     if (!state) return;
+    const [begin, end] = this.view.trim;
+    this.trimText.textContent = end - begin === state.frames ? "All of it becomes the clip." : `Frames ${begin} to ${end - 1} of ${state.frames} become the clip.`;
     this.rangeText.textContent = this.view.range
       ? `Frames ${this.view.range[0]} to ${this.view.range[1]}: ${this.view.range[1] - this.view.range[0] + 1} frames`
-      : "None: edits are of the frame that is seen. Shift-drag over the timeline to choose one.";
+      : "Edits are of the frame that is seen. Shift-drag over the timeline for a range.";
     this.people.replaceChildren(...state.people.map((person) => h("button", {
       type: "button", role: "radio", class: "chip", "aria-checked": String(person.number === this.view.person),
       onclick: () => this.view.follow(person.number),

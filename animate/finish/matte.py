@@ -154,14 +154,15 @@ class Matte:
     def _edged(self, look: _Look, frame: Image) -> Field:
         """(H,W): the share with the frame's own edges, at the frame's size."""
         height, width = frame.shape[:2]
-        slope, offset = _guided(look.frame / 255, look.share, max(1, round(_EDGE * self._unit)))
-        slope, offset = (cv2.resize(part, (width, height)) for part in (slope, offset))
-        share = (slope * (frame.astype(np.float32) / 255)).sum(-1) + offset
-        away = cv2.resize(look.away, (width, height))
-        share = ((share - _CLEAR) / (_OPAQUE - _CLEAR)).clip(0, 1)
-        return np.asarray(
-            np.where(away < _BONE, 1, np.where(away > _OUTSIDE, 0, share)), np.float32
+        guide = np.asarray(look.frame / 255, np.float32)
+        slopes, offsets = _guided(guide, look.share, max(1, round(_EDGE * self._unit)))
+        slope, offset, away = (
+            cv2.resize(part, (width, height)) for part in (slopes, offsets, look.away)
         )
+        share = (slope * (frame.astype(np.float32) / 255)).sum(-1) + offset
+        share = ((share - _CLEAR) / (_OPAQUE - _CLEAR)).clip(0, 1)
+        inside = np.where(away < _BONE, 1, share)
+        return np.asarray(np.where(away > _OUTSIDE, 0, inside), np.float32)
 
 
 def _attached(share: Field, core: NDArray[np.bool_]) -> Field:

@@ -182,6 +182,8 @@ class Api:
             reference,
             request.query_params.get("person", "main"),
             request.query_params.get("mode", "robust"),
+            number_of(request, "first"),
+            number_of(request, "stop"),
         )
         canvas = self._studio.motion.reference(reference).canvas
         headers = {"x-canvas": f"{canvas[0]}x{canvas[1]}"}

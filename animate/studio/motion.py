@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from pose.estimators import load_estimator
 from pose.estimators.base import Estimator
 from pose.extract import extract
 from pose.marks import Mark, find_marks
-from pose.people import summaries
+from pose.people import PersonSummary, summaries
 from pose.retarget import retarget
 from pose.sequence import PoseSequence
 
@@ -101,6 +102,13 @@ class _Motion:
     saved: int = 0
     """Revision of the edited file."""
     changed: tuple[int, int] = (0, 0)
+    fit: tuple[tuple[int, Stamp, str, str], PoseSequence] | None = None
+    """What was laid onto a picture last, and what of: revision, picture, person and mode."""
+
+    @cached_property
+    def people(self) -> tuple[PersonSummary, ...]:
+        """Who is seen in the estimate, which stays as it is."""
+        return summaries(self.raw)
 
 
 class MotionDesk:
@@ -185,16 +193,24 @@ class MotionDesk:
             self._write_edits(poses, motion)
             return self._state(poses, motion)
 
-    def fitted(self, poses: Path, reference: Path, person: str, mode: str) -> bytes:
-        """The edited person's motion on the reference's picture, as `points` gives it.
+    def fitted(
+        self, poses: Path, reference: Path, person: str, mode: str, first: int, stop: int
+    ) -> bytes:
+        """The edited person's motion on the reference's picture, frames as `points` gives them.
 
         Raises PoseError when nobody is seen in either, MediaError for a damaged picture.
         """
         with self._lock:
-            sequence = self._motion(poses).draft.sequence
-        chosen = person_of(sequence, person, poses)
-        laid = retarget(chosen, self.reference(reference), mode=mode).sequence
-        return packed(laid.points, laid.scores)
+            motion = self._motion(poses)
+            sequence, revision = motion.draft.sequence, motion.revision
+        at = (revision, stamp_of(reference), person, mode)
+        fit = motion.fit
+        if fit is None or fit[0] != at:
+            chosen = person_of(sequence, person, poses)
+            fit = at, retarget(chosen, self.reference(reference), mode=mode).sequence
+            motion.fit = fit
+        laid = fit[1]
+        return packed(laid.points[first:stop], laid.scores[first:stop])
 
     def reference(self, photo: Path, estimator: str = "blazepose") -> PoseSequence:
         """The main person of a photo, one frame. Raises PoseError when nobody is seen."""
@@ -265,7 +281,7 @@ class MotionDesk:
                     frames=someone.frames,
                     edited=tuple(np.flatnonzero(differs[:, someone.index]).tolist()),
                 )
-                for someone in summaries(raw)
+                for someone in motion.people
             ),
             marks=motion.marks,
             cuts=raw.cuts,

@@ -21,6 +21,7 @@ from pose.clean import clean
 from pose.errors import PoseError
 from pose.layout import LEFT_WRIST
 from pose.sequence import PoseSequence
+from scripts.benchmarks._dancer import dancer
 from tests.studio.asking import ask
 from tests.studio.conftest import FRAMES
 
@@ -138,6 +139,37 @@ def test_points_come_as_triples_of_both_layers(app: Any, folder: Path) -> None:
     np.testing.assert_array_equal(triples[..., 2], raw.scores[7])
 
 
+def test_a_motion_is_laid_onto_the_photo_once_for_each_state(
+    app: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long motion is asked for in parts, and not worked out again for each."""
+    person = dancer(1)
+    monkeypatch.setattr(MotionDesk, "reference", lambda *_: person)
+    calls = []
+    original = motion_file.retarget
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        return original(*given, **named)
+
+    monkeypatch.setattr(motion_file, "retarget", counted)
+
+    def fitted(first: int, stop: int) -> bytes:
+        values = {"poses": "dance.npz", "reference": "me.png", "first": first, "stop": stop}
+        answer = ask(app, "/api/motion/fitted", **values)
+        assert answer.status == 200
+        return answer.body
+
+    whole = fitted(0, FRAMES)
+    frame = len(whole) // FRAMES
+    assert fitted(5, 9) == whole[5 * frame : 9 * frame]
+    assert len(calls) == 1
+    edit = {"poses": "dance.npz", "revision": 0, "edit": MOVE}
+    assert ask(app, "/api/motion/edit", method="POST", body=edit).status == 200
+    assert fitted(7, 8) != whole[7 * frame : 8 * frame]
+    assert len(calls) == 2
+
+
 def test_mistakes_have_answers(app: Any) -> None:
     def change(action: str, **body: object) -> int:
         body = {"poses": "dance.npz", **body}
@@ -184,7 +216,7 @@ def test_the_file_of_edits_says_what_it_is_of(folder: Path) -> None:
 def test_an_edit_that_cannot_be_kept_is_not_made(
     app: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: object, text: str) -> None:
+    def full(path: object, data: bytes, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     def edit(revision: int) -> Any:
@@ -192,7 +224,7 @@ def test_an_edit_that_cannot_be_kept_is_not_made(
         return ask(app, "/api/motion/edit", method="POST", body=body)
 
     first = edit(0).values
-    monkeypatch.setattr("animate.studio.motion.write_text", full)
+    monkeypatch.setattr("animate.studio.motion.write_bytes", full)
     answer = edit(first["revision"])
     assert answer.status in (422, 507)
     assert "No space left" in answer.values["error"]

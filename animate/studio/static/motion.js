@@ -11,6 +11,8 @@ import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
 import { Tools } from "./tools.js";
 
+const FITTED = 2000; // frames of a motion that are laid onto the photo together
+
 export class MotionView {
   constructor(root, go) {
     Object.assign(this, { go, frame: 0, person: 0, range: null, state: null, video: "", playing: 0 });
@@ -64,6 +66,7 @@ export class MotionView {
     }
     if (video && video === this.video && hasFile(this.poses) && !this.state && !this.opening) {
       this.opening = true;
+      this.show();
       await trying(async () => { await this.openPoses(await getJson("motion", { poses: this.poses })); });
       this.opening = false;
     }
@@ -133,6 +136,7 @@ export class MotionView {
           button("Stop", () => trying(() => post("poses/stop", { poses: this.poses })))];
       }
       if (state) return null;
+      if (this.opening) return [h("p", {}, "Opening the poses …"), h("progress", {})];
       return [estimate?.error ? h("p", { class: "fault" }, estimate.error) : h("p", {}, "No poses of this video yet."),
         button("Find poses", () => trying(() => post("poses", { video: this.video })), { class: "strong" })];
     };
@@ -147,6 +151,7 @@ export class MotionView {
 
   seek(frame) {
     this.frame = Math.max(0, Math.min(this.frames - 1, frame));
+    if (this.fitted && !this.fitted.get(this.frame)) this.refit();
     this.timeline.frame = this.frame;
     this.timeline.follow();
     this.timeline.draw();
@@ -243,10 +248,12 @@ export class MotionView {
   /** Lay the motion onto the photo, as the clip will have it. */
   async fit() {
     if (!this.state?.people.length || !this.photo) return;
-    const asked = { poses: this.state.poses, reference: this.photo, person: String(this.person), mode: store.choice.settings.retarget || "robust" };
+    // Around the frame that is seen: all of a long video would be a hundred megabytes.
+    const first = Math.max(0, Math.min(this.frame - FITTED / 4, this.frames - FITTED));
+    const asked = { first: Math.floor(first), stop: Math.min(this.frames, Math.floor(first) + FITTED), poses: this.state.poses, reference: this.photo, person: String(this.person), mode: store.choice.settings.retarget || "robust" };
     try {
       const { data, headers } = await getData("motion/fitted", asked);
-      this.fitted = new FixedPoints(data);
+      this.fitted = new FixedPoints(data, asked.first);
       this.fittedSize = headers.get("x-canvas").split("x").map(Number);
       this.photoStage.draw();
     } catch (fault) {
@@ -256,7 +263,7 @@ export class MotionView {
   }
 
   paintPhoto(context) {
-    const points = this.fitted?.get(this.frame, 0);
+    const points = this.fitted?.get(this.frame);
     if (!points) return;
     const [width, height] = this.photoStage.size;
     const at = (x, y) => this.photoStage.at(x / this.fittedSize[0] * width, y / this.fittedSize[1] * height);

@@ -50,15 +50,15 @@ export class Points {
   }
 }
 
-/** One whole array that is there already, such as a motion laid onto a picture. */
+/** One person's points of frames from `first` on that are there already, such as a motion laid onto a picture. */
 export class FixedPoints {
-  constructor(data, people = 1) {
+  constructor(data, first) {
     this.values = new Float32Array(data);
-    this.stride = people * POINTS * 3;
+    this.first = first;
   }
 
-  get(frame, person) {
-    const start = frame * this.stride + person * POINTS * 3;
-    return start + POINTS * 3 <= this.values.length ? this.values.subarray(start, start + POINTS * 3) : null;
+  get(frame) {
+    const start = (frame - this.first) * POINTS * 3;
+    return start >= 0 && start < this.values.length ? this.values.subarray(start, start + POINTS * 3) : null;
   }
 }

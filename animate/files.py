@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from animate.errors import MediaError, UserError, reason_of
+from animate.errors import UserError, reason_of
 
 PARTIAL = ".cnx-partial"
 CLAIM = ".cnx-lock"
@@ -46,20 +46,6 @@ def sha256(path: str | os.PathLike[str]) -> str:
     with open(path, "rb") as file:
         while piece := file.read(_CHUNK_BYTES):
             digest.update(piece)
-    return digest.hexdigest()
-
-
-def sha256_of(path: str | os.PathLike[str], digest_of: Callable[[Path], str] = sha256) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files.
-
-    `digest_of` is what reads a file; one that remembers reads it once.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        return digest_of(path)
-    digest = hashlib.sha256()
-    for file in sorted(file for file in path.iterdir() if file.is_file()):
-        digest.update(os.fsencode(file.name) + f"\0{digest_of(file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -298,19 +284,6 @@ def gathered_folder(
 def _remove_empty(folder: Path) -> None:
     with suppress(OSError):  # it holds files, and stays
         folder.rmdir()
-
-
-def with_own_name(folder: Path) -> Path:
-    """`folder` under a path that ends in its own name, for what is to stand beside it.
-
-    Only ``.`` and ``..`` are looked up; other paths stay as they are. Raises MediaError for the
-    root folder, which has no name.
-    """
-    if folder.name in ("", ".."):
-        folder = Path(os.path.realpath(folder))
-    if not folder.name:
-        raise MediaError(f"nothing can stand beside the root folder {folder}; name a folder in it")
-    return folder
 
 
 def write_bytes(

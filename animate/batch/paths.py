@@ -10,11 +10,11 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from animate.clip.record import sidecar_path
+from animate.clip.record import sidecar_path, with_own_name
 from animate.clip.shareable import NamesFiles
 from animate.clip.work_folder import SUFFIX as WORK_SUFFIX
 from animate.errors import ModelError, RequestError
-from animate.files import is_sequence, with_own_name
+from animate.files import is_sequence
 from animate.media.sequences import sequence_files
 from animate.models.variants import check_model_inside
 from animate.request.request import AnimationRequest

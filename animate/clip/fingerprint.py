@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from animate.files import sha256, sha256_of
+from animate.files import sha256
 from animate.generate.settings import ClipSettings
 from animate.media import source_digest
 from animate.models.adapter_files import adapter_file
@@ -37,7 +37,10 @@ class FileDigests:
     def of(self, path: str | os.PathLike[str]) -> str:
         """Digest of a file, or over the names and contents of a folder's files. Raises OSError."""
         if Path(path).is_dir():
-            return sha256_of(path, self.of)
+            digest = hashlib.sha256()
+            for file in sorted(file for file in Path(path).iterdir() if file.is_file()):
+                digest.update(os.fsencode(file.name) + f"\0{self.of(file)}\n".encode())
+            return digest.hexdigest()
         stamp = _stamp(path)
         if stamp not in self._known:
             self._known[stamp] = sha256(path)

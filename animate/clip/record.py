@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Self
 
 from animate.clip.typed_json import from_plain, read_json
 from animate.errors import MediaError
-from animate.files import FRAME_NUMBER, is_sequence, sha256, with_own_name, write_text
+from animate.files import FRAME_NUMBER, is_sequence, sha256, write_text
 from animate.media.sequences import sequence_files
 from animate.request.request import AnimationRequest
 from animate.request.schema import plain
@@ -243,6 +244,19 @@ def digest_of_names(digests: Mapping[str, str]) -> str:
     for name in sorted(digests):
         total.update(f"{name}\0{digests[name]}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
+
+
+def with_own_name(folder: Path) -> Path:
+    """`folder` under a path that ends in its own name, for what is to stand beside it.
+
+    Only ``.`` and ``..`` are looked up; other paths stay as they are. Raises MediaError for the
+    root folder, which has no name.
+    """
+    if folder.name in ("", ".."):
+        folder = Path(os.path.realpath(folder))
+    if not folder.name:
+        raise MediaError(f"nothing can stand beside the root folder {folder}; name a folder in it")
+    return folder
 
 
 def sidecar_path(clip: Path) -> Path:

@@ -32,7 +32,7 @@ from typing import Any
 from animate import files
 from animate.clip.claim import is_at, is_lock_file, sign_lock, try_flock
 from animate.clip.marker import MARKER, Begun, Marker, read_begun, read_marker
-from animate.clip.record import clip_files
+from animate.clip.record import clip_files, with_own_name
 from animate.errors import BusyError, WorkError
 from animate.request.schema import NONE
 
@@ -154,7 +154,7 @@ def work_folder(output: Path, folder: Path | None, *, sequence: bool) -> Path | 
     """
     if folder is not None:
         return None if folder == NONE else folder
-    clip = files.with_own_name(output.parent if sequence else output)
+    clip = with_own_name(output.parent if sequence else output)
     return clip.with_name(f".{clip.name}{SUFFIX}")
 
 

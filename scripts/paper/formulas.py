@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from animate.files import sha256_of
+from animate.clip.fingerprint import FileDigests
 from animate.generate.conditioning import encode_reference
 from animate.models.components import build_control_network, load_components
 from animate.models.controlnext import ControlNetwork
@@ -52,7 +52,7 @@ def measure(model: str = "tiny", *, frames: int = 4, characters: int = 4) -> For
                 rows += _statistics(network, control, features)
     return Formulas(
         model=model,
-        digest=sha256_of(bundled_folder() / "unet")[:12],
+        digest=FileDigests().of(bundled_folder() / "unet")[:12],
         frames=frames,
         characters=characters,
         rows=_means([row for row in rows if row.scale == 1.0]),

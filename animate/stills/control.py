@@ -41,11 +41,12 @@ def controlled(
 
         def before(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             timestep = args[1] if len(args) > 1 else kwargs["timestep"]
-            port.control = None
-            if _within(span, scheduler, timestep):
-                dtype = next(network.parameters()).dtype
-                features = network(pictures_B3HW.to(dtype)[:, None], timestep)
-                port.control = features.to(unet.dtype)
+            if not _within(span, scheduler, timestep):
+                port.hold(None)
+                return
+            dtype = next(network.parameters()).dtype
+            features = network(pictures_B3HW.to(dtype)[:, None], timestep)
+            port.hold(features.to(unet.dtype))
 
         handle = unet.register_forward_pre_hook(before, with_kwargs=True)
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,64 +16,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose.errors import PoseError
-from pose.sequence import PoseSequence
 
 FORMAT = "cnx-pose"
 VERSION = 1
 _ARRAYS = ("points", "scores", "times")
-_AGAIN = "extract the poses again"
+AGAIN = "extract the poses again"
 
 
-def to_bytes(sequence: PoseSequence) -> bytes:
-    """The pose file of a sequence."""
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "digest": sequence.digest,
-        **sequence.header(),
-    }
+def to_bytes(header: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The pose file of a sequence's header, its digest among it, and its three arrays."""
+    text = json.dumps({"format": FORMAT, "version": VERSION, **header})
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        points=sequence.points,
-        scores=sequence.scores,
-        times=sequence.times,
-        header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+        points=arrays["points"],
+        scores=arrays["scores"],
+        times=arrays["times"],
+        header=np.frombuffer(text.encode(), dtype=np.uint8),
     )
     return buffer.getvalue()
 
 
-def load(path: str | Path, *, source: str | None = None) -> PoseSequence:
-    """Read a pose file; see `PoseSequence.load` for what is refused.
-
-    `source` is the digest of the video that the poses should be of; a file that does not know its
-    video (source "") is then refused too. None asks nothing.
-    """
-    path = Path(path)
-    header, arrays = _read(path)
+def read(path: Path) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
+    """The header and the arrays of a pose file of this version. Raises `PoseError`."""
+    header, arrays = _unpacked(path)
     _check_header(header, path)
-    sequence = _sequence(header, arrays, path)
-    if sequence.digest != header.get("digest"):
-        raise PoseError(
-            f"the pose file {path} was changed after it was written: its content does not match "
-            f"its digest; {_AGAIN}"
-        )
-    if source is not None:
-        check_source(sequence, source, path)
-    return sequence
+    missing = [name for name in _ARRAYS if name not in arrays]
+    if missing:
+        raise PoseError(f"the pose file {path} lacks {', '.join(missing)}; {AGAIN}")
+    return header, arrays
 
 
-def check_source(sequence: PoseSequence, source: str, name: str | Path = "given") -> None:
-    """Raise `PoseError` unless the poses are of the video with the digest `source`."""
-    if sequence.source != source:
-        theirs = f"{sequence.source[:12]}…" if sequence.source else "unknown"
-        raise PoseError(
-            f"the poses in {name} are not of this video: their video's digest is {theirs}, this "
-            f"one's {source[:12]}…; give the poses of this video, or extract them again"
-        )
-
-
-def _read(path: Path) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
+def _unpacked(path: Path) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
     if not path.is_file():
         raise PoseError(f"there is no pose file {path}; check the name")
     try:
@@ -91,10 +64,10 @@ def _read(path: Path) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
         # zipfile, zlib, json and numpy's parser of array headers raise a dozen kinds for damage.
         raise PoseError(
             f"the pose file {path} cannot be read; it is truncated, damaged or not a pose file "
-            f"({error}); {_AGAIN}"
+            f"({error}); {AGAIN}"
         ) from error
     if not isinstance(header, dict):
-        raise PoseError(f"{path} is not a pose file: its header is no table; {_AGAIN}")
+        raise PoseError(f"{path} is not a pose file: its header is no table; {AGAIN}")
     return header, arrays
 
 
@@ -104,28 +77,5 @@ def _check_header(header: Mapping[str, Any], path: Path) -> None:
     if header.get("version") != VERSION:
         raise PoseError(
             f"the pose file {path} has version {header.get('version')}, this program reads version "
-            f"{VERSION}; {_AGAIN} with this program"
+            f"{VERSION}; {AGAIN} with this program"
         )
-
-
-def _sequence(
-    header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path
-) -> PoseSequence:
-    missing = [name for name in _ARRAYS if name not in arrays]
-    if missing:
-        raise PoseError(f"the pose file {path} lacks {', '.join(missing)}; {_AGAIN}")
-    try:
-        return PoseSequence(
-            **arrays,
-            canvas=tuple(header["canvas"]),
-            fps=Fraction(header["fps"]),
-            source=str(header["source"]),
-            estimator=str(header["estimator"]),
-            cuts=tuple(header["cuts"]),
-        )
-    except PoseError as error:
-        raise PoseError(f"the pose file {path} cannot be used: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise PoseError(
-            f"the pose file {path} has a damaged header ({type(error).__name__}: {error}); {_AGAIN}"
-        ) from error

@@ -9,15 +9,17 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pose import posefile
 from pose.errors import PoseError
 from pose.layout import BODY, POINTS, SEEN
 
@@ -147,9 +149,12 @@ class PoseSequence:
 
     def to_bytes(self) -> bytes:
         """The pose file (`pose.posefile`), lossless."""
-        from pose.posefile import to_bytes
-
-        return to_bytes(self)
+        arrays: dict[str, NDArray[Any]] = {
+            "points": self.points,
+            "scores": self.scores,
+            "times": self.times,
+        }
+        return posefile.to_bytes({"digest": self.digest, **self.header()}, arrays)
 
     def save(self, path: str | Path) -> Path:
         """Write `to_bytes` to `path` and return it. Raises `PoseError` when it cannot be written.
@@ -168,14 +173,54 @@ class PoseSequence:
 
     @classmethod
     def load(cls, path: str | Path, *, source: str | None = None) -> PoseSequence:
-        """Read a pose file. With `source`, the video's digest, one from another video is refused.
+        """Read a pose file. With `source`, the video's digest, one from another video is refused,
+        and one that does not know its video (source "") too.
 
         Raises `PoseError` when the file cannot be used: missing, truncated, of another version,
         changed since it was written, holding values that are not finite, or of another video.
         """
-        from pose.posefile import load
+        path = Path(path)
+        header, arrays = posefile.read(path)
+        sequence = _of_file(header, arrays, path)
+        if sequence.digest != header.get("digest"):
+            raise PoseError(
+                f"the pose file {path} was changed after it was written: its content does not "
+                f"match its digest; {posefile.AGAIN}"
+            )
+        if source is not None:
+            check_source(sequence, source, path)
+        return sequence
 
-        return load(path, source=source)
+
+def check_source(sequence: PoseSequence, source: str, name: str | Path = "given") -> None:
+    """Raise `PoseError` unless the poses are of the video with the digest `source`."""
+    if sequence.source != source:
+        theirs = f"{sequence.source[:12]}…" if sequence.source else "unknown"
+        raise PoseError(
+            f"the poses in {name} are not of this video: their video's digest is {theirs}, this "
+            f"one's {source[:12]}…; give the poses of this video, or extract them again"
+        )
+
+
+def _of_file(
+    header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path
+) -> PoseSequence:
+    try:
+        return PoseSequence(
+            **arrays,
+            canvas=tuple(header["canvas"]),
+            fps=Fraction(header["fps"]),
+            source=str(header["source"]),
+            estimator=str(header["estimator"]),
+            cuts=tuple(header["cuts"]),
+        )
+    except PoseError as error:
+        raise PoseError(f"the pose file {path} cannot be used: {error}") from error
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise PoseError(
+            f"the pose file {path} has a damaged header ({type(error).__name__}: {error}); "
+            f"{posefile.AGAIN}"
+        ) from error
 
 
 def _set(sequence: PoseSequence, name: str, value: object) -> None:

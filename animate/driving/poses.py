@@ -25,9 +25,8 @@ from pose.formats import import_poses
 from pose.kinds import Absence
 from pose.layout import POINTS, SEEN
 from pose.people import choose_person
-from pose.posefile import check_source
 from pose.retarget import retarget
-from pose.sequence import PoseSequence
+from pose.sequence import PoseSequence, check_source
 
 _ABSENCE: dict[Absence, str] = {
     "fade": "short gaps are filled, the first pose is held before it, others fade out and in",

@@ -33,7 +33,7 @@ from animate.models.reference_attention import (
 )
 from animate.models.variants import load_variant
 from animate.request.values import Guidance
-from scripts.parity.animators import ADDED, Animator, Computed
+from scripts.parity.animator import ADDED, Animator, Computed
 from scripts.parity.checks import PIPELINE_TOLERANCE
 from scripts.parity.recipe import array, fill, scaled
 from temporal.windows import Window, WindowPlan

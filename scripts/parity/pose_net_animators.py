@@ -24,7 +24,7 @@ from animate.models.injection import inject
 from animate.models.pose_net import PoseNet
 from animate.models.variants import load_variant
 from animate.request.values import Guidance
-from scripts.parity.animators import ADDED, Animator, Computed
+from scripts.parity.animator import ADDED, Animator, Computed
 from scripts.parity.published_sampling import decode_published
 from scripts.parity.recipe import fill
 from temporal.published import published_plan

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from animate.batch.failures import Failure
 from animate.batch.jobs import Job
-from animate.batch.kinds import Products, Request, kind_of
-from animate.batch.records import JobRecord, Plan, Status, as_kept
+from animate.batch.kinds import kind_of
+from animate.batch.outputs import Plan
+from animate.batch.records import JobOutcome, JobRecord, Products, Request, Status, as_kept
 from animate.batch.tasks import ClipReport
 from animate.clip.claim import claimed, claimed_record
 from animate.clip.fingerprint import Fingerprint
@@ -125,19 +126,8 @@ def foreign(output: Path) -> Failure:
 
 
 def with_report(record: JobRecord, report: ClipReport) -> JobRecord:
-    """A record with a worker's account in it."""
-    return replace(
-        record,
-        seconds=report.seconds,
-        peak_host_bytes=report.peak_host_bytes,
-        peak_device_bytes=report.peak_device_bytes,
-        model=report.model,
-        size=report.size,
-        frames=report.frames,
-        fps=report.fps,
-        warnings=report.warnings,
-        pictures=report.pictures,
-    )
+    """A record with the outcome that a worker has reported."""
+    return replace(record, **{item.name: getattr(report, item.name) for item in fields(JobOutcome)})
 
 
 def stated_settings(job: Job) -> Mapping[str, object]:

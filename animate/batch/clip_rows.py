@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from animate.batch.keys import Keys
-from animate.batch.kinds import Products
 from animate.batch.paths import check_variant, record_path, stem
+from animate.batch.records import JobRecord, Products
+from animate.batch.tasks import Maker
 from animate.clip.fingerprint import Fingerprint
 from animate.clip.record import record_paths
 from animate.clip.shareable import Shareable
 from animate.request.request import AnimationRequest
-
-if TYPE_CHECKING:
-    from animate.batch.records import JobRecord
-    from animate.batch.tasks import Maker
 
 
 @dataclass(frozen=True, kw_only=True)

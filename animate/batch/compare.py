@@ -17,7 +17,8 @@ from typing import Any
 
 from animate.batch.compare_page import PAGE, SHEET, Cell, Comparison, write_page
 from animate.batch.compare_sheet import write_sheet
-from animate.batch.executor import JobExecutor, make_executor
+from animate.batch.executor import JobExecutor
+from animate.batch.executors import make_executor
 from animate.batch.jobs import Job, jobs_of_rows
 from animate.batch.manifest import Manifest
 from animate.batch.paths import with_absolute_paths

@@ -22,7 +22,6 @@ from typing import Any, Protocol, TypeVar
 
 from animate.batch.failures import Failure, failure_of
 from animate.errors import InternalError, RequestError
-from animate.request.wording import nearest
 
 Send = Callable[[Any], None]
 """Sends a small picklable message from a worker to the listener."""
@@ -93,36 +92,6 @@ class JobExecutor(Protocol):
 
     def close(self) -> None:
         """End the workers, also in the middle of a task. May be called twice."""
-
-
-EXECUTORS = ("local", "serial", "ray")
-
-
-def make_executor(
-    name: str, workers: int = 1, *, time_limit: float | None = None, address: str | None = None
-) -> JobExecutor:
-    """The executor called `name` with so many workers.
-
-    time_limit: seconds after which a task's worker is ended and the task has failed
-    address: of the Ray cluster; None starts one on this machine
-
-    Raises RequestError for an unknown name or numbers that make no sense, ExecutorError where its
-    extra is not installed.
-    """
-    if name == "serial":
-        if workers != 1 or time_limit is not None:
-            raise RequestError("the serial executor does one job at a time, without a time limit")
-        return SerialExecutor()
-    if name == "local":
-        from animate.batch.local import LocalExecutor
-
-        return LocalExecutor(workers, time_limit)
-    if name == "ray":
-        from animate.batch.ray_jobs import RayExecutor
-
-        return RayExecutor(workers, time_limit, address)
-    known = ", ".join(EXECUTORS)
-    raise RequestError(f"executor {name!r} is not one of {known}{nearest(name, [*EXECUTORS])}")
 
 
 class SerialExecutor:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from animate.batch.jobs import Job
 from animate.batch.keys import Keys
 from animate.batch.kinds import kind_of, products_of
-from animate.batch.records import JobRecord, plan_job, read_record
+from animate.batch.outputs import plan_job
+from animate.batch.records import JobRecord, read_record
 from animate.errors import RequestError, user_mistakes
 from animate.progress import clock_text
 from animate.request.request import AnimationRequest

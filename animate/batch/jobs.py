@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from animate.batch.combinations import expand
-from animate.batch.kinds import Products, Request, RowKind, check_inside, kind_of
+from animate.batch.kinds import RowKind, check_inside, kind_of
 from animate.batch.paths import (
     OutputFolder,
     check_template,
@@ -22,6 +22,7 @@ from animate.batch.paths import (
     with_absolute_paths,
     work_name,
 )
+from animate.batch.records import Products, Request
 from animate.batch.rows import Row
 from animate.batch.staging import JobFiles, Staging
 from animate.batch.storage import is_url

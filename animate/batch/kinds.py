@@ -7,44 +7,23 @@ one more class in a file of its own, and one more line in `KINDS`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from animate.batch.clip_rows import CLIPS
+from animate.batch.executor import Send
+from animate.batch.keys import Keys
+from animate.batch.paths import check_paths_inside
+from animate.batch.records import JobRecord, Products, Request
+from animate.batch.still_rows import STILLS
+from animate.batch.tasks import ClipReport, ClipTask, Maker, forget_peaks
 from animate.clip.fingerprint import Fingerprint
 from animate.errors import RequestError
 from animate.request.request import AnimationRequest
 from animate.request.still import StillRequest
 from animate.request.wording import nearest, quoted
 
-if TYPE_CHECKING:
-    from animate.batch.keys import Keys
-    from animate.batch.records import JobRecord
-    from animate.batch.tasks import Maker
-
-Request = AnimationRequest | StillRequest
-"""One job's settings."""
 Asked = TypeVar("Asked", AnimationRequest, StillRequest)
-
-USUAL_KIND = "clip"
-"""Kind of rows that name none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Products:
-    """The files that a job leaves."""
-
-    output: Path
-    """The clip or picture; of numbered images their pattern."""
-    record: Path
-    """The batch's record."""
-    files: tuple[Path, ...]
-    """Every file by its own name, but for records and what stands in `besides`."""
-    besides: Mapping[str, Path] = field(default_factory=dict)
-    """Files that are written beside the output, by the name of their setting."""
-    sidecars: tuple[Path, ...] = ()
-    """Paths that the output's own record may have."""
 
 
 class RowKind(Protocol[Asked]):
@@ -112,27 +91,21 @@ class RowKind(Protocol[Asked]):
         """The size of what was made, in words; empty where the record does not say."""
 
 
-@cache
-def kinds() -> Mapping[str, RowKind[Any]]:
-    """Every kind by its word, the usual first."""
-    from animate.batch.clip_rows import CLIPS
-    from animate.batch.still_rows import STILLS
-
-    return {kind.name: kind for kind in (CLIPS, STILLS)}
+KINDS: Mapping[str, RowKind[Any]] = {kind.name: kind for kind in (CLIPS, STILLS)}
+"""Every kind by its word, the usual first."""
 
 
 def kind_named(name: object) -> RowKind[Any]:
     """The kind that a row names. Raises RequestError for any other word."""
-    known = kinds()
-    if not isinstance(name, str) or name not in known:
-        hint = nearest(name, list(known)) if isinstance(name, str) else ""
-        raise RequestError(f"kind {quoted(name)} is not one of {', '.join(known)}{hint}")
-    return known[name]
+    if not isinstance(name, str) or name not in KINDS:
+        hint = nearest(name, list(KINDS)) if isinstance(name, str) else ""
+        raise RequestError(f"kind {quoted(name)} is not one of {', '.join(KINDS)}{hint}")
+    return KINDS[name]
 
 
 def kind_of(request: Request) -> RowKind[Any]:
     """The kind of a request."""
-    return next(kind for kind in kinds().values() if isinstance(request, kind.settings))
+    return next(kind for kind in KINDS.values() if isinstance(request, kind.settings))
 
 
 def products_of(request: Request) -> Products:
@@ -140,11 +113,38 @@ def products_of(request: Request) -> Products:
     return kind_of(request).products(request)
 
 
+def start_makers(worker: int) -> JobMaker:
+    """A worker's handler of `ClipTask`s; `worker` decides which GPU it takes."""
+    return JobMaker(worker)
+
+
+class JobMaker:
+    """Makes jobs of any kind; what one kind has loaded goes before another loads its own."""
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+        self._kind: RowKind[Any] | None = None
+        self._maker: Maker | None = None
+
+    def __call__(self, payload: ClipTask[Request], send: Send) -> ClipReport:
+        """Make one job; whatever goes wrong is in the report."""
+        kind = kind_of(payload.request)
+        if self._maker is None or kind is not self._kind:
+            self.close()
+            self._kind, self._maker = kind, kind.maker(self._worker)
+        forget_peaks()
+        return self._maker(payload, send)
+
+    def close(self) -> None:
+        """See `Handler`."""
+        maker, self._maker, self._kind = self._maker, None, None
+        if maker is not None:
+            maker.close()
+
+
 def check_inside(request: Request, roots: Sequence[Path]) -> None:
     """Raise RequestError for a file that a request reads or uses outside all of the resolved
     `roots`: its model's files and the contents of folders included, links resolved."""
-    from animate.batch.paths import check_paths_inside
-
     if roots:
         check_paths_inside(request, tuple(roots))
         kind_of(request).check_model(request, tuple(roots))

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from animate.batch.jobs import Job, jobs_of_rows
-from animate.batch.kinds import USUAL_KIND, Request, RowKind, kinds, products_of
+from animate.batch.kinds import KINDS, RowKind, products_of
 from animate.batch.paths import with_absolute_paths
+from animate.batch.records import USUAL_KIND, Request
 from animate.batch.rows import read_sheet
 from animate.batch.staging import RemoteOutputs, Staging
 from animate.batch.storage import check_url, fetch_file, is_url, parent_url
@@ -88,9 +89,9 @@ def load_manifest(
                 **_of_command(kind, defaults or {}),
                 **with_absolute_paths(sheet.defaults[name], source.parent, kind.settings),
             }
-            for name, kind in kinds().items()
+            for name, kind in KINDS.items()
         },
-        overrides={name: _of_command(kind, overrides or {}) for name, kind in kinds().items()},
+        overrides={name: _of_command(kind, overrides or {}) for name, kind in KINDS.items()},
         roots=roots,
         name=name or sheet.name,
     )

@@ -9,26 +9,30 @@ every field, counts as none.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from animate.batch.failures import Kind
-from animate.batch.kinds import USUAL_KIND, Products
-from animate.batch.paths import former_record_path
 from animate.clip.fingerprint import Fingerprint
 from animate.clip.typed_json import from_plain
 from animate.errors import MediaError
-from animate.files import is_sequence, open_regular, sha256, write_text
-from animate.media.sequences import sequence_files
+from animate.files import open_regular, write_text
+from animate.request.request import AnimationRequest
 from animate.request.schema import plain
+from animate.request.still import StillRequest
 
 SCHEMA = 2
 KEPT = "its clip is as it was made"
 Status = Literal["done", "kept", "failed", "running", "waiting"]
 _MOST_BYTES = 16 << 20
+
+
+Request = AnimationRequest | StillRequest
+"""One job's settings."""
+USUAL_KIND = "clip"
+"""Kind of rows that name none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +64,50 @@ class Pictures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobRecord:
-    """The state of one job, and what making its clip took."""
+class Products:
+    """The files that a job leaves."""
+
+    output: Path
+    """The clip or picture; of numbered images their pattern."""
+    record: Path
+    """The batch's record."""
+    files: tuple[Path, ...]
+    """Every file by its own name, but for records and what stands in `besides`."""
+    besides: Mapping[str, Path] = field(default_factory=dict)
+    """Files that are written beside the output, by the name of their setting."""
+    sidecars: tuple[Path, ...] = ()
+    """Paths that the output's own record may have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOutcome:
+    """The clip or pictures of a job, and what making them took."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of each stage, `load` (of the model) among them."""
+    peak_host_bytes: int | None = None
+    """The most resident memory of the worker during this job."""
+    peak_device_bytes: int | None = None
+    """Largest allocation on the accelerator; None on a CPU."""
+    model: str = ""
+    """Name of the variant that made the clip."""
+    size: str = ""
+    """Size of the clip, WIDTHxHEIGHT."""
+    frames: int | None = None
+    """Frames of the clip, or pictures of the series."""
+    fps: str = ""
+    """Rate of the clip, a fraction."""
+    warnings: tuple[str, ...] = ()
+    """Remarks on the clip that a person should act on."""
+    pictures: Pictures = field(default_factory=Pictures)
+    """Small pictures for the report."""
+    clip: ClipState | None = None
+    """Marks of the clip's file; None where there is none of this batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord(JobOutcome):
+    """The state of one job and what came of it, side by side, as its file and programs have it."""
 
     number: int
     """Of the job in its batch, from 1."""
@@ -89,38 +135,18 @@ class JobRecord:
     """The fault and the way out, in words."""
     trace: str = ""
     """Traceback of a fault of the program."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall time of each stage, `load` (of the model) among them."""
     wall_seconds: float = 0.0
     """From the attempt's beginning to its end."""
-    peak_host_bytes: int | None = None
-    """The most resident memory of the worker during this job."""
-    peak_device_bytes: int | None = None
-    """Largest allocation on the accelerator; None on a CPU."""
-    model: str = ""
-    """Name of the variant that made the clip."""
-    size: str = ""
-    """Size of the clip, WIDTHxHEIGHT."""
-    frames: int | None = None
-    """Frames of the clip, or pictures of the series."""
-    fps: str = ""
-    """Rate of the clip, a fraction."""
-    warnings: tuple[str, ...] = ()
-    """Remarks on the clip that a person should act on."""
     worker: str = ""
     """The worker that made it."""
     finished: str = ""
     """Time of its end, UTC, ISO 8601."""
-    clip: ClipState | None = None
-    """Marks of the clip's file; None where there is none of this batch."""
     copied_from: str = ""
     """The output that this is a copy of, since both jobs had one key."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Figures of the clip by measure (docs/evaluation.md); empty where it was not scored."""
     scored_by: str = ""
     """Name of the protocol that they are of."""
-    pictures: Pictures = field(default_factory=Pictures)
-    """Small pictures for the report."""
 
     def to_dict(self) -> dict[str, object]:
         """The record as plain JSON values: the key as its digest, and its parts beside it."""
@@ -149,12 +175,6 @@ def read_record(path: Path) -> JobRecord | None:
         return _record_of(values) if isinstance(values, dict) else None
     except (OSError, ValueError, RecursionError):
         return None
-
-
-def _former_record(output: Path) -> JobRecord | None:
-    """The record that the version before wrote of a clip."""
-    record = read_record(former_record_path(output))
-    return record if record is not None and record.output == output else None
 
 
 def _record_of(values: dict[str, object]) -> JobRecord:
@@ -186,139 +206,3 @@ def as_kept(earlier: JobRecord, job: JobRecord) -> JobRecord:
         status="kept",
         why=KEPT,
     )
-
-
-def clip_state(output: Path) -> ClipState | None:
-    """The marks of a finished clip; None where there is none."""
-    if is_sequence(output):
-        images = sequence_files(output)
-        size = sum(image.stat().st_size for image in images)
-        return ClipState(files=len(images), bytes=size) if images else None
-    if not output.is_file():
-        return None
-    state = output.stat()
-    return ClipState(bytes=state.st_size, mtime_ns=state.st_mtime_ns, sha256=sha256(output))
-
-
-def clip_exists(output: Path) -> bool:
-    """True where a clip of this name, or an image of it, is there."""
-    return bool(sequence_files(output)) if is_sequence(output) else output.exists()
-
-
-def is_clip_of(record: JobRecord, output: Path) -> bool:
-    """True where the clip at `output` is the one that the record was written for.
-
-    Its content is read only where its time has changed, as after copying a folder.
-    """
-    stated = record.clip
-    if stated is None:
-        return False
-    if is_sequence(output):
-        return clip_state(output) == stated
-    try:
-        state = output.stat()
-    except OSError:
-        return False
-    if state.st_size != stated.bytes:
-        return False
-    return state.st_mtime_ns == stated.mtime_ns or sha256(output) == stated.sha256
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The decision on a job."""
-
-    wanted: bool
-    """It is to be done."""
-    why: str
-    """The reason, in words."""
-    foreign: bool = False
-    """A file that is not this batch's lies where the clip would go."""
-    earlier: JobRecord | None = None
-    """The record whose clip is kept; None where the job is wanted."""
-
-
-def plan_job(products: Products, key: Fingerprint | None, *, overwrite: bool = False) -> Plan:
-    """Compare a job with what is there. `key` is None where it cannot be known."""
-    earlier = read_record(products.record) or _former_record(products.output)
-    return decide(
-        earlier,
-        key,
-        exists=clip_exists(products.output),
-        ours=earlier is not None and is_clip_of(earlier, products.output),
-        missing=[name for name, file in products.besides.items() if not file.exists()],
-        overwrite=overwrite,
-    )
-
-
-def decide(
-    earlier: JobRecord | None,
-    key: Fingerprint | None,
-    *,
-    exists: bool,
-    ours: bool,
-    missing: Sequence[str] = (),
-    overwrite: bool = False,
-) -> Plan:
-    """The decision on a job.
-
-    earlier: its record; None where there is none
-    exists, ours: a clip of this name is there; it is the one that the record was written for
-    missing: settings whose files beside the clip are gone
-    """
-    if overwrite:
-        return Plan(wanted=True, why="asked to overwrite" if exists or earlier else "new")
-    if earlier is None:
-        return Plan(wanted=True, why="new", foreign=exists)
-    ours = ours or earlier.status == "running"
-    again = partial(Plan, wanted=True, foreign=exists and not ours)
-    if earlier.status != "done":
-        reasons = {"running": "it was interrupted", "waiting": "it waited"}
-        return again(why=reasons.get(earlier.status, "it failed before"))
-    if not exists:
-        return again(why="its clip is gone")
-    if not ours:
-        return again(why="its clip was changed by somebody else")
-    if key is None:
-        return again(why="its inputs cannot be read")
-    if earlier.key is None:
-        return again(why="its record is of another version")
-    if earlier.key.digest != key.digest:
-        return again(why=f"changed: {key.changes(plain(earlier.key))}")
-    for name in missing:
-        return again(why=f"its {name.replace('_', ' ')} is gone")
-    return Plan(wanted=False, why=KEPT, earlier=earlier)
-
-
-class Outputs(Protocol):
-    """The folder, here or in a store, that holds clips and their records."""
-
-    copies: bool
-    """A clip with the key of another is copied from it."""
-
-    def plan(self, products: Products, key: Fingerprint | None, *, overwrite: bool) -> Plan:
-        """Compare a job with what is there."""
-
-    def write(self, record: JobRecord) -> None:
-        """Put a record at its path, atomically. Raises MediaError or OSError."""
-
-    def state(self, output: Path) -> ClipState | None:
-        """Marks of a finished clip; None where there is none."""
-
-
-class LocalOutputs:
-    """Clips and records on this machine's file systems."""
-
-    copies = True
-
-    def plan(self, products: Products, key: Fingerprint | None, *, overwrite: bool) -> Plan:
-        """See `Outputs`."""
-        return plan_job(products, key, overwrite=overwrite)
-
-    def write(self, record: JobRecord) -> None:
-        """See `Outputs`."""
-        record.write()
-
-    def state(self, output: Path) -> ClipState | None:
-        """See `Outputs`."""
-        return clip_state(output)

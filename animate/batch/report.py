@@ -21,9 +21,9 @@ from typing import Any
 from urllib.parse import quote
 
 from animate.batch.jobs import Job
-from animate.batch.kinds import USUAL_KIND, RowKind, kind_named, products_of
+from animate.batch.kinds import RowKind, kind_named, products_of
 from animate.batch.manifest import Manifest
-from animate.batch.records import JobRecord, Pictures, read_record
+from animate.batch.records import USUAL_KIND, JobRecord, Pictures, read_record
 from animate.clip.shareable import Shareable
 from animate.errors import MediaError, RequestError
 from animate.files import is_sequence, write_text

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from animate.batch.kinds import USUAL_KIND, RowKind, kind_named, kinds
+from animate.batch.kinds import KINDS, RowKind, kind_named
+from animate.batch.records import USUAL_KIND
 from animate.errors import ManifestError, RequestError
 from animate.files import open_regular
 from animate.request.schema import flat, knows, settings_of
@@ -57,7 +58,7 @@ class Sheet:
     rows: Iterator[Row]
     """Read as they are asked for."""
     defaults: Mapping[str, Mapping[str, object]] = field(
-        default_factory=lambda: {kind: {} for kind in kinds()}
+        default_factory=lambda: {kind: {} for kind in KINDS}
     )
     """Settings for rows that do not give them, by the name of their kind."""
     name: str | None = None
@@ -227,7 +228,7 @@ def by_kind(values: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """
     parts: dict[str, dict[str, object]] = {}
     known: set[str] = set()
-    for name, kind in kinds().items():
+    for name, kind in KINDS.items():
         chosen = {key: v for key, v in values.items() if knows(kind.settings, key)}
         parts[name] = flat(kind.settings, chosen)
         known |= chosen.keys()

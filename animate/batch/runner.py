@@ -13,16 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from animate.batch.accounts import Item, copy_clip, failed, foreign
-from animate.batch.executor import JobExecutor, Outcome, Task, make_executor
+from animate.batch.executor import JobExecutor, Outcome, Task
+from animate.batch.executors import make_executor
 from animate.batch.failures import Failure, failure_of
 from animate.batch.jobs import Job, sorted_jobs
 from animate.batch.keys import Keys
-from animate.batch.kinds import Request, kind_of, products_of
+from animate.batch.kinds import kind_of, products_of, start_makers
 from animate.batch.manifest import Manifest, jobs_of, load_manifest
+from animate.batch.outputs import LocalOutputs, Outputs
 from animate.batch.paths import record_path
-from animate.batch.records import JobRecord, LocalOutputs, Outputs, as_kept, read_record
+from animate.batch.records import JobRecord, Request, as_kept, read_record
 from animate.batch.staging import JobFiles, remote_key
-from animate.batch.tasks import ClipReport, ClipTask, start_makers
+from animate.batch.tasks import ClipReport, ClipTask
 from animate.batch.watch import Watch
 from animate.clip.fingerprint import Fingerprint
 from animate.errors import ExecutorError, RequestError

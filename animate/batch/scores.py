@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from animate.batch.jobs import Job
-from animate.batch.records import JobRecord, is_clip_of, read_record
+from animate.batch.outputs import is_clip_of
+from animate.batch.records import JobRecord, read_record
 from animate.clip.fingerprint import FileDigests
 from animate.errors import UserError
 from animate.evaluation.extractors import Networks

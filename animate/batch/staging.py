@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from animate.batch.kinds import Products
-from animate.batch.records import ClipState, JobRecord, Plan, decide, read_record
+from animate.batch.outputs import Plan, decide
+from animate.batch.records import ClipState, JobRecord, Products, read_record
 from animate.batch.storage import (
     StorageError,
     check_url,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from animate.batch.keys import Keys
-from animate.batch.kinds import Products
 from animate.batch.paths import RECORD_SUFFIX, stem
+from animate.batch.records import JobRecord, Products
+from animate.batch.tasks import Maker
 from animate.clip.fingerprint import Fingerprint
 from animate.clip.shareable import Shareable
 from animate.errors import MediaError, RequestError
@@ -17,10 +17,6 @@ from animate.models.stills import split_name, still_design_names
 from animate.request.schema import build, plain
 from animate.request.setting_paths import with_paths
 from animate.request.still import StillRequest
-
-if TYPE_CHECKING:
-    from animate.batch.records import JobRecord
-    from animate.batch.tasks import Maker
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ next of the same kind.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,7 @@ from typing_extensions import TypeVar
 
 from animate.batch.executor import Send
 from animate.batch.failures import Failure
-from animate.batch.kinds import Request, RowKind, kind_of
-from animate.batch.records import ClipState, Pictures
+from animate.batch.records import JobOutcome, Request
 from animate.batch.staging import JobFiles
 from animate.clip.fingerprint import FileDigests
 from animate.progress import Stage
@@ -45,31 +44,11 @@ class ClipTask(Generic[Asked]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipReport:
-    """A worker's account of one job: how its clip was made, or the failure."""
+class ClipReport(JobOutcome):
+    """A worker's account of one job: what it made, or the failure."""
 
     failure: Failure | None = None
     """The reason why there is no clip."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall time of each stage, `load` of the model among them."""
-    peak_host_bytes: int | None = None
-    """The most resident memory of the worker during this clip."""
-    peak_device_bytes: int | None = None
-    """Largest allocation on the accelerator; None on a CPU."""
-    model: str = ""
-    """Name of the variant that made the clip."""
-    size: str = ""
-    """Size of the clip, WIDTHxHEIGHT."""
-    frames: int | None = None
-    """Frames of the clip, or pictures of the series."""
-    fps: str = ""
-    """Rate of the clip, a fraction."""
-    warnings: tuple[str, ...] = ()
-    """Remarks on the clip that a person should act on."""
-    pictures: Pictures = field(default_factory=Pictures)
-    """Small pictures for the report."""
-    clip: ClipState | None = None
-    """Marks of a clip that was put into a store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,35 +78,6 @@ class Maker(Protocol):
 
     def close(self) -> None:
         """Give back what is loaded."""
-
-
-def start_makers(worker: int) -> JobMaker:
-    """A worker's handler of `ClipTask`s; `worker` decides which GPU it takes."""
-    return JobMaker(worker)
-
-
-class JobMaker:
-    """Makes jobs of any kind; what one kind has loaded goes before another loads its own."""
-
-    def __init__(self, worker: int) -> None:
-        self._worker = worker
-        self._kind: RowKind[Any] | None = None
-        self._maker: Maker | None = None
-
-    def __call__(self, payload: ClipTask[Request], send: Send) -> ClipReport:
-        """Make one job; whatever goes wrong is in the report."""
-        kind = kind_of(payload.request)
-        if self._maker is None or kind is not self._kind:
-            self.close()
-            self._kind, self._maker = kind, kind.maker(self._worker)
-        forget_peaks()
-        return self._maker(payload, send)
-
-    def close(self) -> None:
-        """See `Handler`."""
-        maker, self._maker, self._kind = self._maker, None, None
-        if maker is not None:
-            maker.close()
 
 
 def device_of(worker: int, asked: str) -> str:

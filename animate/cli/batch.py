@@ -180,7 +180,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, object]:
 
 def make(manifest: Manifest, arguments: argparse.Namespace, progress: Progress) -> int:
     """Do the jobs; write the report whatever happens. Returns the exit code."""
-    from animate.batch.executor import make_executor
+    from animate.batch.executors import make_executor
     from animate.batch.runner import run_batch
 
     address: Any = None

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     """Parse, make every cell, write the page. Returns the exit code; errors pass through."""
     arguments = parse(parser(), argv)
     from animate.batch.compare import compare
-    from animate.batch.executor import make_executor
+    from animate.batch.executors import make_executor
 
     progress = progress_of(arguments)
     known = settings_of(AnimationRequest)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from animate.batch.executor import JobExecutor, make_executor
+from animate.batch.executor import JobExecutor
+from animate.batch.executors import make_executor
 from animate.errors import ExecutorError, RequestError
 from animate.generate.workers.ray_cluster import connect, disconnect
 from tests.batch.executor_contract import ExecutorContract, WorkerProcesses, start

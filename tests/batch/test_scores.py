@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from animate.batch.manifest import load_manifest
-from animate.batch.records import as_kept, clip_state, read_record
+from animate.batch.outputs import clip_state
+from animate.batch.records import as_kept, read_record
 from animate.batch.report import write_report
 from animate.batch.scores import score_clips
 from animate.cli.main import main

@@ -12,7 +12,8 @@ import pytest
 from animate import AnimationRequest
 from animate.batch import runner
 from animate.batch.keys import Keys
-from animate.batch.records import JobRecord, clip_state
+from animate.batch.outputs import clip_state
+from animate.batch.records import JobRecord
 from animate.batch.tasks import ClipReport
 from animate.errors import BusyError
 from tests.batch.scripted import Scripted, make, request, run, statuses

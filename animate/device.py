@@ -217,10 +217,28 @@ def device_and_dtype(
     device: str | torch.device | None,
     dtype: torch.dtype | None,
 ) -> tuple[str | torch.device | None, torch.dtype | None]:
-    """Device and type that arguments of a pipeline's `to` name, by position or keyword."""
+    """Device and type that arguments of a pipeline's `to` name, by position or keyword.
+
+    Raises RequestError for a type that networks do not compute with.
+    """
     for target in targets:
         if isinstance(target, torch.dtype):
             dtype = target
         else:
             device = target
+    if dtype is not None:
+        precision_named(dtype)
     return device, dtype
+
+
+def precision_named(dtype: torch.dtype) -> Precision:
+    """The setting's word for a type. Raises RequestError for one that networks do not compute
+    with."""
+    names: dict[torch.dtype, Precision] = {
+        torch.float32: "float32",
+        torch.float16: "float16",
+        torch.bfloat16: "bfloat16",
+    }
+    if dtype not in names:
+        raise RequestError(f"torch_dtype {dtype} is not one of {', '.join(names.values())}")
+    return names[dtype]

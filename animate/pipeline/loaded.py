@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import torch
 
 from animate.animator import Animator
-from animate.device import device_and_dtype
+from animate.device import device_and_dtype, precision_named
 from animate.errors import RequestError, raises_ours
 from animate.models.components import save_model
 from animate.models.lora import open_adapters
@@ -26,12 +26,6 @@ from animate.request.values import Lora
 from animate.request.wording import listed, nearest
 from temporal.kinds import Offload
 from temporal.offload import send_home
-
-_PRECISIONS: Mapping[torch.dtype, Precision] = {
-    torch.float32: "float32",
-    torch.float16: "float16",
-    torch.bfloat16: "bfloat16",
-}
 
 
 class LoadedPipeline:
@@ -75,7 +69,7 @@ class LoadedPipeline:
         if variant == "fp16" and precision == "auto" and torch_dtype is None:
             precision = "float16"
         if torch_dtype is not None:
-            precision = _precision(torch_dtype)
+            precision = precision_named(torch_dtype)
         path = model_of(name, local_files_only=local_files_only, progress=TqdmBars({}))
         return cls(Animator.from_pretrained(path, device=str(device), precision=precision))
 
@@ -137,8 +131,6 @@ class LoadedPipeline:
     ) -> Self:
         """Compute on another device, or with other numbers; returns the pipeline."""
         device, dtype = device_and_dtype(targets, device, dtype)
-        if dtype is not None:
-            _precision(dtype)
         self.animator.to(None if device is None else str(device), dtype)
         return self
 
@@ -258,10 +250,3 @@ class LoadedPipeline:
     def set_progress(self, progress: Progress) -> None:
         """Report stages and remarks to a `Progress` of `animate.progress` in place of bars."""
         self._progress = progress
-
-
-def _precision(dtype: torch.dtype) -> Precision:
-    if dtype not in _PRECISIONS:
-        kinds = ", ".join(_PRECISIONS.values())
-        raise RequestError(f"torch_dtype {dtype} is not one of {kinds}")
-    return _PRECISIONS[dtype]

@@ -47,8 +47,9 @@ from animate.driving.poses import selection_of
 from animate.driving.skeletons import Skeletons
 from animate.finish.chain import find_tempo
 from animate.finish.enlarge import find_enlargement
+from animate.generate.decoding import decode
 from animate.generate.memory import plan_clip_memory, wants_plan
-from animate.generate.pipeline import Engine, decode, sample
+from animate.generate.pipeline import Engine, sample
 from animate.generate.preview import OnPreview
 from animate.generate.settings import ClipSettings, settle, unusual_size
 from animate.generate.workers.protocol import WindowExecutor

@@ -20,8 +20,9 @@ from animate.driving.poses import selection_of
 from animate.errors import RequestError
 from animate.finish.chain import Finish, find_tempo
 from animate.finish.enlarge import Enlargement, find_enlargement
+from animate.generate.decoding import decode
 from animate.generate.engine import Engine
-from animate.generate.pipeline import decode, sample
+from animate.generate.pipeline import sample
 from animate.generate.settings import ClipSettings, settle, unusual_size
 from animate.media.info import Image
 from animate.models.lora import merged, open_adapters

@@ -39,7 +39,8 @@ from animate.clip.motion import ClipInputs, find_motion  # noqa: E402
 from animate.driving.poses import selection_of  # noqa: E402
 from animate.driving.skeletons import ControlFrames  # noqa: E402
 from animate.generate.clip_state import ClipState, KeepsNothing  # noqa: E402
-from animate.generate.pipeline import Engine, decode, sample  # noqa: E402
+from animate.generate.decoding import decode  # noqa: E402
+from animate.generate.pipeline import Engine, sample  # noqa: E402
 from animate.generate.settings import settle  # noqa: E402
 from animate.media import open_video, read_image  # noqa: E402
 from animate.models.components import load_components  # noqa: E402

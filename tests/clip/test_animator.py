@@ -27,13 +27,6 @@ from tests.scene import poses, write_scene, write_video
 from tests.toy import toy_model
 
 
-@pytest.fixture(scope="module")
-def animator(tmp_path_factory: pytest.TempPathFactory) -> Animator:
-    folder = tmp_path_factory.mktemp("model") / "toy"
-    toy_model(folder)
-    return Animator.from_pretrained(folder, device="cpu")
-
-
 @pytest.fixture
 def scene(tmp_path: Path) -> dict[str, Any]:
     files: dict[str, Any] = dict(write_scene(tmp_path, sound=True))

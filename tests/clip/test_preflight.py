@@ -14,19 +14,6 @@ from animate.clip import fingerprint, preflight
 from animate.errors import MediaError, RequestError
 from temporal.errors import TemporalError
 from tests.scene import write_scene
-from tests.toy import toy_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "toy"
-    toy_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def animator(model: Path) -> Animator:
-    return Animator.from_pretrained(model, device="cpu")
 
 
 @pytest.fixture

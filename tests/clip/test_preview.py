@@ -23,14 +23,6 @@ from animate.media import read_image
 from animate.progress import JsonLines, Quiet, Remembering
 from animate.request.request import AnimationRequest
 from tests.scene import write_scene
-from tests.toy import toy_model
-
-
-@pytest.fixture(scope="module")
-def animator(tmp_path_factory: pytest.TempPathFactory) -> Animator:
-    folder = tmp_path_factory.mktemp("model") / "toy"
-    toy_model(folder)
-    return Animator.from_pretrained(folder, device="cpu")
 
 
 @pytest.fixture

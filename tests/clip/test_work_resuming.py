@@ -2,116 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
 import signal
-import subprocess
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from animate import AnimationRequest, AnimationResult, Animator, files
+from animate import Animator
 from animate.cli.main import main
 from animate.clip import keeper
 from animate.clip.marker import read_begun
-from animate.clip.record import ClipRecord
 from animate.clip.work_folder import WorkFolder
-from animate.errors import BusyError, MediaError, WorkError
+from animate.errors import MediaError, WorkError
 from animate.files import hidden_name
-from animate.progress import Quiet
-from tests.scene import write_scene
-from tests.toy import toy_model
+from tests.clip.stopped_runs import Listener, digest_of, run, stopped, uninterrupted
 
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "toy"
-    toy_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def animator(model: Path) -> Animator:
-    return Animator.from_pretrained(model, device="cpu")
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> dict[str, Any]:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "out").mkdir()
-    files: dict[str, Any] = dict(write_scene(tmp_path / "in"))
-    output = tmp_path / "out" / "clip.mp4"
-    return {**files, "output": output, "retarget": "none", "save_every": 0.0, "decode_chunk": 2}
-
-
-@pytest.fixture(autouse=True)
-def at_every_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These runs are over before work would be kept at its usual pace."""
-    monkeypatch.setattr(keeper, "_SHARE", 0)
-
-
-class Listener(Quiet):
-    """Counts what is done, in frames; interrupts after `stop` of a stage."""
-
-    def __init__(self, stop: tuple[str, int] | None = None) -> None:
-        self.done: Counter[str] = Counter()
-        self.warnings: list[str] = []
-        self.notes: list[str] = []
-        self._stop, self._name = stop, ""
-
-    @contextmanager
-    def stage(self, name: str, total: int | None) -> Iterator[Listener]:
-        self._name = name
-        yield self
-
-    def advance(self, steps: int = 1) -> None:
-        self.done[self._name] += steps
-        if self._stop and self._stop[0] == self._name and self.done[self._name] >= self._stop[1]:
-            raise KeyboardInterrupt
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-
-def run(
-    animator: Animator, values: dict[str, Any], listener: Listener | None = None
-) -> AnimationResult:
-    return animator(AnimationRequest.from_dict(values), progress=listener)
-
-
-def stopped(animator: Animator, values: dict[str, Any], stage: str, after: int) -> Path:
-    """The work folder of a run that was interrupted after so many frames of a stage."""
-    with pytest.raises(KeyboardInterrupt) as stop:
-        run(animator, values, Listener((stage, after)))
-    work = values["output"].parent / ".clip.mp4.work"
-    assert f"cnx resume {work}" in "".join(stop.value.__notes__)
-    assert [file.name for file in values["output"].parent.iterdir()] == [work.name]
-    return work
-
-
-def digest_of(values: dict[str, Any]) -> str:
-    folder = values["output"].parent
-    assert sorted(file.name for file in folder.iterdir()) == ["clip.json", "clip.mp4"]
-    return str(json.loads((folder / "clip.json").read_text())["output"]["frames_sha256"])
-
-
-def uninterrupted(animator: Animator, values: dict[str, Any]) -> str:
-    run(animator, {**values, "work": "none"})
-    digest = digest_of(values)
-    for file in values["output"].parent.iterdir():
-        file.unlink()
-    return digest
-
+pytestmark = pytest.mark.usefixtures("at_every_chance")
 
 CASES: dict[str, dict[str, Any]] = {
     "euler": {},
@@ -254,89 +163,6 @@ def test_other_settings_are_refused_while_work_is_there(
         run(animator, scene)
 
 
-def test_killed_between_the_clip_and_its_record_it_is_finished_without_asking_to_overwrite(
-    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = uninterrupted(animator, scene)
-
-    def killed(*args: Any) -> Any:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClipRecord, "write", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(animator, scene)
-    assert scene["output"].is_file()
-    run(animator, scene)
-    assert digest_of(scene) == expected
-    with pytest.raises(MediaError, match="exists already"):
-        run(animator, scene)
-
-
-def test_a_foreign_file_at_the_name_stays_after_a_kill_at_the_last_rename(
-    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(*args: Any) -> Any:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("animate.files._rename", killed_for(scene["output"], killed))
-        with pytest.raises(KeyboardInterrupt):
-            run(animator, scene)
-    scene["output"].write_bytes(b"mine")
-    with pytest.raises(MediaError, match="exists already"):
-        run(animator, scene)
-    assert main(["resume", str(scene["output"].parent / ".clip.mp4.work")]) == 2
-    assert scene["output"].read_bytes() == b"mine"
-
-
-@pytest.mark.parametrize(
-    ("stage", "message"), [("denoise", "exists already"), ("decode", "file exists")]
-)
-def test_a_foreign_file_that_comes_during_the_run_stays(
-    animator: Animator, scene: dict[str, Any], stage: str, message: str
-) -> None:
-    class Meanwhile(Listener):
-        def advance(self, steps: int = 1) -> None:
-            if self._name == stage:
-                scene["output"].write_bytes(b"mine")
-
-    with pytest.raises(MediaError, match=message):
-        run(animator, scene, Meanwhile())
-    assert scene["output"].read_bytes() == b"mine"
-
-
-def killed_for(path: Path, killed: Any) -> Any:
-    """A rename that does not come to its end for one file."""
-    real = files._rename
-
-    def rename(partial: Path, target: Path, replace: bool) -> None:
-        if target == path:
-            killed()
-        real(partial, target, replace)
-
-    return rename
-
-
-@pytest.mark.parametrize("work", [None, "none"])
-def test_a_second_run_of_one_output_is_refused_whatever_its_work_folder(
-    animator: Animator, scene: dict[str, Any], tmp_path: Path, work: str | None
-) -> None:
-    other = Animator(animator.engine, "a test")
-    messages: list[str] = []
-
-    class Beside(Listener):
-        def advance(self, steps: int = 1) -> None:
-            if not messages:
-                with pytest.raises(BusyError) as refusal:
-                    run(other, {**scene, "work": work or tmp_path / "elsewhere"})
-                messages.append(str(refusal.value))
-
-    run(animator, scene, Beside())
-    assert f"another run (process {os.getpid()}) is writing output" in messages[0]
-    digest_of(scene)
-
-
 def test_kept_work_is_left_and_serves_another_output(
     animator: Animator, scene: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -376,69 +202,6 @@ def test_estimated_poses_are_kept_where_no_cache_is(
     stopped(fresh, values, "denoise", 15)
     run(fresh, values)
     assert Estimator.seen == 12
-
-
-def test_a_disk_that_is_full_for_the_work_is_said_and_the_run_goes_on(
-    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = uninterrupted(animator, scene)
-    tried = []
-
-    def full(path: Path, *args: Any) -> None:
-        tried.append(path)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(keeper, "write_tensors", full)
-    listener = Listener()
-    run(animator, scene, listener)
-    assert digest_of(scene) == expected
-    assert len(tried) > 1
-    [said] = [text for text in listener.warnings if "cannot be kept" in text]
-    assert "no space left on device" in said
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[None]:
-    """A file system of that size; skips the test where none may be mounted."""
-    mount = shutil.which("mount")
-    command = [mount or "", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if os.geteuid() or not mount or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("a small file system needs the right to mount one")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_disk_that_fills_during_the_run_leaves_work_that_goes_on_when_there_is_room(
-    animator: Animator, scene: dict[str, Any], model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    values = {**scene, "output": scene["output"].with_name("clip.mkv"), "codec": "ffv1"}
-    expected = uninterrupted(animator, {**scene})
-    folder = values["output"].parent
-    with small_disk(folder, "340k"):  # enough for the latents, not for the clip besides
-        with pytest.raises(MediaError, match="cannot be written: no space left") as full:
-            run(animator, values)
-        assert "cnx resume" in "".join(full.value.__notes__)
-        assert [file.name for file in folder.iterdir()] == [".clip.mkv.work"]
-        subprocess.run(["mount", "-o", "remount,size=4m", str(folder)], check=True)
-        assert main(["resume", str(values["output"])]) == 0
-        record = json.loads((folder / "clip.json").read_text())
-        assert record["output"]["frames_sha256"] == expected
-        assert sorted(file.name for file in folder.iterdir()) == ["clip.json", "clip.mkv"]
-    capsys.readouterr()
-
-
-def test_a_folder_that_cannot_be_written_is_said_before_any_work(
-    animator: Animator, scene: dict[str, Any]
-) -> None:
-    folder = scene["output"].parent
-    with small_disk(folder, "1m"):
-        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-        listener = Listener()
-        with pytest.raises(MediaError, match="read-only"):
-            run(animator, scene, listener)
-        assert not listener.done
 
 
 def arguments(values: dict[str, Any], model: Path) -> list[str]:

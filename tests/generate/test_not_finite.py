@@ -12,7 +12,8 @@ import torch
 
 from animate.errors import NotFiniteError
 from animate.generate.clip_state import KeepsNothing
-from animate.generate.pipeline import Engine, decode, draw_noise, sample
+from animate.generate.decoding import decode
+from animate.generate.pipeline import Engine, draw_noise, sample
 from animate.generate.workers.worker import SerialWindows
 from animate.models.components import Components
 from animate.progress import Quiet

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from animate.generate import decoding, pipeline, video_diffusion
 from animate.generate import denoise as loop
-from animate.generate import pipeline, video_diffusion
+from animate.generate.decoding import decode
 from animate.generate.memory import plan_clip_memory
-from animate.generate.pipeline import Engine, decode, sample
+from animate.generate.pipeline import Engine, sample
 from animate.generate.settings import settle
 from animate.models.components import (
     Components,
@@ -90,7 +91,7 @@ def without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
         assert group.is_cuda
         return np.zeros((len(group), *group.shape[2:], 3), np.uint8)
 
-    monkeypatch.setattr(pipeline, "_pictures", pictures)
+    monkeypatch.setattr(decoding, "_pictures", pictures)
 
 
 @dataclass(frozen=True, kw_only=True)

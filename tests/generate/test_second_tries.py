@@ -14,9 +14,10 @@ from animate.device import computing_dtype
 from animate.errors import NotFiniteError, ran_out_of_memory
 from animate.generate import engine as engine_room
 from animate.generate import pipeline, video_diffusion
+from animate.generate.decoding import decode
 from animate.generate.engine import Engine, try_again
 from animate.generate.memory import plan_clip_memory
-from animate.generate.pipeline import decode, sample
+from animate.generate.pipeline import sample
 from animate.models.components import load_components
 from animate.progress import Quiet, Remembering
 from animate.request.request import RuntimeOptions

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from animate.generate.clip_state import KeepsNothing
-from animate.generate.pipeline import Engine, decode
+from animate.generate.decoding import decode
+from animate.generate.pipeline import Engine
 from animate.generate.settings import settle
 from animate.models.components import load_components
 from animate.models.variants import bundled_folder, load_variant

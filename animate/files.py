@@ -60,31 +60,31 @@ def is_sequence(path: str | os.PathLike[str]) -> bool:
 
 
 def check_readable(
-    path: str | os.PathLike[str], what: str = "file", error: type[UserError] = UserError
+    path: str | os.PathLike[str], role: str = "file", error: type[UserError] = UserError
 ) -> Path:
     """`path` if it is a file with something in it that can be read; raises `error` otherwise.
 
-    `what` names the role of the file in the message, such as "driving video".
+    `role` is the word for the file in messages, such as "driving video".
     """
     path = Path(path)
     try:
         if path.is_dir():
-            raise error(f"{what} {path} is a folder; name a file")
+            raise error(f"{role} {path} is a folder; name a file")
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise error(f"{what} {path} is not a regular file; save it to disk first")
+            raise error(f"{role} {path} is not a regular file; save it to disk first")
         # Nothing is read: files of the kernel, which state no size, may wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             if os.fstat(descriptor).st_size == 0:
-                raise error(f"{what} {path} is empty (0 bytes); copy or export it again")
+                raise error(f"{role} {path} is empty (0 bytes); copy or export it again")
         finally:
             os.close(descriptor)
     except FileNotFoundError:
-        raise error(f"{what} {path} does not exist; check the path") from None
+        raise error(f"{role} {path} does not exist; check the path") from None
     except PermissionError:
-        raise error(f"{what} {path} cannot be read: permission denied") from None
+        raise error(f"{role} {path} cannot be read: permission denied") from None
     except (OSError, ValueError) as reason:
-        raise error(f"{what} {path} cannot be read: {reason_of(reason)}") from reason
+        raise error(f"{role} {path} cannot be read: {reason_of(reason)}") from reason
     return path
 
 
@@ -107,7 +107,7 @@ def check_output(
     path: str | os.PathLike[str],
     *,
     overwrite: bool,
-    what: str = "output",
+    role: str = "output",
     error: type[UserError] = UserError,
     probe: bool = True,
 ) -> Path:
@@ -118,20 +118,20 @@ def check_output(
     path = Path(path)
     try:
         if path.is_dir():
-            raise error(f"{what} {path} is a folder; name a file in it")
+            raise error(f"{role} {path} is a folder; name a file in it")
         if path.exists() and not path.is_file():
-            raise error(f"{what} {path} is not a regular file; choose another name")
+            raise error(f"{role} {path} is not a regular file; choose another name")
         if path.exists() and not overwrite:
-            raise error(f"{what} {path} exists already; choose another name or give --overwrite")
-        _check_folder(path.parent, what, error)
+            raise error(f"{role} {path} exists already; choose another name or give --overwrite")
+        _check_folder(path.parent, role, error)
     except (OSError, ValueError) as reason:
-        raise error(f"{what} {path} cannot be written: {reason_of(reason)}") from reason
+        raise error(f"{role} {path} cannot be written: {reason_of(reason)}") from reason
     if probe:
-        probe_folder(path, what, error)
+        probe_folder(path, role, error)
     return path
 
 
-def probe_folder(path: Path, what: str = "output", error: type[UserError] = UserError) -> None:
+def probe_folder(path: Path, role: str = "output", error: type[UserError] = UserError) -> None:
     """Make and remove a file beside `path`; raises `error` where that is not possible.
 
     Permission bits say nothing of read-only mounts, quotas or a full disk.
@@ -140,16 +140,16 @@ def probe_folder(path: Path, what: str = "output", error: type[UserError] = User
     try:
         partial, lock = _create_partial(path)
     except (OSError, ValueError) as reason:
-        raise error(f"{what} {path} cannot be written: {reason_of(reason)}") from reason
+        raise error(f"{role} {path} cannot be written: {reason_of(reason)}") from reason
     os.close(lock)
     partial.unlink(missing_ok=True)
 
 
-def _check_folder(folder: Path, what: str, error: type[UserError]) -> None:
+def _check_folder(folder: Path, role: str, error: type[UserError]) -> None:
     if not folder.exists():
-        raise error(f"folder {folder} of the {what} does not exist; make it: mkdir -p {folder}")
+        raise error(f"folder {folder} of the {role} does not exist; make it: mkdir -p {folder}")
     if not folder.is_dir():
-        raise error(f"{folder} is not a folder, so the {what} cannot be written into it")
+        raise error(f"{folder} is not a folder, so the {role} cannot be written into it")
 
 
 @contextmanager

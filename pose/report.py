@@ -31,16 +31,16 @@ def describe(sequence: PoseSequence) -> tuple[str, ...]:
 
 def _person(sequence: PoseSequence, person: int) -> str:
     gaps = absences(sequence, person)
-    there = sequence.present[:, person]
-    text = f"person {person}: in {int(there.sum())} of {sequence.frames} frames"
+    present = sequence.present[:, person]
+    text = f"person {person}: in {int(present.sum())} of {sequence.frames} frames"
     if gaps:
         longest = max(gaps, key=lambda gap: gap[1] - gap[0])
         text += (
             f", {len(gaps)} gaps, the longest {longest[1] - longest[0]} frames from frame "
             f"{longest[0]}"
         )
-    if there.any():
-        scores = sequence.scores[there, person]
+    if present.any():
+        scores = sequence.scores[present, person]
         seen = [f"{name} {(scores[:, part] >= SEEN).mean():.0%}" for name, part in PARTS.items()]
         text += "; seen: " + ", ".join(seen)
     return text

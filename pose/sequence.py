@@ -195,10 +195,10 @@ class PoseSequence:
 def check_source(sequence: PoseSequence, source: str, name: str | Path = "given") -> None:
     """Raise `PoseError` unless the poses are of the video with the digest `source`."""
     if sequence.source != source:
-        theirs = f"{sequence.source[:12]}…" if sequence.source else "unknown"
+        their_video = f"{sequence.source[:12]}…" if sequence.source else "unknown"
         raise PoseError(
-            f"the poses in {name} are not of this video: their video's digest is {theirs}, this "
-            f"one's {source[:12]}…; give the poses of this video, or extract them again"
+            f"the poses in {name} are not of this video: their video's digest is {their_video}, "
+            f"this one's {source[:12]}…; give the poses of this video, or extract them again"
         )
 
 

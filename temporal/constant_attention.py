@@ -138,11 +138,11 @@ def constant_cross_attention(unet: nn.Module) -> Iterator[None]:
         TemporalError: a layer is not plain cross-attention, or (at a call) the context has more
             than one token.
     """
-    found = list(_layers(unet))
-    if found and all(isinstance(layer.processor, _ConstantProcessor) for _, _, layer in found):
+    layers = list(_layers(unet))
+    if layers and all(isinstance(layer.processor, _ConstantProcessor) for _, _, layer in layers):
         yield
         return
-    for name, _, layer in found:
+    for name, _, layer in layers:
         _check(name, layer)
     constants = _Constants()
 
@@ -157,7 +157,7 @@ def constant_cross_attention(unet: nn.Module) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         hook = unet.register_forward_pre_hook(numbers_for_context, with_kwargs=True)
         stack.callback(hook.remove)
-        for _, block, layer in found:
+        for _, block, layer in layers:
             stack.callback(setattr, layer, "processor", layer.processor)
             layer.processor = _ConstantProcessor(constants)
             if isinstance(block.norm2, nn.LayerNorm):  # its output is for the cross-attention only

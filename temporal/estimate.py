@@ -20,7 +20,7 @@ from temporal.vae import DecodeOptions
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """What one call of the UNet works on, and in which pieces."""
+    """Rows and pieces of one call of the UNet."""
 
     rows: int  # batch elements times frames
     chunks: Chunks
@@ -153,23 +153,23 @@ def unet_peak(
         attends = motion or "CrossAttn" in config["up_block_types"][len(widths) - 1 - level]
         base = held() + work.rows * math.prod(entering)
         hidden = entering[1]
-        own = 0.0  # the block's own input, once it is no longer the caller's
+        own_input = 0.0  # the block's own input, once it is no longer the caller's
         for _ in range(layers[level] + 1):
             _, skip = skips[-1]
             skips.pop()
             joined = work.rows * pixels * (hidden + skip)
-            peak = max(peak, base + own + joined)
+            peak = max(peak, base + own_input + joined)
             inside = joined + _res_block(work, hidden + skip, channels, pixels)
             peak = max(peak, base + inside)
-            own = work.rows * pixels * channels
+            own_input = work.rows * pixels * channels
             if attends:
-                peak = max(peak, base + own + _transformer(work, channels, pixels))
+                peak = max(peak, base + own_input + _transformer(work, channels, pixels))
             hidden = channels
         if level > 0:
             larger = areas[level - 1]
             group = max(1, work.frames(pixels) // 4) if work.chunks.frames else work.rows
             doubled = work.rows * larger * channels
-            peak = max(peak, base + own + doubled + 2 * group * larger * channels)
+            peak = max(peak, base + own_input + doubled + 2 * group * larger * channels)
             entering = (larger, channels)
     return int(peak * element)
 

@@ -22,7 +22,7 @@ from temporal.precision import computing_type
 from temporal.vae import DecodeOptions
 
 ROOM = 1.05
-"""Of what a plan takes that must be free: allocators round up and leave gaps."""
+"""Free memory that a plan needs, in parts of what it takes: allocators round up and leave gaps."""
 # CUDA's limit for the axis of a grid on which torch's attention kernels put the batch: beyond it
 # some fail to launch (pytorch issue 146704).
 _GRID = 65_535
@@ -60,12 +60,12 @@ def ladder(request: MemoryRequest) -> list[MemoryPlan]:
 
 def _pieces(request: MemoryRequest) -> list[tuple[int, bool, Chunks | None]]:
     width, height = request.latent_size
-    found: list[tuple[int, bool, Chunks | None]] = []
+    tried: list[tuple[int, bool, Chunks | None]] = []
     batches = [batch for batch in (8, 4, 2, 1) if batch <= request.windows]
     together = (True, False) if request.guided else (True,)
     # Attention over time has a batch of all pixels, of every window and guidance half.
     sequences = width * height * (2 if request.guided else 1)
-    found += [
+    tried += [
         (batch, True, None) for batch in batches if request.on_host or batch * sequences <= _GRID
     ]
     for halves in together:
@@ -78,9 +78,9 @@ def _pieces(request: MemoryRequest) -> list[tuple[int, bool, Chunks | None]]:
                 # Frames of both halves differ in what they attend to.
                 chunks = Chunks(tokens=tokens)
             fitted = chunks.fitted(frames=rows, pixels=width * height)
-            if (1, halves, fitted) not in found:
-                found.append((1, halves, fitted))
-    return found
+            if (1, halves, fitted) not in tried:
+                tried.append((1, halves, fitted))
+    return tried
 
 
 def _priced(
@@ -223,5 +223,5 @@ def _motion_units(width: int, widest: int, context: int) -> tuple[int, int]:
 
 
 def _most(value: Any) -> int:
-    """Of one number for all levels, or one for each."""
+    """The largest of one number for all levels, or one for each."""
     return int(value) if isinstance(value, int) else max(map(int, value))

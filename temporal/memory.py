@@ -52,28 +52,32 @@ def smaller(plan: MemoryPlan, stage: BoundedStage = "denoise") -> MemoryPlan:
     """
     later = ladder(plan.request)[plan.rung + 1 :]
     if stage != "denoise":  # 8-bit weights are of the UNet
-        later = [other for other in later if other.precision == plan.precision]
+        later = [candidate for candidate in later if candidate.precision == plan.precision]
     fixed = plan.request.resident
     less = fixed + 0.95 * (plan.peaks[stage] - fixed)
-    found = next((other for other in later if other.peaks[stage] < less), None)
+    better = next((candidate for candidate in later if candidate.peaks[stage] < less), None)
     if stage == "decode":
-        found = _less_to_decode(plan, found)
-    if found is None:
+        better = _less_to_decode(plan, better)
+    if better is None:
         raise MemoryBudgetError(
             f"memory ran out with the smallest plan already ({plan.peaks[stage] / GIB:.2f} GiB "
             f"predicted to {stage}); use a smaller size or a shorter window, or free memory on "
             "the device"
         )
-    return found
+    return better
 
 
-def _less_to_decode(plan: MemoryPlan, other: MemoryPlan | None) -> MemoryPlan | None:
+def _less_to_decode(plan: MemoryPlan, candidate: MemoryPlan | None) -> MemoryPlan | None:
     """Other networks off the device if the next plan does so, which changes no number; else
     smaller pieces, and fewer frames together last."""
-    if other is None or other.offload == plan.offload or other.decode.group < plan.decode.group:
+    if (
+        candidate is None
+        or candidate.offload == plan.offload
+        or candidate.decode.group < plan.decode.group
+    ):
         return smaller_decoding(plan)
-    peaks = {**plan.peaks, "decode": other.peaks["decode"]}
-    return replace(plan, offload=other.offload, decode=other.decode, peaks=peaks)
+    peaks = {**plan.peaks, "decode": candidate.peaks["decode"]}
+    return replace(plan, offload=candidate.offload, decode=candidate.decode, peaks=peaks)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What is to be run within a memory budget, and a plan of how."""
+"""A clip to run within a memory budget, and the plan for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryRequest:
-    """What is to be run, and within what.
+    """A clip to run, and the memory to run it in.
 
     Attributes:
         unet_config: of the `UNetSpatioTemporalConditionModel`.
@@ -84,7 +84,7 @@ class MemoryRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-    """How to run, and what that is predicted to take.
+    """Pieces and offloading by which to run, and the memory that this is predicted to take.
 
     Attributes:
         window_batch: windows in one call of the UNet.

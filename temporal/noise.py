@@ -63,20 +63,20 @@ def frame_noise(
     # Straight into its place: a long clip's noise is never there twice.
     noise = torch.empty(len(indices), *shape)
     places: dict[int, int] = {}
-    for place, frame in enumerate(indices):
-        first = places.setdefault(frame, place)
-        noise[place] = noise[first] if first < place else _draw(shape, seed, frame)
+    for position, frame in enumerate(indices):
+        first = places.setdefault(frame, position)
+        noise[position] = noise[first] if first < position else _draw(shape, seed, frame)
     return noise
 
 
 def _check_kind(kind: NoiseKind, period: int | None, stride: int | None) -> None:
     if kind not in NOISE_KINDS:
         raise TemporalError(f"no noise kind {kind!r}; there are {', '.join(NOISE_KINDS)}")
-    wanted = {"independent": (), "repeated": ("period",), "shuffled-block": ("period", "stride")}
+    required = {"independent": (), "repeated": ("period",), "shuffled-block": ("period", "stride")}
     for name, value in (("period", period), ("stride", stride)):
-        if name not in wanted[kind] and value is not None:
+        if name not in required[kind] and value is not None:
             raise TemporalError(f"{kind} noise has no {name}; leave it out")
-        if name in wanted[kind] and (value is None or value < 1):
+        if name in required[kind] and (value is None or value < 1):
             raise TemporalError(f"{kind} noise needs a {name} of at least 1 frame, not {value}")
     if period and stride and stride > period:
         raise TemporalError(
@@ -98,7 +98,7 @@ def _shuffled_sources(frames: int, seed: int, period: int, stride: int) -> list[
     for start in range(period, frames, stride):
         before = sources[start - period : start - period + stride]
         order = torch.randperm(stride, generator=_generator(seed ^ _SHUFFLES, start)).tolist()
-        sources += [before[place] for place in order]
+        sources += [before[position] for position in order]
     return sources[:frames]
 
 

@@ -1,4 +1,4 @@
-"""How much each slot of a window counts where windows overlap.
+"""Weights of a window's slots where windows overlap.
 
 Weights are relative: they are divided by their sum over the windows that share a frame, so a
 frame that one window alone covers takes that window's prediction unchanged.

@@ -23,7 +23,7 @@ from temporal.errors import TemporalError
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeOptions:
-    """How latents become frames.
+    """Groups in which latents become frames.
 
     Attributes:
         group: frames decoded together; what the temporal layers see. Changes the result.
@@ -158,8 +158,8 @@ def _append(done: Tensor | None, piece: Tensor, at: int, *, dim: int) -> Tensor:
         return piece
     shared = done.shape[dim] - at
     faded = _fade(done.narrow(dim, at, shared), piece.narrow(dim, 0, shared), dim=dim)
-    rest = piece.narrow(dim, shared, piece.shape[dim] - shared)
-    return torch.cat([done.narrow(dim, 0, at), faded, rest], dim=dim)
+    remainder = piece.narrow(dim, shared, piece.shape[dim] - shared)
+    return torch.cat([done.narrow(dim, 0, at), faded, remainder], dim=dim)
 
 
 def _fade(old: Tensor, new: Tensor, *, dim: int) -> Tensor:

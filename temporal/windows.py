@@ -181,7 +181,7 @@ def check_settings(frames: int, window: int, overlap: int, steps: int) -> None:
 
 
 def clamped_note(window: int, frames: int) -> str:
-    """What a plan says when the window is longer than the clip."""
+    """The note of a plan whose window is longer than the clip."""
     return f"the window of {window} frames is longer than the clip: {frames} used"
 
 
@@ -217,11 +217,11 @@ def _weighted(
     grid: list[tuple[int, ...]], weights: WeightName, *, anchored: bool
 ) -> tuple[Window, ...]:
     windows = []
-    for place, frames in enumerate(grid):
-        pinned = anchored and place > 0
+    for number, frames in enumerate(grid):
+        pinned = anchored and number > 0
         moving = frames[1:] if pinned else frames
-        left = _shared(grid[place - 1], moving) if place else 0
-        right = _shared(grid[place + 1], moving) if place + 1 < len(grid) else 0
+        left = _shared(grid[number - 1], moving) if number else 0
+        right = _shared(grid[number + 1], moving) if number + 1 < len(grid) else 0
         if anchored and not pinned and right:
             right -= 1  # frame 0 is in every window and is no neighbour's frame
         values = slot_weights(weights, len(moving), left=left, right=right)

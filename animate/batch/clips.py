@@ -78,11 +78,11 @@ class ClipMaker:
         from animate.clip.preflight import check_request
 
         check_request(request)
-        wanted = (request.model, request.runtime.device, request.runtime.precision)
-        if self._animator is None or self._loaded != wanted:
+        key = (request.model, request.runtime.device, request.runtime.precision)
+        if self._animator is None or self._loaded != key:
             self._release()
             self._animator = Animator.for_request(request)
-            self._loaded = wanted
+            self._loaded = key
         return self._animator
 
     def _release(self) -> None:

@@ -240,14 +240,14 @@ def _cell(number: int, axes: Sequence[Axis], labels: Sequence[str]) -> Cell:
     return Cell(number=number, labels=tuple(values.values()), title=title)
 
 
-def _free_name(axes: Sequence[Axis], labels: Sequence[str], taken: set[str]) -> str:
+def _free_name(axes: Sequence[Axis], labels: Sequence[str], used: set[str]) -> str:
     """A file name for a cell, which stays the same when cells are added."""
     parts = [f"{axis.setting}-{label}" for axis, label in zip(axes, labels, strict=True)]
     name = re.sub(r"[^\w.+-]+", "-", "_".join(parts))[:_LONGEST_NAME].strip(".-") or "cell"
     number, free = 2, name
-    while free.casefold() in taken:
+    while free.casefold() in used:
         free, number = f"{name}-{number}", number + 1
-    taken.add(free.casefold())
+    used.add(free.casefold())
     return free
 
 

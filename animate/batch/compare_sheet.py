@@ -85,15 +85,15 @@ def _frames(cell: Cell, moments: Sequence[Fraction]) -> list[Image]:
     record, clip = cell.finished, cell.clip
     if record is None or clip is None or not record.fps:
         return []
-    wanted = [round(moment * Fraction(record.fps)) for moment in moments]
+    frame_numbers = [round(moment * Fraction(record.fps)) for moment in moments]
     frames: dict[int, Image] = {}
     with suppress(UserError, OSError):
         for index, frame in enumerate(open_video(clip).read()):
-            if index in wanted:
+            if index in frame_numbers:
                 frames[index] = _reduced(frame.image)
-            if index >= max(wanted):
+            if index >= max(frame_numbers):
                 break
-    return [frames[index] for index in wanted if index in frames]
+    return [frames[index] for index in frame_numbers if index in frames]
 
 
 def _reduced(image: Image) -> Image:

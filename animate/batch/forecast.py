@@ -40,7 +40,7 @@ class Forecast:
     """One job as it would go."""
 
     job: Job
-    wanted: bool
+    due: bool
     """It would be done."""
     why: str
     """The reason, in words."""
@@ -148,7 +148,7 @@ def _forecast_job(
     memory_of: PlannedMemory | None,
 ) -> Forecast:
     if job.request is None:
-        return Forecast(job=job, wanted=False, why="cannot be used", problem=job.mistake)
+        return Forecast(job=job, due=False, why="cannot be used", problem=job.mistake)
     request, products = job.request, products_of(job.request)
     overwrite = overwrite or request.overwrite
     mistakes: tuple[type[Exception], ...] = (*user_mistakes(), OSError)
@@ -157,14 +157,14 @@ def _forecast_job(
         count = frames.of(request) if isinstance(request, AnimationRequest) else request.count
     except mistakes as problem:
         plan = plan_job(products, None, overwrite=overwrite)
-        return Forecast(job=job, wanted=True, why=plan.why, problem=str(problem))
+        return Forecast(job=job, due=True, why=plan.why, problem=str(problem))
     plan = plan_job(products, key, overwrite=overwrite)
     foreign = f"{products.output} is there and is not this batch's" if plan.foreign else ""
     shape = _shape(key.settings)
     if shape is None or not isinstance(request, AnimationRequest):  # of stills there is no pace
         return Forecast(
             job=job,
-            wanted=plan.wanted and not plan.foreign,
+            due=plan.due and not plan.foreign,
             why=plan.why,
             problem=foreign,
             model=str(key.settings["model"]),
@@ -173,11 +173,11 @@ def _forecast_job(
     model = keys.model(request.model)[0].name
     paces = pace.seconds.get(model)
     memory = pace.memory.get((model, str(shape.size), shape.window))
-    if memory is None and plan.wanted and memory_of is not None:
+    if memory is None and plan.due and memory_of is not None:
         memory = memory_of(request, shape.size, count)
     return Forecast(
         job=job,
-        wanted=plan.wanted and not plan.foreign,
+        due=plan.due and not plan.foreign,
         why=plan.why,
         problem=foreign,
         model=model,
@@ -254,24 +254,24 @@ def lines(forecasts: list[Forecast], pace: Pace, workers: int, most: int = 20) -
     reasons = Counter(_reason(each) for each in forecasts)
     for (to_do, why), count in sorted(reasons.items(), key=lambda entry: -entry[1]):
         yield f"{count:6}  {'to do' if to_do else 'not to do'}: {why}"
-    notable = [each for each in forecasts if each.wanted or each.problem]
+    notable = [each for each in forecasts if each.due or each.problem]
     if notable:
         described = [f"  {describe(each)}" for each in notable[:most]]
         yield listed([*described, *notable[most:]], most, "\n")
-    wanted = [each for each in forecasts if each.wanted and not each.problem]
-    times = [each.seconds for each in wanted if each.seconds is not None]
+    due = [each for each in forecasts if each.due and not each.problem]
+    times = [each.seconds for each in due if each.seconds is not None]
     yield pace.basis()
-    if times and len(times) == len(wanted):
+    if times and len(times) == len(due):
         total = clock_text(sum(times) / workers)
-        yield f"{len(wanted)} to do, about {total} with {workers} at a time"
-    if peaks := [each.memory for each in wanted if each.memory]:
+        yield f"{len(due)} to do, about {total} with {workers} at a time"
+    if peaks := [each.memory for each in due if each.memory]:
         yield f"memory of a worker: up to about {max(peaks) / 2**30:.2f} GiB"
 
 
 def _reason(forecast: Forecast) -> tuple[bool, str]:
     if forecast.problem:
-        return forecast.wanted, "will fail, as can be seen already"
-    return forecast.wanted, forecast.why.split(":")[0]
+        return forecast.due, "will fail, as can be seen already"
+    return forecast.due, forecast.why.split(":")[0]
 
 
 def describe(forecast: Forecast) -> str:

@@ -153,24 +153,24 @@ class _Worker:
     """One process and its task."""
 
     def __init__(self, index: int, start: bytes, workers: int) -> None:
-        ours, theirs = socket.socketpair()
+        near_end, far_end = socket.socketpair()
         self.index = index
         self.task: Task | None = None
         self.since = time.monotonic()
         self.ready = False
         self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as it lives
-        with theirs:
+        with far_end:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(index)],
+                [sys.executable, "-c", _BOOT, str(far_end.fileno()), str(index)],
                 # Its end tells the worker that this process is gone, however it went.
                 stdin=subprocess.PIPE,
                 stdout=self._printed,
                 stderr=self._printed,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[far_end.fileno()],
                 env=_environment(workers),
             )
         self.title = f"local {index} (pid {self.process.pid})"
-        self.connection = Connection(ours.detach())
+        self.connection = Connection(near_end.detach())
         self._send(start)
 
     def give(self, task: Task) -> bool:

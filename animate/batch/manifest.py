@@ -170,10 +170,10 @@ def jobs_of(
         if not isinstance(request, Request):
             raise RequestError(f"request {number} is a {type(request).__name__}")
         record = products_of(request).record
-        other = outputs.setdefault(record.absolute(), number)
-        if other != number:
+        owner = outputs.setdefault(record.absolute(), number)
+        if owner != number:
             raise RequestError(
-                f"request {number}: output {request.output} is that of request {other} as well"
+                f"request {number}: output {request.output} is that of request {owner} as well"
             )
         _check_work_folder(request, number, work_folders)
         jobs.append(Job(number=number, label=f"request {number}", record=record, request=request))
@@ -187,9 +187,9 @@ def _check_work_folder(request: Request, number: int, owners: dict[Path, int]) -
     folder = request.runtime.work if isinstance(request, AnimationRequest) else None
     if folder is None or folder == NONE:
         return
-    other = owners.setdefault(folder.resolve(), number)
-    if other != number:
+    owner = owners.setdefault(folder.resolve(), number)
+    if owner != number:
         raise RequestError(
-            f"request {number}: the work folder {folder} is that of request {other} as well; give "
+            f"request {number}: the work folder {folder} is that of request {owner} as well; give "
             "each its own, or leave it out: then it is beside the clip"
         )

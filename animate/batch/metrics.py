@@ -23,7 +23,7 @@ class Metrics:
 
     def __init__(self, path: Path) -> None:
         """Raises MediaError where the file cannot be written."""
-        check_output(path, overwrite=True, what="metrics file", error=MediaError)
+        check_output(path, overwrite=True, role="metrics file", error=MediaError)
         self._path = path
         self._written = 0.0
         self._total = 0

@@ -1,4 +1,4 @@
-"""Finished clips: whether one is that of its record, and what is to be done about a job.
+"""Finished clips by their records, and the decision on a job whose clip may be there.
 
 A clip that lies where a job's would go is kept where its record says that it was made of the same
 inputs, settings and weights. Clips lie on this machine's file systems or in a store
@@ -61,14 +61,14 @@ def is_clip_of(record: JobRecord, output: Path) -> bool:
 class Plan:
     """The decision on a job."""
 
-    wanted: bool
+    due: bool
     """It is to be done."""
     why: str
     """The reason, in words."""
     foreign: bool = False
     """A file that is not this batch's lies where the clip would go."""
     earlier: JobRecord | None = None
-    """The record whose clip is kept; None where the job is wanted."""
+    """The record whose clip is kept; None where the job is due."""
 
 
 def plan_job(products: Products, key: Fingerprint | None, *, overwrite: bool = False) -> Plan:
@@ -78,7 +78,7 @@ def plan_job(products: Products, key: Fingerprint | None, *, overwrite: bool = F
         earlier,
         key,
         exists=clip_exists(products.output),
-        ours=earlier is not None and is_clip_of(earlier, products.output),
+        recorded=earlier is not None and is_clip_of(earlier, products.output),
         missing=[name for name, file in products.besides.items() if not file.exists()],
         overwrite=overwrite,
     )
@@ -95,38 +95,38 @@ def decide(
     key: Fingerprint | None,
     *,
     exists: bool,
-    ours: bool,
+    recorded: bool,
     missing: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Plan:
     """The decision on a job.
 
     earlier: its record; None where there is none
-    exists, ours: a clip of this name is there; it is the one that the record was written for
+    exists, recorded: a clip of this name is there; it is the one that the record was written for
     missing: settings whose files beside the clip are gone
     """
     if overwrite:
-        return Plan(wanted=True, why="asked to overwrite" if exists or earlier else "new")
+        return Plan(due=True, why="asked to overwrite" if exists or earlier else "new")
     if earlier is None:
-        return Plan(wanted=True, why="new", foreign=exists)
-    ours = ours or earlier.status == "running"
-    again = partial(Plan, wanted=True, foreign=exists and not ours)
+        return Plan(due=True, why="new", foreign=exists)
+    recorded = recorded or earlier.status == "running"
+    redo = partial(Plan, due=True, foreign=exists and not recorded)
     if earlier.status != "done":
         reasons = {"running": "it was interrupted", "waiting": "it waited"}
-        return again(why=reasons.get(earlier.status, "it failed before"))
+        return redo(why=reasons.get(earlier.status, "it failed before"))
     if not exists:
-        return again(why="its clip is gone")
-    if not ours:
-        return again(why="its clip was changed by somebody else")
+        return redo(why="its clip is gone")
+    if not recorded:
+        return redo(why="its clip was changed by somebody else")
     if key is None:
-        return again(why="its inputs cannot be read")
+        return redo(why="its inputs cannot be read")
     if earlier.key is None:
-        return again(why="its record is of another version")
+        return redo(why="its record is of another version")
     if earlier.key.digest != key.digest:
-        return again(why=f"changed: {key.changes(plain(earlier.key))}")
+        return redo(why=f"changed: {key.changes(plain(earlier.key))}")
     for name in missing:
-        return again(why=f"its {name.replace('_', ' ')} is gone")
-    return Plan(wanted=False, why=KEPT, earlier=earlier)
+        return redo(why=f"its {name.replace('_', ' ')} is gone")
+    return Plan(due=False, why=KEPT, earlier=earlier)
 
 
 class Outputs(Protocol):

@@ -57,9 +57,9 @@ def driving_frame(request: AnimationRequest, number: int) -> np.ndarray:
 
 def result_frames(clip: Path, count: int) -> Iterator[np.ndarray]:
     """`RESULTS` frames from a clip's first to its last, or all of a shorter one."""
-    wanted = {round(i * (count - 1) / max(1, RESULTS - 1)) for i in range(RESULTS)}
+    numbers = {round(i * (count - 1) / max(1, RESULTS - 1)) for i in range(RESULTS)}
     for number, frame in enumerate(open_video(clip).read()):
-        if number in wanted:
+        if number in numbers:
             yield frame.image
 
 

@@ -46,7 +46,7 @@ class ClipState:
     mtime_ns: int | None = None
     """Time of the file's last change; the content is read only where it differs."""
     sha256: str = ""
-    """Of the file's content."""
+    """Digest of the file's content."""
     version: str = ""
     """Version that a store gives a remote file."""
 
@@ -110,7 +110,7 @@ class JobRecord(JobOutcome):
     """The state of one job and what came of it, side by side, as its file and programs have it."""
 
     number: int
-    """Of the job in its batch, from 1."""
+    """Number of the job in its batch, from 1."""
     label: str
     """Its position in the manifest: "row 3 (line 4)"."""
     status: Status

@@ -175,8 +175,8 @@ def _sums(records: list[JobRecord]) -> list[tuple[str, str]]:
         sums.append((f"{frames:,}".replace(",", "\u202f"), "frames"))
     if peaks := [record.peak_host_bytes for record in records if record.peak_host_bytes]:
         sums.append((f"{max(peaks) / 2**30:.2f} GiB", "highest memory"))
-    if again := sum(record.attempt > 1 for record in records):
-        sums.append((str(again), "tried more than once"))
+    if retried := sum(record.attempt > 1 for record in records):
+        sums.append((str(retried), "tried more than once"))
     return sums
 
 

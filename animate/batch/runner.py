@@ -103,7 +103,7 @@ class _Batch:
         self._executor, self._keys = executor, keys
         self._overwrite, self._retries, self._pictures = overwrite, retries, pictures
         self._running: dict[int, Item] = {}
-        self._again: list[Item] = []
+        self._later: list[Item] = []
         self._clips: dict[str, Path] = {}
         """Clips that are there, by the digest of their key."""
         self._twins: dict[str, list[Item]] = {}
@@ -124,14 +124,14 @@ class _Batch:
 
     def _records(self, waiting: Iterator[Job]) -> Iterator[JobRecord]:
         left = True
-        while left or self._again or self._running:
+        while left or self._later or self._running:
             while left and self._has_room():
                 job = next(waiting, None)
                 left = job is not None
                 if job is not None:
                     yield from self._begin(job)
             yield from self._try_again()
-            if self._running or self._again:
+            if self._running or self._later:
                 outcome = self._executor.wait(self._pause())
                 if outcome is not None:
                     yield from self._end(outcome)
@@ -192,9 +192,9 @@ class _Batch:
     def _has_twin(self, key: Fingerprint, item: Item) -> bool:
         if not (self._outputs.copies and item.may_be_copied):
             return False
-        ahead = (*self._running.values(), *self._again)
+        ahead = (*self._running.values(), *self._later)
         return key.digest in self._clips or any(
-            other.key is not None and other.key.digest == key.digest for other in ahead
+            each.key is not None and each.key.digest == key.digest for each in ahead
         )
 
     def _submit(self, first: Item) -> Iterator[JobRecord]:
@@ -225,15 +225,15 @@ class _Batch:
 
     def _try_again(self) -> Iterator[JobRecord]:
         """Attempts whose time has come; after a lack of memory with nobody beside it."""
-        for item in list(self._again):
+        for item in list(self._later):
             ready = time.monotonic() >= item.not_before
             if ready and self._has_room() and not (item.alone and self._running):
-                self._again.remove(item)
+                self._later.remove(item)
                 if item.waits:  # the other process may have made it by now
                     item.key = item.key or self._key(item.request, item.job.files)
-                    asked = item.job.request or item.request
+                    request = item.job.request or item.request
                     item.plan = self._outputs.plan(
-                        item.products, item.key, overwrite=asked.overwrite
+                        item.products, item.key, overwrite=request.overwrite
                     )
                     yield from self._follow(item)
                 else:
@@ -241,9 +241,9 @@ class _Batch:
 
     def _pause(self) -> float | None:
         """Seconds to wait for outcomes: until a retry's time has come."""
-        if not self._again or not self._has_room():
+        if not self._later or not self._has_room():
             return None
-        pause = max(0.01, min(item.not_before for item in self._again) - time.monotonic())
+        pause = max(0.01, min(item.not_before for item in self._later) - time.monotonic())
         if not self._running:
             time.sleep(pause)
             return 0.0
@@ -262,7 +262,7 @@ class _Batch:
             return
         self._count_starts(failure)
         if failure.passing and item.attempt <= self._retries:
-            self._again.append(self._next_attempt(item, failure))
+            self._later.append(self._next_attempt(item, failure))
             self._watch.retried(item.job.number, item.job.label, failure, item.attempt)
             return
         yield self._failed(item.job, failure, item, report, outcome.worker)
@@ -274,7 +274,7 @@ class _Batch:
         if not item.waits:
             self._watch.note(f"{item.job.label}: {failure.message}; waiting for it")
         pause = min(_LONGEST_PAUSE, 2.0**item.waits)
-        self._again.append(replace(item, waits=item.waits + 1, not_before=time.monotonic() + pause))
+        self._later.append(replace(item, waits=item.waits + 1, not_before=time.monotonic() + pause))
 
     def _next_twin(self, item: Item) -> Item | None:
         """One that waited for this clip, to be made itself: this one's folder alone may have been

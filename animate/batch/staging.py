@@ -269,13 +269,13 @@ class RemoteOutputs:
         earlier = self._fetched(products.record)
         state = remote_state(self._staging.url_of(products.output))
         clip = earlier.clip if earlier is not None else None
-        ours = state is not None and clip is not None and state.version == clip.version
+        recorded = state is not None and clip is not None and state.version == clip.version
         missing = [
             name
             for name, file in products.besides.items()
             if remote_state(self._staging.url_of(file)) is None
         ]
-        return decide(earlier, key, exists=state is not None, ours=ours,
+        return decide(earlier, key, exists=state is not None, recorded=recorded,
                       missing=missing, overwrite=overwrite)  # fmt: skip
 
     def write(self, record: JobRecord) -> None:

@@ -52,8 +52,8 @@ class StillRows:
         """See `RowKind`. Models that are known by name lie where this installation put them, and
         folders are looked into with all other inputs."""
         name = split_name(str(request.model))[0]
-        named = name in ("auto", *still_design_names()) or "/" in request.model
-        if not named:  # a folder or file below the current one
+        known = name in ("auto", *still_design_names()) or "/" in request.model
+        if not known:  # a folder or file below the current one
             path = Path(request.model)
             if not any(path.resolve().is_relative_to(root) for root in roots):
                 allowed = ", ".join(map(str, roots))

@@ -80,10 +80,10 @@ class Maker(Protocol):
         """Give back what is loaded."""
 
 
-def device_of(worker: int, asked: str) -> str:
+def device_of(worker: int, device: str) -> str:
     """The device of a worker: a GPU of its own where there are several and none is named."""
-    if asked != "auto":
-        return asked
+    if device != "auto":
+        return device
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -31,11 +31,11 @@ _SILENCE_SECONDS = 15.0
 
 @dataclass(kw_only=True)
 class _Position:
-    """How far a running job is."""
+    """Progress of a running job."""
 
     label: str
     began: float = field(default_factory=time.monotonic)
-    shown: float = field(default_factory=time.monotonic)
+    noted_at: float = field(default_factory=time.monotonic)
     stage: str = ""
     done: int = 0
     total: int | None = None
@@ -135,8 +135,8 @@ class Watch:
             position.done += message.steps or 0
         if self._relays:
             self._relay(message)
-        elif time.monotonic() - position.shown >= _SILENCE_SECONDS:
-            position.shown = time.monotonic()
+        elif time.monotonic() - position.noted_at >= _SILENCE_SECONDS:
+            position.noted_at = time.monotonic()
             self._progress.note(position.describe())
 
     def _relay(self, message: StageMessage) -> None:

@@ -94,11 +94,11 @@ def parser() -> Parser:
     group.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="workers at a time (default: 1)"
     )
-    again = group.add_mutually_exclusive_group()
-    again.add_argument(
+    rerun = group.add_mutually_exclusive_group()
+    rerun.add_argument(
         "--resume", action="store_true", help="make what is missing or changed (the default)"
     )
-    again.add_argument("--overwrite", action="store_true", help="make every clip again")
+    rerun.add_argument("--overwrite", action="store_true", help="make every clip again")
     group.add_argument(
         "--dry-run", action="store_true", help="show the plan, do nothing; exit code as a run's"
     )
@@ -263,7 +263,7 @@ def show_plan(manifest: Manifest, arguments: argparse.Namespace, progress: Progr
                 number=each.job.number,
                 label=each.job.label,
                 output=str(each.job.request.output) if each.job.request else None,
-                wanted=each.wanted,
+                due=each.due,
                 why=each.why,
                 problem=each.problem,
                 model=each.model,

@@ -125,7 +125,7 @@ def _remove(removable: list[Leftover], say: Callable[[str], None]) -> None:
 
 
 def _described(leftover: Leftover) -> str:
-    return f"{leftover.path} ({leftover.what}, {leftover.size:,} bytes)"
+    return f"{leftover.path} ({leftover.kind}, {leftover.size:,} bytes)"
 
 
 def _counted(items: list[Leftover]) -> str:

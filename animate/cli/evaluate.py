@@ -101,12 +101,12 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     for name in ("truth", "reference", "driving"):
         if (path := getattr(arguments, name)) is not None:
             inputs.add(path.resolve())
-    for path, what in ((arguments.json, "JSON file"), (arguments.report, "report")):
+    for path, role in ((arguments.json, "JSON file"), (arguments.report, "report")):
         if path is None:
             continue
         if path.resolve() in inputs:
             raise RequestError(f"{path} is an input or its record; name another file to write")
-        check_output(path, overwrite=True, what=what, error=RequestError)
+        check_output(path, overwrite=True, role=role, error=RequestError)
 
 
 def table(evaluation: Evaluation) -> list[str]:

@@ -94,8 +94,8 @@ def _lines(facts: Provenance) -> list[str]:
     if isinstance(inputs, Mapping):
         lines += [f"{name:<12} sha256 {digest}..." for name, digest in inputs.items()]
     if facts.record:
-        same = "of this very run" if facts.same_run else "of another run"
-        lines.append(f"{'record':<12} {facts.record}, {same}")
+        origin = "of this very run" if facts.same_run else "of another run"
+        lines.append(f"{'record':<12} {facts.record}, {origin}")
     if facts.credentials is not None:
         signature = facts.credentials
         lines.append(f"{'credentials':<12} {signature.state}, by {signature.signer}")

@@ -90,8 +90,8 @@ def make_clip(request: AnimationRequest, progress: Progress) -> int:
 
 
 def preview_events(request: AnimationRequest, progress: Progress) -> OnPreview | None:
-    """What tells a program of each preview: a `preview` event with the step and the file, which
-    is whole then. None where nobody is told."""
+    """The listener that tells a program of each preview, by a `preview` event with the step and the
+    file, which is whole then. None where nobody is told."""
     if request.preview is None or not isinstance(progress, JsonLines):
         return None
     file = str(request.preview)

@@ -23,19 +23,19 @@ _MOST_BYTES = 32
 
 
 @contextmanager
-def claimed(path: Path, what: str = "output") -> Iterator[None]:
+def claimed(path: Path, role: str = "output") -> Iterator[None]:
     """Hold the claim on a file that may not be there yet.
 
     Raises BusyError naming the process that holds it, MediaError where it cannot be had.
     """
     lock = claim_name(_claimed_path(path))
     try:
-        descriptor = _take(lock, path, what)
+        descriptor = _take(lock, path, role)
     except OSError as reason:
         words = (reason.strerror or str(reason)).lower()
         if reason.errno == errno.ELOOP:
             words = f"{lock.name} beside it is a link; remove it"
-        raise MediaError(f"{what} {path} cannot be written: {words}") from reason
+        raise MediaError(f"{role} {path} cannot be written: {words}") from reason
     try:
         yield
     finally:
@@ -52,16 +52,16 @@ def claimed_record(clip: Path) -> Iterator[Path]:
     That is the other one of `record_paths` where the usual one is, or is about to be, the record
     of another clip. Raises as `claimed`.
     """
-    usual, other = record_paths(clip)
+    usual, longer = record_paths(clip)
     with ExitStack() as stack:
         try:
             stack.enter_context(claimed(usual, "record"))
-            path = other if is_of_another(usual, clip) else usual
+            path = longer if is_of_another(usual, clip) else usual
         except BusyError:  # by the run of another clip: this one's is claimed by us
-            path = other
-        if path == other:
+            path = longer
+        if path == longer:
             stack.close()
-            stack.enter_context(claimed(other, "record"))
+            stack.enter_context(claimed(longer, "record"))
         yield path
 
 
@@ -110,14 +110,14 @@ def _claimed_path(path: Path) -> Path:
     return folder.with_name(f"{folder.name}.{FRAME_NUMBER.sub('#', path.name)}")
 
 
-def _take(lock: Path, path: Path, what: str) -> int:
+def _take(lock: Path, path: Path, role: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     while True:
         descriptor = os.open(lock, flags, 0o666)
         try:
             if not try_flock(descriptor):
                 raise BusyError(
-                    f"another run (process {lock_holder(descriptor)}) is writing {what} {path}; "
+                    f"another run (process {lock_holder(descriptor)}) is writing {role} {path}; "
                     "wait for it or stop it, or choose another name"
                 )
             if is_at(descriptor, lock):  # or the run that has just ended has removed it

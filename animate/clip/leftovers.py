@@ -28,7 +28,7 @@ class Leftover:
     """Something that can go."""
 
     path: Path
-    what: Literal["unfinished work", "half-written", "lock"]
+    kind: Literal["unfinished work", "half-written", "lock"]
     size: int
     """Bytes."""
     busy: bool
@@ -88,7 +88,7 @@ def throw_away(leftover: Leftover) -> list[str] | None:
     Raises WorkError when it cannot be removed.
     """
     try:
-        if leftover.what != "unfinished work":
+        if leftover.kind != "unfinished work":
             if _locked(leftover.path):
                 return None
             remove_partial(leftover.path)
@@ -124,8 +124,8 @@ def _gathered(folder: Path) -> Iterator[Leftover]:
             yield _held_file(path, "half-written")
 
 
-def _held_file(path: Path, what: Literal["half-written", "lock"]) -> Leftover:
-    return Leftover(path=path, what=what, size=_size(path), busy=_locked(path))
+def _held_file(path: Path, kind: Literal["half-written", "lock"]) -> Leftover:
+    return Leftover(path=path, kind=kind, size=_size(path), busy=_locked(path))
 
 
 def _work(path: Path) -> Leftover:
@@ -135,7 +135,7 @@ def _work(path: Path) -> Leftover:
         busy = lock is None
         if lock is not None:
             os.close(lock)
-    return Leftover(path=path, what="unfinished work", size=_size(path), busy=busy)
+    return Leftover(path=path, kind="unfinished work", size=_size(path), busy=busy)
 
 
 def _locked(path: Path) -> bool:

@@ -213,10 +213,10 @@ def _in_shot(
     if not request.place_in_driving or motion.shot is None:
         return None
     size = motion.placement.canvas
-    shown, driver = Size(*source.info.size), motion.shot.driver
-    points = driver.points * (np.array(shown) / np.array(driver.canvas))
-    box = person_box(points.reshape(-1, 2), driver.scores.reshape(-1), shown, SEEN)
-    placement = place_picture(shown, size, "crop", box)
+    shot_size, driver = Size(*source.info.size), motion.shot.driver
+    points = driver.points * (np.array(shot_size) / np.array(driver.canvas))
+    box = person_box(points.reshape(-1, 2), driver.scores.reshape(-1), shot_size, SEEN)
+    placement = place_picture(shot_size, size, "crop", box)
     canvas = (size.width, size.height)
     placed = replace(driver, points=placement.points(points), canvas=canvas)
     return person_in_shot(
@@ -249,8 +249,8 @@ def find_motion(
     picture, source, rendered = inputs.picture, inputs.source, inputs.skeletons
     leading, style = variant.leading_reference, variant.pose_style
     warped = variant.image_latents == "warped"
-    wanted = leading or (warped and rendered is None)
-    reference = _reference(request, inputs, estimator, wanted=wanted)
+    wherever_seen = leading or (warped and rendered is None)
+    reference = _reference(request, inputs, estimator, wherever_seen=wherever_seen)
     placement = reference_placement(reference, size, request.fit, request.fill)
     skeleton = None
     if leading or needs_reference_pose(request):
@@ -320,15 +320,15 @@ def _reference(
     request: AnimationRequest,
     inputs: ClipInputs,
     estimator: Callable[[], Estimator],
-    wanted: bool,
+    wherever_seen: bool,
 ) -> PoseSequence:
     """The reference's person on its picture; nobody where that is not needed.
 
-    wanted: take the person where there is one, needed or not
+    wherever_seen: take the person where there is one, needed or not
     """
     drawn = inputs.skeletons is None
     needed = (request.retarget != "none" and drawn) or needs_reference_pose(request)
-    if not needed and not wanted:
+    if not needed and not wherever_seen:
         return nobody(inputs.picture)
     try:
         digest = inputs.digests["reference"]

@@ -66,9 +66,9 @@ def check_options(request: AnimationRequest) -> None:
     """Raise RequestError for settings that contradict each other, whatever the model."""
     for message in _contradictions(request):
         raise RequestError(message)
-    for what, picture in (("contact sheet", request.contact_sheet), ("preview", request.preview)):
+    for role, picture in (("contact sheet", request.contact_sheet), ("preview", request.preview)):
         if picture is not None:
-            check_sheet_name(picture, what)
+            check_sheet_name(picture, role)
     if request.runtime.sign is not None:
         check_signable(request.output)
 
@@ -115,8 +115,8 @@ def _contradictions_of_shot(request: AnimationRequest) -> Iterator[str]:
     """Messages that refuse a person in the driving shot beside other wishes."""
     if not request.place_in_driving:
         return
-    others = {"--lock-background": request.lock_background, "--alpha": request.alpha}
-    for flag, chosen in others.items():
+    flags = {"--lock-background": request.lock_background, "--alpha": request.alpha}
+    for flag, chosen in flags.items():
         if chosen:
             yield (
                 f"--place-in-driving puts the driving shot behind the person, {flag} something "
@@ -245,9 +245,9 @@ def check_outputs(request: AnimationRequest, replaces: bool) -> None:
         if path is not None:
             check_output(path, replaces, probe=False)
     pictures = {"contact sheet": request.contact_sheet, "preview": request.preview}
-    for what, path in (*pictures.items(), ("record", _record(request))):
+    for role, path in (*pictures.items(), ("record", _record(request))):
         if path is not None:
-            files.check_output(path, overwrite=replaces, what=what, error=MediaError, probe=False)
+            files.check_output(path, overwrite=replaces, role=role, error=MediaError, probe=False)
     written = _written(request)
     if len({path.resolve() for path in written.values()}) < len(written):
         names = " and ".join(name for name in written if name != "record")
@@ -263,11 +263,11 @@ def check_apart(request: AnimationRequest) -> None:
     }
     if is_numbered(request.driving):
         read |= {image.resolve(): "a driving image" for image in image_files(request.driving)}
-    for what, path in _written(request).items():
+    for role, path in _written(request).items():
         for written in _touched(path):
             if written in read:
                 raise RequestError(
-                    f"{what} {path} would overwrite {read[written]}; choose another name for it"
+                    f"{role} {path} would overwrite {read[written]}; choose another name for it"
                 )
 
 
@@ -290,8 +290,8 @@ def check_inputs(request: AnimationRequest) -> None:
 
 def _record(request: AnimationRequest) -> Path:
     """The path that the record will have, unless another run takes it in between."""
-    usual, other = record_paths(request.output)
-    return other if usual.is_file() and is_of_another(usual, request.output) else usual
+    usual, longer = record_paths(request.output)
+    return longer if usual.is_file() and is_of_another(usual, request.output) else usual
 
 
 def _written(request: AnimationRequest) -> dict[str, Path]:

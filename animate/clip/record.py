@@ -281,9 +281,9 @@ def find_record(clip: Path) -> Path | None:
 
     A usual one that cannot be read counts: reading it says what is wrong.
     """
-    usual, other = record_paths(clip)
-    if other.is_file() and _pattern(_clip_of(other)) == _pattern(clip.name):
-        return other
+    usual, longer = record_paths(clip)
+    if longer.is_file() and _pattern(_clip_of(longer)) == _pattern(clip.name):
+        return longer
     return usual if usual.is_file() and not is_of_another(usual, clip) else None
 
 

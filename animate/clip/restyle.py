@@ -50,8 +50,8 @@ def restyle_path(request: AnimationRequest) -> Path:
 def check_restyle(request: AnimationRequest) -> StillDesign:
     """The design that a restyled reference is made with. Raises ModelError or MediaError where its
     files are not here."""
-    asked = _still_request(request, size=None, control=request.reference, init=request.reference)
-    return check_still(asked).design
+    still = _still_request(request, size=None, control=request.reference, init=request.reference)
+    return check_still(still).design
 
 
 def restyle(
@@ -90,8 +90,8 @@ def restyle(
     control, init = (path.with_name(f"{path.stem}-{part}.png") for part in ("pose", "begin"))
     write_png(control, motion.skeletons.picture(0))
     write_png(init, motion.picture if motion.picture_of is None else motion.picture_of(0))
-    asked = _still_request(request, size=size_like(size, design), control=control, init=init)
-    result = make_stills(asked, OneStage(progress))
+    still = _still_request(request, size=size_like(size, design), control=control, init=init)
+    result = make_stills(still, OneStage(progress))
     progress.note(f"reference, made anew: {path}")
     return replace(request, reference=path, restyle=None), result
 

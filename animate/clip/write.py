@@ -51,7 +51,7 @@ def beside(
 
             driving = driving_panels(source, finish.selection, finish.size)
 
-            def put(number: int, frame: Image) -> None:
+            def write_frame(number: int, frame: Image) -> None:
                 pictures: dict[Panel, Callable[[], Image]] = {
                     "driving": lambda: next(driving),
                     "reference": lambda: finish.picture,
@@ -60,7 +60,7 @@ def beside(
                 }
                 writer.write(side_by_side([pictures[panel]() for panel in request.panels]))
 
-            takers.append(put)
+            takers.append(write_frame)
         if request.mask_output is not None:
             masks = stack.enter_context(
                 open_writer(

@@ -148,10 +148,10 @@ def person_box(points: np.ndarray, scores: np.ndarray, source: Size, seen: float
 
     Pixels of the source, within it. Scores (N,) below `seen` do not count.
     """
-    there = points[scores >= seen]
-    if len(there) == 0:
+    seen_points = points[scores >= seen]
+    if len(seen_points) == 0:
         return None
-    (left, top), (right, bottom) = there.min(0), there.max(0)
+    (left, top), (right, bottom) = seen_points.min(0), seen_points.max(0)
     around, above = _AROUND * (bottom - top), _ABOVE * (bottom - top)
     return Box(
         max(0.0, float(left - around)),

@@ -225,13 +225,13 @@ def _matching(
     Raises PoseError when the file does not reach over the selection.
     """
     sampling = source.sampling(selection)
-    wanted = np.array([float(sampling.time(index)) for index in range(len(sampling.frames))])
-    nearest = _nearest(poses.times, wanted)
+    moments = np.array([float(sampling.time(index)) for index in range(len(sampling.frames))])
+    nearest = _nearest(poses.times, moments)
     # A frame is shown until the next one: the last may be asked for almost a frame late.
     tolerance = 1 / float(min(poses.fps, source.info.fps)) + 1e-6
-    off = np.abs(poses.times[nearest] - wanted) > tolerance
+    off = np.abs(poses.times[nearest] - moments) > tolerance
     if off.any():
-        missing = float(wanted[int(np.argmax(off))])
+        missing = float(moments[int(np.argmax(off))])
         raise PoseError(
             f"{path} has no pose for {missing:.3f} s of {source.info.path}: it holds "
             f"{poses.frames} frames from {poses.times[0]:.3f} to {poses.times[-1]:.3f} s; "
@@ -257,12 +257,12 @@ def frames_of_poses(source: FrameSource, poses: PoseSequence, path: Path) -> Ite
         yield image
 
 
-def _nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    after = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1))
+def _nearest(times: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    after = np.clip(np.searchsorted(times, moments), 1, max(1, len(times) - 1))
     before = after - 1
     if len(times) == 1:
-        return np.zeros(len(wanted), int)
-    return np.where(wanted - times[before] <= times[after] - wanted, before, after)
+        return np.zeros(len(moments), int)
+    return np.where(moments - times[before] <= times[after] - moments, before, after)
 
 
 def selection_of(request: AnimationRequest) -> FrameSelection:

@@ -45,11 +45,11 @@ class ReferenceFace:
         seen = np.minimum(self._followed.scores[number, 0, FACE], self._scores) >= SEEN
         if seen.sum() < _FEWEST:
             return frame
-        mine, theirs = self._points[seen].astype(float), points[seen].astype(float)
-        way, distance = _laid(mine, theirs)
-        size = float(np.ptp(theirs, axis=0).max())
+        mine, goals = self._points[seen].astype(float), points[seen].astype(float)
+        way, distance = _laid(mine, goals)
+        size = float(np.ptp(goals, axis=0).max())
         weight = float(fading(np.array(distance / max(size, 1e-6), np.float32), _FITS, _DIFFERS))
-        outline = _outline(theirs, size, frame.shape[:2])
+        outline = _outline(goals, size, frame.shape[:2])
         if weight == 0 or outline.max() == 0:
             return frame
         height, width = frame.shape[:2]

@@ -82,7 +82,7 @@ class DrivingGround:
 
             free = ((frame, self._away(number) > _HOLE) for number, frame in enumerate(watched()))
             self._segments, self._lost = segments(free, cuts)
-            self._plates = self._made(watched())
+            self._plates = self._plates_of(watched())
 
     def __iter__(self) -> Iterator[Image]:
         """Backgrounds (H,W,3) in order; what could not be recovered is said after the last."""
@@ -115,7 +115,7 @@ class DrivingGround:
     def _away(self, number: int) -> Field:
         return distance(self._person.picture(number), self._unit)
 
-    def _made(self, frames: Iterator[Image]) -> list[_Plate]:
+    def _plates_of(self, frames: Iterator[Image]) -> list[_Plate]:
         """The plate of every segment."""
         plates: list[_Plate] = []
         waiting = list(self._segments)

@@ -61,13 +61,13 @@ def _fit(followed: PoseSequence, driver: PoseSequence, shot: slice) -> Fit:
     seen = np.minimum(followed.scores[shot, 0, :_BODY], driver.scores[shot, 0, :_BODY]) >= SEEN
     if seen.sum() < 2:
         return Fit()
-    mine, theirs = here[seen], there[seen]
+    mine, goals = here[seen], there[seen]
     spread = mine - mine.mean(axis=0)
     size = float((spread**2).sum())
-    scale = float((spread * (theirs - theirs.mean(axis=0))).sum()) / size if size > 0 else 1.0
+    scale = float((spread * (goals - goals.mean(axis=0))).sum()) / size if size > 0 else 1.0
     if not 0.05 < scale < 20:
         return Fit()
-    across, down = (theirs - scale * mine).mean(axis=0)
+    across, down = (goals - scale * mine).mean(axis=0)
     feet = seen[:, _ANKLES]
     if feet.any():
         down = (there[:, _ANKLES][feet] - scale * here[:, _ANKLES][feet])[:, 1].mean()

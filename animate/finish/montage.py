@@ -43,8 +43,8 @@ def driving_panels(source: FrameSource, selection: FrameSelection, size: Size) -
 
     The last one is repeated where there are more frames of the clip.
     """
-    shown = Size(*source.info.size)
-    placement = place_picture(shown, size, "pad", fill=Fill("black"))
+    source_size = Size(*source.info.size)
+    placement = place_picture(source_size, size, "pad", fill=Fill("black"))
     picture = np.zeros((size.height, size.width, 3), np.uint8)
     for frame in source.read(selection):
         picture = placement.picture(frame.image)
@@ -53,10 +53,10 @@ def driving_panels(source: FrameSource, selection: FrameSelection, size: Size) -
         yield picture
 
 
-def check_sheet_name(path: Path, what: str = "contact sheet") -> None:
+def check_sheet_name(path: Path, role: str = "contact sheet") -> None:
     """Raise RequestError for a contact sheet, or another picture, that is no PNG file."""
     if path.suffix.lower() != ".png" or is_sequence(path):
-        raise RequestError(f"{what} {path} must be named .png")
+        raise RequestError(f"{role} {path} must be named .png")
 
 
 class ContactSheet:

@@ -107,22 +107,24 @@ def _step_in_parts(scheduler: Any, state: ClipState, timestep: Tensor, together:
     after: dict[str, Tensor] = {}
     part = scheduler
     for first in range(0, len(state.latents), together):
-        some = slice(first, first + together)
+        frames_slice = slice(first, first + together)
         part = _copied(scheduler)
         for name, tensor in before.items():
-            _put(part, name, tensor[some])
-        latents = part.step(state.fused[some], timestep, state.latents[some]).prev_sample
+            _restore(part, name, tensor[frames_slice])
+        latents = part.step(
+            state.fused[frames_slice], timestep, state.latents[frames_slice]
+        ).prev_sample
         # Copies: what is remembered may be a view of what is about to be overwritten.
         copies = {name: x.clone() for name, x in _memory(part, latents.shape)}
         for name, values in copies.items():
             tensor = after.setdefault(name, before.get(name, state.latents[:0]))
             if not len(tensor):
                 tensor = after[name] = torch.empty_like(state.latents)
-            tensor[some] = values
-        state.latents[some] = latents
+            tensor[frames_slice] = values
+        state.latents[frames_slice] = latents
     vars(scheduler).update(vars(part))
     for name, tensor in after.items():
-        _put(scheduler, name, tensor)
+        _restore(scheduler, name, tensor)
 
 
 def _memory(scheduler: Any, shape: torch.Size) -> Iterator[tuple[str, Tensor]]:
@@ -134,14 +136,14 @@ def _memory(scheduler: Any, shape: torch.Size) -> Iterator[tuple[str, Tensor]]:
 
 
 def _copied(scheduler: Any) -> Any:
-    other = copy.copy(scheduler)
-    for name, value in vars(other).items():
+    copied = copy.copy(scheduler)
+    for name, value in vars(copied).items():
         if isinstance(value, list):
-            setattr(other, name, list(value))
-    return other
+            setattr(copied, name, list(value))
+    return copied
 
 
-def _put(scheduler: Any, name: str, value: Any) -> None:
+def _restore(scheduler: Any, name: str, value: Any) -> None:
     attribute, _, index = name.partition(".")
     if index:
         getattr(scheduler, attribute)[int(index)] = value
@@ -176,8 +178,8 @@ def restore_solver(
 ) -> None:
     """Bring a new scheduler of the same settings to where `solver_state` found another."""
     for name, value in values.items():
-        _put(scheduler, name, value)
+        _restore(scheduler, name, value)
     for name, tensor in tensors.items():
         existing = vars(scheduler).get(name)
         where = existing.device if isinstance(existing, Tensor) else tensor.device
-        _put(scheduler, name, tensor.to(where))
+        _restore(scheduler, name, tensor.to(where))

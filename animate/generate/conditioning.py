@@ -1,4 +1,4 @@
-"""What the UNet knows of the reference image.
+"""Conditions that the UNet takes from the reference image.
 
 Shapes: B clips (here 1), T context tokens, D width of the image embedding, C H W a latent.
 Images are RGB.
@@ -55,7 +55,7 @@ class Conditioning:
         return replace(self, embedding=torch.cat([self.embedding, tokens_1TD], 1))
 
     def unconditional(self) -> Conditioning:
-        """What the unconditional half is given: no embedding, no image, the same constants."""
+        """Conditions of the unconditional half: no embedding, no image, the same constants."""
         return Conditioning(
             embedding=torch.zeros_like(self.embedding),
             latents=torch.zeros_like(self.latents),

@@ -235,11 +235,13 @@ class _StepFeatures:
         """Features (W,S,c,h,w) of the windows with these indices, asked for in rising order."""
         if self._control is None:
             return None
-        wanted = [self._windows[index].control for index in indices]
-        missing = {f for frames in wanted for f in frames} - self._held.keys()
+        frames_of_windows = [self._windows[index].control for index in indices]
+        missing = {f for frames in frames_of_windows for f in frames} - self._held.keys()
         for group in sorted({self._group_of[frame] for frame in missing}):
             frames = sorted(self._groups[group])
             self._held.update(zip(frames, self._control(frames, self._timestep), strict=True))
-        features = torch.stack([torch.stack([self._held[f] for f in frames]) for frames in wanted])
+        features = torch.stack(
+            [torch.stack([self._held[f] for f in frames]) for frames in frames_of_windows]
+        )
         self._held = {f: x for f, x in self._held.items() if self._last_use[f] > indices[-1]}
         return features

@@ -151,8 +151,8 @@ def _widen(
 ) -> None:
     """The stage's networks in the next wider type, and a plan for it. Raises `problem` where there
     is none, or where it was not a network of that type that gave the numbers."""
-    named = [getattr(engine.components, name) for name in _NETWORKS[stage]]
-    networks = [network for network in named if network is not None]
+    affected = [getattr(engine.components, name) for name in _NETWORKS[stage]]
+    networks = [network for network in affected if network is not None]
     narrow = computing_dtype(networks[0])
     wide = wider_type(narrow, engine.device)
     if wide is None or (stage == "encode" and problem.network != "image encoder"):

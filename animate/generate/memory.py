@@ -1,4 +1,4 @@
-"""How a clip fits into memory: `temporal.memory`'s planner for a model variant and its settings."""
+"""Plans by which a clip fits into memory: `temporal.memory` for a variant and its settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CLIP_COPIES = {"euler": 2, "heun": 4, "dpmpp-2m": 4, "unipc": 5}
 
 
 def wants_plan(runtime: RuntimeOptions) -> bool:
-    """Whether anything was asked for that only a plan can give."""
+    """True where a setting needs a plan: an amount of memory, offloading or 8-bit weights."""
     return runtime.memory is not None or runtime.offload is not None or runtime.precision == "int8"
 
 
@@ -46,7 +46,8 @@ def plan_clip_memory(
     budget: int | None = None,
     components: Components | None = None,
 ) -> MemoryPlan:
-    """How to make `frames` frames within `budget` bytes (or the request's, or the device's).
+    """The plan by which `frames` frames are made within `budget` bytes, or the request's, or the
+    device's.
 
     Without `components` the networks' sizes come from the variant's files, or for published
     variants that are not here from the stock architecture. Raises TemporalError when nothing fits,
@@ -118,7 +119,7 @@ def check_precision(runtime: RuntimeOptions, components: Components | None) -> N
 
 
 def loaded_precision(components: Components) -> Any:
-    """What loaded networks compute in, whether or not their weights are 8-bit."""
+    """The type that loaded networks compute in, also where their weights are 8-bit."""
     return str(computing_dtype(components.unet)).removeprefix("torch.")
 
 

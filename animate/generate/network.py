@@ -42,7 +42,7 @@ class ClipWork:
     settings: ClipSettings
     steps: Steps
     conditioning: Conditioning
-    """Of the reference."""
+    """Conditions that the reference picture gives."""
     control: ControlFrames
     """Skeletons of all frames, drawn where they are needed."""
     memory: MemoryPlan | None = None

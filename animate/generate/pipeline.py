@@ -134,8 +134,8 @@ def sample(
 def _after_step(
     on_step: OnStep | None, maker: PreviewMaker | None, steps: Steps, renew: Renewal | None
 ) -> Callable[[int, Tensor], Tensor | None] | None:
-    """What the loop calls after a step: previews show the latents as the other leaves them, and
-    fresh noise comes last."""
+    """The loop's callback after a step: the caller's first, then the preview of what that leaves,
+    and fresh noise last. None where there is nothing to do."""
     if on_step is None and maker is None and renew is None:
         return None
 

@@ -190,7 +190,7 @@ class PreviewMaker:
         self._on_preview(preview)
 
     def _clean(self, step: int, after: Tensor) -> Tensor:
-        """What the step went towards: along its line, the latents where the noise would be gone."""
+        """The clean latents that the step went towards: its line, followed to where no noise is."""
         now, following = self._sigmas[step], self._sigmas[step + 1]
         if not self._exploding or now <= following:
             return after

@@ -68,12 +68,12 @@ def align_your_steps(steps: int) -> list[float]:
     if steps < 1:
         raise RequestError(f"{steps} steps cannot be scheduled; the fewest is 1")
     table = np.log(AysSchedules["StableDiffusionVideoSigmas"][:-1])
-    wanted = np.linspace(0, len(table) - 1, steps) if steps > 1 else np.zeros(1)
-    return [*np.exp(np.interp(wanted, np.arange(len(table)), table)).tolist(), 0.0]
+    positions = np.linspace(0, len(table) - 1, steps) if steps > 1 else np.zeros(1)
+    return [*np.exp(np.interp(positions, np.arange(len(table)), table)).tolist(), 0.0]
 
 
 def model_timesteps(base: EulerDiscreteScheduler, sigmas: Sequence[float]) -> list[float]:
-    """What the network is told for each noise level but the last, 0."""
+    """The network's time argument for each noise level but the last, 0."""
     if base.config.timestep_type == "continuous":
         return [0.25 * math.log(sigma) for sigma in sigmas[:-1]]
     alphas = base.alphas_cumprod.double().numpy()

@@ -37,17 +37,17 @@ def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) ->
 
     Raises RequestError for a size that the model cannot take, naming the nearest that it can.
     """
-    asked, defaults = request.sampling, variant.defaults
-    values = {item.name: getattr(asked, item.name) for item in fields(asked)}
+    stated, defaults = request.sampling, variant.defaults
+    values = {item.name: getattr(stated, item.name) for item in fields(stated)}
     for name, value in values.items():
         if value is None:
             values[name] = getattr(defaults, name)
     window = values["window"]
-    if asked.overlap is None:
+    if stated.overlap is None:
         values["overlap"] = min(defaults.overlap, window - 1)
-    elif asked.overlap >= window:
+    elif stated.overlap >= window:
         raise RequestError(
-            f"--overlap {asked.overlap} is not below {variant.name}'s window of {window} frames; "
+            f"--overlap {stated.overlap} is not below {variant.name}'s window of {window} frames; "
             f"use at most {window - 1}, or a longer window"
         )
     shape = request.enlarge_to or reference
@@ -56,25 +56,25 @@ def settle(request: AnimationRequest, variant: ModelVariant, reference: Size) ->
 
 
 def cautions(settings: ClipSettings, variant: ModelVariant) -> list[str]:
-    """What is allowed, but makes worse pictures than whoever asked for it may expect.
+    """Warnings of settings that are allowed and make worse pictures than one may expect.
 
     Heun's second call of a step looks where hardly any noise is left, and a long step multiplies
     what the UNet gets wrong there: fewer than ten steps leave visible noise in the bundled model's
     clips (docs/speed.md). Others were not measured.
     """
-    said = []
+    warnings = []
     if settings.solver == "heun" and 1 < settings.steps < _HEUN_STEPS:
-        said.append(
+        warnings.append(
             f"--solver heun with {settings.steps} steps can leave noise in the pictures; take "
             f"{_HEUN_STEPS} steps or more, or --solver euler"
         )
     together = variant.defaults.decode_chunk
     if settings.decode_chunk < together:
-        said.append(
+        warnings.append(
             f"--decode-chunk {settings.decode_chunk} is fewer frames than {variant.name} is used "
             f"to decode together ({together}); colours may change and flicker"
         )
-    return said
+    return warnings
 
 
 def unusual_size(settings: ClipSettings, variant: ModelVariant) -> str | None:
@@ -111,11 +111,11 @@ def _checked(size: Size, variant: ModelVariant) -> Size:
     multiple = variant.size_multiple
     if size.width % multiple == 0 and size.height % multiple == 0:
         return size
-    first, *others = nearest_sizes(size, multiple)
-    then = f" (then {', '.join(map(str, others))})" if others else ""
+    first, *further = nearest_sizes(size, multiple)
+    alternatives = f" (then {', '.join(map(str, further))})" if further else ""
     raise RequestError(
         f"size {size} cannot be made by {variant.name}: both sides must be multiples of "
-        f"{multiple}; the nearest is {first}{then}"
+        f"{multiple}; the nearest is {first}{alternatives}"
     )
 
 
@@ -125,9 +125,9 @@ def nearest_sizes(size: Size, multiple: int) -> list[Size]:
     def around(side: int) -> set[int]:
         return {max(multiple, side // multiple * multiple), -(-side // multiple) * multiple}
 
-    def distance(other: Size) -> tuple[int, float]:
-        moved = abs(other.width - size.width) + abs(other.height - size.height)
-        return moved, abs(other.width * size.height - other.height * size.width)
+    def distance(candidate: Size) -> tuple[int, float]:
+        moved = abs(candidate.width - size.width) + abs(candidate.height - size.height)
+        return moved, abs(candidate.width * size.height - candidate.height * size.width)
 
     able = [Size(w, h) for w in around(size.width) for h in around(size.height)]
     return sorted(able, key=distance)

@@ -266,12 +266,12 @@ def available_encoders() -> tuple[VideoCodec, ...]:
 
 def other_hardware() -> tuple[str, ...]:
     """The library's further hardware encoders, for which there is no name here."""
-    ours = {codec.encoder for codec in CODECS.values()}
+    encoders = {codec.encoder for codec in CODECS.values()}
     return tuple(
         sorted(
             name
             for name in av.codecs_available
-            if name.endswith(_HARDWARE) and name not in ours and _can_encode(name)
+            if name.endswith(_HARDWARE) and name not in encoders and _can_encode(name)
         )
     )
 

@@ -303,19 +303,19 @@ def _encoder(
     palette = _palette_graph(size) if codec.name == "gif" else None
     reformatter = VideoReformatter()  # keeps its tables from frame to frame
 
-    def put(packets: list[av.Packet]) -> None:
+    def mux(packets: list[av.Packet]) -> None:
         for packet in packets:
             _mend_order(packet)
             container.mux(packet)
 
     def encode(picture: av.VideoFrame | None) -> None:
         if picture is None:
-            put(stream.encode(None))
+            mux(stream.encode(None))
         elif palette is not None:
             palette.push(picture)
-            put(stream.encode(_stamped(palette.pull(), picture)))
+            mux(stream.encode(_stamped(palette.pull(), picture)))
         else:
-            put(stream.encode(_stamped(_converted(picture, codec, reformatter), picture)))
+            mux(stream.encode(_stamped(_converted(picture, codec, reformatter), picture)))
 
     return encode
 

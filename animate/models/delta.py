@@ -48,7 +48,7 @@ def save_delta(
 
     Raises `ModelError` when the two are of different architectures, or the file cannot be written.
     """
-    check_output(path, overwrite=overwrite, what="delta file", error=ModelError)
+    check_output(path, overwrite=overwrite, role="delta file", error=ModelError)
     old, new = base.unet.state_dict(), tuned.unet.state_dict()
     _check_same(_shapes(old), _shapes(new), "the base", "the tuned model")
     tensors: dict[str, Tensor] = {}

@@ -38,7 +38,7 @@ class Weighed:
         }
 
 
-def open_adapters(unet: nn.Module, wanted: Sequence[Lora]) -> tuple[Weighed, ...]:
+def open_adapters(unet: nn.Module, loras: Sequence[Lora]) -> tuple[Weighed, ...]:
     """Read the adapters that a request names, and see that they fit the UNet.
 
     Raises `ModelError` naming the first layers that the UNet does not have or that have other
@@ -46,16 +46,16 @@ def open_adapters(unet: nn.Module, wanted: Sequence[Lora]) -> tuple[Weighed, ...
     """
     layers = _adaptable(unet)
     opened = []
-    for lora in wanted:
+    for lora in loras:
         adapter = read_adapter(lora.path, layers)
         _check(adapter, layers)
         opened.append(Weighed(adapter=adapter, weight=lora.weight))
     return tuple(opened)
 
 
-def check_adapters(wanted: Sequence[Lora]) -> None:
+def check_adapters(loras: Sequence[Lora]) -> None:
     """Raises `ModelError` when a file is not there, before anything is loaded."""
-    for lora in wanted:
+    for lora in loras:
         adapter_file(Path(lora.path))
 
 

@@ -91,10 +91,10 @@ def read_pictures(value: Any, name: str) -> list[Image]:
         if isinstance(value, torch.Tensor) and value.ndim == 5 and len(value) == 1:
             value = value[0]
         if value.ndim != 4:
-            wanted = "(frames, height, width, 3)"
+            expected = "(frames, height, width, 3)"
             if isinstance(value, torch.Tensor):
-                wanted = "(frames, 3, height, width)"
-            raise RequestError(f"{name} has the shape {tuple(value.shape)}; expected {wanted}")
+                expected = "(frames, 3, height, width)"
+            raise RequestError(f"{name} has the shape {tuple(value.shape)}; expected {expected}")
     elif not isinstance(value, Sequence) or isinstance(value, bytes):
         raise RequestError(
             f"{name} is of the type {type(value).__name__}; expected a list of pictures, an array, "
@@ -120,10 +120,10 @@ def read_mask(value: Any, name: str, size: tuple[int, int]) -> np.ndarray:
     mask = _numbers(value) if isinstance(value, torch.Tensor) else value
     if isinstance(mask, np.ndarray) and mask.ndim == 3 and len(mask) == 1:
         mask = mask[0]
-    wanted = (size[1], size[0])
-    if not isinstance(mask, np.ndarray) or mask.shape != wanted:
+    expected = (size[1], size[0])
+    if not isinstance(mask, np.ndarray) or mask.shape != expected:
         shape = mask.shape if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise RequestError(f"{name} is {shape}; expected {wanted}, as the image is")
+        raise RequestError(f"{name} is {shape}; expected {expected}, as the image is")
     values = mask.astype(np.float32)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
         raise RequestError(f"{name} has values that are not from 0 to 1")

@@ -97,9 +97,9 @@ class VideoCall:
     def of(cls, arguments: Mapping[str, Any]) -> VideoCall:
         """The call with these arguments, settings of a request among them."""
         stated = {item.name for item in fields(cls)} - {"settings"}
-        own = {name: value for name, value in arguments.items() if name in stated}
+        own_arguments = {name: value for name, value in arguments.items() if name in stated}
         settings = {name: value for name, value in arguments.items() if name not in stated}
-        return cls(**own, settings=settings)
+        return cls(**own_arguments, settings=settings)
 
     def __post_init__(self) -> None:
         _check_names(self.settings)
@@ -175,9 +175,11 @@ class VideoCall:
         digests = {"reference": reference, "driving": name}
         if motion is None:
             pose = reference_pose(picture, request, estimator(), reference)
-            held = _held(pose, hold if self.num_frames is None else self.num_frames)
+            pose_held = _held(pose, hold if self.num_frames is None else self.num_frames)
             return ClipInputs(
-                picture=picture, source=PoseSource("pose of image", poses=held), digests=digests
+                picture=picture,
+                source=PoseSource("pose of image", poses=pose_held),
+                digests=digests,
             )
         if is_path(motion):
             path = Path(motion)

@@ -61,10 +61,10 @@ def _of_repository(name: str) -> ModelVariant | None:
     others to them. Of a repository of Stable Video Diffusion alone the one that is made on it by
     default; None for others."""
     variants = [variant for variant in list_variants() if variant.sources]
-    named = [variant for variant in variants if name in _repositories(variant, "controlnext")]
-    if named:
-        fewest = min(len(variant.sources) for variant in named)
-        return [variant for variant in named if len(variant.sources) == fewest][-1]
+    matching = [variant for variant in variants if name in _repositories(variant, "controlnext")]
+    if matching:
+        fewest = min(len(variant.sources) for variant in matching)
+        return [variant for variant in matching if len(variant.sources) == fewest][-1]
     bases = {repository for v in variants if v.family == "svd" for repository in _bases(v)}
     return load_variant(_ON_SVD) if name in bases else None
 

@@ -76,11 +76,11 @@ class LoadedPipeline:
     def share(self) -> Self:
         """Another pipeline over the same networks, with adapters, limits and progress of its own
         that begin as these are."""
-        other = type(self)(self.animator)
-        other._adapters = dict(self._adapters)
-        other._memory, other._offload = self._memory, self._offload
-        other._progress = self._progress
-        return other
+        twin = type(self)(self.animator)
+        twin._adapters = dict(self._adapters)
+        twin._memory, twin._offload = self._memory, self._offload
+        twin._progress = self._progress
+        return twin
 
     @property
     def unet(self) -> Any:

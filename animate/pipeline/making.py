@@ -258,10 +258,10 @@ class Making:
         side = engine.latent_scale
         channels = engine.components.vae.config.latent_channels
         size = settings.size
-        wanted = (1, frames, channels, size.height // side, size.width // side)
-        if not isinstance(noise, Tensor) or tuple(noise.shape) != wanted:
+        expected = (1, frames, channels, size.height // side, size.width // side)
+        if not isinstance(noise, Tensor) or tuple(noise.shape) != expected:
             shape = tuple(noise.shape) if isinstance(noise, Tensor) else type(noise).__name__
-            raise RequestError(f"latents are {shape}; expected a tensor of shape {wanted}")
+            raise RequestError(f"latents are {shape}; expected a tensor of shape {expected}")
         if not bool(torch.isfinite(noise).all()):
             raise RequestError("latents have values that are not finite")
         return noise[0].to("cpu", torch.float32)
@@ -299,6 +299,6 @@ def _changed(answer: object, latents: Tensor) -> Tensor | None:
         return None
     if not isinstance(changed, Tensor) or changed.shape != latents[None].shape:
         shape = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
-        wanted = (1, *latents.shape)
-        raise RequestError(f"callback_on_step_end returned latents of {shape}; expected {wanted}")
+        expected = (1, *latents.shape)
+        raise RequestError(f"callback_on_step_end returned latents of {shape}; expected {expected}")
     return changed[0].to(latents)

@@ -201,18 +201,18 @@ class StillRequest:
             raise RequestError("ip_adapter, ip_encoder and ip_image go together; give all three")
 
     def _check_network(self) -> None:
-        ours = self.method == "controlnext"
-        if self.controlnext is not None and not (ours and self.controlled):
+        by_controlnext = self.method == "controlnext"
+        if self.controlnext is not None and not (by_controlnext and self.controlled):
             raise RequestError(
                 "controlnext needs a control picture: give control or control_from"
-                if ours
+                if by_controlnext
                 else f"controlnext is a file of another method than {self.method}; leave it out"
             )
-        if self.control_model is None and not ours:
+        if self.control_model is None and not by_controlnext:
             raise RequestError(f"{self.method} needs control_model, its folder or file")
-        if self.control_model is not None and ours:
+        if self.control_model is not None and by_controlnext:
             raise RequestError("control_model needs --with controlnet or t2i-adapter")
-        if not (ours or self.controlled):
+        if not (by_controlnext or self.controlled):
             raise RequestError(f"{self.method} needs a control picture: control or control_from")
         if self.method == "t2i-adapter" and (self.init is not None or self.ip_adapter):
             raise RequestError("diffusers has neither init nor ip_adapter beside a T2I-Adapter")

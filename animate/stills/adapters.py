@@ -69,11 +69,11 @@ def load_ip_adapter(pipe: Any, adapter: Lora, encoder: Path) -> None:
     pipe.set_ip_adapter_scale(adapter.weight)
 
 
-def _check_tensors(path: Path, what: str) -> None:
-    check_readable(path, what, ModelError)
+def _check_tensors(path: Path, role: str) -> None:
+    check_readable(path, role, ModelError)
     if path.suffix != ".safetensors":
         raise ModelError(
-            f"{what} {path} is no .safetensors file; pickled files may run code when they are "
+            f"{role} {path} is no .safetensors file; pickled files may run code when they are "
             "opened and are not"
         )
 

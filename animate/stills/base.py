@@ -116,11 +116,11 @@ def _unnamed(base: Path, controlnext: Path | None, controlled: bool) -> StillMod
 
 def _check_family(model: StillModel) -> None:
     """Raise ModelError where the base is of another family than the design."""
-    family, wanted = family_of(model.base), model.design.family
-    if family != wanted:
+    family, needed = family_of(model.base), model.design.family
+    if family != needed:
         raise ModelError(
-            f"base model {model.base} is a {family} model, and {model.design.name} is for {wanted}"
-            f"; name a {wanted} base, or a design for {family}"
+            f"base model {model.base} is a {family} model, and {model.design.name} is for {needed}"
+            f"; name a {needed} base, or a design for {family}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a still pipeline has loaded: the stock base, its control network, scheduler and adapters.
+"""The parts of a still pipeline: stock base, control network, scheduler and adapters.
 
 Names of methods and properties are those of diffusers' pipelines.
 """

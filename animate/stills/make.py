@@ -60,7 +60,7 @@ class Inputs:
     init: np.ndarray | None
     prompt_image: np.ndarray | None
     size: Size
-    """Of the still."""
+    """Size of the still."""
 
 
 class StillMaker:
@@ -82,12 +82,12 @@ class StillMaker:
         return _make(request, Remembering(progress), self._pipeline_for, keep)
 
     def _pipeline_for(self, request: StillRequest, model: StillModel) -> StillPipeline:
-        wanted = (model, request.method, request.control_model, request.device, request.precision,
+        key = (model, request.method, request.control_model, request.device, request.precision,
                   request.ip_adapter, request.ip_encoder)  # fmt: skip
-        if self._pipeline is None or self._loaded != wanted:
+        if self._pipeline is None or self._loaded != key:
             self._pipeline, self._loaded = None, ()
             self._pipeline = _loaded(request, model)
-            self._loaded = wanted
+            self._loaded = key
         self._pipeline.load_lora(request.lora)
         return self._pipeline
 
@@ -122,9 +122,9 @@ def _make(request: StillRequest, progress: Remembering, load: Load, keep: bool) 
     digests = input_digests(request, model)
     digest = series_digest(request, digests, model.design.name)
     outputs, path = list(picture_paths(request)), record_path(request)
-    ready = finished_pictures(path, digest) if keep else {}
-    missing = [output for output in outputs if output.name not in ready]
-    _check_outputs(request, missing, path, own_record=bool(ready))
+    finished = finished_pictures(path, digest) if keep else {}
+    missing = [output for output in outputs if output.name not in finished]
+    _check_outputs(request, missing, path, own_record=bool(finished))
     if not missing:
         return StillResult(outputs=tuple(outputs), record=path, kept=len(outputs))
 
@@ -145,7 +145,7 @@ def _make(request: StillRequest, progress: Remembering, load: Load, keep: bool) 
         guidance=design.guidance if request.guidance is None else request.guidance,
         inputs=digests,
         digest=digest,
-        pictures=ready,
+        pictures=finished,
     )
     began = time.monotonic()
     with progress.stage("denoise stills", _steps(request, record.steps) * len(missing)) as stage:
@@ -187,10 +187,10 @@ def _check_outputs(
 ) -> None:
     """Raise MediaError where a file is in the way of what is to be made."""
     for path in missing:
-        files.check_output(path, overwrite=request.overwrite, what="picture", error=MediaError)
+        files.check_output(path, overwrite=request.overwrite, role="picture", error=MediaError)
     if missing:
         replaced = request.overwrite or own_record
-        files.check_output(record, overwrite=replaced, what="record", error=MediaError)
+        files.check_output(record, overwrite=replaced, role="record", error=MediaError)
 
 
 def _steps(request: StillRequest, steps: int) -> int:
@@ -239,7 +239,7 @@ def _control_picture(
     )
     picture = MAKERS[request.control_kind](source)
     path = request.output.with_name(f"{request.output.stem}-{request.control_kind}.png")
-    files.check_output(path, overwrite=True, what="control picture", error=MediaError)
+    files.check_output(path, overwrite=True, role="control picture", error=MediaError)
     write_png(path, picture)
     progress.note(f"control: {path}")
     return picture

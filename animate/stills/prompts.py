@@ -64,13 +64,13 @@ def long_prompt(pipe: Any, prompt: str, negative: str, *, guided: bool) -> dict[
     """
     rows = [parts_of(pipe, text) for text in (prompt, negative)]
     count = max(map(len, rows))
-    positive, other = ([*row, *[""] * (count - len(row))] for row in rows)
+    positive, negative_parts = ([*row, *[""] * (count - len(row))] for row in rows)
     encoded = [
         pipe.encode_prompt(
             prompt=text, negative_prompt=against, device=pipe.device, num_images_per_prompt=1,
             do_classifier_free_guidance=guided,
         )
-        for text, against in zip(positive, other, strict=True)
+        for text, against in zip(positive, negative_parts, strict=True)
     ]  # fmt: skip
     names = (
         "prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds",

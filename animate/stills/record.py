@@ -41,7 +41,7 @@ class StillRecord:
     reason: str
     """The reason why that model was taken."""
     size: str
-    """Of the pictures, WIDTHxHEIGHT."""
+    """Size of the pictures, WIDTHxHEIGHT."""
     steps: int
     guidance: float
     inputs: Mapping[str, str]
@@ -88,10 +88,10 @@ def input_digests(request: StillRequest, model: StillModel) -> dict[str, str]:
 
     Raises OSError for a file that cannot be read.
     """
-    named = {"base": model.base, "controlnext": model.controlnext, "unet": model.unet}
-    sources = {name: path for name, path in named.items() if path is not None}
+    paths = {"base": model.base, "controlnext": model.controlnext, "unet": model.unet}
+    sources = {name: path for name, path in paths.items() if path is not None}
     for number, (name, path) in enumerate(request.paths("input")):
-        if name not in (*named, "model"):
+        if name not in (*paths, "model"):
             sources[f"{name}-{number}" if name in sources else name] = path
     return {name: _digest_of(path) for name, path in sources.items()}
 

@@ -61,8 +61,8 @@ def assembled(base: Any, family: Family, name: str, **more: Any) -> Any:
     """The stock pipeline of the class called `name` with the parts of another; `more` are further
     parts."""
     kind = getattr(import_module("diffusers"), name)
-    taken = signature(kind.__init__).parameters
-    parts = {key: part for key, part in base.components.items() if key in taken}
+    parameters = signature(kind.__init__).parameters
+    parts = {key: part for key, part in base.components.items() if key in parameters}
     if family == "sd15":
         more["requires_safety_checker"] = False
     return kind(**parts, **more)

@@ -1,4 +1,4 @@
-"""What pages ask for, read once, and mistakes answered as JSON."""
+"""Requests of pages, read once, and mistakes answered as JSON."""
 
 from __future__ import annotations
 

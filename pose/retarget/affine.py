@@ -26,15 +26,15 @@ def fit_affine(body: Array, scores: Array, goal_points: Array, joints: Array) ->
     chosen = [joint for joint in JOINTS if joints[joint] > SEEN]
     both = scores[:, chosen] > 0
     driver_points = body[:, chosen][both]
-    theirs = np.broadcast_to(goal_points[chosen], (len(body), len(chosen), 2))[both]
+    goals = np.broadcast_to(goal_points[chosen], (len(body), len(chosen), 2))[both]
     if len(driver_points) < 2 or np.ptp(driver_points[:, 1]) == 0:
         raise PoseError(
             "the affine fit needs two joints at different heights that both the reference and the "
             "driver show (head, shoulders, hips or legs); use the mode robust or other pictures"
         )
-    mean, goal = driver_points.mean(axis=0), theirs.mean(axis=0)
+    mean, goal = driver_points.mean(axis=0), goals.mean(axis=0)
     height = driver_points[:, 1] - mean[1]
-    scale = float((height * (theirs[:, 1] - goal[1])).sum() / (height * height).sum())
+    scale = float((height * (goals[:, 1] - goal[1])).sum() / (height * height).sum())
     x, y = (goal - scale * mean).tolist()
     return Similarity(scale=scale, shift=(x, y))
 

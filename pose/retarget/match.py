@@ -71,17 +71,17 @@ def compare(
     there = seen.sum(axis=1) >= 3
     points, driver_points, seen = moved[there][:, BODY], placed[there][:, BODY], seen[there]
     driver_shows = seen.mean(axis=0) >= _SHOWN if len(seen) else np.zeros(18, bool)
-    theirs = joints[BODY] >= SEEN
-    pose = _distance(points, seen, goal_points[BODY], theirs)
-    either = (driver_shows | theirs)[list(_POSTURE)]
-    single = (driver_shows ^ theirs)[list(_POSTURE)]
+    goal_seen = joints[BODY] >= SEEN
+    pose = _distance(points, seen, goal_points[BODY], goal_seen)
+    either = (driver_shows | goal_seen)[list(_POSTURE)]
+    single = (driver_shows ^ goal_seen)[list(_POSTURE)]
     coverage = float(single.sum() / max(1, either.sum()))
     mismatch = 1 - (1 - pose) * (1 - coverage)
     remarks = [
-        *_different_parts(driver_shows, theirs),
-        *_postures(driver_points, seen, goal_points[BODY], theirs),
-        *_directions(points, seen, goal_points[BODY], theirs),
-        *_out_of_picture(points, seen, theirs, canvas),
+        *_different_parts(driver_shows, goal_seen),
+        *_postures(driver_points, seen, goal_points[BODY], goal_seen),
+        *_directions(points, seen, goal_points[BODY], goal_seen),
+        *_out_of_picture(points, seen, goal_seen, canvas),
     ]
     if mismatch > _POOR and not remarks:
         remarks.append(
@@ -91,59 +91,61 @@ def compare(
     return Match(mismatch=mismatch, warnings=tuple(remarks))
 
 
-def _distance(points: Array, seen: Mask, goal_points: Array, theirs: Mask) -> float:
+def _distance(points: Array, seen: Mask, goal_points: Array, goal_seen: Mask) -> float:
     """Mean joint distance in the closest frames, in trunk lengths, at most 1."""
     posture = np.zeros(18, bool)
     posture[list(_POSTURE)] = True
-    both = seen & (theirs & posture)
+    both = seen & (goal_seen & posture)
     counted = both.sum(axis=1) >= min(3, max(1, int(both.sum(axis=1).max(initial=0))))
     if not counted.any():
         return 1.0
     distance = np.linalg.norm(points - goal_points, axis=2)
     mean = (distance * both).sum(axis=1)[counted] / both.sum(axis=1)[counted]
-    return min(1.0, float(np.quantile(mean, _CLOSEST)) / _trunk(goal_points, theirs))
+    return min(1.0, float(np.quantile(mean, _CLOSEST)) / _trunk(goal_points, goal_seen))
 
 
-def _trunk(goal_points: Array, theirs: Mask) -> float:
+def _trunk(goal_points: Array, goal_seen: Mask) -> float:
     """Length of the trunk, or what it would be from the shoulders or the head, in pixels."""
-    if theirs[NECK] and theirs[_HIPS].any():
-        hips = goal_points[_HIPS][theirs[_HIPS]].mean(axis=0)
+    if goal_seen[NECK] and goal_seen[_HIPS].any():
+        hips = goal_points[_HIPS][goal_seen[_HIPS]].mean(axis=0)
         length = float(np.linalg.norm(goal_points[NECK] - hips))
-    elif theirs[_SHOULDERS].all():
+    elif goal_seen[_SHOULDERS].all():
         length = 1.4 * float(
             np.linalg.norm(goal_points[RIGHT_SHOULDER] - goal_points[LEFT_SHOULDER])
         )
     else:
-        length = 1.5 * float(np.hypot(*np.ptp(goal_points[theirs], axis=0)))
+        length = 1.5 * float(np.hypot(*np.ptp(goal_points[goal_seen], axis=0)))
     return max(length, 1.0)
 
 
-def _different_parts(driver_shows: Mask, theirs: Mask) -> list[str]:
+def _different_parts(driver_shows: Mask, goal_seen: Mask) -> list[str]:
     remarks = []
     legs, hips, head = list(_LEGS), _HIPS, [NOSE, 14, 15]
-    if driver_shows[legs].any() and not theirs[legs].any():
-        part = "head and shoulders" if not theirs[hips].any() else "upper body"
+    if driver_shows[legs].any() and not goal_seen[legs].any():
+        part = "head and shoulders" if not goal_seen[hips].any() else "upper body"
         remarks.append(
             f"the driver shows the whole body, the reference only its {part}: motion below the "
             "picture's edge will be lost"
         )
-    if theirs[legs].any() and not driver_shows[legs].any():
+    if goal_seen[legs].any() and not driver_shows[legs].any():
         remarks.append(
             "the reference shows legs, the driver does not: they get no motion; use a driving "
             "video that shows the whole body, or crop the reference"
         )
-    if theirs[head].any() != driver_shows[head].any():
-        subject, other = ("reference", "driver") if theirs[head].any() else ("driver", "reference")
+    if goal_seen[head].any() != driver_shows[head].any():
+        subject, other = (
+            ("reference", "driver") if goal_seen[head].any() else ("driver", "reference")
+        )
         remarks.append(f"the {subject} shows a face, the {other} does not")
-    if not (driver_shows & theirs).any():
+    if not (driver_shows & goal_seen).any():
         remarks.append("driver and reference show no part of the body in common")
     return remarks
 
 
-def _postures(points: Array, seen: Mask, goal_points: Array, theirs: Mask) -> list[str]:
+def _postures(points: Array, seen: Mask, goal_points: Array, goal_seen: Mask) -> list[str]:
     drops = [_leg_drop(p, s) for p, s in zip(points, seen, strict=True)]
     known = [drop for drop in drops if drop is not None]
-    goal = _leg_drop(goal_points, theirs)
+    goal = _leg_drop(goal_points, goal_seen)
     if not known or goal is None:
         return []
     drop = float(np.median(known))
@@ -171,12 +173,12 @@ def _leg_drop(goal_points: Array, seen: Mask) -> float | None:
     return None
 
 
-def _directions(points: Array, seen: Mask, goal_points: Array, theirs: Mask) -> list[str]:
+def _directions(points: Array, seen: Mask, goal_points: Array, goal_seen: Mask) -> list[str]:
     """Facing the camera or not, by which shoulder is on the left, and upright or lying."""
     remarks = []
     facing = seen[:, _SHOULDERS].all(axis=1)
-    if facing.any() and theirs[_SHOULDERS].all():
-        trunk = _trunk(goal_points, theirs)
+    if facing.any() and goal_seen[_SHOULDERS].all():
+        trunk = _trunk(goal_points, goal_seen)
         width = points[facing][:, LEFT_SHOULDER, 0] - points[facing][:, RIGHT_SHOULDER, 0]
         mine = float(np.median(width)) / trunk
         other = float(goal_points[LEFT_SHOULDER, 0] - goal_points[RIGHT_SHOULDER, 0]) / trunk
@@ -184,7 +186,7 @@ def _directions(points: Array, seen: Mask, goal_points: Array, theirs: Mask) -> 
             subject = "driver" if mine < 0 else "reference"
             remarks.append(f"the {subject} has its back to the camera, the other one faces it")
     hips = seen[:, [NECK, *_HIPS]].all(axis=1)
-    if hips.any() and theirs[[NECK, *_HIPS]].all():
+    if hips.any() and goal_seen[[NECK, *_HIPS]].all():
         upright = np.median(points[hips][:, _HIPS].mean(axis=1) - points[hips][:, NECK], axis=0)
         goal = goal_points[_HIPS].mean(axis=0) - goal_points[NECK]
         cosine = upright @ goal / max(np.linalg.norm(upright) * np.linalg.norm(goal), 1e-9)
@@ -193,9 +195,11 @@ def _directions(points: Array, seen: Mask, goal_points: Array, theirs: Mask) -> 
     return remarks
 
 
-def _out_of_picture(points: Array, seen: Mask, theirs: Mask, canvas: tuple[int, int]) -> list[str]:
+def _out_of_picture(
+    points: Array, seen: Mask, goal_seen: Mask, canvas: tuple[int, int]
+) -> list[str]:
     """Joints that the reference shows, driven out of its picture."""
-    counted = seen & theirs
+    counted = seen & goal_seen
     if not counted.any():
         return []
     outside = np.any((points < 0) | (points > canvas), axis=2)

@@ -58,7 +58,7 @@ class QueryChunks:
 
 
 def is_plain(attn: Attention) -> bool:
-    """Whether `QueryChunks` covers all that a layer does."""
+    """True where `QueryChunks` covers all that a layer does."""
     extras = (attn.spatial_norm, attn.norm_q, attn.norm_k, attn.norm_cross, attn.added_kv_proj_dim)
     return all(extra is None or extra is False for extra in extras)
 

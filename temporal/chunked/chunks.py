@@ -1,4 +1,4 @@
-"""How finely a network's work is cut, and the cutting itself."""
+"""Sizes of the pieces that a network's work is cut into, and the cutting itself."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class DecoderCuts:
 
 
 def decode_in_pieces(decoder: Any, latents_FCHW: Tensor, cuts: DecoderCuts) -> Tensor:
-    """What a stock `TemporalDecoder` gives for these frames together.
+    """The frames that a stock `TemporalDecoder` gives for all latents together.
 
     Args:
         decoder: of a diffusers `AutoencoderKLTemporalDecoder`.

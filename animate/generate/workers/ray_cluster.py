@@ -236,16 +236,16 @@ def _check_answers(address: str) -> None:
         raise ExecutorError(f"Ray cluster {address} refuses: {last}; {cure}")
 
 
-def check_resources(address: str | None, needed: Mapping[str, float], what: str) -> None:
+def check_resources(address: str | None, needed: Mapping[str, float], purpose: str) -> None:
     """Raise ExecutorError when the whole cluster has less than `needed`, idle or not."""
     ray = require_ray()
-    there = ray.cluster_resources()
+    available = ray.cluster_resources()
     for name, amount in needed.items():
-        if there.get(name, 0.0) < amount:
+        if available.get(name, 0.0) < amount:
             kind = {"CPU": "processors", "GPU": "GPUs"}[name]
             raise ExecutorError(
-                f"{what} need {amount:g} {kind}; {address or 'this machine'} has "
-                f"{there.get(name, 0.0):g}: ask for fewer workers"
+                f"{purpose} need {amount:g} {kind}; {address or 'this machine'} has "
+                f"{available.get(name, 0.0):g}: ask for fewer workers"
             )
 
 

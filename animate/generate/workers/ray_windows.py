@@ -32,7 +32,7 @@ _IN_HAND = 2
 """Calls that a worker has at a time: one that it computes and one that is on its way."""
 _GATHER_SECONDS = 60.0
 _SETTLE_SECONDS = 2.0
-"""What Ray has to finish making a room in before it is told to take it down: a room that goes while
+"""Time for Ray to finish making a room before it is told to take it down: a room that goes while
 it is being made may keep its processors, and others wait for ever (ray-project/ray#64693)."""
 
 
@@ -59,9 +59,9 @@ class References:
     everything there."""
 
     networks: Any
-    """Of packed `Components`."""
+    """Reference to packed `Components`."""
     clip: Any
-    """Of a packed `ClipWork`."""
+    """Reference to a packed `ClipWork`."""
 
 
 class RayWindows:

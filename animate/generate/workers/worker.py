@@ -56,12 +56,12 @@ class _Worker:
         A window's own frames and the groups that its shared frames were first used in.
         """
         windows = self.work.steps.plan.at(step)
-        wanted = set(windows[index].control)
+        needed = set(windows[index].control)
         timestep = self.work.steps.timesteps[step]
         features: dict[int, Tensor] = {}
         for groups in first_uses(windows[: index + 1], self.encoder.chunk):
             for group in groups:
-                if wanted.intersection(group):
+                if needed.intersection(group):
                     features.update(zip(group, self.encoder(group, timestep), strict=True))
         return torch.stack([features[frame] for frame in windows[index].control])
 

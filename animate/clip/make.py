@@ -234,14 +234,8 @@ def claimed_outputs(request: AnimationRequest) -> Iterator[Path]:
     """Hold every file that the run writes; yields the path of the record. Raises as `claimed`."""
     with ExitStack() as stack:
         stack.enter_context(claimed(request.output))
-        if request.side_by_side is not None:
-            stack.enter_context(claimed(request.side_by_side, "side by side"))
-        if request.mask_output is not None:
-            stack.enter_context(claimed(request.mask_output, "mask"))
-        if request.contact_sheet is not None:
-            stack.enter_context(claimed(request.contact_sheet, "contact sheet"))
-        if request.preview is not None:
-            stack.enter_context(claimed(request.preview, "preview"))
+        for name, path in request.besides().items():
+            stack.enter_context(claimed(path, name.replace("_", " ")))
         yield stack.enter_context(claimed_record(request.output))
 
 

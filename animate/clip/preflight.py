@@ -23,7 +23,7 @@ from animate.errors import MediaError, RequestError
 from animate.files import check_readable, is_sequence, probe_folder
 from animate.finish.enlarge import check_enlargement
 from animate.finish.montage import check_sheet_name
-from animate.generate.settings import ClipSettings, plan_clip
+from animate.generate.settings import ClipSettings, plan_clip, unshareable
 from animate.media import check_driving, check_output
 from animate.media.numbered import image_files, is_numbered
 from animate.media.sequences import sequence_files
@@ -75,13 +75,11 @@ def check_options(request: AnimationRequest) -> None:
 
 def _contradictions(request: AnimationRequest) -> Iterator[str]:
     sampling, runtime = request.sampling, request.runtime
-    if sampling.keep_control > 1 and runtime.workers is not None:
-        yield features_of_workers("--keep-control", sampling.keep_control)
+    if runtime.workers is not None:
+        yield from unshareable(sampling)
     if sampling.keep_features > 1:
         if runtime.compile:
             yield "--compile does not go with --keep-features; leave out one of them"
-        if runtime.workers is not None:
-            yield features_of_workers("--keep-features", sampling.keep_features)
         if sampling.schedule == "shifting":
             yield features_of_schedule("shifting")
     if runtime.compile and runtime.offload == "stream":
@@ -142,14 +140,6 @@ def _offload_of_host(offload: str) -> str:
     )
 
 
-def features_of_workers(option: str, every: int) -> str:
-    """The message that refuses kept features of windows that workers compute."""
-    return (
-        f"{option} {every} needs each window's own history, which workers do not keep; "
-        f"leave out {option} or --workers"
-    )
-
-
 def features_of_schedule(schedule: str) -> str:
     """The message that refuses kept features of windows that move at every step."""
     return (
@@ -182,10 +172,8 @@ def check_settled(
 def check_windows(settings: ClipSettings, frames: int, *, shared: bool) -> None:
     """Refuse windows that cannot be, or whose features cannot be kept; see `check_settled`."""
     plan = plan_clip(settings, frames=frames, steps=settings.steps)
-    if settings.keep_features > 1 and shared:
-        raise RequestError(features_of_workers("--keep-features", settings.keep_features))
-    if settings.keep_control > 1 and shared:
-        raise RequestError(features_of_workers("--keep-control", settings.keep_control))
+    for message in unshareable(settings) if shared else ():
+        raise RequestError(message)
     if settings.keep_features > 1 and len(plan.cycle) > 1:
         raise RequestError(features_of_schedule(plan.schedule))
 

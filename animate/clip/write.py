@@ -51,7 +51,7 @@ def beside(
 
             driving = driving_panels(source, finish.selection, finish.size)
 
-            def write_frame(number: int, frame: Image) -> None:
+            def write_panels(number: int, frame: Image) -> None:
                 pictures: dict[Panel, Callable[[], Image]] = {
                     "driving": lambda: next(driving),
                     "reference": lambda: finish.picture,
@@ -60,7 +60,7 @@ def beside(
                 }
                 writer.write(side_by_side([pictures[panel]() for panel in request.panels]))
 
-            takers.append(write_frame)
+            takers.append(write_panels)
         if request.mask_output is not None:
             masks = stack.enter_context(
                 open_writer(
@@ -162,7 +162,7 @@ def write_clip(
         size=finish.size,
         sound=writer.sound,
         frames_sha256=digest.hexdigest(),
-        beside=tuple(path for path in (*request.besides().values(),) if path),
+        beside=tuple(request.besides().values()),
         file=seal.file,
         credentials=seal.credentials,
     )

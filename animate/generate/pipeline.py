@@ -30,7 +30,7 @@ from animate.generate.engine import Engine, attempts
 from animate.generate.families import family_of
 from animate.generate.network import ClipWork
 from animate.generate.preview import LivePreview, PreviewMaker
-from animate.generate.settings import ClipSettings, plan_clip
+from animate.generate.settings import ClipSettings, plan_clip, unshareable
 from animate.generate.video_diffusion import REFERENCE_FRAME
 from animate.progress import Progress, Stage
 from temporal.errors import TemporalError
@@ -298,22 +298,10 @@ def networks_of(
             with family.networks(engine.components, work, engine.device) as networks:
                 yield replace(networks, on_window=counted.advance)
             return
-        _check_shareable(work.settings)
+        for message in unshareable(work.settings):
+            raise TemporalError(message)
         with engine.executor.open(engine.components, work, counted.advance) as predict:
             yield Networks(predict=predict, batch=max(len(windows) for windows in plan.cycle))
-
-
-def _check_shareable(settings: ClipSettings) -> None:
-    """Raise TemporalError for features that are kept, which workers cannot do."""
-    for option, every in (
-        ("--keep-features", settings.keep_features),
-        ("--keep-control", settings.keep_control),
-    ):
-        if every > 1:
-            raise TemporalError(
-                f"{option} {every} needs each window's own history, which workers do not keep; "
-                f"leave out {option} or --workers"
-            )
 
 
 def draw_noise(engine: Engine, settings: ClipSettings, frames: int) -> Tensor:

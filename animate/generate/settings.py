@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Never
 
@@ -75,6 +76,19 @@ def cautions(settings: ClipSettings, variant: ModelVariant) -> list[str]:
             f"to decode together ({together}); colours may change and flicker"
         )
     return warnings
+
+
+def unshareable(sampling: SamplingOptions[Any]) -> Iterator[str]:
+    """Messages that refuse features kept from call to call where workers compute the windows."""
+    for option, every in (
+        ("--keep-features", sampling.keep_features),
+        ("--keep-control", sampling.keep_control),
+    ):
+        if every > 1:
+            yield (
+                f"{option} {every} needs each window's own history, which workers do not keep; "
+                f"leave out {option} or --workers"
+            )
 
 
 def unusual_size(settings: ClipSettings, variant: ModelVariant) -> str | None:

@@ -7,8 +7,6 @@ which change nothing beyond rounding, nor this program's version.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from animate.clip.fingerprint import FileDigests, Fingerprint, file_settings, picture_settings
 from animate.errors import MediaError
 from animate.files import check_readable
@@ -80,10 +78,8 @@ def _check_inputs(request: AnimationRequest) -> None:
     """Raise MediaError for an input that is missing or no file."""
     check_readable(request.reference, "reference image", MediaError)
     check_driving(request.driving)
-    files: list[tuple[str, Path | None]] = [("pose file", request.poses)]
-    files += [("adapters", adapter.path) for adapter in request.lora]
-    if request.runtime.sign is not None:
-        files.append(("certificate", request.runtime.sign.chain))
-    for role, path in files:
-        if path is not None and not path.is_dir():
-            check_readable(path, role, MediaError)
+    sign = request.runtime.sign
+    certificate = [] if sign is None else [("certificate", sign.chain)]
+    for name, path in (*request.paths("input"), *certificate):
+        if name != "driving" and not path.is_dir():
+            check_readable(path, name.replace("_", " "), MediaError)

@@ -55,24 +55,21 @@ class FileDigests:
         return source_digest(path, self.of)
 
     def of_inputs(self, request: AnimationRequest) -> dict[str, str]:
-        """Digest of each input by the name of its setting; adapters as `lora 1`, `lora 2`, ..."""
-        digests = {"reference": self.of(request.reference)}
-        digests["driving"] = self.of_driving(request.driving)
-        if request.poses is not None:
-            digests["poses"] = self.of(request.poses)
-        if request.identity is not None:
-            digests["identity"] = self.of(request.identity)
-        for name in ("estimator_folder", "identity_folder", "estimator_network"):
-            path = getattr(request.runtime, name)
-            if path is not None:
-                digests[name] = self.of(path)
-        if request.upscale is not None:
-            digests["upscale"] = self.of(request.upscale)
-        for number, adapter in enumerate(request.lora, start=1):
-            digests[f"lora {number}"] = self.of(adapter_file(adapter.path))
-        for number, adapter in enumerate(request.still_lora, start=1):
-            digests[f"still_lora {number}"] = self.of(adapter.path)
-        return digests
+        """Digest of each input by the name of its setting; adapters as `lora 1`, `lora 2`, ...
+
+        Raises OSError or ModelError for files that cannot be read.
+        """
+        digests: dict[str, str] = {}
+        for name, setting in settings_of(AnimationRequest).items():
+            value: object = setting.value(request) if setting.role == "input" else None
+            if name == "driving":
+                digests[name] = self.of_driving(request.driving)
+            elif isinstance(value, Path):
+                digests[name] = self.of(value)
+            elif isinstance(value, tuple):
+                for number, adapter in enumerate(value, start=1):
+                    digests[f"{name} {number}"] = self.of(adapter_file(adapter.path))
+        return digests  # of models the weights count, which `Fingerprint` has beside them
 
 
 @dataclass(frozen=True, kw_only=True)

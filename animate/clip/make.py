@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +26,8 @@ from animate.clip.preflight import (
     check_offload,
     check_outputs,
     check_request,
-    check_settled,
+    check_sizes,
+    check_windows,
 )
 from animate.clip.preview import live_preview
 from animate.clip.provenance import ShortCopy
@@ -46,14 +47,14 @@ from animate.driving.face import FaceReader
 from animate.driving.poses import selection_of
 from animate.driving.skeletons import Skeletons
 from animate.finish.chain import find_tempo
-from animate.finish.enlarge import find_enlargement
+from animate.finish.enlarge import Enlargement, find_enlargement
 from animate.generate.decoding import decode
 from animate.generate.memory import plan_clip_memory, wants_plan
 from animate.generate.pipeline import Engine, sample
 from animate.generate.preview import OnPreview
 from animate.generate.settings import ClipSettings, settle, unusual_size
 from animate.generate.workers.protocol import WindowExecutor
-from animate.media import open_video, read_image
+from animate.media import FrameSource, open_video, read_image
 from animate.media.info import Image
 from animate.models.adapter_files import adapter_file
 from animate.models.components import Components
@@ -118,23 +119,16 @@ def make_clip(
     settings = settle(request, variant, Size(picture.shape[1], picture.shape[0]))
     check_identity(request, variant)
     source = open_video(request.driving, stated_fps=request.fps)
-    frames = len(source.sampling(selection_of(request)).frames)
-    shared = request.runtime.workers is not None or loaded.executor is not None
-    check_settled(request, settings, frames, shared=shared)
-    if caution := unusual_size(settings, variant):
-        progress.warn(caution)
-    enlargement = find_enlargement(request, settings.size, loaded.engine.device)
-    find_tempo(request, source, frames)
-    memory = plan_memory(loaded.engine, request, settings, frames, progress)
-    adapters = open_adapters(parts.unet, request.lora)
+    check_sizes(request, settings)
+    prepared = prepare(loaded, loaded.engine, request, settings, source, progress)
 
-    fingerprint = fingerprint_of(request, settings, loaded.engine, adapters, digests)
+    fingerprint = fingerprint_of(request, settings, loaded.engine, prepared.adapters, digests)
     inputs = ClipInputs(picture=picture, source=source, digests=fingerprint.inputs)
     conditions = conditions_of(request, loaded.engine)
     with (
         claimed_outputs(request) as record_path,
         working(request, fingerprint.digest, lookup_name(variant), conditions, progress) as work,
-        merged(parts.unet, adapters),
+        merged(parts.unet, prepared.adapters),
     ):
         check_outputs(request, work.replaces)
         with clock("poses"), seen_in(original, request.reference):
@@ -150,11 +144,11 @@ def make_clip(
         if on_skeletons is not None:
             on_skeletons(motion.skeletons)
 
-        engine = engine_for(loaded, request, memory, progress)
-        finish = clip_finish(request, settings, motion, inputs, enlargement, progress)
+        engine = engine_for(loaded, request, prepared.memory, progress)
+        finish = clip_finish(request, settings, motion, inputs, prepared.enlargement, progress)
         paths = Shareable(folder=record_path.parent)
         reason = paths.text(loaded.reason, request)
-        model = model_record(loaded.engine.components, reason, adapters, paths)
+        model = model_record(loaded.engine.components, reason, prepared.adapters, paths)
         copy = ShortCopy.of(model, settings.seed, fingerprint)
         with clock("generate and write"):
             latents = sample(
@@ -237,6 +231,40 @@ def claimed_outputs(request: AnimationRequest) -> Iterator[Path]:
         for name, path in request.besides().items():
             stack.enter_context(claimed(path, name.replace("_", " ")))
         yield stack.enter_context(claimed_record(request.output))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """Everything of a clip that is settled before its motion is looked for."""
+
+    enlargement: Enlargement | None
+    memory: MemoryPlan | None
+    adapters: tuple[Weighed, ...]
+
+
+def prepare(
+    loaded: Loaded,
+    engine: Engine,
+    request: AnimationRequest,
+    settings: ClipSettings,
+    source: FrameSource,
+    progress: Progress,
+) -> Preparation:
+    """Check windows and tempo, and find what enlarges the frames, the memory plan and adapters.
+
+    engine: the loaded one, or the same with other constants
+    Raises MediaError, ModelError, RequestError or TemporalError for what cannot be.
+    """
+    frames = len(source.sampling(selection_of(request)).frames)
+    shared = request.runtime.workers is not None or loaded.executor is not None
+    check_windows(settings, frames, shared=shared)
+    if caution := unusual_size(settings, engine.components.variant):
+        progress.warn(caution)
+    enlargement = find_enlargement(request, settings.size, engine.device)
+    find_tempo(request, source, frames)
+    memory = plan_memory(engine, request, settings, frames, progress)
+    adapters = open_adapters(engine.components.unet, request.lora)
+    return Preparation(enlargement=enlargement, memory=memory, adapters=adapters)
 
 
 def plan_memory(

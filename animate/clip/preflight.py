@@ -1,7 +1,8 @@
 """Everything that can be refused is refused here: before a frame is read or a file hashed.
 
 `check_request` looks at the settings first, then at names and states of files, and opens them last.
-`check_settled` follows when the model has filled in what was left open and the length is known.
+`check_sizes` and `check_windows` follow when the model has filled in what was left open and the
+length is known.
 """
 
 from __future__ import annotations
@@ -148,15 +149,8 @@ def features_of_schedule(schedule: str) -> str:
     )
 
 
-def check_settled(
-    request: AnimationRequest, settings: ClipSettings, frames: int, *, shared: bool
-) -> None:
-    """Refuse settings of a clip of `frames` frames that its model's defaults contradict.
-
-    shared: True if workers compute its windows
-    Raises MediaError for a size that a file cannot have, RequestError for settings that do not go
-    together, TemporalError for windows that cannot be.
-    """
+def check_sizes(request: AnimationRequest, settings: ClipSettings) -> None:
+    """Refuse a clip of a size that its files cannot have. Raises MediaError or RequestError."""
     check_enlargement(request, settings.size)
     size = request.enlarge_to or settings.size
     codec, alpha = request.codec, request.alpha
@@ -166,11 +160,14 @@ def check_settled(
         check_output(request.side_by_side, True, size=wide, probe=False)
     if request.mask_output is not None:
         check_output(request.mask_output, True, size=size, probe=False)
-    check_windows(settings, frames, shared=shared)
 
 
 def check_windows(settings: ClipSettings, frames: int, *, shared: bool) -> None:
-    """Refuse windows that cannot be, or whose features cannot be kept; see `check_settled`."""
+    """Refuse windows of a clip of `frames` frames that cannot be, or whose features cannot be kept.
+
+    shared: True if workers compute its windows
+    Raises RequestError for settings that do not go together, TemporalError for windows.
+    """
     plan = plan_clip(settings, frames=frames, steps=settings.steps)
     for message in unshareable(settings) if shared else ():
         raise RequestError(message)

@@ -205,14 +205,3 @@ def _shape_hint(shape: tuple[int, ...], *, first: bool) -> str:
 
 def _size(picture: Image) -> str:
     return f"{picture.shape[1]}x{picture.shape[0]}"
-
-
-def positive_rate(value: object, name: str) -> Fraction:
-    """A frame rate. Raises RequestError for one that is none."""
-    try:
-        rate = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise RequestError(f"{name} {value!r} is not frames per second, such as 25 or 30000/1001")
-    return rate

@@ -29,13 +29,12 @@ from animate.pipeline.arrays import (
     Pictures,
     Poses,
     is_path,
-    positive_rate,
     read_pictures,
     read_poses,
 )
 from animate.request.request import AnimationRequest
 from animate.request.schema import NONE, build, settings_of
-from animate.request.values import Lora
+from animate.request.values import Lora, parse_rate
 from animate.request.wording import nearest
 from pose.estimators.base import Estimator
 from pose.sequence import PoseSequence
@@ -189,9 +188,7 @@ class VideoCall:
             digests["driving"] = source_digest(request.driving)
             return ClipInputs(picture=picture, source=source, digests=digests)
         rate = (
-            USUAL_FPS
-            if self.driving_fps is None
-            else positive_rate(self.driving_fps, "driving_fps")
+            USUAL_FPS if self.driving_fps is None else parse_rate(self.driving_fps, "driving_fps")
         )
         if name == "poses":
             canvas = (picture.shape[1], picture.shape[0])

@@ -12,20 +12,19 @@ import torch
 from torch import Tensor
 
 from animate.animator import Animator
-from animate.clip.make import engine_for, face_of, plan_memory
+from animate.clip.make import engine_for, face_of, prepare
 from animate.clip.motion import Motion, clip_finish, clip_motion
-from animate.clip.preflight import check_identity, check_options, check_windows
+from animate.clip.preflight import check_identity, check_options
 from animate.driving.placement import Placement
-from animate.driving.poses import selection_of
 from animate.errors import RequestError
-from animate.finish.chain import Finish, find_tempo
-from animate.finish.enlarge import Enlargement, find_enlargement
+from animate.finish.chain import Finish
+from animate.finish.enlarge import Enlargement
 from animate.generate.decoding import decode
 from animate.generate.engine import Engine
 from animate.generate.pipeline import sample
-from animate.generate.settings import ClipSettings, settle, unusual_size
+from animate.generate.settings import ClipSettings, settle
 from animate.media.info import Image
-from animate.models.lora import merged, open_adapters
+from animate.models.lora import merged
 from animate.pipeline.arrays import Picture, read_mask, read_picture
 from animate.pipeline.bars import Watched
 from animate.pipeline.call import CallbackInputs, VideoCall
@@ -145,15 +144,8 @@ class Making:
         inputs = self.call.inputs(
             picture, request, lambda: self.animator.estimator(request), settings.window
         )
-        frames = len(inputs.source.sampling(selection_of(request)).frames)
-        check_windows(settings, frames, shared=request.runtime.workers is not None)
-        if caution := unusual_size(settings, variant):
-            self.progress.warn(caution)
-        enlargement = find_enlargement(request, settings.size, engine.device)
-        find_tempo(request, inputs.source, frames)
-        memory = plan_memory(engine, request, settings, frames, self.progress)
-        adapters = open_adapters(engine.components.unet, request.lora)
-        with merged(engine.components.unet, adapters):
+        prepared = prepare(self.animator, engine, request, settings, inputs.source, self.progress)
+        with merged(engine.components.unet, prepared.adapters):
             motion = clip_motion(
                 request,
                 inputs,
@@ -162,7 +154,8 @@ class Making:
                 lambda: self.animator.estimator(request),
                 self.progress,
             )
-            engine = self._conditioned(engine_for(self.animator, request, memory, self.progress))
+            engine = engine_for(self.animator, request, prepared.memory, self.progress)
+            engine = self._conditioned(engine)
             face = face_of(self.animator, request, picture, self.progress)
             latents = self._latents(engine, settings, motion, face)
         return Clip(
@@ -170,9 +163,11 @@ class Making:
             settings=settings,
             engine=engine,
             motion=motion,
-            finish=clip_finish(request, settings, motion, inputs, enlargement, self.progress),
+            finish=clip_finish(
+                request, settings, motion, inputs, prepared.enlargement, self.progress
+            ),
             latents=latents,
-            background=self._background(picture, motion.placement, enlargement),
+            background=self._background(picture, motion.placement, prepared.enlargement),
         )
 
     def frames(self, clip: Clip) -> Iterator[Image]:

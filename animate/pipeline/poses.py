@@ -20,8 +20,8 @@ from animate.driving.poses import person_of
 from animate.errors import RequestError, raises_ours
 from animate.media import open_video, source_digest
 from animate.media.listed import ListedSource
-from animate.pipeline.arrays import Pictures, is_path, positive_rate, read_pictures
-from animate.request.values import Size
+from animate.pipeline.arrays import Pictures, is_path, read_pictures
+from animate.request.values import Size, parse_rate
 from pose.clean import CleaningOptions, clean
 from pose.draw import draw
 from pose.estimators import load_estimator
@@ -48,7 +48,7 @@ def estimate_poses(
     Raises RequestError for pictures that cannot be used, MotionError for an estimator.
     """
     folder = None if estimator_folder is None else Path(estimator_folder)
-    rate = None if fps is None else positive_rate(fps, "fps")
+    rate = None if fps is None else parse_rate(fps, "fps")
     if is_path(pictures):
         source: Any = open_video(pictures, stated_fps=rate)
         digest = source_digest(pictures)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def check_text(text: str, name: str) -> None:
 
 def _written(value: Any) -> str:
     """A number, time or amount as it is written; empty for anything that is none."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Fraction):
+    if isinstance(value, bool) or not isinstance(value, str | Real):
         return ""
     try:
         text = str(value).strip()
@@ -243,15 +244,13 @@ def parse_time(value: Any) -> Fraction | FrameNumber:
     return Fraction(seconds) + 60 * minutes + 3600 * hours
 
 
-def parse_rate(value: Any) -> Fraction:
-    """Frames per second: `25`, `29.97`, `30000/1001`."""
+def parse_rate(value: Any, name: str = "frame rate") -> Fraction:
+    """Frames per second: `25`, `29.97`, `30000/1001`. Raises RequestError that names `name`."""
     text = _written(value)
     valid = re.fullmatch(r"\d+(\.\d*)?|\.\d+|\d+/[1-9]\d*", text)
     rate = Fraction(text) if valid else Fraction(0)
     if not 0 < rate <= 1000:
-        raise RequestError(
-            f"frame rate {quoted(value)} is not frames per second, such as 30000/1001"
-        )
+        raise RequestError(f"{name} {quoted(value)} is not frames per second, such as 30000/1001")
     return rate
 
 

@@ -231,11 +231,18 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def typed_settings(
+    options: type, arguments: argparse.Namespace, *, skip: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The settings of a dataclass that the command line gave, but for those in `skip`."""
+    known = settings_of(options).keys() - set(skip)
+    return {name: value for name, value in vars(arguments).items() if name in known}
+
+
 def read_options(options: type[T], arguments: argparse.Namespace) -> T:
     """Build `options` from what --config names, then what the command line gave."""
     values = read_config(options, arguments.config)
-    names = settings_of(options)
-    typed = {name: value for name, value in vars(arguments).items() if name in names}
+    names, typed = settings_of(options), typed_settings(options, arguments)
     try:
         return build(options, {**values, **typed})
     except RequestError as reason:

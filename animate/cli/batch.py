@@ -18,12 +18,12 @@ from animate.cli.arguments import (
     make_parser,
     parse,
     progress_of,
+    typed_settings,
 )
 from animate.errors import RequestError
 from animate.progress import JsonLines, Progress
 from animate.request.presets import read_config
 from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
-from animate.request.schema import settings_of
 from animate.request.values import parse_bytes
 
 if TYPE_CHECKING:
@@ -171,8 +171,7 @@ def parser() -> Parser:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, object]:
     """Settings that the command line gives."""
-    known = settings_of(AnimationRequest)
-    settings = {k: v for k, v in vars(arguments).items() if k in known and k not in _OWN}
+    settings = typed_settings(AnimationRequest, arguments, skip=_OWN)
     if arguments.executor == "ray":
         settings.pop("ray_address", None)  # where the jobs go, not a clip's windows
     return settings
@@ -263,7 +262,7 @@ def show_plan(manifest: Manifest, arguments: argparse.Namespace, progress: Progr
                 number=each.job.number,
                 label=each.job.label,
                 output=str(each.job.request.output) if each.job.request else None,
-                due=each.due,
+                wanted=each.due,
                 why=each.why,
                 problem=each.problem,
                 model=each.model,

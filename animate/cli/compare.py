@@ -16,10 +16,10 @@ from animate.cli.arguments import (
     parse,
     progress_of,
     read_config,
+    typed_settings,
 )
 from animate.progress import JsonLines, Progress
 from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
-from animate.request.schema import settings_of
 
 if TYPE_CHECKING:
     from animate.batch.compare_page import Comparison
@@ -36,8 +36,7 @@ def main(argv: list[str]) -> int:
     from animate.batch.executors import make_executor
 
     progress = progress_of(arguments)
-    known = settings_of(AnimationRequest)
-    typed = {k: v for k, v in vars(arguments).items() if k in known and k not in _OWN}
+    typed = typed_settings(AnimationRequest, arguments, skip=_OWN)
     configured = read_config(AnimationRequest, arguments.config)
     address = None
     if arguments.executor == "ray":

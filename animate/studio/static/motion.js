@@ -62,7 +62,10 @@ export class MotionView {
     if (video !== this.video) {
       this.close();
       this.video = video;
+      this.loading = Boolean(video);
+      this.show();
       if (video) await trying(() => this.openVideo(video));
+      if (video === this.video) this.loading = false;
     }
     if (video && video === this.video && hasFile(this.poses) && !this.state && !this.opening) {
       this.opening = true;
@@ -130,6 +133,7 @@ export class MotionView {
     const estimate = store.estimates.find((each) => each.poses === this.poses);
     const words = () => {
       if (!this.video) return ["Choose a video first."];
+      if (this.loading) return [h("p", {}, "Opening the video …"), h("progress", {})];
       if (estimate && ["waiting", "running"].includes(estimate.status)) {
         return [h("p", {}, estimate.total ? `Finding poses: ${estimate.done} of ${estimate.total} frames` : "Finding poses …"),
           h("progress", estimate.total ? { max: estimate.total, value: estimate.done } : {}),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
+from importlib import import_module
 from types import MappingProxyType
 
 import av
@@ -32,6 +33,19 @@ FORMATS = MappingProxyType(
 _THREADS = 4
 """Fixed, because some encoders give other bytes with another number of threads."""
 _SMALL = 64
+
+
+def _reproducible() -> Mapping[str, str]:
+    """Options with which x264 gives the same bytes each time.
+
+    Its code for AVX-512 lets memory that nobody has written decide how it spends its bits (build
+    165, in the tree of macroblocks), so the code for AVX2 is taken there: as fast, and always the
+    bytes of the plain code.
+    """
+    features = getattr(import_module("numpy._core._multiarray_umath"), "__cpu_features__", {})
+    return {"x264-params": "asm=AVX2"} if features.get("AVX512F") else {}
+
+
 _X265 = "log-level=none:frame-threads=2"
 _HARDWARE = ("_nvenc", "_qsv", "_amf", "_vaapi", "_vulkan", "_v4l2m2m", "_videotoolbox")
 
@@ -101,7 +115,7 @@ _SOFTWARE = (
         encoder="libx264",
         pixel_format="yuv420p",
         formats=(*_COMMON, "avi"),
-        options={"preset": "medium", "threads": str(_THREADS)},
+        options={"preset": "medium", "threads": str(_THREADS), **_reproducible()},
         quality_option="crf",
         quality=16,
         quality_range=(0, 51),

@@ -35,6 +35,9 @@ LARGEST_WEIGHT = 65504.0
 """The largest float16. Trained weights lie orders below it; beyond it a file is damaged or forged,
 and half precision would make it infinite."""
 
+_ALIGNMENT = 64
+"""Bytes at whose multiples torch puts its own tensors."""
+
 # Words of torch's restricted loader about a pickle that names a function or class.
 _CODE = re.compile(r"(?:GLOBAL|Unsupported class|reduce for) (\S+)")
 
@@ -230,13 +233,26 @@ def fault_of(tensor: Tensor) -> str | None:
 def _put(network: nn.Module, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     # `assign` keeps the tensor itself, so it must have the precision that the network declares.
     absent = {
-        name: value.to(state[name].dtype) for name, value in weights.items() if state[name].is_meta
+        name: _aligned(value.to(state[name].dtype))
+        for name, value in weights.items()
+        if state[name].is_meta
     }
     network.load_state_dict(absent, strict=False, assign=True)
     with torch.no_grad():
         for name, value in weights.items():
             if name not in absent:
                 state[name].copy_(value)
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """The tensor where a product with it has the same bits whatever file it came from.
+
+    A file is mapped into memory and a tensor begins at any eighth byte of it, where matrix
+    libraries multiply a single row in another order. Halves are widened or go to a card first.
+    """
+    if tensor.dtype == torch.float32 and tensor.data_ptr() % _ALIGNMENT:
+        return tensor.clone()
+    return tensor
 
 
 def _shape(tensor: Tensor) -> str:

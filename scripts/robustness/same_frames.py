@@ -6,10 +6,10 @@
 The demo's pair is animated over and over, with 1 and with 2 threads in turn, in new processes of
 `--per-process` clips each; neighbours that keep a processor busy come and go between them. Of each
 clip the decoded frames, the control pictures (of poses found anew, or, in every other clip, taken
-from the cache that the one before it wrote), the latents after each window and step, and the frames
-are digested. Memory that nobody has written holds another byte in each process, so that whatever
-reads it gives other digests. The first stage that differs from the first run with as many threads
-is named; exit code 1 if there is one.
+from the cache that the one before it wrote), the latents after each window and step, the frames and
+the file are digested. Memory that nobody has written holds another byte in each process, so that
+whatever reads it gives other digests. The first stage that differs from the first run with as many
+threads is named; exit code 1 if there is one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from animate.generate.clip_state import ClipState, KeepsNothing  # noqa: E402
 from animate.generate.decoding import decode  # noqa: E402
 from animate.generate.pipeline import Engine, sample  # noqa: E402
 from animate.generate.settings import settle  # noqa: E402
-from animate.media import open_video, read_image  # noqa: E402
+from animate.media import open_video, open_writer, read_image  # noqa: E402
 from animate.models.components import load_components  # noqa: E402
 from animate.models.variants import resolve  # noqa: E402
 from animate.progress import Quiet  # noqa: E402
@@ -152,7 +153,7 @@ def clips(folder: Path, numbers: range, frames: int, steps: int) -> Iterator[Dig
             {
                 "reference": folder / "reference.png",
                 "driving": folder / "driving.mp4",
-                "output": folder / "clip.mkv",
+                "output": folder / "clip.mp4",
                 "cache": folder / f"poses-{number // 2}",
                 "max_frames": frames,
                 "steps": steps,
@@ -180,6 +181,7 @@ def clip(request: AnimationRequest, engine: Engine, estimator: Any) -> Digests:
     )
     control, states = ControlFrames(motion.skeletons), _States()
     latents = sample(engine, settings, motion.picture, control, Quiet(), states)
+    frames = list(decode(engine, settings, latents, Quiet()))
     return {
         "reference": digest(picture),
         "decoded frames": digest(*(frame.image for frame in source.read(selection_of(request)))),
@@ -187,8 +189,18 @@ def clip(request: AnimationRequest, engine: Engine, estimator: Any) -> Digests:
         "control pictures": digest(control(range(len(control))).numpy()),
         **states.digests,
         "latents": digest(latents.numpy()),
-        "frames": digest(*decode(engine, settings, latents, Quiet())),
+        "frames": digest(*frames),
+        "file": written(frames, request.output),
     }
+
+
+def written(frames: Sequence[np.ndarray], path: Path) -> str:
+    """Digest of the clip's file, which encoders have decided too."""
+    height, width = frames[0].shape[:2]
+    with open_writer(path, size=(width, height), fps=Fraction(12), overwrite=True) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return digest(np.frombuffer(path.read_bytes(), np.uint8))
 
 
 class _States(KeepsNothing):

@@ -85,6 +85,38 @@ def test_same_frames_same_bytes(tmp_path: Path, codec: str, suffix: str) -> None
     assert one.read_bytes() == two.read_bytes()
 
 
+def test_memory_that_nobody_wrote_decides_no_byte(tmp_path: Path) -> None:
+    """x264's code for AVX-512 once let it decide where bits go: each run gave another clip."""
+    code = """if True:
+        import hashlib, sys
+        from fractions import Fraction
+        from pathlib import Path
+        from animate.media import open_writer
+        from tests.media.test_writer import VIDEOS, smooth_picture
+        frames = [smooth_picture(number) for number in range(4)]
+        for codec, suffix in VIDEOS:
+            path = Path(sys.argv[1]) / f"{codec}.{suffix}"
+            with open_writer(
+                path, size=(96, 64), fps=Fraction(25), codec=codec, overwrite=True
+            ) as writer:
+                for frame in frames:
+                    writer.write(frame)
+            print(codec, suffix, hashlib.sha256(path.read_bytes()).hexdigest())
+    """
+    written = [
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            env={**os.environ, "MALLOC_PERTURB_": fill, "PYTHONPATH": str(Path.cwd())},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+        for fill in ("1", "255")
+    ]
+    assert written[0] == written[1]
+    assert written[0].count("\n") == len(VIDEOS)
+
+
 @pytest.mark.parametrize("fps", ["29/2", "30000/1001", "15000/1001", "23.976", "7/3", "1", "120"])
 def test_mp4_holds_every_rate_exactly(tmp_path: Path, fps: str) -> None:
     rate = Fraction(fps)

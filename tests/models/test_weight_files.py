@@ -64,6 +64,21 @@ def test_tensors_that_share_one_storage_are_read_each(tmp_path):
     assert all(torch.equal(net.state_dict()[name], shared[name].float()) for name in shared)
 
 
+@pytest.mark.parametrize("padding", range(0, 64, 8))
+def test_networks_from_any_file_multiply_alike(tmp_path, padding):
+    """A row times a matrix has other last bits where the matrix begins at an odd eighth byte."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = nn.Linear(96, 64)
+        row = torch.randn(1, 96)
+    path = tmp_path / "weights.safetensors"
+    save_file(expected.state_dict(), path, metadata={"x": "y" * padding})
+    with torch.device("meta"):
+        net = nn.Linear(96, 64)
+    apply_weights(net, read_weights(path), path)
+    assert torch.equal(net(row), expected(row))
+
+
 def test_a_state_dict_inside_a_checkpoint_is_found(tmp_path):
     torch.save({"state_dict": state(), "epoch": 3}, tmp_path / "a.ckpt")
     assert sorted(read_weights(tmp_path / "a.ckpt")) == sorted(state())

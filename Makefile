@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 DEMO ?= out/demo
 # Two test processes of one thread each use two cores better than one process of two threads.
 TEST_PROCESSES ?= 2
-# tests/conftest.py puts the longest files first, so that both are busy to the end.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
+# Threads that wait give the processor away. tests/conftest.py puts the longest files first, so that
+# both processes are busy to the end.
+PYTEST = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
 	--no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: demo install install-dev test lint test-slow test-gpu benchmark wheel clean
@@ -42,7 +43,7 @@ lint: install-dev
 	$(BIN)/mypy
 
 test-slow: install-dev
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow --timeout 0
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -m slow --timeout 0 -o faulthandler_timeout=0
 
 # For one card: its tests, then a table for docs/gpu.md. Under ten minutes.
 test-gpu: install-dev

@@ -18,7 +18,6 @@ LONGEST = (
     "scripts/test_evidence.py",
     "generate/workers/test_ranks.py",
     "scripts/robustness/test_bad_inputs.py",
-    "scripts/robustness/test_killed_runs.py",
     "scripts/parity/test_svd.py",
     "generate/test_pretended_card.py",
     "batch/test_report.py",

@@ -150,6 +150,7 @@ def test_rows_go_into_tasks() -> None:
     assert tasks_of([1, 4, 7, 20], 3) == ["1-7x3", "20"]
 
 
+@pytest.mark.slow
 def test_submitit_runs_the_tasks_here(show: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("submitit")
     manifest = show / "jobs.jsonl"

@@ -161,6 +161,7 @@ def test_gradient_checkpointing_changes_no_loss(place: Path) -> None:
     np.testing.assert_allclose(*runs, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(place: Path) -> None:
     """Each has its own clips; the loss that is noted is their mean."""
     path = recipe_file(place, "two", steps=2, trackers=["tensorboard"])

@@ -14,7 +14,7 @@ from scripts.robustness.bad_inputs import fault, load_models_once, meet
 from scripts.robustness.cases import SHARES, Case, damaged, prepare
 from scripts.robustness.inputs import Studio, open_studio
 
-CASES = 36
+CASES = 24
 
 
 @pytest.fixture(scope="module")

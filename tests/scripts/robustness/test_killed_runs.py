@@ -12,15 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize(
-    ("kind", "kills"),
-    [
-        ("run", 1),
-        pytest.param("run", 3, marks=pytest.mark.slow),
-        pytest.param("sequence", 2, marks=pytest.mark.slow),
-        pytest.param("batch", 2, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "kills"), [("run", 3), ("sequence", 2), ("batch", 2)])
 def test_killed_commands_go_on_to_the_same_frames(kind: str, kills: int) -> None:
     script = "scripts/robustness/killed_runs.py"
     done = subprocess.run(

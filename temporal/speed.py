@@ -125,12 +125,13 @@ def gates_in_place(*networks: nn.Module, piece: int | None = None) -> Iterator[N
     with ExitStack() as stack:
         for network in networks:
             for module in network.modules():
-                if isinstance(module, FeedForward) and _is_plain_gate(module):
+                if isinstance(module, FeedForward) and is_plain_gate(module):
                     override_forward(stack, module, _gated(module, piece))
         yield
 
 
-def _is_plain_gate(layer: FeedForward) -> bool:
+def is_plain_gate(layer: FeedForward) -> bool:
+    """True for a gated layer whose linear layers nothing else has taken hold of."""
     if type(layer.net[0]) is not GEGLU or len(layer.net) != 3 or layer.net[1].p > 0:
         return False
     return all(

@@ -25,6 +25,7 @@ from animate.clip.preflight import (
     check_identity,
     check_offload,
     check_outputs,
+    check_packing,
     check_request,
     check_sizes,
     check_windows,
@@ -42,7 +43,7 @@ from animate.clip.restyle import restyle, seen_in
 from animate.clip.shareable import Shareable
 from animate.clip.work import working
 from animate.clip.write import Written, write_clip
-from animate.device import peak_device_bytes, precision_of
+from animate.device import computing_dtype, peak_device_bytes, precision_of
 from animate.driving.face import FaceReader
 from animate.driving.poses import selection_of
 from animate.driving.skeletons import Skeletons
@@ -279,6 +280,7 @@ def plan_memory(
     Raises TemporalError when nothing fits, RequestError for a plan that cannot be followed.
     """
     check_offload(request, engine.device)
+    check_packing(request, engine.device, computing_dtype(engine.components.unet))
     if not wants_plan(request.runtime) and engine.device.type != "cuda":
         return None
     plan = plan_clip_memory(
@@ -304,7 +306,8 @@ def engine_for(
         progress.note(f"windows: {engine.executor.describe()}")
     if request.lora:  # other weights: workers that have this model must take it up anew
         engine = replace(engine, components=replace(engine.components))
-    return replace(engine, compiler="inductor" if request.runtime.compile else None)
+    compiler = "inductor" if request.runtime.compile else None
+    return replace(engine, compiler=compiler, packed=request.runtime.pack_weights)
 
 
 def fingerprint_of(

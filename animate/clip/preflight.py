@@ -85,6 +85,8 @@ def _contradictions(request: AnimationRequest) -> Iterator[str]:
             yield features_of_schedule("shifting")
     if runtime.compile and runtime.offload == "stream":
         yield _COMPILE_STREAM
+    if runtime.compile and runtime.pack_weights:
+        yield "--compile does not go with --pack-weights; leave out one of them"
     if runtime.device == "cpu" and runtime.offload not in (None, "none"):
         yield _offload_of_host(runtime.offload)
     if request.fill != "edge" and request.fit != "pad":
@@ -201,6 +203,16 @@ def check_compilable(request: AnimationRequest, offload: str) -> None:
     """Raise RequestError where a memory plan streams weights through a UNet that is compiled."""
     if request.runtime.compile and offload == "stream":
         raise RequestError(_COMPILE_STREAM)
+
+
+def check_packing(request: AnimationRequest, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise RequestError where weights would be packed that no float32 product on a CPU reads."""
+    if request.runtime.pack_weights and (device.type, dtype) != ("cpu", torch.float32):
+        precision = str(dtype).removeprefix("torch.")
+        raise RequestError(
+            f"--pack-weights is for float32 on a processor, and the UNet computes in {precision} on "
+            f"{device}; leave it out, or give --device cpu --precision float32"
+        )
 
 
 def check_offload(request: AnimationRequest, device: torch.device) -> None:

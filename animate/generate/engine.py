@@ -47,6 +47,8 @@ class Engine:
     """Workers that compute the windows of a step; None: this process, on `device`."""
     compiler: str | None = None
     """Backend of `torch.compile` for the UNet; None runs it as it is."""
+    packed: bool = False
+    """The UNet's matrices are packed for the processor as well."""
 
     @property
     def offload(self) -> Offload:

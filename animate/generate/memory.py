@@ -74,6 +74,7 @@ def plan_clip_memory(
         latent_size = (settings.size.width // scale, settings.size.height // scale)
         numbers = reference_numbers(unet[0], size=latent_size)
         reference = numbers * computing_type(computing).itemsize
+    packed = 4 * unet[1] if runtime.pack_weights else 0  # float32, once more
     asked = runtime.memory if budget is None else budget
     allowed, beside = _allowed(device, asked, components)
     return plan_memory(
@@ -91,7 +92,7 @@ def plan_clip_memory(
             guided=settings.guidance != (1.0, 1.0),
             decode_group=settings.decode_chunk,
             budget=allowed,
-            resident=latents + control + beside + reference,
+            resident=latents + control + beside + reference + packed,
             kept=kept_features(settings, unet[0], frames=frames, area=area)
             + kept_control(settings, variant, frames=frames, area=area),
             precision=runtime.precision,

@@ -30,6 +30,7 @@ from temporal.errors import TemporalError
 from temporal.memory import apply_plan
 from temporal.memory_plan import MemoryPlan
 from temporal.offload import Offload, offloaded
+from temporal.packing import packed_products
 from temporal.speed import cached_chunks, compiled, convolutions_in_2d, tuned_for_cpu
 
 _BLANK, _KNOWN = 0, 1  # the unconditional half, the conditional half
@@ -49,6 +50,8 @@ class ClipWork:
     """Pieces and offloading that keep within an amount of memory; None runs everything whole."""
     compiler: str | None = None
     """Backend of `torch.compile` for the UNet; None runs it as it is."""
+    packed: bool = False
+    """The UNet's matrices are packed for the processor as well."""
 
 
 @contextmanager
@@ -79,6 +82,8 @@ def networks_for(parts: Components, work: ClipWork, device: torch.device) -> Ite
             cut = memory is not None and memory.chunks is not None
             tuned = tuned_for_cpu(unet, None if cut else pieces, parts.controlnext)
             stack.enter_context(tuned)
+            if work.packed:
+                stack.enter_context(packed_products(unet))
         else:
             # In half precision cuDNN's 3-D kernels are slow, and hungry in torch 2.9.
             stack.enter_context(convolutions_in_2d(unet))

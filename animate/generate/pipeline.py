@@ -226,6 +226,7 @@ def plan_work(
         control=control,
         memory=engine.plan,
         compiler=engine.compiler,
+        packed=engine.packed,
     )
 
 

@@ -74,6 +74,11 @@ class RuntimeOptions:
     compile: bool = option(
         False, "compile the UNet with torch first, which takes minutes", role="runtime"
     )
+    pack_weights: bool = option(
+        False,
+        "keep the UNet's matrices packed for the processor as well: less time in float32",
+        role="runtime",
+    )
     estimator_folder: Converted[Path | None, Path | str | None] = option(
         None, "folder with the files of a pose estimator", metavar="FOLDER", role="input"
     )

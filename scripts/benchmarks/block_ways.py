@@ -25,6 +25,7 @@ from scripts.benchmarks._networks import filled, make_unet
 from scripts.benchmarks.control_overhead import make_toy_unet
 from scripts.benchmarks.rows import Row
 from temporal.chunked.convolution import is_over_time
+from temporal.packing import packed_gate, packed_product
 from temporal.speed import CACHED_GATE, channels_last, convolutions_in_2d, gates_in_place
 from temporal.wrapping import override_forward
 
@@ -213,24 +214,6 @@ def _packed(
     kernel = torch.ops.mkldnn._reorder_convolution_weight(weight.contiguous(), *shape, groups)
     run = torch.ops.mkldnn._convolution_pointwise
     return lambda maps: run(maps, kernel, bias, *shape, groups, "none", [], "")
-
-
-def packed_product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """Forward of a linear layer with a packed matrix."""
-    matrix = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
-    run = torch.ops.mkldnn._linear_pointwise
-    return lambda values: run(values, matrix, bias, "none", [], "")
-
-
-def packed_gate(layer: FeedForward) -> Callable[[Tensor], Tensor]:
-    """Forward of a gated feed-forward layer with packed matrices."""
-    projection: Any = layer.net[0]
-    wide, narrow = projection.proj, layer.net[2]
-    half = wide.out_features // 2
-    value = packed_product(wide.weight[:half], wide.bias[:half])
-    gate = packed_product(wide.weight[half:], wide.bias[half:])
-    out = packed_product(narrow.weight, narrow.bias)
-    return lambda hidden: out(nn.functional.gelu(gate(hidden)).mul_(value(hidden)))
 
 
 class Fused:

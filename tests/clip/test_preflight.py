@@ -26,6 +26,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"workers": 2, "keep_features": 2}, "leave out --keep-features or --workers"),
     ({"keep_features": 2, "schedule": "shifting"}, "use the static or the anchored schedule"),
     ({"compile": True, "offload": "stream"}, "--compile does not go with weights"),
+    ({"compile": True, "pack_weights": True}, "--compile does not go with --pack-weights"),
     ({"device": "cpu", "offload": "model"}, "that saves nothing; leave it out"),
     ({"interpolate": True}, "give --stride or --fps"),
     ({"place_in_driving": True, "lock_background": True}, "--lock-background something else"),

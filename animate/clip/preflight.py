@@ -210,8 +210,8 @@ def check_packing(request: AnimationRequest, device: torch.device, dtype: torch.
     if request.runtime.pack_weights and (device.type, dtype) != ("cpu", torch.float32):
         precision = str(dtype).removeprefix("torch.")
         raise RequestError(
-            f"--pack-weights is for float32 on a processor, and the UNet computes in {precision} on "
-            f"{device}; leave it out, or give --device cpu --precision float32"
+            f"--pack-weights is for float32 on a processor, and the UNet computes in {precision} "
+            f"on {device}; leave it out, or give --device cpu --precision float32"
         )
 
 

@@ -174,7 +174,7 @@ class PipelineStep:
     guided: Tensor
     """The last step's guided prediction (F,C,h,w)."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, *, packed: bool = False) -> None:
         self._scene = scene
         frames = len(scene.noise)
         request = AnimationRequest(
@@ -191,6 +191,7 @@ class PipelineStep:
             steps=Steps.of(scene.scheduler(), plan, settings.guidance),
             conditioning=scene.conditioning,
             control=scene.control,
+            packed=packed,
         )
         self._networks: Networks
 

@@ -47,8 +47,8 @@ def run(toy: bool = False) -> list[Row]:
     if toy:
         return measure(2, Size(64, 64), 2, torch.float32, make_toy_unet)
     rows = []
-    for dtype in (torch.float32, torch.bfloat16):
-        rows += measure(FRAMES, SIZE, ROUNDS, dtype)
+    for dtype, packed in ((torch.float32, False), (torch.float32, True), (torch.bfloat16, False)):
+        rows += measure(FRAMES, SIZE, ROUNDS, dtype, packed=packed)
         gc.collect()
     return rows
 
@@ -62,15 +62,17 @@ def measure(
     make: Callable[[], Any] = make_unet,
     *,
     busy: bool = False,
+    packed: bool = False,
     warm: int = 1,
 ) -> list[Row]:
     """The pipeline's step in a type against the published loop's in float32, after `warm` rounds
-    that are not counted; with `busy`, beside another process that keeps a core at work."""
+    that are not counted; with `busy`, beside another process that keeps a core at work; with
+    `packed`, its matrices packed (`--pack-weights`)."""
     published = make_scene(frames, size, torch.float32, make)
     ours = (
         with_twins(published) if dtype == torch.float32 else make_scene(frames, size, dtype, make)
     )
-    loop, step = PublishedLoop(published), PipelineStep(ours)
+    loop, step = PublishedLoop(published), PipelineStep(ours, packed=packed)
     times: list[tuple[Spent, Spent]] = []
     with ExitStack() as stack:
         stack.enter_context(step.prepared())
@@ -83,7 +85,8 @@ def measure(
             if number >= warm:
                 times.append(both)
     difference = float((step.guided - loop.guided).abs().max() / loop.guided.abs().max())
-    name = str(dtype).removeprefix("torch.") + (" beside a busy process" if busy else "")
+    name = str(dtype).removeprefix("torch.") + (", packed" if packed else "")
+    name += " beside a busy process" if busy else ""
     note = (
         f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, "
         f"outputs differ by {difference:.1e} of the largest"

@@ -246,7 +246,8 @@ class BlazePose:
             return body, face
         wider = landmarks.find_body(self._body, frame, body.following.grown(_WIDER))
         lower = landmarks.shoulders_below(wider, face) - landmarks.shoulders_below(body, face)
-        if wider.presence < self.options.presence or not lower >= _LOWER:
+        same = landmarks.same_head(body, wider, face)  # and not that of somebody beside
+        if wider.presence < self.options.presence or not (same and lower >= _LOWER):
             return body, face
         return wider, self._find_face(frame, wider)
 

@@ -25,9 +25,11 @@ _HEAT_WINDOW = 3  # cells to each side: 7x7
 _HEAT_MINIMUM = 0.5
 _HAND_GROWTH, _HAND_SHIFT = 2.7, -0.1
 _FACE_SEARCH_GROWTH, _FACE_GROWTH = 3.0, 1.5
+_SAME_HEAD = 0.25
+"""Parts of a face's size by which the noses of one head's two bodies differ at most."""
 
 # Indices of the 33 body points.
-_EYE_LEFT, _EYE_RIGHT = 2, 5
+_NOSE, _EYE_LEFT, _EYE_RIGHT = 0, 2, 5
 _HEAD = slice(0, 11)
 _SHOULDERS = [11, 12]
 # Points of the face's mesh.
@@ -117,6 +119,12 @@ def shoulders_below(body: Body, face: Part) -> float:
     axis = chin - top
     away = body.points[_SHOULDERS].mean(axis=0) - chin
     return float(away @ axis / max(float(axis @ axis), 1e-6))
+
+
+def same_head(first: Body, second: Body, face: Part) -> bool:
+    """True where two bodies have their noses at one spot, by the size of the face."""
+    size = float(np.hypot(*np.ptp(face.points, axis=0)))
+    return float(np.linalg.norm(first.points[_NOSE] - second.points[_NOSE])) <= _SAME_HEAD * size
 
 
 def hand_search_region(body: Body, side: str) -> Region:

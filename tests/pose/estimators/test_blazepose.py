@@ -251,9 +251,10 @@ def test_a_face_that_fills_the_picture_is_one_person():
     assert (scores[0, layout.BODY] >= layout.SEEN).sum() >= 3
 
 
-@pytest.mark.parametrize("everywhere", [False, True])
-def test_shoulders_in_the_face_are_looked_for_in_a_wider_region(monkeypatch, everywhere):
-    """A region that is too small makes them; where a wider one says the same, the head is bowed."""
+@pytest.mark.parametrize("wider", ["right", "the same", "somebody else"])
+def test_shoulders_in_the_face_are_looked_for_in_a_wider_region(monkeypatch, wider):
+    """A region that is too small makes them; where a wider one says the same, the head is bowed,
+    and it may show somebody who stands beside."""
     estimator = BlazePose()
     picture = figure.scene((480, 640), (240, 60, 520, 0.5))
     expected, _ = look(estimator, picture)
@@ -264,7 +265,9 @@ def test_shoulders_in_the_face_are_looked_for_in_a_wider_region(monkeypatch, eve
     def raised(network, frame, region):
         body = find_body(network, frame, region)
         asked.append(region.side)
-        if everywhere or region.side <= first:
+        if wider == "somebody else" and region.side > first:
+            return replace(body, points=body.points + np.float32([60, 0]))
+        if wider == "the same" or region.side <= first:
             points = body.points.copy()
             points[11:13, 1] = points[9:11, 1].mean()  # at the mouth
             body = replace(body, points=points)
@@ -276,7 +279,8 @@ def test_shoulders_in_the_face_are_looked_for_in_a_wider_region(monkeypatch, eve
     assert max(asked) > 1.3 * first
     shoulders = [layout.LEFT_SHOULDER, layout.RIGHT_SHOULDER]
     apart = np.abs(points[0, shoulders] - expected[0, shoulders]).max()
-    assert (apart > 30) if everywhere else (apart < 12)
+    assert (apart < 12) if wider == "right" else (apart > 30)
+    assert np.linalg.norm(points[0, layout.NOSE] - expected[0, layout.NOSE]) < 12
 
 
 def test_a_body_that_is_not_detected_is_looked_for_where_it_was(monkeypatch):

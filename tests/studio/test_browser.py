@@ -229,7 +229,7 @@ def test_files_dropped_anywhere_find_their_place_and_keys_trim(
     with running(shoot) as (address, _):
         page = opened(browser, address)
         held: list[Any] = []  # a long video takes a while to open
-        page.route("**/api/video?*", held.append)
+        page.route("**/api/video?*", lambda route: held.append(route))
         files = [("new.mp4", "video/mp4", "driving.mp4"), ("me.png", "image/png", "reference.png")]
         page.evaluate(DROPPED, [
             (name, kind, base64.b64encode((project / source).read_bytes()).decode())
@@ -238,9 +238,9 @@ def test_files_dropped_anywhere_find_their_place_and_keys_trim(
         page.get_by_text("me.png will move as in new.mp4").wait_for()
         page.get_by_role("button", name="Look at the motion").click()
         page.get_by_text("Opening the video").wait_for()
-        page.unroute("**/api/video?*")
         for route in held:
             route.continue_()
+        page.unroute("**/api/video?*")
         page.wait_for_selector("#motion .tools:not([inert])")
         for key in ("End", "ArrowLeft", "n", "Home", "ArrowRight", "ArrowRight", "b"):
             page.keyboard.press(key)

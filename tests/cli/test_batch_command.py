@@ -203,7 +203,7 @@ def test_jobs_go_to_the_cluster_that_a_configuration_names(
         asked.append((name, options))
         raise ExecutorError("no cluster here")
 
-    monkeypatch.setattr("animate.batch.executor.make_executor", make_executor)
+    monkeypatch.setattr("animate.batch.executors.make_executor", make_executor)
     usual = manifest.parent / "usual.yaml"
     assert batch(manifest, "--executor", "ray") == 2
     usual.write_text(usual.read_text() + "runtime: {ray-address: head:1}\n")

@@ -15,6 +15,7 @@ import numpy as np
 from av.video.stream import VideoStream
 
 from animate.errors import RequestError
+from animate.media.urgency import usual_urgency
 
 FORMATS = MappingProxyType(
     {
@@ -302,7 +303,7 @@ def _trial(codec: VideoCodec) -> str:
     before = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     try:
-        with av.logging.Capture() as messages:
+        with av.logging.Capture() as messages, usual_urgency():
             _encode_some(codec)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         words = next((text.strip() for _, _, text in messages if text.strip()), str(error))

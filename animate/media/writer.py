@@ -30,6 +30,7 @@ from animate.media.codecs import FORMATS, VideoCodec, default_codec, find_codec
 from animate.media.comments import write_comment
 from animate.media.containers import local_url
 from animate.media.info import Image
+from animate.media.urgency import usual_urgency
 
 SILENT = ("gif", "webp")
 _SCALER = int(
@@ -145,7 +146,7 @@ class ClipWriter:
                 self._track = open_track(self._audio, container, 1 / self.fps)
                 stack.callback(self._track.close)
                 self.sound = self._track.summary
-            with _quiet_encoders():
+            with _quiet_encoders(), usual_urgency():
                 container.start_encoding()
             self._encode = _encoder(container, stream, self.codec, self._size)
             self._stack = stack.pop_all()

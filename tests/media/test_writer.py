@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from animate.media import (
     open_video,
     open_writer,
 )
+from animate.media.codecs import why_not
 from tests.media.clips import number_picture, read_number
 
 VIDEOS = [
@@ -83,6 +85,36 @@ def test_same_frames_same_bytes(tmp_path: Path, codec: str, suffix: str) -> None
     one = write(tmp_path / f"one.{suffix}", frames, Fraction(25), codec=codec)
     two = write(tmp_path / f"two.{suffix}", frames, Fraction(25), codec=codec)
     assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no threads to look at")
+@pytest.mark.parametrize(("codec", "suffix"), VIDEOS)
+def test_encoders_leave_the_urgency_of_threads_as_it_was(
+    tmp_path: Path, codec: str, suffix: str
+) -> None:
+    """SVT-AV1 takes the highest real-time priority where it may, also for whoever calls it."""
+    with open_writer(
+        tmp_path / f"clip.{suffix}", size=(96, 64), fps=Fraction(25), codec=codec
+    ) as writer:
+        writer.write(smooth_picture())
+        during = scheduling()
+    assert during == {os.SCHED_OTHER}
+    assert scheduling() == {os.SCHED_OTHER}
+
+
+def test_trying_the_encoders_leaves_the_urgency_of_threads_as_it_was() -> None:
+    why_not.cache_clear()
+    assert why_not("av1") == ""
+    assert scheduling() == {os.SCHED_OTHER}
+
+
+def scheduling() -> set[int]:
+    """Policies of this process's threads."""
+    policies = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):
+            policies.add(os.sched_getscheduler(int(thread.name)))
+    return policies
 
 
 def test_memory_that_nobody_wrote_decides_no_byte(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Face:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FaceReading:
-    """What the networks say of a picture."""
+    """The networks' answer for a picture."""
 
     vector: Floats | None
     """(I,) of the largest face, not normalised; None where no face is seen."""

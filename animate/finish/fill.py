@@ -1,4 +1,4 @@
-"""What is known of a picture, carried smoothly to where nothing is."""
+"""The known part of a picture, carried smoothly to where nothing is known."""
 
 from __future__ import annotations
 

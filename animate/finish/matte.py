@@ -50,7 +50,7 @@ _SAME = 6.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Look:
-    """What a frame looks like, at the size that is worked with."""
+    """A frame's pixels, at the size of the computation."""
 
     frame: Field
     """(h,w,3)."""
@@ -168,9 +168,9 @@ class Matte:
 def _attached(share: Field, core: NDArray[np.bool_]) -> Field:
     """The share without what hangs on no bone."""
     _, labels = cv2.connectedComponents((share > _ATTACHED).astype(np.uint8))
-    own = np.unique(labels[core])
-    kept = np.isin(labels, own[own > 0]).astype(np.uint8)
-    return np.where(cv2.dilate(kept, np.ones((3, 3), np.uint8)) > 0, share, np.float32(0))
+    touching = np.unique(labels[core])
+    figure = np.isin(labels, touching[touching > 0]).astype(np.uint8)
+    return np.where(cv2.dilate(figure, np.ones((3, 3), np.uint8)) > 0, share, np.float32(0))
 
 
 def _guided(guide: Field, share: Field, radius: int) -> tuple[Field, Field]:

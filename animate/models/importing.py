@@ -42,7 +42,7 @@ _OF_FILES = frozenset(
     ("name", "summary", "licence", "licence_url", "commercial", "code_licence", "code_url",
      "peak_memory", "sources", "components", "digests")
 )  # fmt: skip
-"""What variants state that differ in their files alone."""
+"""Fields in which variants of the same networks differ, since their files do."""
 
 
 @dataclass(frozen=True, kw_only=True)

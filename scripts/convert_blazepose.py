@@ -29,11 +29,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-# Path inside the wheel, and which of the graph's outputs are kept (not the body's segmentation mask
-# and its coordinates in metres).
+# Path inside the wheel, and which of the graph's outputs are kept (not the body's coordinates in
+# metres; its segmentation mask is a network of its own, since few frames want one).
 NETWORKS: dict[str, tuple[str, tuple[int, ...]]] = {
     "pose_detection": ("pose_detection/pose_detection", (0, 1)),
     "pose_landmark_full": ("pose_landmark/pose_landmark_full", (0, 1, 3)),
+    "person_mask": ("pose_landmark/pose_landmark_full", (2,)),
     "hand_recrop": ("holistic_landmark/hand_recrop", (0,)),
     "hand_landmark_full": ("hand_landmark/hand_landmark_full", (0, 1, 2, 3)),
     "face_detection_short_range": ("face_detection/face_detection_short_range", (0, 1)),
@@ -356,7 +357,7 @@ def same_bits(model: onnx.ModelProto, committed: Path) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Convert the embedded pose networks to ONNX.")
     parser.add_argument("wheel", type=Path, help="mediapipe 0.10.21, as pip downloads it")
-    parser.add_argument("output", type=Path, help="folder for the six .onnx files")
+    parser.add_argument("output", type=Path, help="folder for the seven .onnx files")
     parser.add_argument("--compare", type=Path, help="folder with the committed networks")
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)

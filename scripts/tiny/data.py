@@ -23,14 +23,17 @@ from animate.driving.limb_warp import LimbWarp
 from animate.errors import TrainingError
 from animate.training.samples import draw_control, mirrored
 from pose import layout
+from pose.estimators.blazepose.mask import person_mask
 from scripts.bundled.shards import rendered
 from scripts.tiny.characters import render_clip
 
 SHARD = 100
 """Clips a shard."""
+_ARRAYS = ("images", "points", "scores", "masks")
+"""Files of a shard."""
 
 # Part of a cache's name: raise it when the renderer's pictures change.
-RENDERER = 1
+RENDERER = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +87,15 @@ def _render_clips(folder: Path, clips: ClipSet, first: int, count: int) -> None:
     images = np.empty((count, clips.frames + 1, height, width, 3), np.uint8)
     points = np.empty((count, clips.frames + 1, layout.POINTS, 2), np.float32)
     scores = np.empty((count, clips.frames + 1, layout.POINTS), np.float32)
+    masks = np.empty((count, height, width), np.uint8)
     for row in range(count):
         take = render_clip(clips.first_seed + first + row, clips.frames, clips.size)
         images[row, 0], images[row, 1:] = take.reference, take.frames
         points[row, 0], points[row, 1:] = take.reference_points, take.points
         scores[row, 0], scores[row, 1:] = take.reference_scores, take.scores
-    for name, array in (("images", images), ("points", points), ("scores", scores)):
+        mask = person_mask(take.reference, take.reference_points, take.reference_scores)
+        masks[row] = (255 * mask).round()
+    for name, array in zip(_ARRAYS, (images, points, scores, masks), strict=True):
         np.save(folder / f"{name}.npy", array)
 
 
@@ -117,10 +123,7 @@ class Clips:
             if not folder.is_dir():
                 raise TrainingError(f"clips {folder} are not rendered yet; render the set first")
             self._arrays.append(
-                tuple(
-                    np.load(folder / f"{name}.npy", mmap_mode="r")
-                    for name in ("images", "points", "scores")
-                )
+                tuple(np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
             )
 
     def __len__(self) -> int:
@@ -131,7 +134,7 @@ class Clips:
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
         """Images (1+frames,h,w,3), points and scores of a clip: the reference, then its frames
         `start` and after."""
-        images, points, scores = self._arrays[index // SHARD]
+        images, points, scores, _ = self._arrays[index // SHARD]
         row = index % SHARD
         picked = [0, *range(1 + start, 1 + start + frames)]
         return (
@@ -139,6 +142,11 @@ class Clips:
             np.array(points[row, picked]),
             np.array(scores[row, picked]),
         )
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """(h,w): the segmentation's mask of a clip's reference, 255 on the person."""
+        masks = self._arrays[index // SHARD][-1]
+        return np.array(masks[index % SHARD])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,9 +217,12 @@ Estimated = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Points (F,134,2) and scores (F,134)."""
 
 
-def warp(reference: NDArray[np.uint8], known: Estimated, poses: Estimated) -> NDArray[np.uint8]:
-    """(F,h,w,3): the reference (h,w,3), whose one pose is known, brought to poses."""
-    limbs = LimbWarp(reference, known[0][0], known[1][0])
+def warp(
+    reference: NDArray[np.uint8], mask: NDArray[np.uint8], known: Estimated, poses: Estimated
+) -> NDArray[np.uint8]:
+    """(F,h,w,3): the reference (h,w,3), whose one pose and mask (h,w) are known, brought to
+    poses."""
+    limbs = LimbWarp(reference, known[0][0], known[1][0], mask / np.float32(255))
     return np.stack([limbs(*pose) for pose in zip(*poses, strict=True)])
 
 
@@ -239,8 +250,10 @@ def sample_batch(
         index = int(rng.integers(len(chosen)))
         start = int(rng.integers(chosen.set.frames - frames + 1))
         images, points, scores = chosen.take(index, start, frames)
+        mask = chosen.mask(index)
         if rng.uniform() < 0.5:
             images, points, scores = mirrored(images, points, scores)
+            mask = np.ascontiguousarray(mask[:, ::-1])
         seen, confidence = as_estimated(points[1:], scores[1:], min(size), noise, rng)
         if unwarped is not None:
             known = as_estimated(points[:1], scores[:1], min(size), noise, rng)
@@ -248,7 +261,7 @@ def sample_batch(
             warped.append(
                 np.repeat(images[:1], frames, 0)
                 if still
-                else warp(images[0], known, (seen, confidence))
+                else warp(images[0], mask, known, (seen, confidence))
             )
         references.append(images[0])
         targets.append(images[1:])

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from animate.driving.limb_warp import LimbWarp, affine_map, bone_map, similarity_map
+from animate.driving.body_parts import affine_map, bone_map, similarity_map
+from animate.driving.limb_warp import LimbWarp
 from pose import layout
 from pose.sequence import PoseSequence
 from tests.scene import BODY

@@ -1,1 +1,1 @@
-"""The embedded whole-body estimator: six small networks of the BlazePose family."""
+"""The embedded whole-body estimator: small networks of the BlazePose family."""

@@ -90,7 +90,7 @@ class Person:
 
 
 class BlazePose:
-    """The six embedded networks as a `pose.estimators.base.ParallelEstimator`."""
+    """Six of the embedded networks as a `pose.estimators.base.ParallelEstimator`."""
 
     name = "blazepose"
 

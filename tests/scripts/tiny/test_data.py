@@ -132,7 +132,7 @@ def test_warped_batches_hold_what_inference_warps_and_some_references_as_they_ar
     ]
     assert nearer[0] < nearer[1]
     images, points, scores = Clips(cache, SET).take(0, 0, 2)
-    made = warp(images[0], (points[:1], scores[:1]), (points[1:], scores[1:]))
-    np.testing.assert_array_equal(
-        made[1], LimbWarp(images[0], points[0], scores[0])(points[2], scores[2])
-    )
+    mask = Clips(cache, SET).mask(0)
+    made = warp(images[0], mask, (points[:1], scores[:1]), (points[1:], scores[1:]))
+    limbs = LimbWarp(images[0], points[0], scores[0])(points[2], scores[2])
+    assert np.abs(made[1].astype(int) - limbs).max() <= 1  # a mask is kept in 256 levels

@@ -129,7 +129,7 @@ def _without_person(picture: Picture, mask: NDArray[np.float32]) -> NDArray[np.f
     """The picture (h,w,3) without the person of a mask (h,w), filled from around it."""
     side = 2 * max(1, round(_RIM * min(mask.shape))) + 1
     hole = cv2.dilate(mask, np.ones((side, side), np.uint8))
-    return _filled(picture.astype(np.float32), hole)
+    return _filled(picture.astype(np.float32), np.asarray(hole, np.float32))
 
 
 def person_cover(

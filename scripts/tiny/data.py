@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -95,7 +96,8 @@ def _render_clips(folder: Path, clips: ClipSet, first: int, count: int) -> None:
         scores[row, 0], scores[row, 1:] = take.reference_scores, take.scores
         mask = person_mask(take.reference, take.reference_points, take.reference_scores)
         masks[row] = (255 * mask).round()
-    for name, array in zip(_ARRAYS, (images, points, scores, masks), strict=True):
+    arrays: list[NDArray[Any]] = [images, points, scores, masks]
+    for name, array in zip(_ARRAYS, arrays, strict=True):
         np.save(folder / f"{name}.npy", array)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import subprocess
 import sys
@@ -12,9 +13,13 @@ import pytest
 from animate.files import hidden_name
 from animate.progress import (
     KINDS,
-    SHARES,
+    USUAL,
     WORDS,
+    Course,
     FarmLines,
+    JsonLines,
+    Lines,
+    Remembering,
     choose_progress,
     failure_line,
 )
@@ -79,10 +84,121 @@ def test_every_stage_of_a_clip_has_a_share() -> None:
     text = "".join(file.read_text() for file in files if file.name != "tools.py")
     stages = set(re.findall(r'\.stage\("([^"]+)"|stage: str = "(poses)"', text))
     stages = {first or second for first, second in stages}
-    assert {"poses", "background", "denoise"} <= stages <= set(SHARES)
+    assert {"poses", "background", "denoise"} <= stages <= set(USUAL.seconds)
     stills = re.findall(r'\.stage\("([^"]+)"', (ROOT / "animate/stills/make.py").read_text())
     assert stills
-    assert not set(stills) & set(SHARES)  # pictures alone are the whole task
+    assert not set(stills) & set(USUAL.seconds)  # pictures alone are the whole task
+
+
+class Hands:
+    """A clock that stands still until it is turned."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr("animate.progress.sinks.time.monotonic", lambda: self.now)
+
+
+SECONDS = {"poses": 4.0, "encode": 1.0, "denoise": 10.0, "decode": 8.0}
+MEASURED = Course(seconds=SECONDS, measured=True)
+
+
+def told(out: io.StringIO) -> list[tuple[str, int, float | None, float | None]]:
+    """Stage, steps done, seconds left of the stage and of the run, of every event."""
+    events = map(json.loads, out.getvalue().splitlines())
+    return [(e["name"], e["done"], e["seconds_left"], e["run_seconds_left"]) for e in events]
+
+
+def timed(sink: JsonLines, hands: Hands, stages: dict[str, float], steps: int = 10) -> None:
+    """Stages of ten steps that take these seconds each."""
+    for name, seconds in stages.items():
+        with sink.stage(name, steps) as stage:
+            for _ in range(steps):
+                hands.now += seconds / steps
+                stage.advance()
+
+
+def test_a_measured_course_gives_the_time_left_from_the_first_moment_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hands, out = Hands(monkeypatch), io.StringIO()
+    sink = JsonLines(out, interval=0.0)
+    sink.expect(MEASURED)
+    timed(sink, hands, SECONDS)
+    events = told(out)
+    assert events[0] == ("poses", 0, 4.0, 23.0)
+    assert ("poses", 5, 2.0, 21.0) in events
+    assert ("denoise", 0, 10.0, 18.0) in events
+    assert ("decode", 5, 4.0, 4.0) in events
+    assert events[-1] == ("decode", 10, 0.0, 0.0)
+
+
+def test_a_stage_that_goes_slower_than_expected_is_believed_more_and_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hands, out = Hands(monkeypatch), io.StringIO()
+    sink = JsonLines(out, interval=0.0)
+    sink.expect(MEASURED)
+    timed(sink, hands, {"denoise": 40.0})
+    left = [seconds for _, _, seconds, _ in told(out)[:-1]]
+    assert left[0] == 10.0
+    truth = [40.0 * (10 - done) / 10 for done in range(11)]
+    off = [abs(seen - right) for seen, right in zip(left, truth, strict=True) if seen is not None]
+    assert all(a >= b for a, b in pairwise(off))
+    assert off[5] < 0.15 * truth[5]
+
+
+def test_where_nothing_was_measured_the_time_left_is_told_once_denoising_has_a_pace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hands, out = Hands(monkeypatch), io.StringIO()
+    sink = JsonLines(out, interval=0.0)
+    sink.expect(Course(seconds={"poses": 1.0, "encode": 1.0, "denoise": 10.0, "decode": 5.0}))
+    timed(sink, hands, {"poses": 2.0, "encode": 1.0, "denoise": 20.0, "decode": 30.0})
+    events = told(out)
+    assert all(run is None for name, _, _, run in events if name in ("poses", "encode"))
+    assert ("poses", 5, 1.0, None) in events
+    assert ("denoise", 0, None, None) in events
+    assert ("denoise", 5, 10.0, 20.0) in events  # half of 20 s, and decoding is half as long
+    assert ("decode", 5, 15.0, 15.0) in events  # by its own pace
+
+
+def test_a_stage_that_is_none_of_a_clips_tells_its_own_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hands, out = Hands(monkeypatch), io.StringIO()
+    timed(JsonLines(out, interval=0.0), hands, {"fetching (MiB)": 5.0})
+    assert ("fetching (MiB)", 4, 3.0, 3.0) in told(out)
+
+
+def test_lines_tell_the_time_left_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    hands, out = Hands(monkeypatch), io.StringIO()
+    sink = Lines(out, interval=2.0)
+    sink.expect(MEASURED)
+    with sink.stage("denoise", 10) as stage:
+        hands.now += 5
+        stage.advance(5)
+    assert out.getvalue().splitlines()[0] == "denoise: 5/10, 13 s left"
+
+
+def test_percents_follow_the_course(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    lines = FarmLines("alf", out, io.StringIO())
+    lines.expect(Course(seconds={"poses": 30.0, "encode": 0.0, "denoise": 20.0, "decode": 50.0}))
+    clip(lines)
+    assert {30, 50, 100} <= set(percents("alf", out))
+    assert 31 not in percents("alf", out), "four steps of denoising share 20 %"
+
+
+def test_the_pace_of_finished_stages_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    hands = Hands(monkeypatch)
+    heard = Remembering(choose_progress(quiet=True))
+    with heard.stage("decode", 4):
+        hands.now += 6
+    with heard.stage("skeletons", None):
+        hands.now += 6
+    with pytest.raises(ValueError), heard.stage("denoise", 4):
+        raise ValueError
+    assert heard.paces == {"decode": 1.5}
 
 
 def test_openjd_is_told_the_stage_and_why_it_failed() -> None:

@@ -20,7 +20,7 @@ from animate.batch.failures import Failure
 from animate.batch.records import JobOutcome, Request
 from animate.batch.staging import JobFiles
 from animate.clip.fingerprint import FileDigests
-from animate.progress import Stage
+from animate.progress import Course, Stage
 from animate.request.request import AnimationRequest
 
 Asked = TypeVar("Asked", bound=Request, covariant=True, default=AnimationRequest)
@@ -62,6 +62,13 @@ class StageMessage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CourseMessage:
+    """The course that a clip is expected to take, as it travels from a worker."""
+
+    course: Course
+
+
+@dataclass(frozen=True, kw_only=True)
 class PreviewMessage:
     """A picture of an unfinished clip, as it travels from a worker."""
 
@@ -91,11 +98,15 @@ def device_of(worker: int, device: str) -> str:
 
 
 class Relay:
-    """Progress that goes to whoever listens to the worker, as `StageMessage`s."""
+    """Progress that goes to whoever listens to the worker, as `StageMessage`s and
+    `CourseMessage`s."""
 
     def __init__(self, send: Send, interval: float = 0.5) -> None:
         """Steps are gathered for `interval` seconds, so that messages cost nothing."""
         self._send, self._interval = send, interval
+
+    def expect(self, course: Course) -> None:
+        self._send(CourseMessage(course=course))
 
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:

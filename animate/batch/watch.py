@@ -20,7 +20,7 @@ from animate.batch.failures import Failure
 from animate.batch.kinds import kind_named
 from animate.batch.metrics import Metrics
 from animate.batch.records import JobRecord
-from animate.batch.tasks import StageMessage
+from animate.batch.tasks import CourseMessage, StageMessage
 from animate.batch.traces import Traces
 from animate.errors import MediaError
 from animate.progress import FarmLines, JsonLines, Progress, Stage
@@ -124,6 +124,8 @@ class Watch:
     def receive(self, number: int, message: Any) -> None:
         """Take a worker's message (see `animate.batch.tasks.Relay`)."""
         position = self._positions.get(number)
+        if isinstance(message, CourseMessage) and self._relays:
+            self._progress.expect(message.course)
         if not isinstance(message, StageMessage) or position is None:
             return
         if self._traces is not None:

@@ -33,7 +33,7 @@ def parser() -> Parser:
     command.add_argument(
         "--cache",
         action="store_true",
-        help="instead, the poses that are kept between runs",
+        help="instead, the poses and paces that are kept between runs",
     )
     command.add_argument("--dry-run", action="store_true", help="only list what would go")
     command.add_argument("--yes", action="store_true", help="remove without asking")
@@ -68,13 +68,17 @@ def main(argv: list[str]) -> int:
 
 
 def _clean_cache(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Remove the user's cache of poses, after asking. Raises MediaError where it cannot be."""
-    from animate.driving.cache import cached_files, users_cache
+    """Remove the user's cache of poses and paces, after asking. Raises MediaError where it cannot
+    be."""
+    from animate.driving.cache import PACES, cached_files, users_cache
 
     folder = users_cache()
-    files = cached_files(folder)
+    poses = cached_files(folder)
+    paces = [file for file in (folder / PACES,) if file.is_file() and not file.is_symlink()]
+    files = [*poses, *paces]
     total = sum(file.stat().st_size for file in files)
-    amount = f"{len(files)} pose files, {total:,} bytes of {folder},"
+    also = " and the paces of clips" if paces else ""
+    amount = f"{len(poses)} pose files{also}, {total:,} bytes of {folder},"
     if not files:
         say(f"nothing to remove in {folder}")
     elif arguments.dry_run:

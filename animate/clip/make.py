@@ -20,6 +20,7 @@ from animate.clip.claim import claimed, claimed_record
 from animate.clip.clock import Clock, peak_host_bytes
 from animate.clip.fingerprint import FileDigests, Fingerprint, picture_settings
 from animate.clip.motion import ClipInputs, clip_finish, clip_motion
+from animate.clip.paces import ClipPace
 from animate.clip.preflight import (
     check_compilable,
     check_identity,
@@ -62,7 +63,7 @@ from animate.models.components import Components
 from animate.models.config import FaceConfig
 from animate.models.lora import Weighed, merged, open_adapters
 from animate.models.variants import lookup_name
-from animate.progress import Progress, Remembering
+from animate.progress import RESTYLED, Progress, Remembering
 from animate.request.request import AnimationRequest, AnimationResult, RuntimeOptions
 from animate.request.schema import plain
 from animate.request.values import Size
@@ -112,6 +113,7 @@ def make_clip(
         check_request(request)
     original = request
     if request.restyle is not None:
+        progress.expect(RESTYLED)
         with clock("restyle"):
             request, _ = restyle(
                 request, variant, lambda: loaded.estimator(request), digests, progress
@@ -193,6 +195,8 @@ def make_clip(
             warnings=tuple(paths.text(warning, request) for warning in progress.warnings),
         )
         record.write(record_path)
+    if work.resumed is None:
+        prepared.pace.keep(progress.paces)
     return result_of(record, record_path, request, written, progress.warnings)
 
 
@@ -241,6 +245,7 @@ class Preparation:
     enlargement: Enlargement | None
     memory: MemoryPlan | None
     adapters: tuple[Weighed, ...]
+    pace: ClipPace
 
 
 def prepare(
@@ -265,7 +270,9 @@ def prepare(
     find_tempo(request, source, frames)
     memory = plan_memory(engine, request, settings, frames, progress)
     adapters = open_adapters(engine.components.unet, request.lora)
-    return Preparation(enlargement=enlargement, memory=memory, adapters=adapters)
+    pace = ClipPace.of(request, settings, engine, source, frames)
+    progress.expect(pace.course)
+    return Preparation(enlargement=enlargement, memory=memory, adapters=adapters, pace=pace)
 
 
 def plan_memory(

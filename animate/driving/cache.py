@@ -24,6 +24,8 @@ from pose.sequence import PoseSequence
 
 LIMIT = 1024**3
 """Bytes of all pose files of a cache together; a minute of one person takes about 2 MB."""
+PACES = "paces.json"
+"""Name of the file beside them that keeps the paces of clips (`animate.clip.paces`)."""
 _NAME = re.compile(r"[0-9a-f]{32}\.npz")
 
 

@@ -11,14 +11,14 @@ import comfy.model_management
 import comfy.utils
 from PIL import Image
 
-from animate.progress import SHARES, Stage
+from animate.progress import Sink, Stage
 
 _STEPS = 1000
 _PREVIEW = 256
 """Longest side of a preview in pixels."""
 
 
-class EditorProgress:
+class EditorProgress(Sink):
     """One bar for the whole clip."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class EditorProgress:
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:
         """A part of the bar."""
-        yield _Part(self, SHARES.get(name, (self._value, 1.0)), total)
+        yield _Part(self, self.course.share(name) or (self._value, 1.0), total)
 
     def note(self, text: str) -> None:
         """Put a remark into ComfyUI's log."""

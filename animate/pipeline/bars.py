@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from animate.progress import Progress, Stage
+from animate.progress import Course, Progress, Stage
 
 _LOG = "animate.pipeline"
 """Logger of remarks and warnings."""
@@ -19,6 +19,9 @@ class TqdmBars:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """`settings` as tqdm takes them."""
         self._settings = settings
+
+    def expect(self, course: Course) -> None:
+        """Do nothing: each bar tells the time left of its own stage."""
 
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:
@@ -51,6 +54,10 @@ class Watched:
 
     def __init__(self, sink: Progress, name: str, look: Callable[[], None]) -> None:
         self._sink, self._name, self._look = sink, name, look
+
+    def expect(self, course: Course) -> None:
+        """Pass a course on."""
+        self._sink.expect(course)
 
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:

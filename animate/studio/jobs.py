@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from animate.batch.executor import Start
-from animate.batch.tasks import StageMessage
+from animate.batch.tasks import CourseMessage, StageMessage
 from animate.studio.tasks import Pace
 from animate.studio.worker import HeldWorker
 
@@ -93,7 +93,7 @@ class JobProcess:
             return None
 
     def _receive(self, message: Any) -> None:
-        if isinstance(message, StageMessage):
+        if isinstance(message, StageMessage | CourseMessage):
             with self.news:
                 self._pace.take(message)
             self._queue.changed()

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from animate.batch.tasks import StageMessage
-from animate.progress import SHARES
+from animate.batch.tasks import CourseMessage, StageMessage
+from animate.progress import USUAL, Course
 
 Status = Literal["waiting", "running", "stopped", "done", "failed"]
 _STEADY_SECONDS = 2.0
-"""Time that a job runs before anything is said of the time left."""
+"""Time that a stage runs before anything is said of the time left, where nothing was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,32 +31,30 @@ class Pace:
     stage: str = ""
     done: int = 0
     total: int | None = None
+    course: Course = USUAL
     began: float = field(default_factory=time.monotonic)
-    _first: float | None = None
-    """Part of the work that was done when this run began to compute: a resumed one starts later."""
-    _from: float = 0.0
+    """Moment at which the stage began."""
 
-    def take(self, message: StageMessage) -> None:
+    def take(self, message: StageMessage | CourseMessage) -> None:
         """Follow a worker's message."""
-        if message.event == "begin":
+        if isinstance(message, CourseMessage):
+            self.course = message.course
+        elif message.event == "begin":
             self.stage, self.done, self.total = message.stage, 0, message.steps
+            self.began = time.monotonic()
         elif message.event == "advance":
             self.done += message.steps or 0
-        if self.stage in SHARES and self._first is None and self.done:
-            self._first, self._from = self.part, time.monotonic()
 
     @property
     def part(self) -> float:
         """Part of the clip's work that is done, in [0,1]."""
-        first, last = SHARES.get(self.stage, (0.0, 0.0))
+        first, last = self.course.share(self.stage) or (0.0, 0.0)
         return first + (last - first) * (self.done / self.total if self.total else 0.0)
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds at the present pace; None while nobody can know."""
-        if self._first is None or self.part <= self._first:
+        """Seconds left of the clip; None while nobody can know."""
+        elapsed = time.monotonic() - self.began
+        if elapsed < _STEADY_SECONDS and not self.course.measured:
             return None
-        elapsed = time.monotonic() - self._from
-        if elapsed < _STEADY_SECONDS:
-            return None
-        return elapsed / (self.part - self._first) * (1 - self.part)
+        return self.course.left(self.stage, self.done, self.total, elapsed)

@@ -25,6 +25,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from animate.progress import Sink
 from scripts.benchmarks.rows import Row
 
 LENGTHS = (100, 1000, 10000)
@@ -200,7 +201,7 @@ def make_idle(parts: Any) -> None:
     vars(video_diffusion)["decode_frames"] = decode
 
 
-class _Peaks:
+class _Peaks(Sink):
     """A `Progress` that notes the peak after each stage, and how much work was kept."""
 
     def __init__(self, work: Path) -> None:

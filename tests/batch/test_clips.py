@@ -29,9 +29,10 @@ def make(maker: ClipMaker, folder: Path, model: Path, **changes: Any) -> ClipRep
     values |= {"output": folder / "clip.mp4", "model": str(model), "overwrite": True}
     values |= {"retarget": "none", "max_frames": 2, "steps": 1, "device": "cpu", **changes}
     task = ClipTask(request=AnimationRequest.from_dict(values))
-    messages: list[StageMessage] = []
+    messages: list[Any] = []
     report = maker(task, messages.append)
-    ended = [message.stage for message in messages if message.event == "end"]
+    stages = [message for message in messages if isinstance(message, StageMessage)]
+    ended = [message.stage for message in stages if message.event == "end"]
     assert report.failure is not None or "denoise" in ended
     return report
 

@@ -79,8 +79,9 @@ def test_the_cache_of_poses_goes_when_asked_for_and_nothing_else(
     cache.mkdir(parents=True)
     (cache / "mine.npz").write_bytes(b"1")
     (cache / f"{'0a' * 16}.npz").write_bytes(bytes(1000))
+    (cache / "paces.json").write_text("{}")
     assert main(["clean", "--cache", "--dry-run"]) == 0
-    assert "1 pose files, 1,000 bytes" in capsys.readouterr().err
+    assert "1 pose files and the paces of clips, 1,002 bytes" in capsys.readouterr().err
     assert main(["clean", "--cache"]) == 2
     assert main(["clean", "--cache", "--yes"]) == 0
     assert [file.name for file in cache.iterdir()] == ["mine.npz"]

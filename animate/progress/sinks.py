@@ -3,17 +3,8 @@
 A stage is opened with its number of steps (None when nobody can know) and advanced; the sink
 decides what is seen. Nothing here touches the work itself.
 
-The time left is that of the whole clip, from the pace of the stage that runs and the stages' fixed
-shares (`SHARES`): poses, encoding, denoising, and decoding with all that is done to frames after
-it. A farm wants one number for the task, not a bar for each stage; a stage that is opened within
-another (a clip of a batch) is a part of that one's next step. The number never falls.
-
-==========  ==============================================================================
-openjd      ``openjd_progress: 42``, ``openjd_status: denoise``, ``openjd_fail: ...``
-            (Open Job Description, "How Jobs Are Run": messages on standard output)
-deadline    ``Progress: 42%`` (what its stock command line plug-in looks for)
-alf         ``ALF_PROGRESS 42%`` (Tractor, and whatever else speaks Alfred)
-==========  ==============================================================================
+The time left is that of the whole clip: of the stage that runs, and of those that follow it by the
+course that the clip is expected to take (`animate.progress.course`).
 """
 
 from __future__ import annotations
@@ -24,8 +15,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from typing import IO, Any, Protocol
+
+from animate.progress.course import USUAL, Course
 
 
 class Stage(Protocol):
@@ -38,6 +30,9 @@ class Stage(Protocol):
 class Progress(Protocol):
     """A sink of stages and remarks."""
 
+    def expect(self, course: Course) -> None:
+        """Take the course of the clip whose stages follow."""
+
     def stage(self, name: str, total: int | None) -> AbstractContextManager[Stage]:
         """Context manager giving a Stage; `total` steps, or None if unknown."""
 
@@ -48,12 +43,22 @@ class Progress(Protocol):
         """A remark that a person should act on."""
 
 
-class Quiet:
+class Sink:
+    """Base of sinks that show a clip's stages by its course."""
+
+    course: Course = USUAL
+
+    def expect(self, course: Course) -> None:
+        """Take the course of the clip whose stages follow."""
+        self.course = course
+
+
+class Quiet(Sink):
     """Says nothing: for Python callers and `--quiet`."""
 
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:
-        yield _Counter(total, lambda counter: None)
+        yield _Counter(name, total, self, lambda counter: None)
 
     def note(self, text: str) -> None:
         pass
@@ -63,14 +68,27 @@ class Quiet:
 
 
 class Remembering:
-    """Passes everything on, and keeps the warnings."""
+    """Passes everything on, and keeps the warnings and the pace of finished stages."""
 
     def __init__(self, sink: Progress) -> None:
         self._sink = sink
         self.warnings: list[str] = []
+        self.paces: dict[str, float] = {}
+        """Seconds a step of each stage of known length, by its name."""
+
+    def expect(self, course: Course) -> None:
+        self._sink.expect(course)
 
     def stage(self, name: str, total: int | None) -> AbstractContextManager[Stage]:
-        return self._sink.stage(name, total)
+        return self._timed(name, total)
+
+    @contextmanager
+    def _timed(self, name: str, total: int | None) -> Iterator[Stage]:
+        began = time.monotonic()
+        with self._sink.stage(name, total) as stage:
+            yield stage
+        if total:
+            self.paces[name] = (time.monotonic() - began) / total
 
     def note(self, text: str) -> None:
         self._sink.note(text)
@@ -105,10 +123,16 @@ class _Counter:
     """Counts steps, and calls `show` at most every `interval` seconds."""
 
     def __init__(
-        self, total: int | None, show: Callable[[_Counter], None], interval: float = 0.0
+        self,
+        name: str,
+        total: int | None,
+        sink: Sink,
+        show: Callable[[_Counter], None],
+        interval: float = 0.0,
     ) -> None:
         self.total, self.done = total, 0
         self.began = time.monotonic()
+        self._name, self._sink = name, sink
         self._show, self._interval, self._last = show, interval, self.began
 
     def advance(self, steps: int = 1) -> None:
@@ -125,18 +149,14 @@ class _Counter:
 
     @property
     def left(self) -> float | None:
-        """Seconds left at the present pace, None while nobody can know."""
-        if not self.done or not self.total:
-            return None
-        return self.elapsed / self.done * (self.total - self.done)
+        """Seconds left of the stage, None while nobody can know."""
+        return self._sink.course.stage_left(self._name, self.done, self.total, self.elapsed)
 
-    def left_of_run(self, name: str) -> float | None:
-        """Seconds left of the whole clip where the stage called `name` is one of its stages, and of
-        the stage alone where it is not; None while nobody can know."""
-        if self.left is None or name not in SHARES:
-            return self.left
-        first, last = SHARES[name]
-        return self.left + (1.0 - last) * (self.elapsed + self.left) / (last - first)
+    @property
+    def left_of_run(self) -> float | None:
+        """Seconds left of the whole clip, or of the stage alone where it is none of a clip's; None
+        while nobody can know."""
+        return self._sink.course.left(self._name, self.done, self.total, self.elapsed)
 
 
 def left_text(seconds: float | None) -> str:
@@ -156,7 +176,7 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02} h"
 
 
-class Lines:
+class Lines(Sink):
     """Plain lines for logs and pipes: one at a stage's end, and every few seconds within it."""
 
     def __init__(self, stream: IO[str] | None = None, interval: float = 10.0) -> None:
@@ -168,10 +188,10 @@ class Lines:
     @contextmanager
     def stage(self, name: str, total: int | None) -> Iterator[Stage]:
         def show(counter: _Counter) -> None:
-            left = left_text(counter.left_of_run(name))
+            left = left_text(counter.left_of_run)
             self._say(f"{name}: {counter.done}/{total or '?'}{', ' if left else ''}{left}")
 
-        counter = _Counter(total, show, self._interval)
+        counter = _Counter(name, total, self, show, self._interval)
         yield counter
         self._say(f"{name}: done in {counter.elapsed:.1f} s")
 
@@ -182,7 +202,7 @@ class Lines:
         self._say(f"warning: {text}")
 
 
-class JsonLines:
+class JsonLines(Sink):
     """One JSON object a line on standard output, for programs.
 
     Events: `stage` with name, done, total, seconds_left (of the stage) and run_seconds_left (of the
@@ -205,10 +225,10 @@ class JsonLines:
                 done=counter.done,
                 total=total,
                 seconds_left=_rounded(counter.left),
-                run_seconds_left=_rounded(counter.left_of_run(name)),
+                run_seconds_left=_rounded(counter.left_of_run),
             )
 
-        counter = _Counter(total, show, self._interval)
+        counter = _Counter(name, total, self, show, self._interval)
         show(counter)
         yield counter
         show(counter)
@@ -224,7 +244,7 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 2)
 
 
-class Bars:
+class Bars(Sink):
     """Bars with the time left of the whole clip, on a terminal."""
 
     def __init__(self) -> None:
@@ -253,10 +273,10 @@ class Bars:
             task = bars.add_task(name, total=total, left="")
 
             def show(counter: _Counter) -> None:
-                left = left_text(counter.left_of_run(name))
+                left = left_text(counter.left_of_run)
                 bars.update(task, completed=counter.done, left=left)
 
-            counter = _Counter(total, show, 0.05)
+            counter = _Counter(name, total, self, show, 0.05)
             yield counter
             bars.update(task, completed=counter.done, total=counter.done, left="")
 
@@ -267,133 +287,3 @@ class Bars:
         from rich.markup import escape
 
         self._console.print(f"[yellow]warning:[/yellow] {escape(text)}", highlight=False)
-
-
-SHARES = {
-    "restyle": (0.0, 0.05),
-    "poses": (0.0, 0.1),
-    "skeletons": (0.0, 0.1),
-    "encode": (0.1, 0.11),
-    "warp": (0.0, 0.11),
-    "background": (0.1, 0.11),
-    "denoise": (0.11, 0.9),
-    "decode": (0.9, 1.0),
-}
-"""Part of a clip's progress that each stage is, from and to; denoising is nearly all of the work.
-Any other stage is all that is left."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Words:
-    """Lines that a farm's queue looks for in the output."""
-
-    progress: str
-    """Line with `{percent}`, a whole number from 0 to 100."""
-    status: str = ""
-    """Line with `{text}` that says what is going on; empty if the farm knows none."""
-    fail: str = ""
-    """Line with `{text}` that says why the task failed; empty if the farm knows none."""
-
-
-WORDS = {
-    "openjd": Words(
-        progress="openjd_progress: {percent}",
-        status="openjd_status: {text}",
-        fail="openjd_fail: {text}",
-    ),
-    "deadline": Words(progress="Progress: {percent}%"),
-    "alf": Words(progress="ALF_PROGRESS {percent}%"),
-}
-
-
-class FarmLines(Lines):
-    """The percent of the whole task on standard output, remarks on standard error."""
-
-    def __init__(
-        self, kind: str, out: IO[str] | None = None, remarks: IO[str] | None = None
-    ) -> None:
-        """`kind` is a key of `WORDS`."""
-        super().__init__(remarks)
-        self._words, self._out = WORDS[kind], out
-        self._open: list[_Part] = []
-        self._percent = -1
-
-    @contextmanager
-    def stage(self, name: str, total: int | None) -> Iterator[Stage]:
-        """A stage; within another one it is a part of that one's next step."""
-        first = self._percent / 100 if not self._open and self._percent > 0 else 0.0
-        part = _Part(self, SHARES.get(name, (first, 1.0)), total)
-        self._open.append(part)
-        if self._words.status:
-            self._print(self._words.status.format(text=name))
-        self.show()
-        try:
-            yield part
-        except BaseException:
-            self._open.remove(part)
-            raise
-        part.done, part.total = 1, 1
-        self.show()
-        self._open.remove(part)
-
-    def fraction(self) -> float:
-        """Part of the whole task that is done, in [0,1]."""
-        value, width = 0.0, 1.0
-        for part in self._open:
-            first, last = part.share
-            value += width * (first + (last - first) * part.fraction)
-            width *= (last - first) / part.total if part.total else 0.0
-        return min(1.0, value)
-
-    def show(self) -> None:
-        """Print the percent if it has risen."""
-        percent = int(self.fraction() * 100 + 1e-9)
-        if percent > self._percent:
-            self._percent = percent
-            self._print(self._words.progress.format(percent=percent))
-
-    def _print(self, text: str) -> None:
-        say(text, self._out or sys.stdout)
-
-
-class _Part:
-    """An open stage."""
-
-    def __init__(self, lines: FarmLines, share: tuple[float, float], total: int | None) -> None:
-        self.share, self.total, self.done = share, total, 0
-        self._lines = lines
-
-    @property
-    def fraction(self) -> float:
-        return min(1.0, self.done / self.total) if self.total else 0.0
-
-    def advance(self, steps: int = 1) -> None:
-        """Report `steps` more finished steps."""
-        self.done += steps
-        self._lines.show()
-
-
-def failure_line(kind: str, text: str) -> str:
-    """The line that tells the farm of this `kind` why a task failed; empty where it has none."""
-    words = WORDS.get(kind)
-    return words.fail.format(text=" ".join(text.split())) if words else ""
-
-
-KINDS = ("auto", "plain", "json", "openjd", "deadline", "alf")
-"""Ways to show progress that can be asked for by name."""
-
-
-def choose_progress(*, quiet: bool = False, as_json: bool = False, kind: str = "auto") -> Progress:
-    """The way that `kind` (one of `KINDS`) names: `auto` is bars on a terminal, lines elsewhere.
-
-    `as_json` is the same as "json"; `quiet` shows nothing.
-    """
-    if quiet:
-        return Quiet()
-    if as_json or kind == "json":
-        return JsonLines()
-    if kind == "auto":
-        return Bars() if sys.stderr is not None and sys.stderr.isatty() else Lines()
-    if kind == "plain":
-        return Lines()
-    return FarmLines(kind)

@@ -7,6 +7,7 @@ way it begins with the first picture and ends with the last, to within one frame
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 
 from animate.errors import MediaError
-from animate.media.containers import av_errors, open_input, sound_stream
-from animate.media.scan import splicer
+from animate.media.containers import DAMAGED, av_errors, open_input, sound_stream
+from animate.media.scan import Joint, splicer
 
 _COPIED = {
     "mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"},
@@ -42,6 +43,8 @@ _SEEK_MARGIN = Fraction(1, 5)
 _JITTER = Fraction(1, 50)
 """Seconds by which stamps of adjoining decoded sound may disagree without a cut or a filling."""
 _BITS_PER_CHANNEL = 96_000
+_TRIED_PACKETS = 20
+"""Packets of each joined file from which something must be heard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +59,8 @@ class AudioSource:
     """Seconds on the file's own clock that fall on the first picture."""
     duration: Fraction | None = None
     """Seconds of the pictures it goes with, to see whether the sound covers them; None: unknown."""
-    joints: tuple[Fraction, ...] = ()
-    """Seconds that are added to the stamps of each further file joined to the first in it."""
+    joints: tuple[Joint, ...] = ()
+    """Where each further file begins that was joined to the first in it."""
 
 
 class Track(Protocol):
@@ -108,6 +111,8 @@ def _why_not_copied(
     source: AudioSource, stream: AudioStream, form: str, frame: Fraction
 ) -> str | None:
     codec = stream.codec_context.codec.canonical_name
+    if source.joints:
+        return "it comes from several files joined to one"
     if codec not in _COPIED.get(form, ()):
         return f"{form} does not take {codec}"
     base = stream.time_base or Fraction(1, av.time_base)
@@ -243,7 +248,6 @@ class _Encoded:
         self.summary = (
             f"re-encoded {stream.codec_context.codec.canonical_name} to {encoder}: {reason}"
         )
-        self._resampler = av.AudioResampler(format=form, layout=layout, rate=self._rate)
         self._pieces = self._decode(source, stream)
         self._waiting = next(self._pieces, None)
         self._written = 0
@@ -268,9 +272,12 @@ class _Encoded:
     def _decode(self, source: AudioSource, stream: AudioStream) -> Iterator[tuple[int, np.ndarray]]:
         """(first sample's number from the first picture on, (channels, n) samples).
 
-        Of packets that state one time, or an earlier one, each follows the one before it.
+        Of packets that state one time, or an earlier one, each follows the one before it; but a
+        file that was joined to another begins with its pictures, whatever it then covers.
         """
         begin, end = None, 0
+        resampler: av.AudioResampler | None = None
+        kind: object = None
         for packet, _, _ in _packets(source, stream):
             try:
                 frames = packet.decode()
@@ -278,13 +285,19 @@ class _Encoded:
                 continue  # its time is filled with silence
             for frame in frames:
                 assert isinstance(frame, av.AudioFrame)
-                for even in self._resampler.resample(frame):
+                shape = (frame.sample_rate, frame.layout.name, frame.format.name)
+                if resampler is None or shape != kind:  # broadcasts change within
+                    kind, resampler = shape, self._resampler()
+                for even in resampler.resample(frame):
                     if even.pts is not None and even.time_base:
                         position = round((even.pts * even.time_base - source.start) * self._rate)
-                        if begin is not None and position <= begin:
+                        if begin is not None and position <= begin and not source.joints:
                             position = end
                         begin, end = position, position + even.samples
                         yield position, _planar(even, self._channels)
+
+    def _resampler(self) -> av.AudioResampler:
+        return av.AudioResampler(format=self._form, layout=self._layout, rate=self._rate)
 
     def _write(self, position: int, samples: np.ndarray) -> None:
         behind = self._written - position
@@ -313,6 +326,33 @@ class _Encoded:
         frame.pts = self._written
         self._written += samples.shape[1]
         self._container.mux(self._out.encode(frame))
+
+
+def joined_sound(source: AudioSource) -> tuple[int, int]:
+    """Numbers of the files joined to one in which there is sound, and in which it can be read.
+
+    A player reads all of it by the decoder of the first; sound of another kind is silent to it.
+    """
+    tried: Counter[int] = Counter()
+    heard: set[int] = set()
+    with av_errors(source.path, "breaks off while its sound is read", DAMAGED):
+        file = open_input(source.path)
+    with file, suppress(av.error.FFmpegError):
+        stream = _audio_stream(file, source)
+        splices = splicer(file, stream.time_base, source.joints)
+        for packet in file.demux(stream):
+            if packet.size == 0 or packet.dts is None:
+                continue
+            if splices is not None:
+                splices.move(packet)
+            part = 0 if splices is None else len(splices.offsets)
+            if part in heard or tried[part] >= _TRIED_PACKETS:
+                continue
+            tried[part] += 1
+            with suppress(av.error.FFmpegError):
+                if packet.decode():
+                    heard.add(part)
+    return len(tried), len(heard)
 
 
 def _planar(frame: av.AudioFrame, channels: int) -> np.ndarray:

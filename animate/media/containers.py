@@ -102,12 +102,12 @@ def picture_streams(container: InputContainer, path: Path) -> tuple[VideoStream,
 
 
 def sound_stream(container: InputContainer) -> AudioStream | None:
-    """The sound that players choose among those that can be decoded; None if there is none."""
-    readable = [
-        stream
-        for stream in container.streams.audio
-        if stream.codec_context is not None and stream.codec_context.sample_rate
-    ]
+    """The sound that players choose among those that can be decoded; None if there is none.
+
+    One of which nothing was seen yet, as in a broadcast that begins without, comes last.
+    """
+    decodable = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    readable = [stream for stream in decodable if stream.codec_context.sample_rate] or decodable
     usual = av.stream.Disposition.default
     return next((stream for stream in readable if stream.disposition & usual), None) or next(
         iter(readable), None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from animate.errors import MediaError
-from animate.media.audio import AudioSource
+from animate.media.audio import AudioSource, joined_sound
 from animate.media.containers import opened, sound_stream
 from animate.media.info import Frame, Image, VideoInfo
 from animate.media.pictures import PictureMaker, Shape, deinterlaced, shape_of
@@ -40,7 +41,10 @@ class PyAVSource:
             self.info = _info(container, stream, self._shape, self._scan, self.path)
             self._fragmented = "mp4" in container.format.name and not stream.frames
             mute = sound is None and len(container.streams.audio) > 0
+            unsure = sound is not None and not sound.codec_context.sample_rate
         self.warnings: tuple[str, ...] = _warnings(self._scan, self.info, stated_fps is not None)
+        if self._sound is not None and (self._scan.joints or unsure):
+            mute = self._check_sound()
         if mute:
             self._note(
                 f"{self.path} has sound that no decoder is there for; the clip will be silent"
@@ -82,6 +86,21 @@ class PyAVSource:
     def fragmented(self) -> bool:
         """True for MP4 that was written in fragments, as by streaming services."""
         return self._fragmented
+
+    def _check_sound(self) -> bool:
+        """True where none of the sound can be read; it is said where some cannot."""
+        with_sound, heard = joined_sound(
+            AudioSource(path=self.path, track=self._sound, joints=self._scan.joints)
+        )
+        if heard == 0:
+            self._sound, self.info = None, replace(self.info, has_audio=False)
+            return True
+        if heard < with_sound:
+            self._note(
+                f"{self.path}: the sound of {with_sound - heard} of its joined files is of another "
+                "kind than that of the first and cannot be read; it is silent there"
+            )
+        return False
 
     def _read(self, sampling: Sampling) -> Iterator[Frame]:
         frames = self._with_pictures(sampling.frames)

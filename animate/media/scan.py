@@ -32,8 +32,20 @@ _RAW = (
     *("h264", "hevc", "vvc", "obu", "mjpeg", "h261", "h263", "vc1", "m4v", "dirac", "cavsvideo"),
 )
 """Streams without a container, whose stamps, where there are any, the library makes up."""
+_DIRAC_HEADER = 13
+"""Bytes of a Dirac unit's header; a packet of no more holds no picture but an end of sequence."""
 _MOST_EMPTY = 100
 """Empty chunks for each one with a picture, above which a file is taken for damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """The beginning of a further file that was joined to others."""
+
+    seconds: Fraction
+    """Seconds that are added to its stamps."""
+    position: int
+    """Byte at which its first packet of pictures begins."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,8 +65,8 @@ class Scan:
     """False for a file that was cut off."""
     promised: str
     """The header's promise in words, where the file does not keep it."""
-    joints: tuple[Fraction, ...] = ()
-    """Seconds that are added to the stamps of each further file that was joined to the first."""
+    joints: tuple[Joint, ...] = ()
+    """Where each further file begins that was joined to the first."""
     slots: tuple[int, ...] = ()
     """Numbers of the frames that hold a picture, where others repeat the one before (AVI)."""
     chosen_among: int = 1
@@ -76,10 +88,12 @@ class Splicer:
 
     time_base: Fraction
     """Seconds of a tick of the stream."""
-    known: tuple[Fraction, ...] | None = None
-    """Seconds to add after each joint where another stream of the file decides it."""
+    known: tuple[Joint, ...] | None = None
+    """The joints where another stream of the file decides them."""
     offsets: list[int] = field(default_factory=list)
     """Ticks that were added after each joint so far."""
+    positions: list[int] = field(default_factory=list)
+    """Bytes at which packets after each joint began."""
     _end: int | None = None
     _last: int | None = None
 
@@ -87,12 +101,13 @@ class Splicer:
         """Change the packet's stamps in place."""
         if packet.dts is None:
             return
-        raw = packet.dts
+        raw, position = packet.dts, packet.pos or 0
         if self._last is not None and self._end is not None:
             jump = (raw - self._last) * self.time_base
-            more = self.known is None or len(self.offsets) < len(self.known)
-            if more and (jump < -_BACKWARD or jump > _FORWARD):
-                self.offsets.append(self._offset(self._end - raw))
+            if jump < -_BACKWARD or jump > _FORWARD:
+                self._join(self._end - raw, position)
+        while self.known is not None and self._passed(self.known, position):
+            self._join(0, position)  # a stream that is not in every file
         self._last, self._end = raw, raw + (packet.duration or 0) + self._current
         packet.dts = raw + self._current
         if packet.pts is not None:
@@ -102,14 +117,30 @@ class Splicer:
     def _current(self) -> int:
         return self.offsets[-1] if self.offsets else 0
 
-    def _offset(self, measured: int) -> int:
+    def _passed(self, known: tuple[Joint, ...], position: int) -> bool:
+        passed = len(self.offsets)
+        return passed < len(known) and position >= known[passed].position
+
+    def _join(self, measured: int, position: int) -> None:
         if self.known is None:
-            return measured
-        return round(self.known[len(self.offsets)] / self.time_base)
+            self.offsets.append(measured)
+        elif len(self.offsets) < len(self.known):
+            seconds = self.known[len(self.offsets)].seconds
+            self.offsets.append(round(seconds / self.time_base))
+        else:
+            return
+        self.positions.append(position)
+
+    def joints(self) -> tuple[Joint, ...]:
+        """The joints that were found."""
+        return tuple(
+            Joint(seconds=offset * self.time_base, position=position)
+            for offset, position in zip(self.offsets, self.positions, strict=True)
+        )
 
 
 def splicer(
-    container: InputContainer, time_base: Fraction | None, known: tuple[Fraction, ...] | None = None
+    container: InputContainer, time_base: Fraction | None, known: tuple[Joint, ...] | None = None
 ) -> Splicer | None:
     """A splicer for a stream of `container`, or None where stamps do not start again."""
     if container.format.name not in _RESTARTING or not time_base:
@@ -131,6 +162,8 @@ class _Track:
         """Note a packet, decoding until a first picture comes."""
         self._look(packet)
         if packet.size == 0 or (packet.is_corrupt and self.splices is None):
+            return
+        if packet.size <= _DIRAC_HEADER and self.stream.codec_context.name == "dirac":
             return
         if self.splices is not None:  # broadcasts count a packet at a joint as corrupt
             self.splices.move(packet)
@@ -228,7 +261,6 @@ def _scanned(
             timeline = _counted(len(visible), stream, stated)
     except ValueError as error:
         raise MediaError(f"{path} {error}; convert it to mp4 with an even frame rate") from None
-    joints = track.splices.offsets if track.splices is not None else []
     return Scan(
         stream=stream.index,
         number=container.streams.video.index(stream),
@@ -237,7 +269,7 @@ def _scanned(
         start=int(timeline.ticks[0]) * timeline.time_base if timed else Fraction(0),
         complete=complete,
         promised=promised,
-        joints=tuple(offset * (stream.time_base or Fraction(1)) for offset in joints),
+        joints=track.splices.joints() if track.splices is not None else (),
         slots=slots,
         chosen_among=max(1, moving),
     )

@@ -377,7 +377,10 @@ def test_the_first_readable_track_is_heard(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [0, 24, 40])
-def test_the_sound_of_joined_files_stays_with_their_pictures(tmp_path: Path, start: int) -> None:
+@pytest.mark.parametrize(("codec", "suffix"), [("mp2", "mkv"), ("aac", "mp4")])
+def test_the_sound_of_joined_files_stays_with_their_pictures(
+    tmp_path: Path, start: int, codec: str, suffix: str
+) -> None:
     """Each part shows its numbers and clicks in its middle."""
     for part in range(2):
         make_video(
@@ -386,13 +389,13 @@ def test_the_sound_of_joined_files_stays_with_their_pictures(tmp_path: Path, sta
             rate=30,
             picture=lambda number, size, part=part: number_picture(30 * part + number, size),
             sound=click_sound(1.0, (0.5,)),
-            sound_codec="mp2",
+            sound_codec=codec,
         )
     path = tmp_path / "joined.ts"
     path.write_bytes(b"".join((tmp_path / f"part{part}.ts").read_bytes() for part in range(2)))
     source = open_video(path)
     selection = FrameSelection(start=start)
-    out = tmp_path / "out.mkv"
+    out = tmp_path / f"out.{suffix}"
     with open_writer(out, size=SIZE, fps=Fraction(30), audio=source.audio(selection)) as writer:
         for frame in source.read(selection):
             writer.write(frame.image)

@@ -69,6 +69,17 @@ def test_a_file_that_cannot_be_sought_in_is_read_from_its_beginning(tmp_path: Pa
     assert [read_number(frame.image) for frame in part] == [7, 8, 9]
 
 
+def test_a_raw_dirac_stream_ends_with_its_last_picture(tmp_path: Path) -> None:
+    """An end of sequence follows it, as a packet without a picture."""
+    plain, path = make_video(tmp_path / "plain.mp4", 12), tmp_path / "raw.drc"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(plain)]
+    command += ["-c:v", "vc2", "-pix_fmt", "yuv422p", "-f", "dirac", str(path)]
+    subprocess.run(command, check=True)
+    source = open_video(path)
+    assert source.info.frames == 12
+    assert [read_number(frame.image) for frame in source.read()] == list(range(12))
+
+
 def test_a_part_of_woven_fields_has_the_same_pictures(tmp_path: Path) -> None:
     def woven(number: int, size: tuple[int, int]) -> np.ndarray:
         picture = number_picture(number, size)

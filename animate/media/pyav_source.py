@@ -17,9 +17,10 @@ from av.video.stream import VideoStream
 from animate.errors import MediaError
 from animate.media.audio import AudioSource, joined_sound
 from animate.media.containers import opened, sound_stream
+from animate.media.decoding import StreamDecoder
 from animate.media.info import Frame, Image, VideoInfo
 from animate.media.pictures import PictureMaker, Shape, deinterlaced, shape_of
-from animate.media.scan import Scan, Splicer, scan, splicer
+from animate.media.scan import Scan, scan
 from animate.media.selection import FrameSelection, Sampling, sample
 
 
@@ -32,7 +33,7 @@ class PyAVSource:
         Raises MediaError if `path` is missing, damaged or not a video.
         """
         self.path = Path(path)
-        self.decoded = 0
+        self.decoded = self._damaged = 0
         with opened(path) as container:
             self._scan, stream, picture = scan(container, self.path, stated_fps)
             self._shape = shape_of(picture, stream.sample_aspect_ratio, self.path)
@@ -108,6 +109,8 @@ class PyAVSource:
         with closing(pictures):
             for number, index, image in held(frames, pictures, self._note_lost):
                 yield Frame(image=image, time=sampling.time(number), index=index)
+        if self._damaged:
+            self._note_damaged(self._damaged)
 
     def _with_pictures(self, frames: tuple[int, ...]) -> tuple[int, ...]:
         """The frame whose picture each of `frames` shows: an empty one repeats that before it."""
@@ -156,17 +159,13 @@ class PyAVSource:
 
     def _numbered(self, first: int) -> Generator[tuple[int, av.VideoFrame], None, None]:
         ticks, slots = self._scan.timeline.ticks, self._scan.slots
-        with opened(self.path) as container:
-            stream = container.streams[self._scan.stream]
-            assert isinstance(stream, VideoStream)
-            stream.thread_type = "AUTO"
-            if first:
-                container.seek(int(ticks[first]), stream=stream, backward=True)
-            frames = _decode(container, stream, splicer(container, stream.time_base))
-            if self._shape.interlaced:
-                frames = deinterlaced(frames)
+        start = int(ticks[first]) if first else None
+        decoder = StreamDecoder(path=self.path, stream=self._scan.stream, start=start)
+        with closing(decoder.frames()) as decoded:
+            frames = deinterlaced(decoded) if self._shape.interlaced else decoded
             for count, frame in enumerate(frames):
                 self.decoded += 1
+                self._damaged = decoder.damaged
                 if not self._scan.timed:
                     yield (slots[min(count, len(slots) - 1)] if slots else count), frame
                 elif frame.pts is not None:
@@ -178,6 +177,12 @@ class PyAVSource:
         self._note(
             f"{self.path}: {lost} damaged frame{'s' if lost > 1 else ''} could not be decoded; "
             "a neighbouring picture stands in"
+        )
+
+    def _note_damaged(self, damaged: int) -> None:
+        self._note(
+            f"{self.path}: {damaged} damaged frame{'s' if damaged > 1 else ''} could be decoded "
+            "only in part, and those that build on them show it; export or copy it again"
         )
 
     def _note(self, warning: str) -> None:
@@ -236,29 +241,6 @@ def held(
         yield number, wanted, image
     if lost:
         note_lost(len(lost))
-
-
-def _decode(
-    container: InputContainer, stream: VideoStream, splices: Splicer | None
-) -> Iterator[av.VideoFrame]:
-    """All frames that can be decoded; damaged packets are left out."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.error.FFmpegError:
-            return  # a break in the file; the caller sees which frames did not come
-        if splices is not None and packet.size:
-            splices.move(packet)
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            continue
-        for frame in frames:
-            assert isinstance(frame, av.VideoFrame)
-            yield frame
 
 
 def _converted(make: PictureMaker, frame: av.VideoFrame, path: Path) -> Image:

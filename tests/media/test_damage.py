@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import pytest
 
 from animate.errors import MediaError
 from animate.media import FrameSelection, open_video, open_writer
+from animate.media.decoding import StreamDecoder
 from tests.media.clips import click_sound, make_video, number_picture
 
 
@@ -79,3 +84,83 @@ def test_damaged_sound_still_gives_a_clip(tmp_path: Path, wholes: list[Path]) ->
             for number in range(5):
                 writer.write(number_picture(number))
         assert open_video(out).info.frames == 5
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "options"),
+    [
+        ("libx264", "mp4", {}),
+        ("libx264", "mkv", {"x264-params": "interlaced=1"}),
+        ("libx265", "mkv", {"x265-params": "log-level=none"}),
+        ("libvpx-vp9", "webm", {"deadline": "realtime"}),
+        ("libvpx", "webm", {"deadline": "realtime"}),
+        ("mpeg4", "avi", {}),
+    ],
+)
+def test_a_damaged_video_gives_the_frames_of_one_thread(
+    tmp_path: Path, codec: str, suffix: str, options: dict[str, str]
+) -> None:
+    """Several threads would conceal damage with whatever the others have decoded by then."""
+    whole = make_video(
+        tmp_path / f"whole.{suffix}",
+        24,
+        codec=codec,
+        options=options,
+        picture=drifting,
+        size=(240, 144),
+    )
+    rng, hurt = np.random.default_rng(2), tmp_path / f"hurt.{suffix}"
+    for _ in range(6):
+        hurt.write_bytes(damaged_inside(whole.read_bytes(), rng))
+        frames = by_decoder(hurt)
+        assert frames == by_decoder(hurt)
+        # What HEVC's leaves undecoded shows the picture whose memory was given back last.
+        assert frames == by_one_thread(hurt) or codec == "libx265"
+
+
+def test_a_damaged_video_is_told_once_and_read_alike(tmp_path: Path) -> None:
+    whole, hurt = make_video(tmp_path / "whole.mp4", 24, picture=drifting), tmp_path / "hurt.mp4"
+    hurt.write_bytes(damaged_inside(whole.read_bytes(), np.random.default_rng(0)))
+    source = open_video(hurt)
+    first, second = ([digest(frame.image) for frame in source.read()] for _ in range(2))
+    assert first == second
+    (warning,) = source.warnings
+    assert warning.startswith(f"{hurt}: ")
+    assert "damaged frame" in warning
+    assert "export or copy it again" in warning
+
+
+def damaged_inside(data: bytes, rng: np.random.Generator) -> bytes:
+    """Flip bits behind the beginning and before the end, where the frames are."""
+    hurt = bytearray(data)
+    for byte in rng.integers(len(data) // 4, len(data) * 3 // 4, 6):
+        hurt[byte] ^= 1 << int(rng.integers(0, 8))
+    return bytes(hurt)
+
+
+def drifting(number: int, size: tuple[int, int]) -> np.ndarray:
+    """A picture whose whole pattern moves, so that every frame is predicted from others."""
+    width, height = size
+    grain = np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
+    return np.roll(cv2.GaussianBlur(grain, (9, 9), 2), (3 * number, 2 * number), (0, 1))
+
+
+def by_decoder(path: Path) -> list[str]:
+    frames = StreamDecoder(path=path, stream=0).frames()
+    return [digest(frame.to_ndarray(format="rgb24")) for frame in frames]
+
+
+def by_one_thread(path: Path) -> list[str]:
+    """Digests of the frames that one thread decodes."""
+    digests = []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+        for packet in container.demux(stream):
+            with suppress(av.error.FFmpegError):
+                digests += [digest(frame.to_ndarray(format="rgb24")) for frame in packet.decode()]
+    return digests
+
+
+def digest(picture: np.ndarray) -> str:
+    return hashlib.sha256(picture.tobytes()).hexdigest()

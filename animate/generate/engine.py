@@ -48,7 +48,7 @@ class Engine:
     compiler: str | None = None
     """Backend of `torch.compile` for the UNet; None runs it as it is."""
     packed: bool = False
-    """The UNet's matrices are packed for the processor as well."""
+    """The UNet's weights are packed for the processor."""
 
     @property
     def offload(self) -> Offload:

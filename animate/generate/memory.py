@@ -11,6 +11,7 @@ from animate.device import computing_dtype, device_memory
 from animate.errors import RequestError
 from animate.generate.precision import model_dtype
 from animate.generate.settings import ClipSettings, plan_clip
+from animate.generate.workers.ranks import started_by_torchrun
 from animate.models.components import OWN_NETWORKS, Components, build_network, build_own
 from animate.models.identity_attention import IdentityAttentions
 from animate.models.store import read_json
@@ -74,7 +75,7 @@ def plan_clip_memory(
         latent_size = (settings.size.width // scale, settings.size.height // scale)
         numbers = reference_numbers(unet[0], size=latent_size)
         reference = numbers * computing_type(computing).itemsize
-    packed = 4 * unet[1] if runtime.pack_weights else 0  # float32, once more
+    packed = packed_copies(runtime, unet[1])
     asked = runtime.memory if budget is None else budget
     allowed, beside = _allowed(device, asked, components)
     return plan_memory(
@@ -122,6 +123,13 @@ def check_precision(runtime: RuntimeOptions, components: Components | None) -> N
 def loaded_precision(components: Components) -> Any:
     """The type that loaded networks compute in, also where their weights are 8-bit."""
     return str(computing_dtype(components.unet)).removeprefix("torch.")
+
+
+def packed_copies(runtime: RuntimeOptions, weights: int) -> int:
+    """Bytes of weights that lie packed beside the others: packed ones take their place, but where
+    workers hold weights in memory that another process gave them."""
+    shared = runtime.workers is not None or started_by_torchrun()
+    return 4 * weights if runtime.pack_weights and shared else 0
 
 
 def kept_features(

@@ -30,7 +30,7 @@ from temporal.errors import TemporalError
 from temporal.memory import apply_plan
 from temporal.memory_plan import MemoryPlan
 from temporal.offload import Offload, offloaded
-from temporal.packing import packed_products
+from temporal.packing import packed_weights
 from temporal.speed import cached_chunks, compiled, convolutions_in_2d, tuned_for_cpu
 
 _BLANK, _KNOWN = 0, 1  # the unconditional half, the conditional half
@@ -51,7 +51,7 @@ class ClipWork:
     compiler: str | None = None
     """Backend of `torch.compile` for the UNet; None runs it as it is."""
     packed: bool = False
-    """The UNet's matrices are packed for the processor as well."""
+    """The UNet's weights are packed for the processor."""
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def networks_for(parts: Components, work: ClipWork, device: torch.device) -> Ite
             tuned = tuned_for_cpu(unet, None if cut else pieces, parts.controlnext)
             stack.enter_context(tuned)
             if work.packed:
-                stack.enter_context(packed_products(unet))
+                stack.enter_context(packed_weights(unet))
         else:
             # In half precision cuDNN's 3-D kernels are slow, and hungry in torch 2.9.
             stack.enter_context(convolutions_in_2d(unet))

@@ -32,7 +32,7 @@ from animate.models.reference_attention import ReferenceBank, reference_read, re
 from animate.models.variants import ModelVariant
 from temporal.memory import apply_plan
 from temporal.offload import Offload, offloaded
-from temporal.packing import packed_products
+from temporal.packing import packed_weights
 from temporal.speed import compiled
 from temporal.vae import DecodeOptions
 
@@ -105,7 +105,7 @@ class ReferenceNet:
                 stack.enter_context(offloaded(unet, device))
             stack.enter_context(reference_read(unet, bank))
             if work.packed:
-                stack.enter_context(packed_products(unet))
+                stack.enter_context(packed_weights(unet))
             weight = learned_weight(injection, parts.controlnext, control_weight)
             port = stack.enter_context(inject(unet, injection, weight))
             if work.compiler is not None:  # last: compiled code does not see what is hooked later

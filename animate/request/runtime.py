@@ -76,7 +76,7 @@ class RuntimeOptions:
     )
     pack_weights: bool = option(
         False,
-        "keep the UNet's matrices packed for the processor as well: less time in float32",
+        "pack the UNet's weights for the processor while it computes: less time in float32",
         role="runtime",
     )
     estimator_folder: Converted[Path | None, Path | str | None] = option(

@@ -11,12 +11,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, FusedAttnProcessor2_0
 from torch import Tensor, nn
 
@@ -24,10 +23,8 @@ from animate.request.values import Size
 from scripts.benchmarks._networks import filled, make_unet
 from scripts.benchmarks.control_overhead import make_toy_unet
 from scripts.benchmarks.rows import Row
-from temporal.chunked.convolution import is_over_time
-from temporal.packing import packed_gate, packed_product
+from temporal.packing import packed_weights
 from temporal.speed import CACHED_GATE, channels_last, convolutions_in_2d, gates_in_place
-from temporal.wrapping import override_forward
 
 FRAMES, SIZE = 4, Size(320, 192)
 PAIRS = 4
@@ -47,9 +44,9 @@ def ways(*, compiling: bool = True) -> Mapping[str, Callable[[], Way]]:
     """Makers of each way, by name; a way keeps what it packs or compiles of one block."""
     known: dict[str, Callable[[], Way]] = {
         "channels last": lambda: _channels_last,
-        "packed convolutions": lambda: Packed(convolutions=True),
-        "packed products": lambda: Packed(products=True),
-        "both packed": lambda: Packed(convolutions=True, products=True),
+        "packed convolutions": lambda: packed(products=False),
+        "packed products": lambda: packed(convolutions=False),
+        "both packed": packed,
         "fused projections": lambda: Fused(),
     }
     if compiling:
@@ -157,63 +154,15 @@ def _channels_last(block: nn.Module) -> Iterator[Callable[..., Any]]:
         yield block
 
 
-class Packed:
-    """Kernels in the order that oneDNN's own choose, once instead of at every call."""
-
-    def __init__(self, *, convolutions: bool = False, products: bool = False) -> None:
-        self.convolutions, self.products = convolutions, products
-        self._forwards: dict[nn.Module, Callable[..., Tensor]] = {}
+def packed(*, products: bool = True, convolutions: bool = True) -> Way:
+    """Weights in the order that oneDNN's own kernels read, instead of at every call."""
 
     @contextmanager
-    def __call__(self, block: nn.Module) -> Iterator[Callable[..., Any]]:
-        if not self._forwards:
-            self._pack(block)
-        with ExitStack() as stack:
-            for module, forward in self._forwards.items():
-                override_forward(stack, module, forward)
+    def way(block: nn.Module) -> Iterator[Callable[..., Any]]:
+        with packed_weights(block, products=products, convolutions=convolutions):
             yield block
 
-    def _pack(self, block: nn.Module) -> None:
-        inside_gates = set()
-        for module in block.modules():
-            if self.products and isinstance(module, FeedForward):
-                self._forwards[module] = packed_gate(module)
-                inside_gates |= set(module.modules())
-        for module in block.modules():
-            if self.convolutions and type(module) is nn.Conv2d:
-                self._forwards[module] = packed_convolution(module)
-            elif self.convolutions and isinstance(module, nn.Conv3d) and is_over_time(module):
-                self._forwards[module] = packed_over_time(module)
-            elif self.products and type(module) is nn.Linear and module not in inside_gates:
-                self._forwards[module] = packed_product(module.weight, module.bias)
-
-
-def packed_convolution(conv: nn.Conv2d) -> Callable[[Tensor], Tensor]:
-    """Forward of a two-dimensional convolution with a packed kernel."""
-    call = _packed(conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
-    return lambda maps: call(maps)
-
-
-def packed_over_time(conv: nn.Conv3d) -> Callable[[Tensor], Tensor]:
-    """Forward of a convolution over time, as a two-dimensional one with a packed kernel."""
-    call = _packed(
-        conv.weight[..., 0],
-        conv.bias,
-        (int(conv.padding[0]), 0),
-        (conv.stride[0], 1),
-        (conv.dilation[0], 1),
-        conv.groups,
-    )
-    return lambda clip: call(clip.flatten(3)).unflatten(3, clip.shape[3:])
-
-
-def _packed(
-    weight: Tensor, bias: Tensor | None, padding: Any, stride: Any, dilation: Any, groups: int
-) -> Callable[[Tensor], Tensor]:
-    shape = [list(padding), list(stride), list(dilation)]
-    kernel = torch.ops.mkldnn._reorder_convolution_weight(weight.contiguous(), *shape, groups)
-    run = torch.ops.mkldnn._convolution_pointwise
-    return lambda maps: run(maps, kernel, bias, *shape, groups, "none", [], "")
+    return way
 
 
 class Fused:

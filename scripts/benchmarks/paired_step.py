@@ -4,14 +4,14 @@ The same networks and clip as `denoising_step`. There a turn is a whole step, so
 works for a minute is measured with it. Here both ways run in one process, a thread each, of which
 only one runs at a time: after every block of the UNet, and after the control network, the turn goes
 to the other. Both see the same machine within seconds. The rounds' own ratios are given by their
-median and quartiles, by the clock and in processor time. `paired_step_busy` is the same beside a
+median and quartiles, by the clock and in processor time. This is float32; `paired_step_packed` is
+the same with packed weights, `paired_step_bfloat16` in bfloat16, and `paired_step_busy` beside a
 process that keeps a core at work.
 """
 
 from __future__ import annotations
 
 import copy
-import gc
 import os
 import statistics
 import subprocess
@@ -46,11 +46,7 @@ def run(toy: bool = False) -> list[Row]:
     """The rows; with `toy`, of a network and a clip that a test can run."""
     if toy:
         return measure(2, Size(64, 64), 2, torch.float32, make_toy_unet)
-    rows = []
-    for dtype, packed in ((torch.float32, False), (torch.float32, True), (torch.bfloat16, False)):
-        rows += measure(FRAMES, SIZE, ROUNDS, dtype, packed=packed)
-        gc.collect()
-    return rows
+    return measure(FRAMES, SIZE, ROUNDS, torch.float32)
 
 
 @torch.no_grad()
@@ -67,7 +63,7 @@ def measure(
 ) -> list[Row]:
     """The pipeline's step in a type against the published loop's in float32, after `warm` rounds
     that are not counted; with `busy`, beside another process that keeps a core at work; with
-    `packed`, its matrices packed (`--pack-weights`)."""
+    `packed`, its weights packed (`--pack-weights`)."""
     published = make_scene(frames, size, torch.float32, make)
     ours = (
         with_twins(published) if dtype == torch.float32 else make_scene(frames, size, dtype, make)
@@ -154,8 +150,12 @@ def with_twins(scene: Scene) -> Scene:
 
 
 def twin(network: nn.Module) -> Any:
-    """A copy of the modules, with the same weights."""
-    shared: dict[int, Any] = {id(t): t for t in (*network.parameters(), *network.buffers())}
+    """A copy of the modules over the same memory, which either can let go of."""
+    shared: dict[int, Any] = {
+        id(weight): nn.Parameter(weight.data, requires_grad=False)
+        for weight in network.parameters()
+    }
+    shared |= {id(buffer): buffer for buffer in network.buffers()}
     return copy.deepcopy(network, shared)
 
 

@@ -1,4 +1,4 @@
-"""`--pack-weights`: the same clip but for rounding, and a plan that counts the copies."""
+"""`--pack-weights`: the same clip but for rounding, and weights that are there once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from animate import AnimationRequest, Animator
 from animate.clip.preflight import check_packing
 from animate.errors import RequestError
+from animate.generate.memory import parameters
 from animate.media import open_video
 from tests.scene import write_scene
 from tests.small_models import small_model
@@ -21,30 +22,31 @@ from tests.toy import toy_model
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", ["toy", "animate-anyone"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("toy", {}), ("toy", {"keep_features": 2, "memory": "1GiB"}), ("animate-anyone", {})],
+    ids=str,
+)
 def test_packed_weights_change_frames_by_rounding_alone(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     toy_model(tmp_path / name) if name == "toy" else small_model(name, tmp_path / name)
     animator = Animator.from_pretrained(tmp_path / name, device="cpu")
-    values: dict[str, Any] = {**write_scene(tmp_path), "model": str(tmp_path / name)}
+    values: dict[str, Any] = {**write_scene(tmp_path), "model": str(tmp_path / name), **options}
     values |= {"codec": "ffv1", "retarget": "none", "max_frames": 3, "steps": 2}
-    packed: list[int] = []
-    reorder = torch.ops.mkldnn._reorder_linear_weight
-
-    def noted(weight: torch.Tensor) -> torch.Tensor:
-        packed.append(weight.numel())
-        return reorder(weight)
-
-    monkeypatch.setattr("temporal.packing.reordered", noted)
+    unet = animator.engine.components.unet
+    weights = parameters(unet)
+    left: list[int] = []
+    unet.register_forward_pre_hook(lambda *_: left.append(parameters(unet)))
     frames = []
     for pack in (False, True):
-        assert not packed
         request = {**values, "output": tmp_path / f"{pack}.mkv", "pack_weights": pack}
         result = animator(AnimationRequest.from_dict(request))
         assert json.loads(result.sidecar.read_text())["request"]["runtime"]["pack_weights"] is pack
         frames.append(np.stack([f.image for f in open_video(result.output).read()]).astype(int))
-    assert sum(packed) > 1000
+        assert parameters(unet) == weights
+    assert left[0] == weights
+    assert left[-1] < 0.1 * weights, "packed weights take the place of the others"
     assert np.abs(frames[0] - frames[1]).max() <= 1
 
 

@@ -212,6 +212,20 @@ def test_eight_bit_weights_are_priced_with_what_computes(scene: Scene) -> None:
     assert small.peaks["encode"] == pytest.approx(whole.peaks["encode"], rel=1e-6)
 
 
+def test_packed_weights_count_again_only_where_workers_share_the_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = plan(scene).peaks["denoise"]
+    assert plan(scene, pack_weights=True).peaks["denoise"] == plain
+    once = 4 * memory.parameters(scene.parts.unet)
+    assert plan(scene, pack_weights=True, workers=2).peaks["denoise"] == plain + once
+    assert plan(scene, workers=2).peaks["denoise"] == plain
+    for name in ("RANK", "MASTER_ADDR", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert plan(scene, pack_weights=True).peaks["denoise"] == plain + once
+
+
 def test_the_image_encoder_is_counted_where_it_is(scene: Scene) -> None:
     parts = half(scene)
     without = SimpleNamespace(**{**vars(parts), "image_encoder": torch.nn.Identity()})

@@ -14,6 +14,7 @@ from animate.errors import ModelError, RequestError
 from animate.models.lora import merged, open_adapters
 from animate.request.values import Lora
 from temporal.constant_attention import constant_cross_attention
+from temporal.packing import packed_weights
 from temporal.precision import quantise_weights
 from tests.toy import toy_networks
 
@@ -134,6 +135,16 @@ def test_weights_are_what_they_were_to_the_bit(unet: Any, tmp_path: Path) -> Non
     after = unet.state_dict()
     assert set(after) == set(before)
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_weights_may_be_packed_meanwhile(unet: Any, tmp_path: Path) -> None:
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+    with merged(unet, open_adapters(unet, [Lora(write(tmp_path, "peft", unet), 1.0)])):
+        expected = call(unet)
+        with packed_weights(unet):
+            torch.testing.assert_close(call(unet), expected, atol=2e-5, rtol=1e-4)
+        assert torch.equal(call(unet), expected)
+    assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items())
 
 
 def test_it_goes_through_constant_cross_attention(unet: Any, tmp_path: Path) -> None:

@@ -12,7 +12,14 @@ import pytest
 import torch
 
 from scripts import benchmark
-from scripts.benchmarks import block_ways, denoising_step, paired_step, paired_step_busy
+from scripts.benchmarks import (
+    block_ways,
+    denoising_step,
+    paired_step,
+    paired_step_bfloat16,
+    paired_step_busy,
+    paired_step_packed,
+)
 from scripts.benchmarks.rows import Row, Seconds, both_clocks, interleaved
 
 
@@ -92,6 +99,15 @@ def test_both_ways_take_turns_block_by_block() -> None:
         ways.append(turns.way(me, lambda b=blocks: [block() for block in b], scene))  # type: ignore[misc]
     paired_step.in_turn(turns, ways, first=1)
     assert order == ["x", "a", "y", "b", "c"]
+
+
+def test_other_ways_of_the_pipeline_take_turns_with_the_published_loop_as_it_is() -> None:
+    clock, _ = paired_step_packed.run(toy=True)
+    assert "float32, packed" in clock.name
+    assert differs(clock) < 1e-4
+    clock, _ = paired_step_bfloat16.run(toy=True)
+    assert "bfloat16" in clock.name
+    assert 1e-4 < differs(clock) < 0.1
 
 
 def test_a_busy_process_beside_both_ways_ends_with_them() -> None:

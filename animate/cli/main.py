@@ -1,7 +1,7 @@
 """`cnx`: finds the subcommand, runs it, and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 a fault of the program, 2 the user's mistake, 3 some jobs of a batch failed,
-130 interrupted, 143 ended by SIGTERM.
+130 interrupted, 141 nothing reads the output any more, 143 ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _hush_libraries()
     with raised_on_sigterm():
         try:
-            return int(import_module(f"animate.cli.{name}").main(options) or 0)
+            code = int(import_module(f"animate.cli.{name}").main(options) or 0)
+            sys.stdout.flush()
+            return code
         except BaseException as error:
             if debug and isinstance(error, Exception):
                 _print_trace(error)
@@ -106,6 +108,8 @@ def _verdict(error: BaseException, debug: bool) -> tuple[int, str]:
     from animate.cli.signals import Terminated
     from animate.errors import ran_out_of_memory, user_mistakes
 
+    if isinstance(error, BrokenPipeError) and _reader_has_gone():
+        return 141, ""
     if isinstance(error, SystemExit):  # argparse has printed its message
         return (error.code if isinstance(error.code, int) else 2), ""
     if isinstance(error, Terminated):
@@ -123,6 +127,24 @@ def _verdict(error: BaseException, debug: bool) -> tuple[int, str]:
         f"a fault of the program, not yours: {type(error).__name__}: {words}\n"
         f"{'Please' if debug else 'Run again with --debug to see where, and please'} report it."
     )
+
+
+def _reader_has_gone() -> bool:
+    """True where what reads the output has closed it, as `head` does; what is still held of it is
+    dropped."""
+    from select import POLLERR, poll
+
+    from animate.progress import give_up
+
+    try:
+        output = poll()
+        output.register(sys.stdout.fileno(), 0)
+        gone = any(event & POLLERR for _, event in output.poll(0))
+    except (OSError, ValueError):
+        return False
+    if gone:
+        give_up(sys.stdout)
+    return gone
 
 
 def _notes(error: BaseException) -> str:

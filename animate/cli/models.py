@@ -176,6 +176,8 @@ def fetch(name: str, progress: Progress, accepted: Sequence[str] = ()) -> int:
     else:
         paths = hub.fetch(variant, progress, accepted=chosen)
     progress.note(f"{name}: {len(paths)} files are here, digests as stated")
+    if not are_files:
+        progress.note(f"use it with --model {name}")
     return 0
 
 

@@ -186,7 +186,8 @@ def _fill(remote: RemoteFile, part: IO[bytes], on_bytes: Callable[[int], None]) 
         raise ModelError(
             f"{remote.file} came with other bytes than {endpoint()} states for it (digest "
             f"{running.hexdigest()[:12]}..., stated {remote.digest[:12]}...): it was changed on "
-            "the way and is thrown away; run the same command again"
+            "the way and is thrown away; run the same command again, and if that does not help, "
+            "without a proxy or another HF_ENDPOINT between"
         )
 
 

@@ -6,7 +6,8 @@ and are shared with other programs: they lie in the hub library's own cache.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,11 +75,22 @@ def fetch_files(
         count = _Count(stage)
         for name, remote in remotes.items():
             progress.note(f"{name} ({size_text(remote.size)})")
-            paths[name] = path = download(remote, count)
+            with _said_to_be_kept():
+                paths[name] = path = download(remote, count)
             if remote.file.digest is not None and len(remote.digest) != 64:
                 _check_stated(remote.file, sha256(path), "it will not be used")
     sweep(list(remotes.values()))
     return tuple(paths[str(state.file)] for state in states)
+
+
+@contextmanager
+def _said_to_be_kept() -> Iterator[None]:
+    """Tell on an interruption that it loses nothing."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note("what came is kept; the same command goes on from there")
+        raise
 
 
 class _Count:

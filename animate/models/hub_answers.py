@@ -9,6 +9,9 @@ from typing import Any
 from animate.errors import ModelError, reason_of
 from animate.models.store import ModelFile, hub_library
 
+_USUAL_CACHE = "usually ~/.cache/huggingface"
+_OUTDATED = "use a newer version of this program, or correct the variant if it is your own"
+
 
 def endpoint() -> str:
     """The hub's address; `HF_ENDPOINT` changes it."""
@@ -40,12 +43,18 @@ def explained(file: ModelFile, reason: Exception) -> ModelError:
                 file, status, headers.get("X-Error-Code"), headers.get("X-Error-Message") or ""
             )
         )
+    if hub_library().constants.HF_HUB_OFFLINE:
+        return ModelError(
+            f"{file} is not here, and HF_HUB_OFFLINE is set, so that nothing is fetched; unset it "
+            f"and run the same command again, or copy the cache folder (HF_HOME, {_USUAL_CACHE}) "
+            "of a machine that has the file"
+        )
     words = str(reason).strip().splitlines()
     text = words[0][:200] if words else type(reason).__name__
     return ModelError(
-        f"{file} could not be fetched from {endpoint()} ({text}): is this machine online and "
-        "HF_HUB_OFFLINE not set? otherwise run the same command on a machine that is online and "
-        "copy its cache folder (HF_HOME, usually ~/.cache/huggingface) here"
+        f"{file} could not be fetched from {endpoint()} ({text}): if this machine is online, run "
+        "the same command again, which goes on where this one ended; otherwise run it on a machine "
+        f"that is online and copy its cache folder (HF_HOME, {_USUAL_CACHE}) here"
     )
 
 
@@ -62,7 +71,8 @@ def _refusal(file: ModelFile, status: int, code: str | None, message: str) -> st
     if code == "GatedRepo" and not known:
         return (
             f"{repository} asks for an account: accept its licence ({file.source.licence}) at "
-            f"{page}, make a token at {settings}, and run `hf auth login` or set HF_TOKEN"
+            f"{page}, make a token at {settings}, and run `hf auth login` or set HF_TOKEN; then "
+            "run the same command again"
         )
     if code == "GatedRepo":
         return (
@@ -76,16 +86,16 @@ def _refusal(file: ModelFile, status: int, code: str | None, message: str) -> st
             "take a token of the kind 'Read'"
         )
     if code == "RevisionNotFound":
-        return f"{repository} has no revision {file.source.revision}; correct the variant"
+        return f"{repository} has no revision {file.source.revision} any more; {_OUTDATED}"
     if code == "EntryNotFound":
         return (
-            f"{repository} at {file.source.revision} has no file {file.path}; correct the variant"
+            f"{repository} at {file.source.revision} has no file {file.path} any more; {_OUTDATED}"
         )
     if status in (401, 404):
         login = "" if known else "; if it is private, run `hf auth login` first"
         return (
-            f"there is no repository {repository} at {endpoint()}, or not for you: correct the "
-            f"variant{login}"
+            f"there is no repository {repository} at {endpoint()}, or not for you: "
+            f"{_OUTDATED}{login}"
         )
     if status == 429:
         login = "" if known else ", or run `hf auth login`, which allows more"

@@ -66,12 +66,17 @@ def import_model(
     parts = find_parts(source)
     control = parts.get("controlnext")
     known = load_variant(like) if like else _variant_of(parts)
+    # The published UNets were trained together with their control networks.
+    unpaired = parts.pop("unet", None) if control is None else None
+    if unpaired is not None and not parts:
+        raise ModelError(
+            f"{source} holds a UNet alone ({listed(unpaired.weights)}), and the control network "
+            "that was trained with it is missing (controlnet.bin in the published folders); copy "
+            "the folder again"
+        )
     if base is not None:
         pictures = {name: part for name, part in find_parts(base).items() if name in _PICTURES}
         parts = {**pictures, **parts}
-    if control is None and "unet" in parts:
-        # The published UNets were trained together with their control networks.
-        parts = {name: part for name, part in parts.items() if name != "unet"}
     for name, part in parts.items():
         if name not in known.networks:
             raise ModelError(
@@ -86,14 +91,19 @@ def import_model(
         raise ModelError(f"model folder {folder} exists already; choose another name") from None
     except OSError as reason:
         raise ModelError(f"model folder {folder} cannot be written: {reason}") from reason
-    lines = tuple(_line(name, parts.get(name), known) for name in known.networks)
-    return Imported(variant=replace(variant, folder=folder.resolve()), recognised=lines)
+    lines = [_line(name, parts.get(name), known) for name in known.networks]
+    if unpaired is not None:
+        lines.append(
+            f"not used: the UNet of {listed(unpaired.weights)}; no control network is beside it, "
+            f"and that of {known.name} was trained with a UNet of its own"
+        )
+    return Imported(variant=replace(variant, folder=folder.resolve()), recognised=tuple(lines))
 
 
 def _line(name: str, part: Part | None, known: ModelVariant) -> str:
     if part is not None:
         return f"{name}: {part.text}, linked to {listed(part.weights)}"
-    return f"{name}: that of {known.name} ({known.components[name].weights[0]})"
+    return f"{name}: that of {known.name} ({known.file(known.components[name].weights[0])})"
 
 
 def _variant_of(parts: Mapping[str, Part]) -> ModelVariant:

@@ -6,7 +6,7 @@ variant or source may state it where its name does not (`commercial`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -19,6 +19,13 @@ from animate.request.wording import listed
 Use = Literal["non-commercial", "unstated", "limited", "commercial"]
 """Commercial use: forbidden; not stated; allowed within limits, such as a yearly revenue; allowed.
 In this order the first of several decides."""
+
+_SAYS: Mapping[Use, str] = {
+    "non-commercial": "no commercial use",
+    "unstated": "commercial use is not stated",
+    "limited": "commercial use within its limits",
+    "commercial": "commercial use allowed",
+}
 
 _WORDS: tuple[tuple[str, Use], ...] = (
     ("non-commercial", "non-commercial"),
@@ -64,9 +71,9 @@ class Licence:
     def line(self) -> str:
         """One line for people, with the files that it covers."""
         link = f" ({self.url})" if self.url else ""
-        gate = "; it must be accepted there" if self.gated else ""
+        gate = "; it must be accepted there first" if self.gated else ""
         covered = f": {listed(self.files)} of {self.origin}" if self.files else f" of {self.origin}"
-        return f"licence {self.name}{link}, {self.use}{gate}{covered}"
+        return f"licence {self.name}{link}, {_SAYS[self.use]}{gate}{covered}"
 
 
 def use_of(name: str, commercial: bool | None = None) -> Use:

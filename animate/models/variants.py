@@ -276,8 +276,16 @@ def load_variant(name: str | Path) -> ModelVariant:
     folder = Path(name)
     if folder.is_dir():
         if not (folder / VARIANT_FILE).is_file():
-            raise ModelError(f"model folder {folder} has no {VARIANT_FILE} that describes it")
+            raise ModelError(
+                f"model folder {folder} has no {VARIANT_FILE} that describes it; `cnx models "
+                f"import {folder} NAME` makes a model folder of files that other programs keep"
+            )
         return read_variant(folder / VARIANT_FILE)
+    if folder.is_file():
+        raise ModelError(
+            f"{folder} is a file, not a model; `cnx models import {folder} NAME` makes a model "
+            "folder of a checkpoint"
+        )
     known = ["auto", *variant_names()]
     raise ModelError(
         f"no model is called {str(name)!r} and no folder is there{nearest(str(name), known)} "

@@ -106,10 +106,10 @@ def say(text: str, stream: IO[str] | None) -> None:
     try:
         print(text, file=stream, flush=True)
     except (OSError, ValueError):
-        _give_up(stream)
+        give_up(stream)
 
 
-def _give_up(stream: IO[str]) -> None:
+def give_up(stream: IO[str]) -> None:
     """Let a stream lead nowhere, so that the text it still holds does not fail at the exit."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

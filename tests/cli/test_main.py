@@ -152,6 +152,27 @@ def test_faults_have_their_own_codes(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [["models", "list"], ["models", "list", "--kind", "still"]])
+def test_a_reader_that_has_seen_enough_is_no_fault(options: list[str]) -> None:
+    """The output of one is longer than what a stream holds back, that of the other is not."""
+    read, write = os.pipe()
+    os.close(read)
+    code = f"from animate.cli.main import main; raise SystemExit(main({options}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_broken_pipe_of_something_else_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("animate.cli.run.main", raising(BrokenPipeError("of a worker")))
+    assert main(["run"]) == 1
+    assert "of a worker" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [

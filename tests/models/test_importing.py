@@ -195,7 +195,7 @@ def test_a_base_alone_takes_unet_and_control_network_of_the_published_variant(
     source = write_diffusers(tmp_path / "source", networks)
     imported = import_model(str(source), tmp_path / "mine")
     lines = dict(line.split(": ", 1) for line in imported.recognised)
-    assert lines["unet"].startswith("that of svd-v2 (controlnext:ControlNeXt-SVD/v2/unet.bin)")
+    assert lines["unet"] == "that of svd-v2 (Pbihao/ControlNeXt/ControlNeXt-SVD/v2/unet.bin)"
     assert "linked" in lines["vae"]
     variant = load_variant(tmp_path / "mine")
     assert set(variant.sources) == {"base", "controlnext"}
@@ -205,6 +205,18 @@ def test_a_base_alone_takes_unet_and_control_network_of_the_published_variant(
         "ControlNeXt-SVD/v2/unet.bin",
         "ControlNeXt-SVD/v2/controlnet.bin",
     }
+
+
+def test_a_unet_without_its_control_network_is_not_replaced_in_silence(tmp_path, networks):
+    source = write_diffusers(tmp_path / "source", networks)
+    imported = import_model(str(source), tmp_path / "mine")
+    assert "not used: the UNet of " in imported.recognised[-1]
+    half = tmp_path / "half"
+    half.mkdir()
+    torch.save(networks["unet"].state_dict(), half / "unet.bin")
+    with pytest.raises(ModelError, match=r"UNet alone \(.*unet\.bin\), .*controlnet\.bin in the"):
+        import_model(str(half), tmp_path / "other", base=str(source))
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_repository_in_the_hubs_cache_is_taken_by_its_name(tmp_path, toy, networks, monkeypatch):

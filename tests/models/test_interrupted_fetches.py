@@ -83,8 +83,9 @@ def test_ctrl_c_keeps_what_came(server, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(hub._Count, "__call__", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         hub.fetch_files([remote()])
+    assert caught.value.__notes__ == ["what came is kept; the same command goes on from there"]
     assert [part.stat().st_size for part in parts(tmp_path)] == [sum(seen)]
 
 

@@ -104,6 +104,7 @@ def test_the_command_says_the_licence_and_takes_the_variants_name(
     assert main(["models", "fetch", str(folder)]) == 2
     said = capsys.readouterr().err
     assert "academic, research and education only" in said
+    assert ", no commercial use: net.bin of someone/model" in said
     assert "--accept-licence someone/model" in said
     assert server.requests == []
     assert main(["models", "fetch", str(folder), "--accept-licence", "someone/modle"]) == 2

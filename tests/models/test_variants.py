@@ -85,6 +85,15 @@ def test_unknown_models_are_told_the_nearest_and_the_known(tmp_path):
         load_variant(tmp_path)
 
 
+def test_files_of_other_programs_are_to_be_imported(tmp_path):
+    file = tmp_path / "svd_xt.safetensors"
+    file.write_bytes(b"weights")
+    with pytest.raises(ModelError, match=r"no variant\.yaml .*`cnx models import .* NAME`"):
+        load_variant(tmp_path)
+    with pytest.raises(ModelError, match=r"is a file, not a model; `cnx models import .*svd_xt"):
+        load_variant(file)
+
+
 def test_a_folder_is_a_variant(tmp_path):
     write(tmp_path / "mine", name="mine")
     variant = load_variant(tmp_path / "mine")

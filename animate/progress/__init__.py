@@ -16,6 +16,7 @@ from animate.progress.sinks import (
     Sink,
     Stage,
     clock_text,
+    give_up,
     left_text,
     say,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "choose_progress",
     "clock_text",
     "failure_line",
+    "give_up",
     "left_text",
     "say",
 ]

@@ -46,11 +46,23 @@ def find_parts(source: str) -> dict[str, Part]:
     path = _source_path(source)
     parts = dict(_folder_parts(path) if path.is_dir() else _file_parts(path))
     if not parts:
+        deeper = _folders_of_weights(path)
         raise ModelError(
-            f"{source} holds no network of Stable Video Diffusion or ControlNeXt; name a folder in "
-            "diffusers' layout, one with unet.bin and controlnet.bin, or a checkpoint"
+            f"{source} holds no network of Stable Video Diffusion or ControlNeXt; "
+            + (
+                f"folders in it hold weights, name one of them: {listed(deeper)}"
+                if deeper
+                else "name a folder in diffusers' layout, one with unet.bin and controlnet.bin, or "
+                "a checkpoint"
+            )
         )
     return parts
+
+
+def _folders_of_weights(path: Path) -> list[Path]:
+    """Folders two levels down at most that hold weight files."""
+    files = (file for pattern in ("*/*", "*/*/*") for file in path.glob(pattern))
+    return sorted({file.parent for file in files if file.suffix in _SUFFIXES})
 
 
 def _source_path(source: str) -> Path:

@@ -207,6 +207,14 @@ def test_a_base_alone_takes_unet_and_control_network_of_the_published_variant(
     }
 
 
+def test_a_folder_above_that_of_the_weights_names_it(tmp_path):
+    holder = tmp_path / "published" / "SVD" / "v2"
+    holder.mkdir(parents=True)
+    (holder / "controlnet.bin").touch()
+    with pytest.raises(ModelError, match=r"hold weights, name one of them: .*published/SVD/v2$"):
+        import_model(str(tmp_path / "published"), tmp_path / "mine")
+
+
 def test_a_unet_without_its_control_network_is_not_replaced_in_silence(tmp_path, networks):
     source = write_diffusers(tmp_path / "source", networks)
     imported = import_model(str(source), tmp_path / "mine")

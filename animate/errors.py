@@ -25,6 +25,7 @@ WindowError or BudgetError, so that `except AnimateError` catches all, and `exce
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -143,7 +144,21 @@ def reason_of(error: BaseException) -> str:
     """The operating system's or a library's words for an error, without its number and path, to
     stand within a sentence."""
     words = getattr(error, "strerror", None) or str(error)
-    return words[:1].lower() + words[1:] if words else type(error).__name__
+    command = _LIMITS.get(getattr(error, "errno", None) or 0)
+    hint = f" (this process's limit: {command})" if command else ""
+    return words[:1].lower() + words[1:] + hint if words else type(error).__name__
+
+
+_LIMITS = {errno.EMFILE: "ulimit -n", errno.EFBIG: "ulimit -f"}
+"""Shell commands that show, and raise, the limits by which calls of the system fail."""
+
+
+def hit_limit(error: BaseException) -> bool:
+    """True for an error by which the system kept this process within a limit."""
+    if isinstance(error, RuntimeError):
+        return "can't start new thread" in str(error)
+    # EAGAIN: no further process could be started.
+    return isinstance(error, OSError) and error.errno in (*_LIMITS, errno.EAGAIN)
 
 
 _NO_MEMORY = (

@@ -36,9 +36,16 @@ _COMPUTING = ("run", "still", "batch", "compare", "resume", "evaluate", "train")
 """Commands that load the networks' libraries."""
 _LEAST_ADDRESSES = 2 << 30
 """Bytes that a process must be allowed to map: with less these libraries end it while they load."""
+_LEAST_HANDLES = 48
+"""Files that a process must be allowed to have open: a run has up to 20 at once, beside its
+streams and those that whoever started it left open."""
 _NO_MEMORY = (
     "memory ran out; close other programs, allow this one more (ulimit -v, the container's limit), "
     "or ask for less: a smaller --size or a shorter --window"
+)
+_LIMITED = (
+    "the system gives this process no more; allow more open files (ulimit -n), threads and "
+    "processes (ulimit -u) or larger files (ulimit -f), or end other programs"
 )
 _NOTHING_LEFT = "nothing half-written was left behind"
 
@@ -63,12 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from animate.cli.signals import raised_on_sigterm
 
     helps = {"-h", "--help", "--help-all"} & set(options)
-    if name in _COMPUTING and not helps and _address_space() < _LEAST_ADDRESSES:
-        return _complain(
-            f"this process may map {_address_space() >> 20} MiB of memory, and the libraries of "
-            f"the networks need {_LEAST_ADDRESSES >> 20} to be loaded; allow more, as with "
-            "ulimit -v unlimited"
-        )
+    if name in _COMPUTING and not helps and (refusal := _too_tight_limit()):
+        return _complain(refusal)
     debug = "--debug" in options
     _let_threads_sleep()
     _silence_telemetry()
@@ -89,12 +92,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _address_space() -> int:
-    """Bytes that this process may map."""
+def _too_tight_limit() -> str:
+    """The message on a limit of this process under which nothing could be made; or none."""
     import resource
 
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+    addresses, handles = (
+        sys.maxsize if limit == resource.RLIM_INFINITY else limit
+        for limit, _ in map(resource.getrlimit, (resource.RLIMIT_AS, resource.RLIMIT_NOFILE))
+    )
+    if addresses < _LEAST_ADDRESSES:
+        return (
+            f"this process may map {addresses >> 20} MiB of memory, and the libraries of the "
+            f"networks need {_LEAST_ADDRESSES >> 20} to be loaded; allow more, as with "
+            "ulimit -v unlimited"
+        )
+    if handles < _LEAST_HANDLES:
+        return (
+            f"this process may have {handles} files open at once, and a run needs "
+            f"{_LEAST_HANDLES}; allow more, as with ulimit -n 256"
+        )
+    return ""
 
 
 def _print_trace(error: Exception) -> None:
@@ -106,7 +123,7 @@ def _print_trace(error: Exception) -> None:
 def _verdict(error: BaseException, debug: bool) -> tuple[int, str]:
     """Exit code of a command that ended by an error, and the message to the user."""
     from animate.cli.signals import Terminated
-    from animate.errors import ran_out_of_memory, user_mistakes
+    from animate.errors import hit_limit, ran_out_of_memory, reason_of, user_mistakes
 
     if isinstance(error, BrokenPipeError) and _reader_has_gone():
         return 141, ""
@@ -122,6 +139,8 @@ def _verdict(error: BaseException, debug: bool) -> tuple[int, str]:
         return 2, "\n".join(filter(None, (str(error), _notes(error))))
     if ran_out_of_memory(error):
         return 2, "\n".join(filter(None, (f"{_NO_MEMORY} ({_first_line(error)})", _notes(error))))
+    if hit_limit(error):
+        return 2, "\n".join(filter(None, (f"{_LIMITED}: {reason_of(error)}", _notes(error))))
     words = "\n".join(filter(None, (str(error) or "no message", _notes(error))))
     return 1, (
         f"a fault of the program, not yours: {type(error).__name__}: {words}\n"

@@ -7,6 +7,9 @@ length is known.
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,12 +48,17 @@ _INPUTS = {
 }
 """Words for the settings that name files which are read."""
 
+_HANDLES = 24
+"""Files that a run has open at once at most, with some to spare: its clips and those beside it,
+locks on them and their records, pipes of its threads."""
+
 
 def check_request(request: AnimationRequest) -> None:
     """Refuse everything that can be known to be wrong before any work.
 
     Raises MediaError, ModelError or RequestError.
     """
+    check_handles()
     check_options(request)
     check_names(request)
     replaces = may_replace(request)
@@ -61,6 +69,20 @@ def check_request(request: AnimationRequest) -> None:
         check_restyle(request)
     for path in _one_a_folder(_written(request)):
         probe_folder(path, error=MediaError)
+
+
+def check_handles() -> None:
+    """Raise RequestError where this process may not open as many files as a run has open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        opened = len(os.listdir("/dev/fd"))
+    except OSError as reason:
+        opened = limit if reason.errno == errno.EMFILE else 0
+    if limit != resource.RLIM_INFINITY and limit - opened < _HANDLES:
+        raise RequestError(
+            f"this process may have {limit} files open at once, and has {opened}; a run needs "
+            f"{_HANDLES} more; allow them, as with ulimit -n {max(256, 2 * limit)}"
+        )
 
 
 def check_options(request: AnimationRequest) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from animate.clip.typed_json import from_plain, read_json
-from animate.errors import MediaError
+from animate.errors import MediaError, reason_of
 from animate.files import FRAME_NUMBER, is_sequence, sha256, write_text
 from animate.media.sequences import sequence_files
 from animate.request.request import AnimationRequest
@@ -208,7 +208,9 @@ class ClipRecord:
         try:
             write_text(path, text + "\n")
         except OSError as reason:
-            raise MediaError(f"the record {path} cannot be written: {reason.strerror}") from reason
+            raise MediaError(
+                f"the record {path} cannot be written: {reason_of(reason)}"
+            ) from reason
         return path
 
     def fits(self, clip: Path, *, verify: bool = False) -> bool:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -217,3 +219,38 @@ def test_too_small_an_address_space_is_said_before_libraries_are_loaded(
     capsys.readouterr()
     assert main(["run", "--quiet"]) == 2
     assert "may map 390 MiB" in capsys.readouterr().err
+
+
+def test_too_few_handles_are_said_before_libraries_are_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlimited = resource.RLIM_INFINITY
+    limits = {resource.RLIMIT_NOFILE: (8, 8)}
+    monkeypatch.setattr("resource.getrlimit", lambda which: limits.get(which, (unlimited,) * 2))
+    assert main(["run", "--quiet"]) == 2
+    message = capsys.readouterr().err
+    assert "may have 8 files open at once" in message
+    assert "ulimit -n" in message
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        OSError(errno.EMFILE, "Too many open files", "a.mp4"),
+        OSError(errno.EFBIG, "File too large"),
+        BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+        RuntimeError("can't start new thread"),
+    ],
+    ids=["files", "size", "processes", "threads"],
+)
+def test_a_limit_of_the_system_is_no_fault_of_the_program(
+    limit: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def reach(options: list[str]) -> int:
+        raise limit
+
+    monkeypatch.setattr("animate.cli.models.main", reach)
+    assert main(["models"]) == 2
+    message = capsys.readouterr().err
+    assert "ulimit" in message
+    assert "fault" not in message

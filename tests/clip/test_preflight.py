@@ -134,3 +134,13 @@ def test_the_driving_video_is_hashed_once_for_many_clips(
         values = {**scene, "output": scene["output"].with_name(f"{number}.mp4"), "max_frames": 1}
         animator(AnimationRequest.from_dict(values), digests=digests)
     assert hashed.count("driving.mp4") == 1
+
+
+def test_too_few_handles_are_refused_before_anything_is_loaded(
+    scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = len(os.listdir("/dev/fd"))
+    monkeypatch.setattr("resource.getrlimit", lambda which: (opened + 8, opened + 8))
+    with pytest.raises(RequestError, match=rf"may have {opened + 8} files .* ulimit -n 256"):
+        preflight.check_request(AnimationRequest.from_dict(scene))
+    assert not scene["output"].exists()

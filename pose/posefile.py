@@ -21,6 +21,8 @@ FORMAT = "cnx-pose"
 VERSION = 1
 _ARRAYS = ("points", "scores", "times")
 AGAIN = "extract the poses again"
+_LARGEST = 2 << 30
+"""Bytes of an unpacked file: ten hours of one person. Zeros pack a thousand times smaller."""
 
 
 def to_bytes(header: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -56,6 +58,7 @@ def _unpacked(path: Path) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]
             file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile) or "header" not in file.files:
                 raise PoseError(f"{path} is not a pose file; `cnx pose extract` writes one")
+            _check_size(file, path)
             header = json.loads(file["header"].tobytes().decode())
             arrays = {name: file[name] for name in _ARRAYS if name in file.files}
     except PoseError:
@@ -69,6 +72,16 @@ def _unpacked(path: Path) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]
     if not isinstance(header, dict):
         raise PoseError(f"{path} is not a pose file: its header is no table; {AGAIN}")
     return header, arrays
+
+
+def _check_size(file: np.lib.npyio.NpzFile, path: Path) -> None:
+    """Raise `PoseError` before a small file is unpacked into more than poses take."""
+    unpacked = sum(entry.file_size for entry in file.zip.infolist()) if file.zip else 0
+    if unpacked > _LARGEST:
+        raise PoseError(
+            f"the pose file {path} holds {unpacked:,} bytes when it is unpacked, and at most "
+            f"{_LARGEST:,} are read; {AGAIN}, in parts (--start, --end)"
+        )
 
 
 def _check_header(header: Mapping[str, Any], path: Path) -> None:

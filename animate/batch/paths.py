@@ -25,6 +25,8 @@ from animate.request.wording import nearest, quoted
 
 NAME_FIELDS = ("row", "reference", "driving", "control", "seed", "model")
 """Fields of templates: `reference`, `driving` of clips, `control` of stills, the others of all."""
+_ADAPTER_SIZES = "adapter_config.json"
+"""Name of the file beside peft's `adapter_model.*`; see `animate.models.adapter_files`."""
 RECORD_SUFFIX = ".job.json"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _INSIDE = re.compile(r"(\w+)(?::(0?\d{1,2}))?")
@@ -148,13 +150,24 @@ def _first_outside(path: Path, roots: tuple[Path, ...], contents: bool) -> Path 
 
 
 def _files_in(path: Path) -> Iterator[Path]:
+    """The path, all that an image pattern stands for, and every link in a folder, and in the
+    folders that links in it lead to."""
     yield path
+    if path.name.startswith("adapter_model."):
+        yield path.with_name(_ADAPTER_SIZES)  # read with it
     if is_sequence(path):
         yield from sequence_files(path)
-    for folder, folders, files in os.walk(path):
-        for entry in (Path(folder, name) for name in (*folders, *files)):
-            if entry.is_symlink():  # other entries are where their folder is
-                yield entry
+    waiting, walked = [path], set[str]()
+    while waiting:
+        real = os.path.realpath(waiting.pop())
+        if real in walked:
+            continue
+        for folder, folders, files in os.walk(real):
+            walked.add(folder)
+            for entry in (Path(folder, name) for name in (*folders, *files)):
+                if entry.is_symlink():  # other entries are where their folder is
+                    yield entry
+                    waiting.append(entry)
 
 
 @lru_cache(maxsize=256)

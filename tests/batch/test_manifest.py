@@ -270,6 +270,27 @@ def test_folders_and_patterns_hold_nothing_outside_the_roots(tmp_path: Path) -> 
     assert f"which is really {outside}" in shown
 
 
+def test_links_to_folders_inside_are_followed_to_what_is_outside(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "secret"
+    for folder in (inside / "frames", inside / "hidden", inside / "lora", outside):
+        folder.mkdir(parents=True)
+    (inside / "frames" / "more").symlink_to(inside / "hidden")
+    (inside / "hidden" / "back").symlink_to(inside / "frames")
+    (inside / "lora" / "adapter_model.safetensors").touch()
+    rows = [
+        {**ROW, "driving": "frames", "output": "a.mp4"},
+        {**ROW, "lora": ["lora/adapter_model.safetensors"], "output": "b.mp4"},
+    ]
+    path = write(inside, *rows)
+    assert len(load(path, roots=[inside]).jobs) == 2
+    (inside / "hidden" / "1.png").symlink_to(outside / "1.png")
+    (inside / "lora" / "adapter_config.json").symlink_to(outside / "config.json")
+    shown = mistakes(path, roots=[inside])
+    assert "2 of 2 rows" in shown
+    assert f"which is really {outside / '1.png'}" in shown
+    assert f"which is really {outside / 'config.json'}" in shown
+
+
 def test_a_line_that_is_too_long_is_one_row_with_a_mistake(tmp_path: Path) -> None:
     path = write(tmp_path, {**ROW, "person": "x" * 2_500_000}, {**ROW, "output": "b.mp4"})
     jobs = load(path, keep_going=True).jobs

@@ -178,6 +178,16 @@ def test_nothing_pickled_is_loaded(tmp_path: Path) -> None:
         PoseSequence.load(path)
 
 
+def test_a_small_file_is_not_unpacked_into_more_than_poses_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "poses.npz"
+    sequence().save(path)
+    monkeypatch.setattr("pose.posefile._LARGEST", 1000)
+    with pytest.raises(PoseError, match=r"holds [\d,]+ bytes when it is unpacked"):
+        PoseSequence.load(path)
+
+
 def test_a_file_that_is_not_there_or_something_else_is_named(tmp_path: Path) -> None:
     with pytest.raises(PoseError, match="no pose file"):
         PoseSequence.load(tmp_path / "none.npz")

@@ -18,6 +18,7 @@ from animate.cli.arguments import Parser, parse
 from animate.cli.main import COMMANDS
 from animate.cli.train import ACTIONS
 from animate.errors import RequestError
+from animate.models.variants import load_variant, variant_names
 from tests.toy_still import write_still_files
 
 ROOT = Path(__file__).parent.parent
@@ -219,3 +220,19 @@ def test_python_of_the_guide_to_batches_runs(shoot: Path) -> None:
     names = run_python("docs/batch.md")
     assert [cell.error for cell in names["comparison"].cells] == [""] * 6
     assert names["record"].status == "done"
+
+
+def test_the_table_of_animators_states_their_windows() -> None:
+    guide = (ROOT / "docs" / "models.md").read_text()
+    table = guide.partition("\n| variant | base |")[2].partition("\n\n")[0]
+    rows = {
+        name: cells
+        for line in table.splitlines()[2:]
+        for cells in [line.split(" | ")]
+        for name in re.findall(r"`([^`]+)`", cells[0])
+    }
+    assert set(rows) == set(variant_names()) - {"tiny"}
+    for name, cells in rows.items():
+        sampling = load_variant(name).sampling
+        for words in (f"{sampling.window} ({sampling.overlap})", f"`{sampling.schedule}`"):
+            assert words in cells[4], name

@@ -26,6 +26,8 @@ class _Work:
     chunks: Chunks
     pixels: int  # of the latents
     element: int  # bytes of one number
+    batch: int = 1  # windows and guidance halves
+    context: int = 0  # numbers that a row attends to; 0 where cross-attention is a constant
     motion: bool = False  # a `UNetMotionModel`
     reference: bool = False  # all rows attend to a reference's features as well
 
@@ -57,24 +59,38 @@ def _res_block(work: _Work, source: int, channels: int, pixels: int) -> float:
 
 def _transformer(work: _Work, channels: int, pixels: int) -> float:
     group = work.frames(pixels) * pixels
-    piece = work.rows * work.piece(pixels)
     whole = work.rows * pixels * channels
     if work.motion:
         return max(
             _motion_attention(work, channels, pixels), _motion_module(work, channels, pixels)
         )
     spatial = _block(work, group, channels)
-    temporal = _block(work, piece, channels) + 3 * piece * channels
+    piece = work.piece(pixels)
+    temporal = _over_time(work, piece, channels)
+    if piece < pixels:  # at the second one, with the result of the first
+        second = _over_time(work, min(piece, pixels - piece), channels)
+        temporal = max(temporal, work.rows * piece * channels + second)
     return whole + max(spatial, temporal, whole + 3 * group * channels)
 
 
-def _block(work: _Work, tokens: int, channels: int) -> float:
-    """A transformer block on some tokens: attention, or the feed-forward that is wider."""
+def _over_time(work: _Work, pixels: int, channels: int) -> float:
+    """A transformer block over time on that many pixels of every frame."""
+    tokens = work.rows * pixels * channels
+    copied = tokens if work.batch > 1 else 0  # frames of a batch are no view by pixels
+    attended = tokens + work.batch * pixels * work.context if work.context else 0
+    return _block(work, work.rows * pixels, channels, attending=8) + copied + attended
+
+
+def _block(work: _Work, tokens: int, channels: int, attending: int = 7) -> float:
+    """A transformer block on some tokens: attention, or the feed-forward that is wider.
+
+    attending: tensors of all tokens that are alive when attention is at its widest
+    """
     at_once = min(tokens, work.chunks.tokens or tokens)
     feeding = 3 * tokens + 16 * at_once
-    if work.motion and at_once < tokens:  # the result and the piece before, at the second one
+    if at_once < tokens:  # the result and the piece before, at the second one
         feeding = max(feeding, 4 * tokens + at_once + 16 * min(at_once, tokens - at_once))
-    return max(7 * tokens, feeding) * channels
+    return max(attending * tokens, feeding) * channels
 
 
 def _motion_attention(work: _Work, channels: int, pixels: int) -> float:
@@ -101,6 +117,7 @@ def unet_peak(
     chunks: Chunks | None,
     element: int,
     motion: bool = False,
+    context_tokens: int = 1,
 ) -> int:
     """Bytes at the widest moment of one call of a video UNet, without its weights.
 
@@ -113,10 +130,13 @@ def unet_peak(
         element: bytes of one number.
         motion: a transformer over time follows every block, as in a `UNetMotionModel`, whose
             conditional half attends to a reference's features.
+        context_tokens: tokens of the context; cross-attention to one alone is a constant.
     """
     width, height = size
     work = _Work(
         rows=batch * frames,
+        batch=batch,
+        context=context_tokens * config["cross_attention_dim"] if context_tokens > 1 else 0,
         chunks=chunks or Chunks(),
         pixels=width * height,
         element=element,

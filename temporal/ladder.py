@@ -105,6 +105,7 @@ def _priced(
         chunks=chunks,
         element=element,
         motion=request.motion,
+        context_tokens=request.context_tokens,
     )
     # The autoencoder encodes in float32, whatever it is kept in.
     encoding = 4 * request.vae_weights + encode_peak(request.vae_config, size=request.latent_size)

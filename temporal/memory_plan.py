@@ -25,6 +25,7 @@ class MemoryRequest:
         vae_weights: parameters of the autoencoder, a count.
         encoder_weights: parameters of the image encoder and of what else encodes, a count.
         motion: the UNet is a `UNetMotionModel`, which attends to a reference's features.
+        context_tokens: tokens that the UNet attends to; one alone is a constant.
         size: (width, height) of the picture in pixels.
         window: frames of a window.
         windows: windows that may run together, at most.
@@ -49,6 +50,7 @@ class MemoryRequest:
     vae_weights: int
     encoder_weights: int = 0
     motion: bool = False
+    context_tokens: int = 1
     size: tuple[int, int]
     window: int
     windows: int = 1

@@ -86,6 +86,7 @@ def plan_clip_memory(
             vae_weights=vae[1],
             encoder_weights=sum(_network(components, variant, name)[1] for name in encoders),
             motion=motion,
+            context_tokens=1 if variant.face is None else 1 + variant.face.tokens,
             size=settings.size,
             window=min(settings.window, frames),
             # On a CPU more windows at once only leave its caches.

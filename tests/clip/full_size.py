@@ -26,6 +26,11 @@ def config_of(variant: ModelVariant) -> dict[str, Any]:
     return {key: value for key, value in values.items() if not key.startswith("_")}
 
 
+def context_tokens(variant: ModelVariant) -> int:
+    """Tokens that the UNet attends to: the image's, and the face's."""
+    return 1 if variant.face is None else 1 + variant.face.tokens
+
+
 def tracked_work(
     variant: ModelVariant,
     *,
@@ -47,13 +52,14 @@ def tracked_work(
         if chunks is not None:
             stack.enter_context(chunked(unet, chunks, clamp=True))
         tracked = tracked_peak([unet], lambda: unet(**given), beside)
-    return tracked - sum(t.numel() * t.itemsize for t in (*unet.parameters(), *beside))
+        weights = [*unet.parameters(), *beside]  # within, since processors bring some
+    return tracked - sum(t.numel() * t.itemsize for t in weights)
 
 
 def _svd_inputs(
     variant: ModelVariant, config: dict[str, Any], size: tuple[int, int], frames: int, halves: int
 ) -> dict[str, Any]:
-    tokens = 1 if variant.face is None else 1 + variant.face.tokens
+    tokens = context_tokens(variant)
     shape = (halves, frames, config["in_channels"], size[1], size[0])
     return {
         "sample": torch.zeros(shape, dtype=HALF),

@@ -234,24 +234,30 @@ def test_attention_over_time_stays_within_cudas_grid(size: tuple[int, int], guid
         assert plans[0].window_batch == (2 if guided else 4)
 
 
-def test_prediction_against_the_tracker(unet: Any) -> None:
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(
+    "chunks", [None, Chunks(tokens=6000), Chunks(frames=2, pixels=1000, tokens=4000)]
+)
+def test_prediction_against_the_tracker(unet: Any, batch: int, chunks: Chunks | None) -> None:
     """A network of a few widths at a size where activations outweigh weights."""
     from diffusers import UNetSpatioTemporalConditionModel
 
-    config, chunks = dict(unet.config), Chunks(frames=2, pixels=96)
+    config, call = dict(unet.config), {"size": (48, 40), "frames": 8}
     mode, fake = build_fake(
         lambda: UNetSpatioTemporalConditionModel.from_config(config), torch.float32
     )
-    inputs = unet_inputs(batch=1, frames=4, size=(16, 12))
-    with mode, constant_cross_attention(fake), chunked(fake, chunks):
+    inputs = unet_inputs(batch=batch, **call)
+    with mode, constant_cross_attention(fake), contextlib.ExitStack() as stack:
+        if chunks is not None:
+            stack.enter_context(chunked(fake, chunks))
         inside = {
             name: torch.empty(value.shape) if torch.is_tensor(value) else value
             for name, value in inputs.items()
         }
         tracked = tracked_peak([fake], lambda: fake(**inside))
     weights = sum(w.numel() * w.itemsize for w in fake.parameters())
-    predicted = unet_peak(config, size=(16, 12), frames=4, batch=1, chunks=chunks, element=4)
-    assert predicted == pytest.approx(tracked - weights, rel=0.15)
+    predicted = unet_peak(config, batch=batch, chunks=chunks, element=4, **call)
+    assert predicted == pytest.approx(tracked - weights, rel=0.05)
 
 
 def test_decoding_against_the_tracker(vae: Any) -> None:

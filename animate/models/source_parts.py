@@ -8,7 +8,7 @@ are recognised by the names and sizes of their tensors, not by their own names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,13 @@ _SUFFIXES = (".safetensors", *PICKLES)
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _STOCK = ("unet", "vae", "image_encoder")
 _VIDEO_PIPELINE = "StableVideoDiffusionPipeline"
+_NAMES = {
+    "UNetSpatioTemporalConditionModel": "unet",
+    "AutoencoderKLTemporalDecoder": "vae",
+    "AutoencoderKL": "vae",
+    "CLIPVisionModelWithProjection": "image_encoder",
+}
+"""Networks in diffusers' layout, by the class in their configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +51,7 @@ class Part:
 def find_parts(source: str) -> dict[str, Part]:
     """The networks of a source by name. Raises `ModelError` where there is none."""
     path = _source_path(source)
-    parts = dict(_folder_parts(path) if path.is_dir() else _file_parts(path))
+    parts = _together(_folder_parts(path) if path.is_dir() else _file_parts(path))
     if not parts:
         deeper = _folders_of_weights(path)
         raise ModelError(
@@ -63,6 +70,22 @@ def _folders_of_weights(path: Path) -> list[Path]:
     """Folders two levels down at most that hold weight files."""
     files = (file for pattern in ("*/*", "*/*/*") for file in path.glob(pattern))
     return sorted({file.parent for file in files if file.suffix in _SUFFIXES})
+
+
+def _together(parts: Iterable[tuple[str, Part]]) -> dict[str, Part]:
+    """Parts by their networks. Files beside a folder in diffusers' layout replace its networks, but
+    for the whole model in one file. Raises `ModelError` for two files of one network."""
+    chosen: dict[str, Part] = {}
+    for name, part in parts:
+        before = chosen.get(name)
+        if before is not None and before.config is None:
+            raise ModelError(
+                f"{listed([*before.weights, *part.weights])} hold the {name} each; name one of "
+                "them, or a folder with the files of one model alone"
+            )
+        if before is None or part.layout != "single-file":
+            chosen[name] = part
+    return chosen
 
 
 def _source_path(source: str) -> Path:
@@ -91,6 +114,11 @@ def _folder_parts(folder: Path) -> Iterator[tuple[str, Part]]:
     for name in _STOCK:
         if (folder / name / "config.json").is_file():
             yield name, diffusers_part(folder, name)
+    if (folder / "config.json").is_file():
+        name = _NAMES.get(_class_in(folder / "config.json"))
+        if name is not None:
+            yield name, _stock_part(folder, name)
+            return
     files = [
         file
         for holder in (folder, folder / "controlnext", folder / "controlnet")
@@ -150,6 +178,18 @@ def diffusers_part(folder: Path, name: str) -> Part:
             f"{folder} is no base model: it has neither a {VARIANT_FILE} nor {name}/config.json as "
             "in diffusers' layout of Stable Video Diffusion"
         )
+    return _stock_part(subfolder, name)
+
+
+def _class_in(config: Path) -> str:
+    """The class that a configuration of diffusers or transformers is for."""
+    values = read_json(config)
+    architectures = values.get("architectures") or [""]
+    return str(values.get("_class_name") or architectures[0])
+
+
+def _stock_part(subfolder: Path, name: str) -> Part:
+    config = subfolder / "config.json"
     kind = read_json(config).get("_class_name", "")
     if name == "unet" and kind not in ("", "UNetSpatioTemporalConditionModel"):
         width = read_json(config).get("cross_attention_dim")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shutil import copytree
+from shutil import copyfile, copytree
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from animate.models.importing import import_model
 from animate.models.pose_net import PoseNet
 from animate.models.recognise import kind_of
 from animate.models.reference_attention import published_name
+from animate.models.source_parts import find_parts
 from animate.models.variants import load_variant
 from tests.small_models import small_model
 
@@ -181,3 +182,20 @@ def test_motion_modules_without_their_unets_are_refused(
 
 def test_a_file_that_nobody_published_has_no_kind() -> None:
     assert kind_of({"a", "b.weight"}) is None
+
+
+def test_two_files_of_one_network_are_not_chosen_between(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    source = published("mimicmotion-1", models["mimicmotion-1"], tmp_path / "files")
+    copyfile(source, source.with_name("MimicMotion_1-1.pth"))
+    with pytest.raises(ModelError, match=r"MimicMotion_1-1\.pth, .*MimicMotion_1\.pth hold the un"):
+        import_model(str(source.parent), tmp_path / "mine")
+
+
+def test_one_network_in_a_folder_of_its_own_is_a_source(models: dict[str, Path]) -> None:
+    """The autoencoder lies by itself beside AnimateAnyone's files."""
+    parts = find_parts(str(models["animate-anyone"] / "vae"))
+    assert {name: part.weights[0].name for name, part in parts.items()} == {
+        "vae": "model.safetensors"
+    }

@@ -281,4 +281,4 @@ def test_the_predicted_peak_at_full_size_is_the_trackers(name: str, halves: int)
         context_tokens=context_tokens(variant),
         **call,
     )
-    assert predicted == pytest.approx(tracked, rel=0.03)
+    assert predicted == pytest.approx(tracked, rel=0.05)

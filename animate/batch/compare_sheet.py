@@ -18,7 +18,7 @@ from animate.media.info import Image
 from animate.progress import clock_text
 
 MOMENTS = 6
-"""Frames of a cell."""
+"""Frames of a cell at most."""
 _HEIGHT = 200
 """Pixels of a frame's height at most."""
 _LEAST_HEIGHT = 120
@@ -70,14 +70,16 @@ def _fitted(frame: Image, width: int, height: int) -> PIL.Image.Image:
 
 
 def _moments(cells: Sequence[Cell]) -> list[Fraction]:
-    """Times of the frames, evenly spread from the first to the last frame of the shortest."""
-    ends = [
-        (record.frames - 1) / Fraction(record.fps)
+    """Times of the frames, evenly spread from the first to the last frame of the shortest; no more
+    than it has frames."""
+    clips = [
+        ((record.frames - 1) / Fraction(record.fps), record.frames)
         for cell in cells
         if (record := cell.finished) is not None and record.frames and record.fps
     ]
-    end = min(ends, default=Fraction(0))
-    return [end * index / (MOMENTS - 1) for index in range(MOMENTS)] if end else [Fraction(0)]
+    end, frames = min(clips, default=(Fraction(0), 1))
+    columns = min(MOMENTS, frames)
+    return [end * index / max(1, columns - 1) for index in range(columns)]
 
 
 def _frames(cell: Cell, moments: Sequence[Fraction]) -> list[Image]:

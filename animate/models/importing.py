@@ -150,7 +150,7 @@ def _holds_same_networks(variant: ModelVariant, parts: Mapping[str, Part]) -> bo
 def _has_same_files(variant: ModelVariant, parts: Mapping[str, Part]) -> bool:
     return all(
         {path.name for path in part.weights}
-        == {Path(file).name for file in variant.components[name].weights}
+        == {Path(file.rpartition(":")[2]).name for file in variant.components[name].weights}
         for name, part in parts.items()
         if name not in _PICTURES and name in variant.components
     )
@@ -182,7 +182,8 @@ def _shapes(network: Any) -> dict[str, tuple[int, ...]]:
 
 def _check_fit(name: str, part: Part, known: ModelVariant) -> None:
     """Raise `ModelError` where files do not have the tensors of their network."""
-    config = read_json(part.config) if part.config else None
+    own = name in OWN_NETWORKS
+    config = None if own else read_json(part.config or shipped_config(name, known.family))
     network = empty_network(name, known, config)
     with with_processors(name, network, known):
         state = _shapes(network)

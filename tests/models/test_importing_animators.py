@@ -20,8 +20,8 @@ from animate.models.importing import import_model
 from animate.models.pose_net import PoseNet
 from animate.models.recognise import kind_of
 from animate.models.reference_attention import published_name
-from animate.models.source_parts import find_parts
-from animate.models.variants import load_variant
+from animate.models.source_parts import Part, find_parts
+from animate.models.variants import list_variants, load_variant
 from tests.small_models import small_model
 
 NAMES = ("mimicmotion-1", "stableanimator", "animate-anyone", "svd-v2")
@@ -110,6 +110,47 @@ def test_published_files_become_the_model_that_they_are_of(
 ) -> None:
     source = published(name, models[name], tmp_path / "files")
     check_imported(models[name], source, tmp_path, monkeypatch)
+
+
+def test_sizes_that_the_hub_has_are_not_needed(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published UNet has the stock sizes, whose file is in a repository that is not here."""
+    model = tmp_path / "like"
+    copytree(models["stableanimator"], model)
+    values = yaml.safe_load((model / "variant.yaml").read_text())
+    base = {"repository": "owner/base", "revision": "main", "licence": "any"}
+    values["sources"] = {"base": base}
+    values["components"]["unet"]["config"] = "base:unet/config.json"
+    del values["digests"]["unet/config.json"]
+    (model / "variant.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(importing, "shipped_config", lambda name, family="svd": config_of(name))
+
+    def config_of(name: str) -> Path:
+        return models["stableanimator"] / name / "config.json"
+
+    source = published("stableanimator", models["stableanimator"], tmp_path / "files")
+    base_folder = base_of(models["stableanimator"], tmp_path / "base")
+    imported = import_model(str(source), tmp_path / "mine", base=str(base_folder), like=str(model))
+    assert not imported.variant.missing()
+
+
+@pytest.mark.parametrize(
+    "names", [["mimicmotion-1"], ["mimicmotion-1-1"], ["animate-anyone", "musepose"]]
+)
+def test_names_of_published_files_tell_their_release_where_they_differ(names: list[str]) -> None:
+    variant = load_variant(names[0])
+    parts = {
+        name: Part(
+            weights=tuple(
+                Path(file.rpartition(":")[2]) for file in variant.components[name].weights
+            ),
+            text="",
+        )
+        for name in ("unet", "controlnext")
+    }
+    same = [v.name for v in list_variants() if importing._has_same_files(v, parts)]
+    assert same == names
 
 
 @pytest.mark.parametrize("layout", ["together", "apart"])

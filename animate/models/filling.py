@@ -27,7 +27,7 @@ def check_present(variant: ModelVariant, fresh: Collection[str]) -> None:
     if not missing:
         return
     cure = (
-        f"`cnx models fetch {variant.name}` gets them"
+        f"`cnx models fetch {variant.folder or variant.name}` gets them"
         if any(file.source for file in missing)
         else "copy the folder again"
     )

@@ -240,3 +240,17 @@ def test_one_network_in_a_folder_of_its_own_is_a_source(models: dict[str, Path])
     assert {name: part.weights[0].name for name, part in parts.items()} == {
         "vae": "model.safetensors"
     }
+
+
+def test_a_folder_that_lacks_the_hubs_files_is_fetched_by_its_path(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    copytree(models["svd-v2"], folder)
+    values = yaml.safe_load((folder / "variant.yaml").read_text())
+    values["sources"] = {"base": {"repository": "owner/base", "revision": "main", "licence": "any"}}
+    values["components"]["vae"]["weights"] = ["base:vae/model.safetensors"]
+    del values["digests"]["vae/model.safetensors"]
+    (folder / "variant.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(ModelError, match=rf"`cnx models fetch {folder}` gets them"):
+        load_components(load_variant(folder))

@@ -115,9 +115,9 @@ def _folder_parts(folder: Path) -> Iterator[tuple[str, Part]]:
         if (folder / name / "config.json").is_file():
             yield name, diffusers_part(folder, name)
     if (folder / "config.json").is_file():
-        name = _NAMES.get(_class_in(folder / "config.json"))
-        if name is not None:
-            yield name, _stock_part(folder, name)
+        known = _NAMES.get(_class_in(folder / "config.json"))
+        if known is not None:
+            yield known, _stock_part(folder, known)
             return
     files = [
         file

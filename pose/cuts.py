@@ -76,11 +76,6 @@ def mark_cuts(
         yield held[0], True
 
 
-def find_cuts(frames: Iterable[Picture], options: CutOptions | None = None) -> tuple[int, ...]:
-    """The first frame of every shot but the first."""
-    return tuple(index for index, (_, cut) in enumerate(mark_cuts(frames, options)) if cut)
-
-
 def _differs(
     before: NDArray[np.float32],
     now: NDArray[np.float32],

@@ -30,7 +30,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 from animate.errors import (
     BusyError,
@@ -43,7 +43,7 @@ from animate.errors import (
     ran_out_of_memory,
 )
 
-Kind = Literal[
+UserKind = Literal[
     "request",
     "missing-file",
     "media",
@@ -54,6 +54,9 @@ Kind = Literal[
     "work",
     "workers",
     "not-finite",
+]
+Kind = Literal[
+    UserKind,
     "time-limit",
     "fault",
     "busy",
@@ -63,20 +66,7 @@ Kind = Literal[
     "worker-start",
 ]
 
-USER_KINDS: frozenset[Kind] = frozenset(
-    (
-        "request",
-        "missing-file",
-        "media",
-        "pose",
-        "model",
-        "memory",
-        "windows",
-        "work",
-        "workers",
-        "not-finite",
-    )
-)
+USER_KINDS: frozenset[Kind] = frozenset(get_args(UserKind))
 """Kinds that are mended by another input, setting or machine, and that have no trace."""
 
 # Network file systems and crowded disks answer so and mean "later"; a full disk is not among them.

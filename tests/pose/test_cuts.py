@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pose.cuts import CutOptions, find_cuts, mark_cuts
+from pose.cuts import CutOptions, mark_cuts
 from pose.errors import PoseError
 from tests.collecting import collected_if
 from tests.pose import figure
@@ -37,6 +37,11 @@ def dance(of: np.ndarray, step: int) -> np.ndarray:
     raised = 0.7 + 0.7 * np.sin(step)
     figure.draw_person(picture, 160 + 40 * np.sin(step / 2), 20, 210, raised)
     return picture
+
+
+def find_cuts(frames, options: CutOptions | None = None) -> tuple[int, ...]:
+    """The first frame of every shot but the first."""
+    return tuple(index for index, (_, cut) in enumerate(mark_cuts(frames, options)) if cut)
 
 
 def test_a_change_of_scene_is_a_cut():

@@ -159,7 +159,7 @@ def _forecast_job(
         plan = plan_job(products, None, overwrite=overwrite)
         return Forecast(job=job, due=True, why=plan.why, problem=str(problem))
     plan = plan_job(products, key, overwrite=overwrite)
-    foreign = f"{products.output} is there and is not this batch's" if plan.foreign else ""
+    foreign = f"{plan.foreign} is there and is not this batch's" if plan.foreign else ""
     shape = _shape(key.settings)
     if shape is None or not isinstance(request, AnimationRequest):  # of stills there is no pace
         return Forecast(

@@ -8,7 +8,7 @@ inputs, settings and weights. Clips lie on this machine's file systems or in a s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from typing import Protocol
 from animate.batch.paths import former_record_path
 from animate.batch.records import KEPT, ClipState, JobRecord, Products, read_record
 from animate.clip.fingerprint import Fingerprint
+from animate.clip.record import is_of_another
 from animate.files import is_sequence, sha256
 from animate.media.sequences import sequence_files
 from animate.request.schema import plain
@@ -65,8 +66,10 @@ class Plan:
     """It is to be done."""
     why: str
     """The reason, in words."""
-    foreign: bool = False
-    """A file that is not this batch's lies where the clip would go."""
+    foreign: Path | None = None
+    """A file that is not this batch's and lies where the clip, or one beside it, would go."""
+    in_the_way: bool = False
+    """The clip that is there is somebody else's."""
     earlier: JobRecord | None = None
     """The record whose clip is kept; None where the job is due."""
 
@@ -74,7 +77,7 @@ class Plan:
 def plan_job(products: Products, key: Fingerprint | None, *, overwrite: bool = False) -> Plan:
     """Compare a job with what is there. `key` is None where it cannot be known."""
     earlier = read_record(products.record) or _former_record(products.output)
-    return decide(
+    plan = decide(
         earlier,
         key,
         exists=clip_exists(products.output),
@@ -82,6 +85,27 @@ def plan_job(products: Products, key: Fingerprint | None, *, overwrite: bool = F
         missing=[name for name, file in products.besides.items() if not file.exists()],
         overwrite=overwrite,
     )
+    if plan.in_the_way:
+        return replace(plan, foreign=products.output)
+    if plan.due and not overwrite and not _was_begun(earlier):
+        return replace(plan, foreign=_foreign_beside(products))
+    return plan
+
+
+def _was_begun(earlier: JobRecord | None) -> bool:
+    """True if a batch may have written the files beside a clip."""
+    if earlier is None or (earlier.status == "failed" and earlier.clip is None):
+        return False
+    return earlier.status != "waiting"
+
+
+def _foreign_beside(products: Products) -> Path | None:
+    """A file in place of one beside the clip, or of its own record; None where there is none."""
+    record = next(
+        (path for path in products.sidecars if not is_of_another(path, products.output)), None
+    )
+    files = [*products.besides.values(), *([record] if record is not None else [])]
+    return next((file for file in files if clip_exists(file)), None)
 
 
 def _former_record(output: Path) -> JobRecord | None:
@@ -108,9 +132,9 @@ def decide(
     if overwrite:
         return Plan(due=True, why="asked to overwrite" if exists or earlier else "new")
     if earlier is None:
-        return Plan(due=True, why="new", foreign=exists)
+        return Plan(due=True, why="new", in_the_way=exists)
     recorded = recorded or earlier.status == "running"
-    redo = partial(Plan, due=True, foreign=exists and not recorded)
+    redo = partial(Plan, due=True, in_the_way=exists and not recorded)
     if earlier.status != "done":
         reasons = {"running": "it was interrupted", "waiting": "it waited"}
         return redo(why=reasons.get(earlier.status, "it failed before"))

@@ -168,8 +168,8 @@ class _Batch:
             yield as_kept(earlier, item.record("kept"))
             for twin in self._twins.pop(key.digest, ()):
                 yield self._copied(twin, earlier)
-        elif item.plan.foreign:
-            yield self._failed(item.job, foreign(item.products.output), item)
+        elif item.plan.foreign is not None:
+            yield self._failed(item.job, foreign(item.plan.foreign), item)
             if twin_to_make := self._next_twin(item):
                 yield from self._submit(twin_to_make)
         elif key is not None and self._has_twin(key, item):
@@ -340,7 +340,7 @@ class _Batch:
     ) -> JobRecord:
         record = failed(job, failure, item, report, worker)
         try:
-            if item is not None and not item.plan.foreign:
+            if item is not None and item.plan.foreign is None:
                 # An older clip of this job stays, and stays known for the batch's own.
                 record = replace(record, clip=self._outputs.state(item.products.output))
             self._outputs.write(record)

@@ -275,8 +275,9 @@ class RemoteOutputs:
             for name, file in products.besides.items()
             if remote_state(self._staging.url_of(file)) is None
         ]
-        return decide(earlier, key, exists=state is not None, recorded=recorded,
+        plan = decide(earlier, key, exists=state is not None, recorded=recorded,
                       missing=missing, overwrite=overwrite)  # fmt: skip
+        return replace(plan, foreign=products.output) if plan.in_the_way else plan
 
     def write(self, record: JobRecord) -> None:
         """Write a record here, then put it at its URL."""

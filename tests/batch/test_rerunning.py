@@ -93,6 +93,19 @@ def test_files_of_others_are_left_alone(requests: list[AnimationRequest]) -> Non
     assert run(requests[:1], overwrite=True)[1].status == "done"
 
 
+@pytest.mark.parametrize("name", ["0.json", "side.mp4"])
+def test_a_foreign_file_beside_a_clip_is_left_alone(name: str, tmp_path: Path) -> None:
+    wanted = request(tmp_path, "0.mp4", seed=0, side_by_side=tmp_path / "side.mp4")
+    (tmp_path / name).write_text("mine")
+    for _ in range(2):  # nor is it the batch's own once the job has failed
+        record = run([wanted])[1]
+        assert record.status == "failed"
+        assert f"{tmp_path / name} is there already" in record.error
+    assert (tmp_path / name).read_text() == "mine"
+    (tmp_path / name).unlink()
+    assert run([wanted])[1].status == "done"
+
+
 def test_a_clip_that_somebody_changed_is_left_alone(requests: list[AnimationRequest]) -> None:
     run(requests[:1])
     requests[0].output.write_text("edited by hand")

@@ -9,6 +9,7 @@ Legend: F frames of one shot, 134 points.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,19 +84,24 @@ def fill_absence(sequence: PoseSequence, absence: Absence = "fade") -> PoseSeque
 
     Leading frames hold the first pose. Then "hold" keeps the last pose until the next sight of the
     person; "fade" lets it go within `FADE` seconds and the next one come; "empty" fills nothing.
+    Shots without the person, such as black frames, are frames of nobody of the shot before them;
+    those before the first sight lead it.
     """
     if absence == "empty":
         return sequence
     points, scores = sequence.points.copy(), sequence.scores.copy()
-    for start, stop in sequence.shots:
-        times = sequence.times[start:stop]
-        for person in range(sequence.people):
-            present = np.flatnonzero(sequence.present[start:stop, person])
-            if len(present):
-                shot = slice(start, stop), person
-                points[shot], scores[shot] = _held(
-                    points[shot], scores[shot], times, present, absence == "fade"
-                )
+    for person in range(sequence.people):
+        seen = sequence.present[:, person]
+        starts = [start for start, stop in sequence.shots if seen[start:stop].any()]
+        for start, stop in pairwise([0, *starts[1:], sequence.frames] if starts else []):
+            shot, times = (slice(start, stop), person), sequence.times[start:stop]
+            points[shot], scores[shot] = _held(
+                points[shot],
+                scores[shot],
+                times,
+                np.flatnonzero(seen[start:stop]),
+                absence == "fade",
+            )
     return replace(sequence, points=points, scores=scores)
 
 

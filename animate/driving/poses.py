@@ -30,7 +30,7 @@ from pose.sequence import PoseSequence, check_source
 
 _ABSENCE: dict[Absence, str] = {
     "fade": "short gaps are filled, the first pose is held before it, others fade out and in",
-    "hold": "the pose before them is held",
+    "hold": "the first pose is held before it, and any other until the next",
     "empty": "short gaps are filled, others are drawn empty",
 }
 """Clauses of a warning: what becomes of frames without the person."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -258,6 +259,24 @@ def test_absence_can_be_held_or_left_empty() -> None:
 def test_absence_is_filled_within_shots() -> None:
     cut = replace(lonely([True] * 3 + [False] * 3 + [True] * 2), cuts=(3,))
     assert fill_absence(cut, "hold").points[:, 0, 0, 0].tolist() == [0, 1, 2, 6, 6, 6, 6, 7]
+
+
+@pytest.mark.parametrize("absence", ["fade", "hold"])
+def test_black_frames_before_a_cut_hold_the_first_pose(absence: Literal["fade", "hold"]) -> None:
+    led = replace(lonely([False] * 4 + [True] * 3), cuts=(1, 4))
+    filled = fill_absence(led, absence)
+    assert filled.present.all()
+    assert filled.points[:, 0, 0, 0].tolist() == [4, 4, 4, 4, 4, 5, 6]
+
+
+def test_a_shot_without_anybody_goes_on_from_the_shot_before() -> None:
+    title = replace(lonely([True] * 3 + [False] * 20 + [True] * 2), cuts=(3, 22))
+    held = fill_absence(title, "hold")
+    assert held.points[:, 0, 0, 0].tolist() == [0, 1, *[2] * 20, 23, 23, 24]
+    fading = fill_absence(title).scores[:, 0, 0]
+    assert (np.diff(fading[2:9]) < 0).all()
+    assert fading[10:22].max() == 0
+    assert fading[22] == 1, "the next shot begins with its first pose"
 
 
 def test_a_hand_whose_arm_has_left_the_picture_is_not_alone() -> None:

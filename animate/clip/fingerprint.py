@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from animate.files import sha256
+from animate.files import is_sequence, sha256
 from animate.generate.settings import ClipSettings
 from animate.media import source_digest
 from animate.models.adapter_files import adapter_file
@@ -35,7 +35,10 @@ class FileDigests:
         self._known: dict[Stamp, str] = {}
 
     def of(self, path: str | os.PathLike[str]) -> str:
-        """Digest of a file, or over the names and contents of a folder's files. Raises OSError."""
+        """Digest of a file, or over the names and contents of a folder's files or of numbered
+        images. Raises OSError."""
+        if is_sequence(path):
+            return self.of_driving(path)
         if Path(path).is_dir():
             digest = hashlib.sha256()
             for file in sorted(file for file in Path(path).iterdir() if file.is_file()):

@@ -282,6 +282,8 @@ def check_apart(request: AnimationRequest) -> None:
     }
     if is_numbered(request.driving):
         read |= {image.resolve(): "a driving image" for image in image_files(request.driving)}
+    if request.poses is not None and is_sequence(request.poses):
+        read |= {image.resolve(): "a skeleton" for image in image_files(request.poses)}
     for role, path in _written(request).items():
         for written in _touched(path):
             if written in read:
@@ -295,7 +297,8 @@ def check_inputs(request: AnimationRequest) -> None:
     check_readable(request.reference, "reference image", MediaError)
     check_driving(request.driving)
     if request.poses is not None and not request.poses.is_dir():
-        check_readable(request.poses, "pose file", MediaError)
+        for file in image_files(request.poses) if is_sequence(request.poses) else [request.poses]:
+            check_readable(file, "pose file", MediaError)
     if request.identity is not None:
         check_readable(request.identity, "identity picture", MediaError)
     if request.upscale is not None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from animate.driving.placement import EDGE, Placement
-from animate.files import IMAGE_SUFFIXES
+from animate.files import IMAGE_SUFFIXES, is_sequence
 from animate.media import FrameSelection, FrameSource, image_files, open_video, read_image
 from animate.media.suffixes import POSE_SUFFIXES
 from animate.request.values import Size, Strength
@@ -177,7 +177,8 @@ class ControlFrames:
 
 
 def is_rendered(path: Path) -> bool:
-    """True if `--poses PATH` names rendered skeletons: a video, or a folder with pictures."""
+    """True if `--poses PATH` names rendered skeletons: a video, a folder with pictures, or numbered
+    ones."""
     if path.is_dir():
         return any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir())
     return path.suffix.lower() not in POSE_SUFFIXES
@@ -200,8 +201,8 @@ def _laid(image: np.ndarray, placement: Placement) -> np.ndarray:
 
 
 def rendered_pictures(path: Path) -> Iterator[np.ndarray]:
-    """Skeletons (H,W,3) uint8 RGB of a video or a folder of pictures."""
-    if not path.is_dir():
+    """Skeletons (H,W,3) uint8 RGB of a video, a folder of pictures or numbered images."""
+    if not path.is_dir() and not is_sequence(path):
         yield from (frame.image for frame in open_video(path).read())
         return
     yield from (read_image(file) for file in image_files(path))

@@ -117,9 +117,8 @@ def test_rendered_skeletons_go_back_in_and_give_equal_frames(
     source = open_video(out)
     assert (source.info.fps, source.info.frames) == (29, 12)
     placement = place_picture(Size(64, 64), size, "crop")
-    path = out if out.suffix == ".mkv" else out.parent
     rendered = RenderedSkeletons(
-        rendered_pictures(path), source, FrameSelection(), placement, str(path)
+        rendered_pictures(out), source, FrameSelection(), placement, str(out)
     )
     drawn = DrawnSkeletons(poses(12), size, "small")
     for frame in range(12):

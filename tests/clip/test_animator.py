@@ -174,23 +174,24 @@ def test_poses_that_end_too_early_are_refused(
         run(animator, scene, poses=kept)
 
 
-@pytest.mark.parametrize("kind", ["folder", "video"])
+@pytest.mark.parametrize("kind", ["folder", "%04d.png", "video"])
 def test_rendered_skeletons_are_taken_as_they_are(
     animator: Animator, scene: dict[str, Any], unchanged: str, tmp_path: Path, kind: str
 ) -> None:
     drawn = poses(12)
     folder = tmp_path / "skeletons"
     folder.mkdir()
-    if kind == "folder":
+    if kind != "video":
         for frame in range(12):
             picture = draw(drawn.points[frame], drawn.scores[frame], drawn.canvas, (64, 64))
             write_png(folder / f"{frame:04d}.png", picture)
+        folder = folder if kind == "folder" else folder / kind
     else:
         folder = write_video(tmp_path / "skeletons.mp4", 12)
     result = run(animator, scene, poses=folder, stride=2)
     assert result.frames == 6
     assert "rendered" in record(result)["poses"]
-    if kind == "folder":
+    if kind != "video":
         full = run(animator, scene, poses=folder, smooth=False, overwrite=True)
         as_poses = run(animator, scene, smooth=False, overwrite=True)
         assert frames_digest(full) == frames_digest(as_poses)

@@ -63,7 +63,7 @@ def test_a_run_in_an_empty_home_writes_only_what_is_ours(tmp_path: Path) -> None
     assert all(name.startswith("clip.") for name in made)
     written = files(home)
     poses = {name for name in written if name.startswith("cache/cnx-animate/poses/")}
-    assert len(poses) == 1
+    assert len(poses) == 2  # the poses, and paces.json
     assert written == poses
 
 

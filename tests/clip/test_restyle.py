@@ -14,7 +14,7 @@ from animate.cli.main import main
 from animate.clip.restyle import OneStage, seen_in
 from animate.errors import ModelError, MotionError
 from animate.media import read_image
-from animate.progress import FarmLines
+from animate.progress import RESTYLED, FarmLines
 from tests.scene import write_scene
 from tests.toy import toy_model
 from tests.toy_still import write_still_model
@@ -28,7 +28,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_the_still_is_a_small_part_of_a_farms_percent(capsys: pytest.CaptureFixture[str]) -> None:
-    with OneStage(FarmLines("deadline")).stage("denoising", 20) as stage:
+    progress = OneStage(FarmLines("deadline"))
+    progress.expect(RESTYLED)
+    with progress.stage("denoising", 20) as stage:
         stage.advance(20)
     assert capsys.readouterr().out.endswith("Progress: 5%\n")
 

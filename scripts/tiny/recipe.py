@@ -137,6 +137,9 @@ class TrainingConfig(BundledRecipe):
     """Denoising steps that the exported model takes by default."""
     sampling_overlap: int = 3
     """Frames that its windows share by default."""
+    sampling_sigma_min: float | None = None
+    """Least noise level that it samples at, so that no step asks for one that it has not learned;
+    None: the start's."""
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     """Largest norm of the gradient."""
@@ -180,7 +183,8 @@ class TrainingConfig(BundledRecipe):
         """SHA-256 of what decides the weights: everything but folder, threads and intervals, with
         the digests of the weights that the run starts from."""
         free = {"folder", "threads", "checkpoint_every", "summary", "start_from"}
-        free |= {"sampling_steps", "sampling_overlap", "validate_every", "validate_clips"}
+        free |= {"sampling_steps", "sampling_overlap", "sampling_sigma_min"}
+        free |= {"validate_every", "validate_clips"}
         return digest_of({**deciding(self, free), "start": dict(start)})
 
     def autoencoder_digest(self) -> str:

@@ -110,8 +110,12 @@ def model_start(model: str) -> Start:
 def describe(config: TrainingConfig, base: ModelVariant | None = None) -> ModelVariant:
     """The variant that a recipe makes, from nothing or of the `base` that it starts from."""
     variant = described_anew(config) if base is None else base
+    scheduler = dict(variant.scheduler)
+    if config.sampling_sigma_min is not None:
+        scheduler["sigma_min"] = config.sampling_sigma_min
     return replace(
         variant,
+        scheduler=scheduler,
         name=config.name,
         summary=config.summary,
         image_latents=config.image_latents,

@@ -93,7 +93,7 @@ def test_commands_restate_no_option(command: str, capsys: pytest.CaptureFixture[
     parser: Any = whole_parser(None)._subparsers._group_actions[0].choices[command]  # type: ignore[union-attr]
     own = {("plan", "device"), *(("pose", n) for n in ("output", "reference", "size", "fps"))}
     restated = [
-        (action.dest, str(action.help))
+        (action.dest, str(action.help).replace("%%", "%"))
         for action in all_actions(parser)
         if (setting := settings.get(action.dest)) is not None
         and setting.flag in action.option_strings

@@ -118,7 +118,7 @@ def test_the_command_says_the_licence_and_takes_the_variants_name(
 def test_the_list_is_for_people_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     text = capsys.readouterr().out
-    assert "memory    12.6 GiB" in text
+    assert "memory    12.1 GiB" in text
     assert "weights   non-commercial, together" in text
     assert main(["models", "list", "--json"]) == 0
     listings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -201,8 +201,8 @@ def keep_paces(file: Path | None, kind: str, measured: Mapping[str, float]) -> N
         return
     paces = read_paces(file)
     newest = {**paces.pop(kind, {}), **{name: float(pace) for name, pace in measured.items()}}
-    kept = dict(list({**paces, kind: newest}.items())[-_MOST:])
+    latest = dict([*paces.items(), (kind, newest)][-_MOST:])
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"schema": _SCHEMA, "paces": kept}, indent=0)
+        text = json.dumps({"schema": _SCHEMA, "paces": latest}, indent=0)
         write_bytes(file, text.encode(), follow=False)

@@ -63,7 +63,7 @@ def parts_of(
 ) -> Iterator[Part]:
     """The parts that can be seen in both poses, from the back to the front."""
     unit = _body_unit(target, seen, height)
-    yield from _below(known, target, seen, unit)
+    yield from _thighs(known, target, seen, unit)
     if seen[list(LAP)].all():
         corners = list(LAP)
         back = affine_map(target[corners], known[corners])
@@ -76,10 +76,11 @@ def parts_of(
     yield from arms
 
 
-def _below(
+def _thighs(
     known: NDArray[np.float64], target: NDArray[np.float64], seen: NDArray[np.bool_], unit: float
 ) -> Iterator[Part]:
-    """What goes on below hips whose knees lie outside the picture."""
+    """The thighs down to the picture's edge, where knees lie outside of it; they move with the
+    trunk."""
     if seen[list(TRUNK)].all() and not seen[list(LAP)].all():
         corners = target[list(TRUNK)]
         hips = corners[:1:-1]  # the right one first, as the shoulders are

@@ -25,9 +25,8 @@ from animate.media.scan import splicer
 _TELLING = ("h264", "vp9", "libdav1d")
 """Decoders that mark whatever damage makes threads race. HEVC's and VP8's do not: a picture that
 ends early is no error to them, and its rest is what the memory held before."""
-
-
 _THREADS = 4
+"""Frames in the making at once, at most."""
 
 
 class _Unsteady(Exception):

@@ -182,8 +182,8 @@ def _shapes(network: Any) -> dict[str, tuple[int, ...]]:
 
 def _check_fit(name: str, part: Part, known: ModelVariant) -> None:
     """Raise `ModelError` where files do not have the tensors of their network."""
-    own = name in OWN_NETWORKS
-    config = None if own else read_json(part.config or shipped_config(name, known.family))
+    has_config = name not in OWN_NETWORKS
+    config = read_json(part.config or shipped_config(name, known.family)) if has_config else None
     network = empty_network(name, known, config)
     with with_processors(name, network, known):
         state = _shapes(network)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from animate.driving.body_parts import Part, parts_of
+from pose import layout
 from pose.estimators.blazepose.mask import person_mask
 from pose.layout import SEEN
 from pose.sequence import PoseSequence
@@ -93,7 +94,7 @@ class LimbWarp:
 
     def _shares_of_parts(self, seen: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
         """(h,w) for each part: its share, from 0 to 1, in the person's pixels of the reference."""
-        key = seen.tobytes()
+        key = seen[layout.BODY].tobytes()  # no part depends on others
         if key not in self._shares:
             height, width = self._mask.shape
             everywhere = (0, 0, width, height)

@@ -30,7 +30,6 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of still pictures that are numbered, or read as one picture."""
 FRAME_NUMBER = re.compile(r"%0?(?P<digits>\d*)d|(?P<hashes>#+)")
 """The number in a name of numbered images: shot.%04d.png, shot.####.png."""
-_CHUNK_BYTES = 1 << 20
 _LONGEST_NAME = 200
 """Bytes of the destination's name kept in the partial's; file systems allow 255 in all."""
 _HIDDEN_NAME = re.compile(
@@ -41,12 +40,14 @@ _HIDDEN_NAME = re.compile(
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Hexadecimal SHA-256 of the file at `path`, read in pieces of 1 MiB."""
-    digest = hashlib.sha256()
+    """Hexadecimal SHA-256 of the file at `path`, read in pieces."""
     with open(path, "rb") as file:
-        while piece := file.read(_CHUNK_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """The path with all links resolved; one in a circle, where `Path.resolve` raises, stays."""
+    return Path(os.path.realpath(path))
 
 
 def is_sequence(path: str | os.PathLike[str]) -> bool:
@@ -117,6 +118,9 @@ def check_output(
     """
     path = Path(path)
     try:
+        if path.is_symlink():
+            with suppress(FileNotFoundError):  # what it leads to is made
+                path.stat()  # raises for a link that leads in a circle
         if path.is_dir():
             raise error(f"{role} {path} is a folder; name a file in it")
         if path.exists() and not path.is_file():
@@ -169,7 +173,7 @@ def atomic(
     finished partial file; what it raises counts as well. Operating system errors of creating and
     renaming pass through: the caller knows which error type to raise.
     """
-    path = Path(os.path.realpath(path)) if follow else Path(path)
+    path = real_path(path) if follow else Path(path)
     _remove_abandoned(path)
     partial, lock = _create_partial(path)
     try:
@@ -207,7 +211,7 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     With `overwrite`, an existing folder is moved aside, replaced and then removed; a crash in
     between leaves the old one beside it under a ``.replaced`` name. Raises FileExistsError without.
     """
-    path = Path(os.path.realpath(path))
+    path = real_path(path)
     _remove_abandoned(path)
     partial, lock = _create_partial(path, folder=True)
     try:
@@ -259,7 +263,7 @@ def gathered_folder(
     all is in it.
     On any exception the hidden folder is removed, and `folder` stays as it was.
     """
-    path = Path(os.path.realpath(folder))
+    path = real_path(folder)
     new = not path.exists()
     path.mkdir(exist_ok=True)
     with ExitStack() as stack:
@@ -294,9 +298,12 @@ def write_bytes(
         partial.write_bytes(data)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Put `text` at `path` atomically, as UTF-8 with newlines as they are."""
-    write_bytes(path, text.encode())
+def write_text(path: str | os.PathLike[str], text: str, *, follow: bool = True) -> None:
+    """Put `text` at `path` atomically, as UTF-8 with newlines as they are.
+
+    Without `follow` for files that nobody has named: a link in their place is nobody's wish.
+    """
+    write_bytes(path, text.encode(), follow=follow)
 
 
 def _short(name: str) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,16 @@ def test_a_link_is_replaced_where_it_is_not_to_be_followed(tmp_path: Path) -> No
     files.write_bytes(tmp_path / "link", b"ours", follow=False)
     assert (tmp_path / "precious").read_text() == "mine"
     assert not (tmp_path / "link").is_symlink()
+
+
+def test_a_link_that_leads_in_a_circle_is_refused_in_words(tmp_path: Path) -> None:
+    circle = tmp_path / "clip.mp4"
+    circle.symlink_to(circle)
+    assert files.real_path(circle) == circle
+    for check in (files.check_readable, partial(files.check_output, overwrite=True)):
+        with pytest.raises(UserError, match="symbolic links"):
+            check(circle)
+    assert circle.is_symlink()
 
 
 def kinds_of_pipes(folder: Path) -> dict[str, Callable[[], object]]:

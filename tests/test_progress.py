@@ -227,6 +227,12 @@ def test_remarks_stay_out_of_the_farms_lines() -> None:
     assert remarks.getvalue() == "model: tiny\nwarning: short sound\n"
 
 
+def test_names_move_no_cursor() -> None:
+    out = io.StringIO()
+    Lines(out).note("removed a\x1b[2J\rb\x7f\x9b.mp4\n\tnext")
+    assert out.getvalue() == "removed a\\x1b[2J\\x0db\\x7f\\x9b.mp4\n\tnext\n"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_can_be_chosen(kind: str) -> None:
     assert choose_progress(kind=kind) is not None

@@ -278,7 +278,7 @@ def conclude(
     )
     try:
         write_sheet(comparison)
-        write_text(manifest.output_dir / FIGURES, _figures(comparison))
+        write_text(manifest.output_dir / FIGURES, _figures(comparison), follow=False)
         write_page(comparison)
     except OSError as reason:
         raise MediaError(f"{manifest.output_dir} cannot be written: {reason.strerror}") from reason

@@ -148,7 +148,7 @@ class Figure:
 
 def write_page(comparison: Comparison) -> None:
     """Write the page. Raises OSError where it cannot be written."""
-    write_text(comparison.page, render(comparison))
+    write_text(comparison.page, render(comparison), follow=False)
 
 
 def render(comparison: Comparison) -> str:

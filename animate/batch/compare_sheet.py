@@ -30,7 +30,7 @@ _MOST_LINES = 7
 
 def write_sheet(comparison: Comparison) -> None:
     """Write the sheet. Raises MediaError or OSError where it cannot be written."""
-    write_png(comparison.sheet, np.asarray(picture(comparison)))
+    write_png(comparison.sheet, np.asarray(picture(comparison)), follow=False)
 
 
 def picture(comparison: Comparison) -> PIL.Image.Image:

@@ -27,6 +27,7 @@ from animate.batch.rows import Row
 from animate.batch.staging import JobFiles, Staging
 from animate.batch.storage import is_url
 from animate.errors import RequestError, UserError
+from animate.files import real_path
 from animate.request.request import AnimationRequest
 from animate.request.schema import NONE, plain, settings_of
 
@@ -89,7 +90,7 @@ def jobs_of_rows(
         # As text, since patterns and templates may be among them, as in rows.
         defaults={kind: plain(values) for kind, values in defaults.items()},
         overrides={kind: plain(values) for kind, values in (overrides or {}).items()},
-        roots=tuple(Path(root).resolve() for root in roots),
+        roots=tuple(real_path(root) for root in roots),
         name=None if name is None else check_template(name),
         owners={str(source): "the manifest"},
         staging=staging or Staging(),

@@ -20,6 +20,7 @@ from animate.batch.rows import read_sheet
 from animate.batch.staging import RemoteOutputs, Staging
 from animate.batch.storage import check_url, fetch_file, is_url, parent_url
 from animate.errors import ManifestError, RequestError
+from animate.files import real_path
 from animate.request.request import AnimationRequest
 from animate.request.schema import NONE, flat, settings_of
 from animate.request.wording import listed
@@ -187,7 +188,7 @@ def _check_work_folder(request: Request, number: int, owners: dict[Path, int]) -
     folder = request.runtime.work if isinstance(request, AnimationRequest) else None
     if folder is None or folder == NONE:
         return
-    owner = owners.setdefault(folder.resolve(), number)
+    owner = owners.setdefault(real_path(folder), number)
     if owner != number:
         raise RequestError(
             f"request {number}: the work folder {folder} is that of request {owner} as well; give "

@@ -14,7 +14,7 @@ from animate.clip.record import sidecar_path, with_own_name
 from animate.clip.shareable import NamesFiles
 from animate.clip.work_folder import SUFFIX as WORK_SUFFIX
 from animate.errors import ModelError, RequestError
-from animate.files import is_sequence
+from animate.files import is_sequence, real_path
 from animate.media.sequences import sequence_files
 from animate.models.variants import check_model_inside
 from animate.request.request import AnimationRequest
@@ -95,8 +95,8 @@ def work_name(output: Path, output_dir: Path) -> str:
     Its own for every clip of whatever manifest, and the same when rows are put in before it. Named
     as `cnx clean` looks for it.
     """
-    clip = output.parent.resolve() / output.name  # however the folder was named this time
-    name = re.sub(r"[^\w.-]+", "_", os.path.relpath(clip.with_suffix(""), output_dir.resolve()))
+    clip = real_path(output.parent) / output.name  # however the folder was named this time
+    name = re.sub(r"[^\w.-]+", "_", os.path.relpath(clip.with_suffix(""), real_path(output_dir)))
     digest = hashlib.sha256(os.fsencode(clip)).hexdigest()
     return f".{name[-_NAME_LENGTH:]}-{digest[:10]}{WORK_SUFFIX}"
 
@@ -186,7 +186,7 @@ class OutputFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._real_folders: dict[str, str] = {}
-        self._inside = os.path.join(path.resolve(), "")
+        self._inside = os.path.join(real_path(path), "")
 
     def output(self, name: Any) -> Path:
         """The path of a manifest's output. Raises RequestError when that is outside the folder."""

@@ -160,7 +160,7 @@ class JobRecord(JobOutcome):
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
         try:
             self.record.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.record, text + "\n")
+            write_text(self.record, text + "\n", follow=False)
         except OSError as reason:
             raise MediaError(
                 f"the record {self.record} cannot be written: {reason.strerror}"

@@ -68,8 +68,8 @@ def write_report(of: Manifest | Iterable[JobRecord], folder: Path | str | None =
     records.sort(key=lambda record: (list(STATES).index(state_of(record)), record.number))
     try:
         home.mkdir(parents=True, exist_ok=True)
-        write_text(home / FIGURES, _figures(records, title, home))
-        write_text(home / PAGE, page(records, title, home))
+        write_text(home / FIGURES, _figures(records, title, home), follow=False)
+        write_text(home / PAGE, page(records, title, home), follow=False)
     except OSError as reason:
         raise MediaError(f"the report in {home} cannot be written: {reason.strerror}") from reason
     return home / PAGE

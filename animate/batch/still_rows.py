@@ -13,6 +13,7 @@ from animate.batch.tasks import Maker
 from animate.clip.fingerprint import Fingerprint
 from animate.clip.shareable import Shareable
 from animate.errors import MediaError, RequestError
+from animate.files import real_path
 from animate.models.stills import split_name, still_design_names
 from animate.request.schema import build, plain
 from animate.request.setting_paths import with_paths
@@ -55,7 +56,7 @@ class StillRows:
         known = name in ("auto", *still_design_names()) or "/" in request.model
         if not known:  # a folder or file below the current one
             path = Path(request.model)
-            if not any(path.resolve().is_relative_to(root) for root in roots):
+            if not any(real_path(path).is_relative_to(root) for root in roots):
                 allowed = ", ".join(map(str, roots))
                 raise RequestError(f"model {path} lies outside the allowed --root {allowed}")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from animate.errors import MediaError, RequestError
+from animate.errors import MediaError, RequestError, reason_of
 from animate.files import atomic
 
 EXTRA = "pip install 'cnx-animate[remote]'"
@@ -63,6 +63,8 @@ def check_url(url: str, name: str) -> str:
             f"{name}: a signed or queried address of {parts.hostname} would stand in records; copy "
             "the file to a bucket, or fetch it first"
         )
+    if "::" in url:  # fsspec would open the second for the sake of the first
+        raise RequestError(f"{name}: {url} names one file within another; unpack it first")
     _filesystem(url, name)
     return url
 
@@ -162,8 +164,8 @@ def _filesystem(url: str, name: str = "") -> tuple[Any, str]:
         filesystem, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError as reason:
         raise RequestError(f"{begin}{url} needs a package: {reason}; {EXTRA}") from reason
-    except ValueError as reason:
-        raise RequestError(f"{begin}{url} is of no known kind: {reason}") from reason
+    except Exception as reason:  # of each store's own kind, for what it would have beside the URL
+        raise RequestError(f"{begin}{url} cannot be used: {reason_of(reason)}") from reason
     return filesystem, str(path)
 
 

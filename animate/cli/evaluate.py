@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from animate.cli.arguments import Parser, make_parser, parse, progress_of
 from animate.errors import RequestError
-from animate.files import check_output
+from animate.files import check_output, real_path
 from animate.progress import JsonLines
 
 if TYPE_CHECKING:
@@ -94,17 +94,17 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     """Refuse files that would replace an input, before any work."""
     from animate.clip.record import record_paths
 
-    inputs = {path.resolve() for path in arguments.clips}
+    inputs = {real_path(path) for path in arguments.clips}
     for clip in arguments.clips:
         pattern = clip / "%04d.png" if clip.is_dir() else clip
-        inputs |= {record.resolve() for record in record_paths(pattern)}
+        inputs |= {real_path(record) for record in record_paths(pattern)}
     for name in ("truth", "reference", "driving"):
         if (path := getattr(arguments, name)) is not None:
-            inputs.add(path.resolve())
+            inputs.add(real_path(path))
     for path, role in ((arguments.json, "JSON file"), (arguments.report, "report")):
         if path is None:
             continue
-        if path.resolve() in inputs:
+        if real_path(path) in inputs:
             raise RequestError(f"{path} is an input or its record; name another file to write")
         check_output(path, overwrite=True, role=role, error=RequestError)
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from itertools import pairwise
 
 import animate
@@ -52,7 +53,7 @@ _NOTHING_LEFT = "nothing half-written was left behind"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `cnx` with `argv` (the process's own arguments by default); returns the exit code."""
-    _open_closed_streams()
+    _prepare_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
@@ -70,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from animate.cli.signals import raised_on_sigterm
 
     helps = {"-h", "--help", "--help-all"} & set(options)
+    if not helps and not _has_current_folder():
+        return _complain("the current folder has been removed; go to another one, as with cd ~")
     if name in _COMPUTING and not helps and (refusal := _too_tight_limit()):
         return _complain(refusal)
     debug = "--debug" in options
@@ -90,6 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(complaint, code)
         _tell_farm(options, complaint)
     return code
+
+
+def _has_current_folder() -> bool:
+    """False where the folder that paths are relative to has been removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _too_tight_limit() -> str:
@@ -193,9 +205,12 @@ def _tell_farm(arguments: list[str], complaint: str) -> None:
             say(line, sys.stdout)
 
 
-def _open_closed_streams() -> None:
-    """Let standard streams that came closed lead nowhere: the next file to be opened would get such
-    a stream's number, and whatever a library says would be written into it."""
+def _prepare_streams() -> None:
+    """Let standard streams that came closed lead nowhere, and all print whatever they are given.
+
+    The next file to be opened would get a closed stream's number, and whatever a library says would
+    be written into it.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -205,6 +220,10 @@ def _open_closed_streams() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+    # Names of files may have characters that the terminal, or any text, has not.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _let_threads_sleep() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from animate.cli.arguments import Parser, TextReader, make_parser, parse, progress_of
 from animate.cli.signals import Terminated
 from animate.errors import RequestError
+from animate.files import real_path
 from animate.progress import JsonLines
 from animate.request.values import parse_bytes
 
@@ -54,9 +55,9 @@ def main(argv: list[str]) -> int:
 
     def announce(address: str) -> None:
         if isinstance(progress, JsonLines):
-            progress.event("studio", address=address, folder=str(arguments.folder.resolve()))
+            progress.event("studio", address=address, folder=str(real_path(arguments.folder)))
         else:
-            print(f"cnx studio, {arguments.folder.resolve()}: {address}", flush=True)
+            print(f"cnx studio, {real_path(arguments.folder)}: {address}", flush=True)
         if arguments.open:
             import webbrowser
 

@@ -24,7 +24,7 @@ from animate.clip.work import may_replace
 from animate.driving.face import face_files
 from animate.driving.skeletons import FULL
 from animate.errors import MediaError, RequestError
-from animate.files import check_readable, is_sequence, probe_folder
+from animate.files import check_readable, is_sequence, probe_folder, real_path
 from animate.finish.enlarge import check_enlargement
 from animate.finish.montage import check_sheet_name
 from animate.generate.settings import ClipSettings, plan_clip, unshareable
@@ -268,7 +268,7 @@ def check_outputs(request: AnimationRequest, replaces: bool) -> None:
         if path is not None:
             files.check_output(path, overwrite=replaces, role=role, error=MediaError, probe=False)
     written = _written(request)
-    if len({path.resolve() for path in written.values()}) < len(written):
+    if len({real_path(path) for path in written.values()}) < len(written):
         names = " and ".join(name for name in written if name != "record")
         raise RequestError(f"{names} name the same file; give each its own")
 
@@ -276,14 +276,14 @@ def check_outputs(request: AnimationRequest, replaces: bool) -> None:
 def check_apart(request: AnimationRequest) -> None:
     """Raise RequestError where a file that is written, or thrown away, is one of those read."""
     read = {
-        path.resolve(): _INPUTS[name]
+        real_path(path): _INPUTS[name]
         for name, path in request.paths("input", "place")
         if name in _INPUTS
     }
     if is_numbered(request.driving):
-        read |= {image.resolve(): "a driving image" for image in image_files(request.driving)}
+        read |= {real_path(image): "a driving image" for image in image_files(request.driving)}
     if request.poses is not None and is_sequence(request.poses):
-        read |= {image.resolve(): "a skeleton" for image in image_files(request.poses)}
+        read |= {real_path(image): "a skeleton" for image in image_files(request.poses)}
     for role, path in _written(request).items():
         for written in _touched(path):
             if written in read:
@@ -324,13 +324,13 @@ def _written(request: AnimationRequest) -> dict[str, Path]:
 def _touched(path: Path) -> list[Path]:
     """Files that are written; of numbered images also their folder, and older ones, which go."""
     if not is_sequence(path):
-        return [path.resolve()]
-    older = (file.resolve() for file in sequence_files(path))
-    return [path.resolve(), path.resolve().parent, *older]
+        return [real_path(path)]
+    older = (real_path(file) for file in sequence_files(path))
+    return [real_path(path), real_path(path).parent, *older]
 
 
 def _one_a_folder(written: dict[str, Path]) -> list[Path]:
     """The first file of each folder; a folder of numbered images may not be there yet."""
     paths = [path.parent if is_sequence(path) and not path.parent.exists() else path
              for path in written.values()]  # fmt: skip
-    return list({path.parent.resolve(): path for path in reversed(paths)}.values())
+    return list({real_path(path.parent): path for path in reversed(paths)}.values())

@@ -206,7 +206,7 @@ class ClipRecord:
         """Write the record atomically at `path`. Raises MediaError if it cannot be written."""
         text = json.dumps(plain(self), indent=2, ensure_ascii=False)
         try:
-            write_text(path, text + "\n")
+            write_text(path, text + "\n", follow=False)
         except OSError as reason:
             raise MediaError(
                 f"the record {path} cannot be written: {reason_of(reason)}"

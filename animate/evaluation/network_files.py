@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from animate.errors import ModelError, reason_of
-from animate.files import sha256, write_text
+from animate.files import real_path, sha256, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def remember_folder(folder: Path) -> None:
     note = _note()
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        write_text(note, f"{folder.resolve()}\n")
+        write_text(note, f"{real_path(folder)}\n")
     except OSError as reason:
         raise ModelError(f"{note} cannot be written: {reason_of(reason)}") from reason
 

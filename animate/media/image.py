@@ -136,16 +136,20 @@ def _loaded_heif(path: Path) -> PIL.Image.Image:
 
 
 def write_png(
-    path: str | os.PathLike[str], image: Image, *, text: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    image: Image,
+    *,
+    text: Mapping[str, str] | None = None,
+    follow: bool = True,
 ) -> None:
-    """Put `image` at `path` as PNG, atomically.
+    """Put `image` at `path` as PNG, atomically; see `files.atomic` for links.
 
     `image` is (height, width, 3) RGB, (height, width, 4) with opacity, or (height, width) grey,
     uint8 or uint16; `text` becomes text chunks (8 bits only). Raises MediaError if the file cannot
     be written.
     """
     try:
-        files.write_bytes(path, png_bytes(image, text=text))
+        files.write_bytes(path, png_bytes(image, text=text), follow=follow)
     except OSError as error:
         raise MediaError(f"{path} cannot be written: {reason_of(error)}") from error
 

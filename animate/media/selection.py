@@ -14,6 +14,8 @@ from animate.media.timeline import Timeline
 Moment = int | Fraction
 """A place in a video: an int counts its frames from 0, a Fraction is seconds from its start."""
 
+_LONG, _LONGEST_HELD = 100_000, 1000
+"""Frames that come out, beyond which each frame of the source may be held for so many of them."""
 _FASTEST = 1000
 """Frames per second above which a rate is taken for a slip."""
 
@@ -91,7 +93,7 @@ def sample(selection: FrameSelection, timeline: Timeline, name: str) -> Sampling
         stop = _end_frame(selection.end, timeline)
         frames = tuple(range(first, stop, selection.stride)[: selection.max_frames])
     else:
-        frames = _by_time(selection, timeline, start, end)
+        frames = _by_time(selection, timeline, start, end, name)
     if not frames:
         raise MediaError(
             f"{name}: nothing lies between start and end ({_words(selection.start)} to "
@@ -101,11 +103,17 @@ def sample(selection: FrameSelection, timeline: Timeline, name: str) -> Sampling
 
 
 def _by_time(
-    selection: FrameSelection, timeline: Timeline, start: Fraction, end: Fraction
+    selection: FrameSelection, timeline: Timeline, start: Fraction, end: Fraction, name: str
 ) -> tuple[int, ...]:
     fps = (selection.fps or timeline.fps) / selection.stride
     count = max(0, -((start - end) * fps // 1))  # ceiling: frames that begin before the end
     count = min(count, selection.max_frames or count)
+    if count > max(_LONG, _LONGEST_HELD * timeline.frames):
+        raise MediaError(
+            f"{name}: its {timeline.frames} frames are shown for {float(end - start):.0f} s, which "
+            "is no motion; a damaged time stamp may stretch it: choose a part of it with --start "
+            "and --end, or --max-frames"
+        )
     slack = min(1 / timeline.fps, 1 / fps) / 2
     offsets = np.array(
         [int((start + slack + index / fps) / timeline.time_base) for index in range(count)],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from animate.files import real_path
 from animate.models.components import Components, load_components
 from animate.models.config import Component, ControlWeights
 from animate.models.source_parts import diffusers_part
@@ -52,10 +53,10 @@ def _published_layout(folder: Path, like: ModelVariant) -> ModelVariant:
     control = next((file for file in CONTROL_FILES if (folder / file).is_file()), CONTROL_FILES[0])
     return replace(
         like,
-        name=folder.resolve().name,
+        name=real_path(folder).name,
         summary=f"Base model in {folder} with the constants of {like.name}",
         components={**components, "controlnext": Component(weights=(control,))},
         sources={},
         digests={},
-        folder=folder.resolve(),
+        folder=real_path(folder),
     )

@@ -16,7 +16,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from animate.errors import ModelError
-from animate.files import atomic_folder, sha256, write_text
+from animate.files import atomic_folder, real_path, sha256, write_text
 from animate.models.added_latents import add_image_latents
 from animate.models.config import (
     Component,
@@ -180,7 +180,7 @@ def save_model(
         raise ModelError(f"model folder {path} exists already; choose another name") from None
     except OSError as reason:
         raise ModelError(f"model folder {path} cannot be written: {reason}") from reason
-    return replace(written, folder=path.resolve())
+    return replace(written, folder=real_path(path))
 
 
 def _write(

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from animate.errors import ModelError
-from animate.files import atomic_folder, write_text
+from animate.files import atomic_folder, real_path, write_text
 from animate.models.components import (
     OWN_NETWORKS,
     build_own,
@@ -97,7 +97,7 @@ def import_model(
             f"not used: the UNet of {listed(unpaired.weights)}; no control network is beside it, "
             f"and that of {known.name} was trained with a UNet of its own"
         )
-    return Imported(variant=replace(variant, folder=folder.resolve()), recognised=tuple(lines))
+    return Imported(variant=replace(variant, folder=real_path(folder)), recognised=tuple(lines))
 
 
 def _line(name: str, part: Part | None, known: ModelVariant) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from animate.errors import ModelError
+from animate.files import real_path
 from animate.models.config import ControlNeXtConfig, Injection, Source
 from animate.models.store import ModelFile
 from animate.request.presets import configs_folder
@@ -195,7 +196,7 @@ def load_still_design(name: str | Path) -> StillDesign:
 def read_still(path: Path) -> StillDesign:
     """The design that a YAML file describes. Raises ModelError naming the file and the fault."""
     values = read_yaml(path, ModelError)
-    folder = path.resolve().parent if path.name == STILL_FILE else None
+    folder = real_path(path).parent if path.name == STILL_FILE else None
     return build(StillDesign, {**values, "folder": folder}, str(path), ModelError)
 
 

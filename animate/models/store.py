@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from animate.errors import ModelError
-from animate.files import open_regular, sha256
+from animate.files import open_regular, real_path, sha256
 from animate.models.config import Source
 from animate.request.wording import nearest, quoted
 
@@ -102,11 +102,11 @@ def hub_digest(path: Path) -> str | None:
     anywhere else proves nothing.
     """
     try:
-        root, folder = cache_root().resolve(), path.parent.resolve()
+        root, folder = real_path(cache_root()), real_path(path.parent)
         blob = Path(os.path.normpath(folder / os.readlink(path)))
-        blobs = blob.parent.resolve()
-        inside = blob.resolve().is_relative_to(root)
-    except (OSError, RuntimeError):  # no link, or links in a circle
+        blobs = real_path(blob.parent)
+        inside = real_path(blob).is_relative_to(root)
+    except OSError:  # no link
         return None
     repository = blobs.parent
     if (
@@ -163,7 +163,7 @@ def recorded_digest(path: Path) -> str:
         if stated is not None and _SHA256.fullmatch(stated):
             return stated
     state = path.stat()
-    return _digest_once(str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ino)
+    return _digest_once(str(real_path(path)), state.st_size, state.st_mtime_ns, state.st_ino)
 
 
 @lru_cache(maxsize=1024)

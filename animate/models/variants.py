@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from animate.errors import ModelError
+from animate.files import real_path
 from animate.models.config import (
     NO_CONDITIONS,
     Along,
@@ -314,7 +315,7 @@ def check_model_inside(name: str | Path, roots: Sequence[Path]) -> None:
 
 
 def _check_inside(path: Path, name: str | Path, roots: Sequence[Path]) -> None:
-    real = path.resolve()
+    real = real_path(path)
     if not any(real.is_relative_to(root) for root in roots):
         link = f", which is really {real}," if real != path else ""
         raise ModelError(
@@ -326,7 +327,7 @@ def _check_inside(path: Path, name: str | Path, roots: Sequence[Path]) -> None:
 def lookup_name(variant: ModelVariant) -> str:
     """The name that `load_variant` takes for this variant, from anywhere: its own folder's path, or
     its name."""
-    if variant.folder is None or variant.folder == bundled_folder().resolve():
+    if variant.folder is None or variant.folder == real_path(bundled_folder()):
         return variant.name
     return str(variant.folder)
 
@@ -336,7 +337,7 @@ def read_variant(path: Path) -> ModelVariant:
     values = read_yaml(path, ModelError)
     if "folder" in values:
         raise ModelError(f"{path}: unknown setting 'folder'; the file's own folder is meant")
-    folder = path.resolve().parent if path.name == VARIANT_FILE else None
+    folder = real_path(path).parent if path.name == VARIANT_FILE else None
     return build(ModelVariant, {**upgraded(values), "folder": folder}, str(path), ModelError)
 
 

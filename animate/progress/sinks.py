@@ -98,13 +98,26 @@ class Remembering:
         self._sink.warn(text)
 
 
+_CONTROLS = {
+    number: f"\\x{number:02x}"
+    for number in (*range(32), *range(127, 160))
+    if chr(number) not in "\n\t"
+}
+"""Characters by which a text could move a terminal's cursor, or worse."""
+
+
+def printable(text: str) -> str:
+    """The text with control characters, which names of files may have, written out."""
+    return text.translate(_CONTROLS)
+
+
 def say(text: str, stream: IO[str] | None) -> None:
     """Print a line at once. A stream that is closed, or on a full disk, is given up without a word:
     no work is lost for want of somebody to tell."""
     if stream is None:
         return
     try:
-        print(text, file=stream, flush=True)
+        print(printable(text), file=stream, flush=True)
     except (OSError, ValueError):
         give_up(stream)
 
@@ -281,9 +294,9 @@ class Bars(Sink):
             bars.update(task, completed=counter.done, total=counter.done, left="")
 
     def note(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(printable(text), markup=False, highlight=False)
 
     def warn(self, text: str) -> None:
         from rich.markup import escape
 
-        self._console.print(f"[yellow]warning:[/yellow] {escape(text)}", highlight=False)
+        self._console.print(f"[yellow]warning:[/yellow] {escape(printable(text))}", highlight=False)

@@ -55,7 +55,7 @@ class StillRecord:
 
     def write(self, path: Path) -> None:
         """Put it at its path, atomically."""
-        files.write_text(path, json.dumps(plain(self), indent=2) + "\n")
+        files.write_text(path, json.dumps(plain(self), indent=2) + "\n", follow=False)
 
 
 def record_path(request: StillRequest) -> Path:

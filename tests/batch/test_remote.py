@@ -196,7 +196,7 @@ def test_rows_are_checked_before_any_work(bucket: Bucket, tmp_path: Path) -> Non
 
     refused({"reference": f"s3://me:{SECRET}@clips/a.png"}, "credentials in it")
     refused({"reference": "https://host/a.png?X-Amz-Signature=1"}, "signed or queried")
-    refused({"reference": "s4://clips/a.png"}, "of no known kind")
+    refused({"reference": "s4://clips/a.png"}, "s4")
     refused({"output": "frames/%04d.png"}, "numbered images cannot go to a URL")
     refused({"lora": "s3://clips/a.safetensors"}, "adapters are read here")
     refused({"driving": "s3://clips/*.mov"}, "fits no file")
@@ -225,6 +225,14 @@ def test_any_store_of_fsspec_will_do(tmp_path: Path) -> None:
     local = f"file://{tmp_path}/deep/down/a.bin"  # a store that shows half-written files
     assert put_file(file, local).bytes == 5
     assert sorted(path.name for path in (tmp_path / "deep/down").iterdir()) == ["a.bin"]
+
+
+@pytest.mark.parametrize(
+    "url", ["zip://a.png::file:///secret.zip", "simplecache://a::b", "reference://a", "tar://a"]
+)
+def test_a_file_within_another_is_refused(url: str) -> None:
+    with pytest.raises(RequestError, match=r"within another|cannot be used"):
+        check_url(url, "reference")
 
 
 def test_urls_are_joined_without_leaving_the_bucket() -> None:

@@ -107,6 +107,20 @@ def test_failures_come_first_and_everything_is_counted(tmp_path: Path) -> None:
     assert "pictures" not in figures["jobs"][0]
 
 
+def test_links_in_place_of_what_nobody_has_named_are_replaced(tmp_path: Path) -> None:
+    precious, out = tmp_path / "precious", tmp_path / "out"
+    precious.write_text("mine")
+    out.mkdir()
+    one = record(out, 1)
+    names = ("report.html", "report.json", one.record.name)
+    for name in names:
+        (out / name).symlink_to(precious)
+    one.write()
+    write_report([one], out)
+    assert precious.read_text() == "mine"
+    assert not any((out / name).is_symlink() for name in names)
+
+
 def test_what_comes_from_outside_is_text_and_never_markup(tmp_path: Path) -> None:
     evil = "<img src=x onerror=alert(1)>\"'&"
     one = record(tmp_path, 1, label=evil, warnings=(evil,), worker=evil, model=evil)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import resource
@@ -219,6 +220,28 @@ def test_too_small_an_address_space_is_said_before_libraries_are_loaded(
     capsys.readouterr()
     assert main(["run", "--quiet"]) == 2
     assert "may map 390 MiB" in capsys.readouterr().err
+
+
+def test_a_stream_prints_names_that_it_has_no_characters_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr("animate.cli.models.main", lambda options: print("gehört-\udcff.mp4"))
+    assert main(["models"]) == 0
+    assert written.getvalue() == b"geh\\xf6rt-\\udcff.mp4\n"
+
+
+def test_a_folder_that_was_removed_is_no_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert main(["run", "--reference", "a.png", "--driving", "b.mp4", "--output", "c.mp4"]) == 2
+    assert "the current folder has been removed" in capsys.readouterr().err
+    assert main(["run", "--help"]) == 0
 
 
 def test_too_few_handles_are_said_before_libraries_are_loaded(

@@ -15,6 +15,7 @@ import pytest
 
 from animate.errors import MediaError
 from animate.media import FrameSelection, open_video, open_writer
+from animate.media.selection import sample
 from animate.media.timeline import make_timeline
 from tests.media.clips import click_sound, heard_clicks, make_video, number_picture, read_number
 
@@ -49,6 +50,17 @@ def test_a_rounded_rate_stands_for_the_usual_one() -> None:
     times = np.delete(np.round(np.arange(60) * 1001 / 60).astype(np.int64), slice(20, 28))
     timeline = make_timeline(times, Fraction(1, 1000), (Fraction(19001, 317),))
     assert timeline.fps == Fraction(60000, 1001)
+
+
+def test_frames_that_damaged_stamps_stretch_are_no_motion() -> None:
+    ticks = np.array([0, 1, 2, 3, 10**8])
+    timeline = make_timeline(ticks, Fraction(1, 25), (Fraction(25),))
+    with pytest.raises(MediaError, match=r"5 frames are shown for 4000000 s.*--end"):
+        sample(FrameSelection(), timeline, "a.mkv")
+    assert sample(FrameSelection(end=3), timeline, "a.mkv").frames == (0, 1, 2)
+    assert len(sample(FrameSelection(max_frames=9), timeline, "a.mkv").frames) == 9
+    held = make_timeline(np.array([0, 1, 2, 90_000]), Fraction(1, 25), (Fraction(25),))
+    assert len(sample(FrameSelection(), held, "a.mkv").frames) == 90_001
 
 
 def test_the_rate_of_a_camera_that_jitters_is_that_of_most_of_its_frames() -> None:

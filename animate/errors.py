@@ -161,6 +161,17 @@ def hit_limit(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (*_LIMITS, errno.EAGAIN)
 
 
+_REFUSALS = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE
+)  # fmt: skip
+"""Numbers by which the system refuses a file that is there, or room for it."""
+
+
+def was_refused(error: BaseException) -> bool:
+    """True for an error by which the system refused to read or write a file."""
+    return isinstance(error, OSError) and error.errno in _REFUSALS
+
+
 _NO_MEMORY = (
     "allocate memory", "unable to allocate", "bad_alloc", "failed to map segment",
     "out of memory", "cublas_status_alloc_failed", "cublas_status_not_initialized",

@@ -135,7 +135,13 @@ def _print_trace(error: Exception) -> None:
 def _verdict(error: BaseException, debug: bool) -> tuple[int, str]:
     """Exit code of a command that ended by an error, and the message to the user."""
     from animate.cli.signals import Terminated
-    from animate.errors import hit_limit, ran_out_of_memory, reason_of, user_mistakes
+    from animate.errors import (
+        hit_limit,
+        ran_out_of_memory,
+        reason_of,
+        user_mistakes,
+        was_refused,
+    )
 
     if isinstance(error, BrokenPipeError) and _reader_has_gone():
         return 141, ""
@@ -151,6 +157,10 @@ def _verdict(error: BaseException, debug: bool) -> tuple[int, str]:
         return 2, "\n".join(filter(None, (str(error), _notes(error))))
     if ran_out_of_memory(error):
         return 2, "\n".join(filter(None, (f"{_NO_MEMORY} ({_first_line(error)})", _notes(error))))
+    if was_refused(error):
+        file = f"{error.filename}: " if getattr(error, "filename", None) else ""
+        words = f"the system refuses to read or write a file: {file}{reason_of(error)}"
+        return 2, "\n".join(filter(None, (words, _notes(error))))
     if hit_limit(error):
         return 2, "\n".join(filter(None, (f"{_LIMITED}: {reason_of(error)}", _notes(error))))
     words = "\n".join(filter(None, (str(error) or "no message", _notes(error))))

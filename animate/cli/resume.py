@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import chdir, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from pathlib import Path
 
 from animate.cli.arguments import Parser, make_parser, parse, progress_of
@@ -32,5 +33,14 @@ def main(argv: list[str]) -> int:
     from animate.clip.work import find_request
 
     request, given_in = find_request(arguments.folder)
-    with chdir(given_in) if given_in.is_dir() else nullcontext():
+    with _in_folder(given_in):
         return make_clip(request, progress)
+
+
+@contextmanager
+def _in_folder(folder: Path) -> Iterator[None]:
+    """Within, paths are relative to a folder, where it is still there and can be gone to."""
+    with ExitStack() as stack:
+        with suppress(OSError, ValueError):
+            stack.enter_context(chdir(folder))
+        yield

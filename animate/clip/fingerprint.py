@@ -11,10 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from animate.errors import UserError
 from animate.files import is_sequence, sha256
 from animate.generate.settings import ClipSettings
 from animate.media import source_digest
@@ -73,6 +75,16 @@ class FileDigests:
                 for number, adapter in enumerate(value, start=1):
                     digests[f"{name} {number}"] = self.of(adapter_file(adapter.path))
         return digests  # of models the weights count, which `Fingerprint` has beside them
+
+    def changed_inputs(
+        self, request: AnimationRequest, before: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """Names of inputs whose files are others than when their digests were taken. One that is
+        gone or cannot be read any more was read to its end before."""
+        with suppress(OSError, UserError):
+            now = self.of_inputs(request)
+            return tuple(name for name in before if now.get(name) != before[name])
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)

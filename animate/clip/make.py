@@ -171,6 +171,11 @@ def make_clip(
             written = write_clip(
                 work, finish, source, generated, ahead=settings.decode_chunk, copy=copy
             )
+        for name in digests.changed_inputs(request, fingerprint.inputs):
+            progress.warn(
+                f"the file of {name} was changed while the clip was made, which may show either; "
+                "make it again to be sure"
+            )
         record = ClipRecord(
             request=paths.request(request),
             settings=plain(settings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from animate.driving.cache import cache_file, load_poses, save_poses
 from animate.driving.placement import EDGE, Placement, person_box, place_picture
+from animate.errors import MediaError
 from animate.files import sha256
 from animate.media import FrameSelection, FrameSource, source_digest
 from animate.media.posed import PoseSource
@@ -92,8 +94,20 @@ def driving_poses(
     poses = load_poses(file, digest, progress)
     if poses is None:
         poses = extract_poses(source, selection, estimator, progress, digest, stage=stage)
+        if _is_another(request.driving, digest):  # never kept under the name of another video
+            raise MediaError(
+                f"{request.driving} was changed while its poses were looked for; run again when it "
+                "is complete"
+            )
         save_poses(file, poses, progress)
     return poses
+
+
+def _is_another(driving: Path, digest: str) -> bool:
+    """True where a file, or numbered images, have another digest now; not where they are gone."""
+    with suppress(OSError, MediaError):
+        return source_digest(driving) != digest
+    return False
 
 
 def extract_poses(

@@ -14,7 +14,13 @@ from animate.models.reference_attention import read_published
 from animate.models.single_file import read_part
 from animate.models.store import recorded_digest
 from animate.models.variants import ModelVariant
-from animate.models.weight_files import WeightReport, apply_weights, read_weights, without_prefix
+from animate.models.weight_files import (
+    WeightReport,
+    apply_weights,
+    check_weight_file,
+    read_weights,
+    without_prefix,
+)
 from animate.request.wording import listed
 
 
@@ -76,6 +82,7 @@ def _read(
     component, file = variant.components[name], variant.file(reference)
     path = file.locate()
     assert path is not None  # check_present has looked
+    check_weight_file(path)
     digest = recorded_digest(path)
     if file.digest not in (None, digest):
         raise ModelError(

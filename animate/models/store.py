@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from animate.errors import ModelError
+from animate.errors import ModelError, reason_of
 from animate.files import open_regular, real_path, sha256
 from animate.models.config import Source
 from animate.request.wording import nearest, quoted
@@ -151,7 +151,7 @@ def recorded_digest(path: Path) -> str:
     """SHA-256 of a file, without reading it where the hub's cache has it in the file's name.
 
     It was checked when the file was fetched; `verify` reads the file again. Other files are read
-    once in a process, unless they change.
+    once in a process, unless they change. Raises `ModelError` for one that cannot be read.
     """
     stated = hub_digest(path)
     if stated is not None and _SHA256.fullmatch(stated):
@@ -162,8 +162,11 @@ def recorded_digest(path: Path) -> str:
         stated = hub_digest(link)
         if stated is not None and _SHA256.fullmatch(stated):
             return stated
-    state = path.stat()
-    return _digest_once(str(real_path(path)), state.st_size, state.st_mtime_ns, state.st_ino)
+    try:
+        state = path.stat()
+        return _digest_once(str(real_path(path)), state.st_size, state.st_mtime_ns, state.st_ino)
+    except OSError as reason:
+        raise ModelError(f"{path} cannot be read: {reason_of(reason)}") from reason
 
 
 @lru_cache(maxsize=1024)

@@ -16,13 +16,14 @@ import re
 import threading
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -76,17 +77,32 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     file = check_readable(path, "weight file", ModelError)
     if file.suffix == ".safetensors":
-        try:
+        with _refused_damage(file):
             return load_file(file)
-        except (SafetensorError, OSError, ValueError) as reason:
-            raise ModelError(
-                f"weight file {file} is damaged or truncated ({reason}); fetch it again"
-            ) from reason
     if file.suffix in PICKLES:
         return _tensors(_read_pickle(file), file)
     raise ModelError(
         f"weight file {file} is neither .safetensors nor a pickle ({', '.join(PICKLES)})"
     )
+
+
+def check_weight_file(path: Path) -> None:
+    """Raise `ModelError` for a file that cannot be read, or whose size is not what it says of
+    itself; no more than its head is read."""
+    check_readable(path, "weight file", ModelError)
+    if path.suffix == ".safetensors":
+        with _refused_damage(path), safe_open(path, framework="pt"):
+            pass
+
+
+@contextmanager
+def _refused_damage(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError) as reason:
+        raise ModelError(
+            f"weight file {file} is damaged or truncated ({reason}); fetch it again"
+        ) from reason
 
 
 def _read_pickle(file: Path) -> Any:

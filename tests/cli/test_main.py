@@ -244,6 +244,17 @@ def test_a_folder_that_was_removed_is_no_current_one(
     assert main(["run", "--help"]) == 0
 
 
+@pytest.mark.parametrize("folder", ["/nowhere", "x" * 5000, "a\0b"], ids=["gone", "long", "nul"])
+def test_work_goes_on_from_here_where_its_folder_cannot_be_gone_to(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    went_on: list[str] = []
+    monkeypatch.setattr("animate.clip.work.find_request", lambda path: (None, Path(folder)))
+    monkeypatch.setattr("animate.cli.resume.make_clip", lambda *_: went_on.append(os.getcwd()))
+    assert main(["resume", ".clip.mp4.work"]) == 0
+    assert went_on == [os.getcwd()]
+
+
 def test_too_few_handles_are_said_before_libraries_are_loaded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,6 +265,19 @@ def test_too_few_handles_are_said_before_libraries_are_loaded(
     message = capsys.readouterr().err
     assert "may have 8 files open at once" in message
     assert "ulimit -n" in message
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EIO])
+def test_a_refusal_of_the_system_is_no_fault_of_the_program(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "animate.cli.models.main", raising(OSError(number, os.strerror(number), "a.bin"))
+    )
+    assert main(["models"]) == 2
+    message = capsys.readouterr().err
+    assert f"a file: a.bin: {os.strerror(number).lower()}" in message
+    assert "fault" not in message
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 
 import pytest
@@ -11,7 +12,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from animate.errors import ModelError
-from animate.models.weight_files import LARGEST_WEIGHT, apply_weights, read_weights
+from animate.models.weight_files import (
+    LARGEST_WEIGHT,
+    apply_weights,
+    check_weight_file,
+    read_weights,
+)
 
 
 def network() -> nn.Module:
@@ -112,6 +118,18 @@ def test_truncated_files_are_damaged(tmp_path, suffix, kept):
     path.write_bytes(whole[: kept if isinstance(kept, int) else int(len(whole) * kept)])
     with pytest.raises(ModelError, match=rf"cut\{suffix} is (damaged|empty)"):
         read_weights(path)
+
+
+def test_a_file_that_says_another_size_is_damaged_by_its_head_alone(tmp_path):
+    path = tmp_path / "long.safetensors"
+    save_file(state(), path)
+    check_weight_file(path)
+    os.truncate(path, 1 << 40)  # a hole: to read it all would take hours
+    with pytest.raises(ModelError, match=r"long\.safetensors is damaged"):
+        check_weight_file(path)
+    path.unlink()
+    with pytest.raises(ModelError, match=r"does not exist"):
+        check_weight_file(path)
 
 
 def test_a_truncated_legacy_pickle_is_damaged(tmp_path):

@@ -17,7 +17,7 @@ from animate.batch.kinds import KINDS, RowKind, products_of
 from animate.batch.paths import with_absolute_paths
 from animate.batch.records import USUAL_KIND, Request
 from animate.batch.rows import read_sheet
-from animate.batch.staging import RemoteOutputs, Staging
+from animate.batch.staging import RemoteOutputs, Staging, make_private
 from animate.batch.storage import check_url, fetch_file, is_url, parent_url
 from animate.errors import ManifestError, RequestError
 from animate.files import real_path
@@ -135,6 +135,7 @@ def _local_manifest(path: Path | str, store: Staging) -> tuple[Path, str]:
         return Path(path).absolute(), ""
     url = check_url(str(path), "manifest")
     source = store.folder / "manifests" / f"{store.output_dir.name}-{Path(url).name}"
+    make_private(source)
     fetch_file(url, source)
     return source, parent_url(url)
 

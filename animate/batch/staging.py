@@ -9,10 +9,12 @@ runs the batch. Model folders stay, for the jobs that follow.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,27 @@ from animate.request.request import AnimationRequest
 from animate.request.schema import plain, settings_of
 
 _NAME_LENGTH = 80
+_USUAL = "cnx-staging-"
+"""Beginning of the name of a user's staging folder among the system's temporary ones."""
+
+
+def make_private(path: Path) -> None:
+    """Make the usual staging folder above `path`, or see that it is this user's alone: others could
+    put a model or an input there. A folder that the user has named is the user's own business.
+
+    Raises RequestError where somebody else has it.
+    """
+    for folder in (path, *path.parents):
+        if folder.name != f"{_USUAL}{os.getuid()}":
+            continue
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        state = folder.lstat()
+        if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
+            raise RequestError(
+                f"{folder} is open to others or not yours, so no file is fetched into it; make it "
+                "yours alone (chmod 700), remove it, or name another with --staging"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +85,7 @@ class JobFiles:
         Raises MediaError, RequestError or StorageError.
         """
         try:
+            make_private(self.folder)
             self._check_room()
             for path, url in self.models.items():
                 _fetch_folder(url, path)
@@ -144,7 +168,8 @@ class Staging:
         output_url: folder that clips go to; empty for local outputs
         """
         digest = hashlib.sha256(output_url.encode()).hexdigest()[:12]
-        self.folder = (folder or Path(tempfile.gettempdir()) / "cnx-staging").absolute()
+        usual = Path(tempfile.gettempdir()) / f"{_USUAL}{os.getuid()}"
+        self.folder = (folder or usual).absolute()
         self.output_dir = self.folder / f"out-{digest}"
         self.output_url = output_url
         self.limit = limit

@@ -158,7 +158,8 @@ def _verdict(error: BaseException, debug: bool) -> tuple[int, str]:
     if ran_out_of_memory(error):
         return 2, "\n".join(filter(None, (f"{_NO_MEMORY} ({_first_line(error)})", _notes(error))))
     if was_refused(error):
-        file = f"{error.filename}: " if getattr(error, "filename", None) else ""
+        name = getattr(error, "filename", None)
+        file = f"{name}: " if name else ""
         words = f"the system refuses to read or write a file: {file}{reason_of(error)}"
         return 2, "\n".join(filter(None, (words, _notes(error))))
     if hit_limit(error):

@@ -13,7 +13,7 @@ from animate.batch.clips import ClipMaker
 from animate.batch.manifest import load_manifest
 from animate.batch.records import JobRecord
 from animate.batch.runner import run_batch
-from animate.batch.staging import Staging
+from animate.batch.staging import Staging, make_private
 from animate.batch.storage import (
     StorageError,
     check_url,
@@ -225,6 +225,32 @@ def test_any_store_of_fsspec_will_do(tmp_path: Path) -> None:
     local = f"file://{tmp_path}/deep/down/a.bin"  # a store that shows half-written files
     assert put_file(file, local).bytes == 5
     assert sorted(path.name for path in (tmp_path / "deep/down").iterdir()) == ["a.bin"]
+
+
+@pytest.mark.parametrize("kind", ["new", "own", "open", "link"])
+def test_the_usual_staging_folder_is_this_users_alone(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    usual = Staging().folder
+    assert usual.parent == tmp_path
+    if kind == "link":
+        (tmp_path / "theirs").mkdir(mode=0o700)
+        usual.symlink_to(tmp_path / "theirs")
+    elif kind != "new":
+        usual.mkdir()
+        usual.chmod(0o700 if kind == "own" else 0o755)
+    if kind in ("open", "link"):
+        with pytest.raises(RequestError, match="open to others or not yours"):
+            make_private(usual / "manifests" / "jobs.jsonl")
+    else:
+        make_private(usual / "manifests" / "jobs.jsonl")
+        assert usual.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_staging_folder_that_was_named_is_the_users_business(tmp_path: Path) -> None:
+    make_private(tmp_path / "stage" / "job-1")
+    assert not (tmp_path / "stage").exists()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from animate.batch.jobs import Job
 from animate.batch.keys import Keys
 from animate.batch.kinds import kind_of, products_of
 from animate.batch.outputs import plan_job
-from animate.batch.records import JobRecord, read_record
+from animate.batch.records import JobRecord, Request, read_record
 from animate.errors import RequestError, user_mistakes
 from animate.progress import clock_text
 from animate.request.request import AnimationRequest
@@ -155,6 +155,7 @@ def _forecast_job(
     try:
         key = kind_of(request).key(request, keys)
         count = frames.of(request) if isinstance(request, AnimationRequest) else request.count
+        _check_device(request)
     except mistakes as problem:
         plan = plan_job(products, None, overwrite=overwrite)
         return Forecast(job=job, due=True, why=plan.why, problem=str(problem))
@@ -185,6 +186,14 @@ def _forecast_job(
         seconds=statistics.median(paces) * shape.units(count) if paces else None,
         memory=memory,
     )
+
+
+def _check_device(request: Request) -> None:
+    """Raise RequestError where the device of a request is not on this machine."""
+    from animate.device import choose_device
+
+    named = request.runtime if isinstance(request, AnimationRequest) else request
+    choose_device(named.device)
 
 
 class _Frames:

@@ -30,6 +30,8 @@ _ADAPTER_SIZES = "adapter_config.json"
 RECORD_SUFFIX = ".job.json"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _INSIDE = re.compile(r"(\w+)(?::(0?\d{1,2}))?")
+_LONGEST = 255
+"""Bytes of a name, on all usual file systems."""
 _NAME_LENGTH = 48
 """Characters: file systems allow 255 bytes, and a character may take four."""
 
@@ -198,6 +200,14 @@ class OutputFolder:
             )
         if ".." in relative.parts:
             raise RequestError(f"output {name} has '..' in it; write it without")
+        if (
+            max(len(os.fsencode(part)) for part in (*relative.parts, record_path(path).name))
+            > _LONGEST
+        ):
+            raise RequestError(
+                f"output {quoted(name)} is too long: a name, and that of its record, may have "
+                f"{_LONGEST} bytes; shorten it"
+            )
         return path
 
     def _real(self, path: str) -> str:

@@ -111,11 +111,13 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(
 
     assert batch(manifest, "--rows", "1", "--executor", "serial") == 0
     add(manifest, output="odd.mp4", size="63x64")
+    add(manifest, output="card.mp4", device="cuda:99")
     assert batch(manifest, "--dry-run", "--json-progress", quiet=False) == 3
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     plans = [line for line in lines if line["event"] == "plan"]
-    assert [plan["wanted"] for plan in plans] == [False, True, True]
+    assert [plan["wanted"] for plan in plans] == [False, True, True, True]
     assert "63x64" in plans[2]["problem"]
+    assert "device cuda:99" in plans[3]["problem"]
     assert plans[1]["seconds"] > 0
     assert "1 of toy" in lines[-1]["time"]
 

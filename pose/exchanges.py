@@ -70,23 +70,17 @@ def _exchanged(sights: Sights, columns: Indices) -> Mask:
     rows = np.arange(len(columns))[:, None]
     colours, clear = sights.colours[rows, columns], sights.clear[rows, columns]
     middles, sizes = sights.middles[rows, columns], sights.sizes[rows, columns]
-    worn = _worn(colours, clear)
-    if worn is None:
+    run = _both_seen(colours, clear)
+    if run.stop - run.start < _FEWEST:
         return np.zeros(len(columns), bool)
     ways = _motion_costs(sights.times, middles, sizes)
-    return _cheapest(_colour_costs(colours, worn), ways)
+    return _cheapest(_colour_costs(colours, colours[run]), ways)
 
 
-def _worn(colours: Array, clear: Mask) -> Array | None:
-    """(2,3,3) median colours of both in the longest time in which both are seen well.
-
-    They are two people then, whoever is who. None where they never are.
-    """
+def _both_seen(colours: Array, clear: Mask) -> slice:
+    """The longest time in which both are seen well: they are two people then, whoever is who."""
     known = ~np.isnan(colours).all(axis=(2, 3))
-    run = _longest_run(np.asarray((clear & known).all(axis=1), bool))
-    if run.stop - run.start < _FEWEST:
-        return None
-    return _median(colours[run])
+    return _longest_run(np.asarray((clear & known).all(axis=1), bool))
 
 
 def _median(colours: Array) -> Array:
@@ -106,9 +100,15 @@ def _longest_run(flags: Mask) -> slice:
     return slice(int(starts[longest]), int(stops[longest]))
 
 
-def _colour_costs(colours: Array, worn: Array) -> Array:
-    """(F,2) cost of each state by the clothes."""
-    apart = np.linalg.norm(colours[:, :, None] - worn, axis=-1) / _COLOUR_SPREAD
+def _colour_costs(colours: Array, seen_well: Array) -> Array:
+    """(F,2) cost of each state by the clothes, which are known by those frames `seen_well`.
+
+    Clothes of a large pattern change by themselves, and say the less of who wears them.
+    """
+    worn = _median(seen_well)
+    changes = _median(np.linalg.norm(seen_well - worn, axis=-1)[..., None])[..., 0]
+    spread = np.fmax(_COLOUR_SPREAD, np.nanmax(changes, axis=0, initial=0.0))
+    apart = np.linalg.norm(colours[:, :, None] - worn, axis=-1) / spread
     known = ~np.isnan(apart)
     typical = np.zeros(apart.shape[:3])
     some = known.any(axis=-1)

@@ -28,13 +28,17 @@ from pose.estimators.base import (
     Scores,
     as_rgb,
 )
-from pose.layout import POINTS
+from pose.estimators.blazepose.mask import person_mask
+from pose.layout import BODY, POINTS, SEEN
 from pose.likeness import Person, close_together, likeness, same_body, same_trunk
 from pose.sequence import PoseSequence
 from pose.tracking import Tracker, TrackingOptions
 
-EXTRACTION = 6
+EXTRACTION = 7
 """Rises whenever the same estimator's points would become another sequence."""
+# Somebody looked for again who is less like the one expected than this is looked at closely: no
+# more than this part of the joints on pixels of the person alone, and it is nobody.
+_AS_EXPECTED, _OWN_JOINTS, _BELONGS = 0.5, 0.1, 0.5
 # More threads than this were never measured, and each holds a stretch of frames.
 _MOST_WORKERS = 8
 
@@ -159,7 +163,26 @@ def _missed(
         if tracker.is_same(person, expected)
         and not any(same_body(person, other) or same_trunk(person, other) for other in known)
     ]
-    return max(seen, key=lambda person: likeness(person, expected), default=None)
+    found = max(seen, key=lambda person: likeness(person, expected), default=None)
+    if found is None or likeness(found, expected) >= _AS_EXPECTED:
+        return found
+    return None if _made_of_others(frame, found, known) else found
+
+
+def _made_of_others(frame: Frame, person: Person, others: list[Person]) -> bool:
+    """True where next to nothing of a person can be seen that is not somebody else.
+
+    Where one person hides another, a network that is asked for the hidden one fits a body into
+    the one in front.
+    """
+    theirs = np.zeros(frame.shape[:2], bool)
+    for other in others:
+        theirs |= person_mask(frame, *other) > _BELONGS
+    visible = (person_mask(frame, *person) > _BELONGS) & ~theirs
+    points, scores = person
+    x, y = points[BODY][scores[BODY] >= SEEN].astype(np.intp).T
+    inside = visible[y.clip(0, len(visible) - 1), x.clip(0, visible.shape[1] - 1)]
+    return len(inside) > 0 and float(inside.mean()) <= _OWN_JOINTS
 
 
 class _Clock:

@@ -297,3 +297,28 @@ def test_one_whom_the_front_one_outshines_is_found_with_that_one_painted_over() 
     necks = sequence.points[..., layout.NECK, 0]
     assert sorted(necks[7].tolist()) == pytest.approx([300, 380])
     assert (necks == necks[0]).all()
+
+
+class Deceived(Distracted):
+    """Finds two people, later only the first; sent for the second, it finds somebody halfway."""
+
+    def __call__(self, frame):
+        self.calls += 1
+        people = [_standing(300), _standing(440)][: 2 if self.calls < 5 else 1]
+        points, scores = zip(*people, strict=True)
+        return np.stack(points), np.stack(scores)
+
+    def revisit(self, frame, points, scores):
+        person = _standing(380)
+        return person[0][None], person[1][None]
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_body_fitted_into_somebody_else_is_nobody(seen: bool) -> None:
+    """The pixels decide: the embedded segmentation gives them to the one who was found first."""
+    others = [(380.0, 80, 400, 0.6)] if seen else []
+    scene = figure.scene((800, 600), (300.0, 80, 400, 0.6), *others)
+    sequence = extract([scene] * 6, Deceived(), fps=Fraction(6))
+    assert sequence.people == 2
+    assert sequence.present[:, 0].all()
+    assert sequence.present[:, 1].tolist() == [True] * 4 + [seen] * 2

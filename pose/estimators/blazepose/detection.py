@@ -7,6 +7,7 @@ boxes above 0.5 kept, those overlapping by more than 0.3 averaged by score.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -143,6 +144,17 @@ def tiles(width: int, height: int, parts: int = 1) -> list[Region]:
         for y in _centres(height, side)
         for x in _centres(width, side)
     ]
+
+
+def free_columns(width: int, taken: Sequence[tuple[float, float]], least: float) -> list[slice]:
+    """Columns of a frame beside and between those that are `taken`, where at least so many."""
+    free, edge = [], 0.0
+    for start, right in sorted([*taken, (width, width)]):
+        left = min(start, width)
+        if left - edge >= least:
+            free.append(slice(math.ceil(edge), math.floor(left)))
+        edge = max(edge, right)
+    return free
 
 
 def _centres(length: int, side: float) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 from pose.errors import PoseError
 from pose.estimators.base import Frame, Points, Scores, as_rgb, nobody
 from pose.estimators.blazepose import landmarks
-from pose.estimators.blazepose.detection import Detection, Detector, merged_bodies, tiles
+from pose.estimators.blazepose.detection import (
+    Detection,
+    Detector,
+    free_columns,
+    merged_bodies,
+    tiles,
+)
 from pose.estimators.blazepose.landmarks import Body, Part
 from pose.estimators.blazepose.regions import Region
 from pose.estimators.blazepose.whole_body import expected_region, face_around, whole_body
@@ -38,6 +45,8 @@ _BODY_DETECTOR_INPUT, _BODY_STRIDES = 224, (8, 16, 32, 32, 32)
 _FACE_DETECTOR_INPUT, _FACE_STRIDES = 128, (8, 16, 16, 16)
 # Two regions whose bodies differ by less than this part of their side hold the same body.
 _SAME_BODY = 0.08
+# Columns beside people where others are looked for are at least this part of the frame's height.
+_BESIDE = 0.2
 # Shoulders less than this part of the face's height below its chin are looked for again, in a
 # region this many times as large: where a small or blurred picture gives too small a region, the
 # network fits the body into it. The second look counts if it finds them so much lower.
@@ -205,6 +214,25 @@ class BlazePose:
             detections = merged_bodies([*detections, *closer])
         return [body for body in detections if body.score >= self.options.sure or body in surest]
 
+    def detect_beside(self, frame: Frame, bodies: Sequence[Body]) -> list[Detection]:
+        """Bodies in the columns beside and between those that were found; sure ones alone.
+
+        The detector often finds one of several people who stand side by side, however well the
+        others can be seen; where it sees nothing of the one, it finds the others.
+        """
+        height, width = frame.shape[:2]
+        taken = [extent for body in bodies if (extent := landmarks.columns(body)) is not None]
+        if not taken:
+            return []
+        beside = []
+        for columns in free_columns(width, taken, _BESIDE * height):
+            alone = np.zeros_like(frame)
+            alone[:, columns] = frame[:, columns]
+            side = max(height, columns.stop - columns.start)
+            square = Region(x=(columns.start + columns.stop) / 2, y=height / 2, side=side)
+            beside += [b for b in self._detector(alone, square) if b.score >= self.options.sure]
+        return beside
+
     def _unsure(self, frame: Frame, detections: list[Detection]) -> bool:
         large = max(frame.shape[:2]) >= self.options.large
         return large and (not detections or detections[-1].score < self.options.sure)
@@ -219,24 +247,29 @@ class BlazePose:
     def _searched_bodies(self, frame: Frame) -> list[Body]:
         detections = self.detect(frame)
         if self._age == 0:
-            detections = self.detect_closer(frame, detections)
-            return self._bodies(frame, [landmarks.body_region(body) for body in detections])
+            found = self.detect_closer(frame, detections)
+            bodies = self._bodies(frame, [landmarks.body_region(body) for body in found])
+            beside = self.detect_beside(frame, bodies)
+            return self._bodies(frame, [landmarks.body_region(body) for body in beside], bodies)
         sure = [landmarks.body_region(b) for b in detections if b.score >= self.options.sure]
         unsure = [landmarks.body_region(b) for b in detections if b.score < self.options.sure]
         lost = not detections or self._unsure(frame, detections)
         before = self._following if lost else []
         return self._bodies(frame, [*sure, *before, *unsure])
 
-    def _bodies(self, frame: Frame, regions: list[Region]) -> list[Body]:
-        bodies: list[Body] = []
+    def _bodies(
+        self, frame: Frame, regions: list[Region], known: Sequence[Body] = ()
+    ) -> list[Body]:
+        """The bodies in `regions`, each once, after those that are `known`."""
+        bodies = list(known)
         for region in regions:
+            if len(bodies) == self.options.max_people:
+                break
             body = landmarks.find_body(self._body, frame, region)
             if body.presence < self.options.presence or not math.isfinite(body.following.side):
                 continue
             if not any(_same(body, known) for known in bodies):
                 bodies.append(body)
-            if len(bodies) == self.options.max_people:
-                break
         return bodies
 
     def _with_face(self, frame: Frame, body: Body) -> tuple[Body, Part | None]:

@@ -28,6 +28,9 @@ _FACE_SEARCH_GROWTH, _FACE_GROWTH = 3.0, 1.5
 _SAME_HEAD = 0.25
 """Parts of a face's size by which the noses of one head's two bodies differ at most."""
 
+_SEEN = 0.5
+"""Visibility from which a point counts as seen."""
+
 # Indices of the 33 body points.
 _NOSE, _EYE_LEFT, _EYE_RIGHT = 0, 2, 5
 _HEAD = slice(0, 11)
@@ -108,6 +111,12 @@ def sharpened(points: NDArray[np.float32], heat: NDArray[np.float32]) -> NDArray
         moved[index, 0] = (window.sum(axis=0) * columns).sum() / total / width
         moved[index, 1] = (window.sum(axis=1) * rows).sum() / total / height
     return moved
+
+
+def columns(body: Body) -> tuple[float, float] | None:
+    """Left and right end in pixels of what can be seen of a body; None where that is nothing."""
+    seen = body.points[body.visibility >= _SEEN, 0]
+    return (float(seen.min()), float(seen.max())) if len(seen) else None
 
 
 def shoulders_below(body: Body, face: Part) -> float:

@@ -13,8 +13,10 @@ from pose import layout
 from pose.errors import PoseError
 from pose.estimators import load_estimator
 from pose.estimators.blazepose import landmarks
+from pose.estimators.blazepose.detection import free_columns
 from pose.estimators.blazepose.estimator import BlazePose, BlazePoseOptions
 from pose.estimators.blazepose.whole_body import face_points
+from scripts.tiny.characters import render_clip
 from tests.collecting import collected_if
 from tests.pose import figure
 
@@ -71,6 +73,36 @@ def test_several_people_are_found_once_each(blazepose):
     people = ((250.0, 60.0, 620.0, 0.3), (640.0, 100.0, 600.0, 0.6), (1020.0, 80.0, 610.0, 0.4))
     points, _ = look(blazepose, figure.scene((1280, 720), *people))
     assert sorted(points[:, layout.NOSE, 0]) == pytest.approx([250, 640, 1020], abs=12)
+
+
+@pytest.mark.parametrize(
+    ("taken", "free"),
+    [
+        ([], [(0, 100)]),
+        ([(40.2, 60.7)], [(0, 40), (61, 100)]),
+        ([(-20.0, 15.0), (50.0, 130.0)], [(15, 50)]),
+        ([(10.0, 60.0), (20.0, 30.0)], [(60, 100)]),
+        ([(120.0, 150.0)], [(0, 100)]),
+        ([(12.0, 95.0)], []),
+    ],
+)
+def test_free_columns_are_those_beside_and_between(taken, free):
+    assert free_columns(100, taken, 20) == [slice(*ends) for ends in free]
+
+
+def test_one_beside_whom_the_detector_misses_is_found(blazepose):
+    """Of these two the detector shows one alone, in the frame as a whole and in its tiles."""
+    first, second = (render_clip(seed, 1, (288, 512), shot="full") for seed in (30, 31))
+    picture = np.full((512, 864, 3), (150, 160, 170), np.uint8)
+    for take, left in ((first, 576), (second, 0)):
+        cover = take.masks[0][..., None] / 255
+        part = picture[:, left : left + 288]
+        part[:] = take.frames[0] * cover + part * (1 - cover)
+    assert len(blazepose.detect_closer(picture, blazepose.detect(picture))) == 1
+    points, _ = look(blazepose, picture)
+    necks = sorted(points[:, layout.NECK, 0])
+    truth = sorted([first.points[0, layout.NECK, 0] + 576, second.points[0, layout.NECK, 0]])
+    assert necks == pytest.approx(truth, abs=15)
 
 
 def test_a_small_person_in_a_large_frame_needs_the_closer_look(blazepose):
@@ -145,7 +177,7 @@ def test_hands_are_looked_for_at_visible_wrists_only():
 
 
 def test_a_surer_score_is_asked_for_by_sure():
-    picture = figure.scene((900, 640), (450, 40, 560, 0.4))
+    picture = figure.scene((400, 640), (200, 40, 560, 0.4))  # no room for others beside
     tiles_seen = []
     for sure in (0.1, 1.0):
         estimator = BlazePose(BlazePoseOptions(sure=sure))

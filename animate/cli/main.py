@@ -1,7 +1,7 @@
 """`cnx`: finds the subcommand, runs it, and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 a fault of the program, 2 the user's mistake, 3 some jobs of a batch failed,
-130 interrupted, 141 nothing reads the output any more, 143 ended by SIGTERM.
+129 ended by SIGHUP, 130 interrupted, 141 nothing reads the output any more, 143 ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = nearest(name, COMMANDS) or "; see cnx --help"
         return _complain(f"unknown command {quoted(name)}{hint}")
 
-    from animate.cli.signals import raised_on_sigterm
+    from animate.cli.signals import raised_on_signals
 
     helps = {"-h", "--help", "--help-all"} & set(options)
     if not helps and not _has_current_folder():
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _silence_telemetry()
     if not debug and not helps:  # which load no library
         _hush_libraries()
-    with raised_on_sigterm():
+    with raised_on_signals():
         try:
             code = int(import_module(f"animate.cli.{name}").main(options) or 0)
             sys.stdout.flush()
@@ -148,7 +148,7 @@ def _verdict(error: BaseException, debug: bool) -> tuple[int, str]:
     if isinstance(error, SystemExit):  # argparse has printed its message
         return (error.code if isinstance(error.code, int) else 2), ""
     if isinstance(error, Terminated):
-        return 143, f"ended by SIGTERM; {_notes(error) or _NOTHING_LEFT}"
+        return error.code, f"ended by {error.signal.name}; {_notes(error) or _NOTHING_LEFT}"
     if isinstance(error, KeyboardInterrupt):
         return 130, f"interrupted; {_notes(error) or _NOTHING_LEFT}"
     if not isinstance(error, Exception):

@@ -1,35 +1,50 @@
-"""SIGTERM, by which farms and clusters stop a task, ends it in order as Ctrl-C does."""
+"""Signals by which farms, clusters and closing terminals stop a task end it in order, as Ctrl-C."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM. Whatever tidies up after Ctrl-C does so here."""
+    """The process was asked to end by a signal. Whatever tidies up after Ctrl-C does so here."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+    @property
+    def code(self) -> int:
+        """The exit code of a process that the signal ends, as shells count it."""
+        return 128 + self.signal
 
 
 @contextmanager
-def raised_on_sigterm() -> Iterator[None]:
-    """Within, SIGTERM raises `Terminated` where the program is; once, then it is ignored.
+def raised_on_signals() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP raise `Terminated` where the program is; once, then both are
+    ignored. One that is ignored already, as SIGHUP by nohup, stays so.
 
     Outside the main thread, where Python allows no handlers, nothing changes.
     """
-    if threading.current_thread() is not threading.main_thread():
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            for number in _ENDING:
+                before = signal.getsignal(number)
+                if before == signal.SIG_IGN:
+                    continue
+                signal.signal(number, _raise)
+                before = before if before is not None else signal.SIG_DFL
+                stack.callback(signal.signal, number, before)
         yield
-        return
-    before = signal.signal(signal.SIGTERM, _raise)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
     # Queues repeat the signal; a second one must not cut the tidying short.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated
+    for ending in _ENDING:
+        signal.signal(ending, signal.SIG_IGN)
+    raise Terminated(number)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
 from animate.clip.behind import Behind
 from animate.clip.provenance import ShortCopy, sign_clip
-from animate.clip.record import ClipFile, Credentials, OutputRecord
+from animate.clip.record import ClipFile, Credentials, OutputRecord, sidecar_path
 from animate.clip.shareable import Shareable
 from animate.clip.work import Work
 from animate.driving.poses import selection_of
@@ -25,6 +27,9 @@ from animate.media.audio import AudioSource
 from animate.media.info import Image
 from animate.request.request import Panel
 from animate.request.values import Size
+
+RECORD_BYTES = 64 << 10
+"""Room that a record takes at most, with its warnings and adapters."""
 
 
 @contextmanager
@@ -187,4 +192,14 @@ class Seal:
         digests = {name: sha256(path) for name, path in zip(names, paths, strict=True)}
         size = sum(path.stat().st_size for path in paths)
         self.file = ClipFile.of(request.output, digests, size)
+        find_room(sidecar_path(request.output).parent)
         self._work.close_soon(digests)
+
+
+def find_room(folder: Path) -> None:
+    """Make sure of room for the record in a folder before the clip appears, which would be without
+    one otherwise. Raises OSError."""
+    with TemporaryFile(dir=folder) as file:  # without a name: no kill leaves it
+        file.write(bytes(RECORD_BYTES))
+        file.flush()
+        os.fsync(file.fileno())

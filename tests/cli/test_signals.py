@@ -11,37 +11,51 @@ from typing import Any
 import pytest
 
 from animate.cli.main import main
-from animate.cli.signals import Terminated, raised_on_sigterm
+from animate.cli.signals import Terminated, raised_on_signals
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_sigterm_ends_a_command_in_order_with_143(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_command_in_order(
+    number: signal.Signals,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tidied: list[str] = []
 
     def slow(argv: list[str]) -> int:
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             raise AssertionError("not reached")
         finally:
             os.kill(os.getpid(), signal.SIGTERM)  # a farm that repeats itself
             tidied.append("yes")
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     monkeypatch.setattr("animate.cli.run.main", slow)
-    assert main(["run"]) == 143
+    assert main(["run"]) == code
     assert tidied == ["yes"]
-    assert "SIGTERM" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert number.name in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("animate.cli.run.main", lambda argv: os.kill(os.getpid(), signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
+    try:
+        assert main(["run"]) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_thread_that_may_set_no_handler_is_left_alone() -> None:
     before, seen = signal.getsignal(signal.SIGTERM), []
 
     def work() -> None:
-        with raised_on_sigterm():
+        with raised_on_signals():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 
 from animate import Animator, files
 from animate.cli.main import main
-from animate.clip import keeper
+from animate.clip import keeper, write
 from animate.clip.record import ClipRecord
 from animate.errors import BusyError, MediaError
 from tests.clip.stopped_runs import Listener, digest_of, run, uninterrupted
@@ -156,6 +157,24 @@ def test_a_disk_that_fills_during_the_run_leaves_work_that_goes_on_when_there_is
         assert record["output"]["frames_sha256"] == expected
         assert sorted(file.name for file in folder.iterdir()) == ["clip.json", "clip.mkv"]
     capsys.readouterr()
+
+
+def test_a_clip_does_not_appear_where_there_is_no_room_for_its_record(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(write, "RECORD_BYTES", 8 << 20)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, limit[1]))
+    try:
+        with pytest.raises(MediaError, match="cannot be written: file too large"):
+            run(animator, scene)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    folder = scene["output"].parent
+    assert [file.name for file in folder.iterdir()] == [".clip.mp4.work"]
+    monkeypatch.undo()
+    run(animator, scene)
+    assert sorted(file.name for file in folder.iterdir()) == ["clip.json", "clip.mp4"]
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_any_work(

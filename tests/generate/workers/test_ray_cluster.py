@@ -90,11 +90,11 @@ def test_another_cluster_finds_the_switch_as_it_was() -> None:
 
 PROGRAM = """
 import sys, time
-from animate.cli.signals import raised_on_sigterm
+from animate.cli.signals import raised_on_signals
 from animate.generate.workers import ray_cluster
 from animate.generate.workers.ray_cluster import connect
 ray_cluster._FOLDERS = sys.argv[2]
-with raised_on_sigterm():
+with raised_on_signals():
     connect(processors=1)
     print("ready", flush=True)
     if sys.argv[1] == "error":

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 
 import av
-import numpy as np
-from av.video.stream import VideoStream
 
 from animate.errors import RequestError
-from animate.media.urgency import usual_urgency
 
 FORMATS = MappingProxyType(
     {
@@ -271,7 +266,11 @@ def why_not(name: str) -> str:
     codec = CODECS[name]
     if codec.encoder not in av.codecs_available:
         return f"this build of the video library has no {codec.encoder}"
-    return _trial(codec) if codec.hardware else ""
+    if not codec.hardware:
+        return ""
+    from animate.media.trials import reasons
+
+    return reasons()[name]
 
 
 def available_encoders() -> tuple[VideoCodec, ...]:
@@ -296,33 +295,3 @@ def _can_encode(name: str) -> bool:
         return av.codec.Codec(name, "w").is_encoder
     except ValueError:  # a decoder of that name
         return False
-
-
-def _trial(codec: VideoCodec) -> str:
-    """Encode a few frames; why it failed, or nothing."""
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as messages, usual_urgency():
-            _encode_some(codec)
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        words = next((text.strip() for _, _, text in messages if text.strip()), str(error))
-        return words.splitlines()[0].rstrip(".")
-    finally:
-        av.logging.set_level(before)
-    return ""
-
-
-def _encode_some(codec: VideoCodec) -> None:
-    picture = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8))
-    with av.open(io.BytesIO(), "w", format="matroska") as container:
-        stream = container.add_stream(
-            codec.encoder, rate=25, options=codec.encoder_options(None, (256, 256))
-        )
-        assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 256, 256, codec.pixel_format
-        for number in range(3):
-            frame = picture.reformat(format=codec.pixel_format)
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import pytest
 
 from animate.cli.encoders import rows
 from animate.cli.main import main
 from animate.errors import RequestError
-from animate.media import open_video, open_writer
+from animate.media import open_video, open_writer, trials
 from animate.media.codecs import CODECS, other_hardware, why_not
 from tests.media.clips import number_picture
 
@@ -51,6 +54,36 @@ def test_hardware_that_is_not_there_is_refused_with_the_reason(
         monkeypatch.setattr("animate.media.codecs.why_not", lambda codec: reasons.get(codec, ""))
     with pytest.raises(RequestError, match=r"does not work on this machine \(.+\); these do: h264"):
         open_writer(tmp_path / "x.mkv", size=(64, 64), fps=Fraction(10), codec=name)
+
+
+def test_hardware_is_tried_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's log, which threads that decode could then wait for, stays switched off here."""
+    levels = set()
+    started = subprocess.run
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        levels.add(av.logging.get_level())
+        return started(*arguments, **named)
+
+    trials.reasons.cache_clear()
+    monkeypatch.setattr("subprocess.run", run)
+    assert set(trials.reasons()) == {name for name, codec in CODECS.items() if codec.hardware}
+    assert levels == {None}
+    assert av.logging.get_level() is None
+
+
+def test_a_trial_that_ends_the_process_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = b'noise\nh264_nvenc: "no card"\nh264_qsv: ""\nh264_amf: "cu'
+    monkeypatch.setattr(
+        "subprocess.run", lambda command, **_: subprocess.CompletedProcess(command, -11, said)
+    )
+    trials.reasons.cache_clear()
+    try:
+        found = trials.reasons()
+    finally:
+        trials.reasons.cache_clear()
+    assert (found["h264_nvenc"], found["h264_qsv"]) == ("no card", "")
+    assert found["h264_amf"] == found["h265_nvenc"] == "its trial ended without an answer"
 
 
 def test_a_library_without_the_encoder_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,8 +53,16 @@ _NOTHING_LEFT = "nothing half-written was left behind"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `cnx` with `argv` (the process's own arguments by default); returns the exit code."""
+    code = _run(list(sys.argv[1:] if argv is None else argv))
+    if argv is None:
+        from animate.cli.signals import ignore_signals
+
+        ignore_signals()  # the process is about to end with this code
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     _prepare_streams()
-    arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0

@@ -43,6 +43,14 @@ def raised_on_signals() -> Iterator[None]:
         yield
 
 
+def ignore_signals() -> None:
+    """From now on, none of the usual signals ends the process, which does so by itself: libraries
+    take a moment for it, and what is done would count as stopped."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (*_ENDING, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
+
 def _raise(number: int, frame: FrameType | None) -> None:
     # Queues repeat the signal; a second one must not cut the tidying short.
     for ending in _ENDING:

@@ -110,7 +110,7 @@ def test_lists_and_patterns_make_a_matrix(tmp_path: Path) -> None:
         ({**ROW, "sampling": 4}, "sampling must hold names"),
         ({"driving": "b.mp4"}, "reference is missing"),
         ({**ROW, "output": "../a.mp4"}, "outside the output folder"),
-        ({**ROW, "output": f"{'ö' * 121}.mp4"}, "may have 255 bytes"),
+        ({**ROW, "output": f"{'ö' * 125}.mp4"}, "may have 255 bytes"),
         ({**ROW, "output": "/tmp/a.mp4"}, "outside the output folder"),
         ({**ROW, "output": 7}, "output 7 is not a path"),
         ({**ROW, "reference": []}, "reference is an empty list"),

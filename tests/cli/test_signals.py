@@ -33,12 +33,15 @@ def test_a_signal_ends_a_command_in_order(
             os.kill(os.getpid(), signal.SIGTERM)  # a farm that repeats itself
             tidied.append("yes")
 
-    before = signal.getsignal(number)
     monkeypatch.setattr("animate.cli.run.main", slow)
-    assert main(["run"]) == code
+    before = signal.signal(number, signal.SIG_DFL)  # nohup may have started the tests
+    try:
+        assert main(["run"]) == code
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
     assert tidied == ["yes"]
     assert number.name in capsys.readouterr().err
-    assert signal.getsignal(number) == before
 
 
 def test_a_signal_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +52,17 @@ def test_a_signal_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> N
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_while_a_finished_process_ends_changes_no_code() -> None:
+    code = (
+        "import atexit, os, signal, sys\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGTERM)\n"
+        "sys.argv = ['cnx', '--version']\n"
+        "from animate.cli.main import main\nsys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_thread_that_may_set_no_handler_is_left_alone() -> None:

@@ -16,8 +16,8 @@ Moment = int | Fraction
 
 _LONG, _LONGEST_HELD = 100_000, 1000
 """Frames that come out, beyond which each frame of the source may be held for so many of them."""
-_FASTEST = 1000
-"""Frames per second above which a rate is taken for a slip."""
+FASTEST, SLOWEST = Fraction(1000), Fraction(1, 3600)
+"""Frames per second beyond which a rate is taken for a slip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def sample(selection: FrameSelection, timeline: Timeline, name: str) -> Sampling
 
     Evenly spaced frames are counted. Others, and a wanted rate, are sampled at even times: each
     takes the latest frame shown up to half a frame later, so that jitter neither drops nor
-    repeats one. Raises MediaError if nothing is selected.
+    repeats one. Raises MediaError if nothing is selected, RequestError for a rate beyond reason.
     """
     first = _first_frame(selection.start, timeline, name)
     start = timeline.time(first)
@@ -99,7 +99,13 @@ def sample(selection: FrameSelection, timeline: Timeline, name: str) -> Sampling
             f"{name}: nothing lies between start and end ({_words(selection.start)} to "
             f"{_words(selection.end)}); it lasts {float(timeline.end):.3f} s"
         )
-    return Sampling(frames=frames, fps=rate / selection.stride, start=start)
+    fps = rate / selection.stride
+    if fps < SLOWEST:
+        raise RequestError(
+            f"{name}: with a stride of {selection.stride} at {float(rate):g} frames/s each frame "
+            f"would be shown for more than {float(1 / SLOWEST):.0f} s; choose a smaller stride"
+        )
+    return Sampling(frames=frames, fps=fps, start=start)
 
 
 def _by_time(
@@ -171,8 +177,8 @@ def _rate(value: object) -> Fraction | None:
         rate = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
         raise RequestError(f"--fps must be a number or a fraction, not {value!r}") from None
-    if not 0 < rate <= _FASTEST:
-        raise RequestError(f"--fps must be above 0 and at most {_FASTEST}, not {value}")
+    if not SLOWEST <= rate <= FASTEST:
+        raise RequestError(f"--fps must be at least {SLOWEST} and at most {FASTEST}, not {value}")
     return rate
 
 

@@ -30,6 +30,7 @@ from animate.media.codecs import FORMATS, VideoCodec, default_codec, find_codec
 from animate.media.comments import write_comment
 from animate.media.containers import local_url
 from animate.media.info import Image
+from animate.media.selection import FASTEST, SLOWEST
 from animate.media.urgency import usual_urgency
 
 SILENT = ("gif", "webp")
@@ -279,8 +280,9 @@ def check_clip_size(size: tuple[int, int], codec: VideoCodec, path: Path) -> Non
 
 def _check_rate(fps: Fraction) -> Fraction:
     rate = Fraction(fps)
-    if not 0 < rate <= 1000:
-        raise RequestError(f"a clip cannot have {fps} frames per second; use up to 1000")
+    if not SLOWEST <= rate <= FASTEST:
+        limits = f"{SLOWEST} to {FASTEST}"
+        raise RequestError(f"a clip cannot have {fps} frames per second; use {limits}")
     if max(rate.numerator, rate.denominator) > 1_000_000:
         rate = rate.limit_denominator(1001)
     return rate

@@ -124,9 +124,12 @@ class Setting:
         return getattr(getattr(options, self.group) if self.group else options, self.name)
 
     def read(self, value: Any) -> Any:
-        """The typed value of a plain one. Raises RequestError where it is not allowed."""
+        """The typed value of a plain one; None stands for the default.
+
+        Raises RequestError where it is not allowed.
+        """
         if value is None:
-            return None
+            return self.default
         if self.parse:
             typed = self.parse(value)
         else:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from animate.errors import MediaError
+from animate.errors import MediaError, RequestError
 from animate.media import FrameSelection, FrameSource, open_video, write_png
 from tests.media.clips import make_video, number_picture, read_number
 
@@ -142,3 +142,11 @@ def test_stopping_early_leaves_nothing_open(plain: Path, backend: str) -> None:
         next(frames)
         del frames
     assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+@pytest.mark.parametrize("stride", [10**6, 2**64])
+def test_a_rate_of_hours_a_frame_is_refused_before_any_work(
+    plain: Path, backend: str, stride: int
+) -> None:
+    with pytest.raises(RequestError, match=rf"stride of {stride} at .* choose a smaller stride"):
+        opened(plain, backend).sampling(FrameSelection(stride=stride))

@@ -149,6 +149,12 @@ def test_memory_that_nobody_wrote_decides_no_byte(tmp_path: Path) -> None:
     assert written[0].count("\n") == len(VIDEOS)
 
 
+@pytest.mark.parametrize("fps", [Fraction(0), Fraction(1, 10**9), Fraction(1001)])
+def test_rates_beyond_reason_are_refused(tmp_path: Path, fps: Fraction) -> None:
+    with pytest.raises(RequestError, match=r"frames per second; use 1/3600 to 1000"):
+        open_writer(tmp_path / "clip.mp4", size=(64, 48), fps=fps)
+
+
 @pytest.mark.parametrize("fps", ["29/2", "30000/1001", "15000/1001", "23.976", "7/3", "1", "120"])
 def test_mp4_holds_every_rate_exactly(tmp_path: Path, fps: str) -> None:
     rate = Fraction(fps)

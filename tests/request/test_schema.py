@@ -148,6 +148,16 @@ def test_hostile_values_are_one_short_error_at_once(value: Any) -> None:
     assert time.perf_counter() - begun < 5
 
 
+def test_a_setting_without_a_value_has_its_usual_one() -> None:
+    """`person:` in a file, and null in JSON, hold nothing."""
+    usual = build(AnimationRequest, PATHS)
+    for name in SETTINGS.keys() - PATHS.keys():
+        assert build(AnimationRequest, {**PATHS, name: None}) == usual, name
+    assert build(AnimationRequest, {**PATHS, "sampling": {"keep_features": None}}) == usual
+    with pytest.raises(RequestError, match="reference is missing"):
+        build(AnimationRequest, {**PATHS, "reference": None})
+
+
 @given(st.sampled_from(sorted(SETTINGS)), st.text(max_size=40))
 def test_no_text_ends_in_anything_but_a_value_or_a_request_error(name: str, text: str) -> None:
     try:

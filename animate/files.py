@@ -30,8 +30,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of still pictures that are numbered, or read as one picture."""
 FRAME_NUMBER = re.compile(r"%0?(?P<digits>\d*)d|(?P<hashes>#+)")
 """The number in a name of numbered images: shot.%04d.png, shot.####.png."""
-_LONGEST_NAME = 200
-"""Bytes of the destination's name kept in the partial's; file systems allow 255 in all."""
+LONGEST_NAME, _LONGEST_STEM = 255, 200
+"""Bytes of a name on all usual file systems, and of that kept in the name of its partial file."""
 _HIDDEN_NAME = re.compile(
     rf"\.(?P<stem>.+)\.(?P<token>[0-9a-f]{{8}})(?P<check>[0-9a-f]{{8}})"
     rf"(?P<kind>{re.escape(PARTIAL)}|{re.escape(CLAIM)})",
@@ -307,7 +307,7 @@ def write_text(path: str | os.PathLike[str], text: str, *, follow: bool = True) 
 
 
 def _short(name: str) -> str:
-    return os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
+    return os.fsdecode(os.fsencode(name)[:_LONGEST_STEM])
 
 
 def hidden_name(path: Path, suffix: str = PARTIAL) -> Path:

@@ -14,7 +14,7 @@ from animate.clip.record import sidecar_path, with_own_name
 from animate.clip.shareable import NamesFiles
 from animate.clip.work_folder import SUFFIX as WORK_SUFFIX
 from animate.errors import ModelError, RequestError
-from animate.files import is_sequence, real_path
+from animate.files import LONGEST_NAME, is_sequence, real_path
 from animate.media.sequences import sequence_files
 from animate.models.variants import check_model_inside
 from animate.request.request import AnimationRequest
@@ -30,8 +30,6 @@ _ADAPTER_SIZES = "adapter_config.json"
 RECORD_SUFFIX = ".job.json"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _INSIDE = re.compile(r"(\w+)(?::(0?\d{1,2}))?")
-_LONGEST = 255
-"""Bytes of a name, on all usual file systems."""
 _NAME_LENGTH = 48
 """Characters: file systems allow 255 bytes, and a character may take four."""
 
@@ -202,11 +200,11 @@ class OutputFolder:
             raise RequestError(f"output {name} has '..' in it; write it without")
         if (
             max(len(os.fsencode(part)) for part in (*relative.parts, record_path(path).name))
-            > _LONGEST
+            > LONGEST_NAME
         ):
             raise RequestError(
                 f"output {quoted(name)} is too long: a name, and that of its record, may have "
-                f"{_LONGEST} bytes; shorten it"
+                f"{LONGEST_NAME} bytes; shorten it"
             )
         return path
 

@@ -244,7 +244,14 @@ def check_offload(request: AnimationRequest, device: torch.device) -> None:
 
 
 def check_names(request: AnimationRequest) -> None:
-    """Raise MediaError for a file name that the record, which is UTF-8, cannot hold."""
+    """Raise MediaError for a file name that the record, which is UTF-8, cannot hold, and for an
+    output whose record would have a name that is too long."""
+    record, _ = record_paths(request.output)
+    if len(os.fsencode(record.name)) > files.LONGEST_NAME:
+        raise MediaError(
+            f"the output's name is too long: that of its record has {len(os.fsencode(record.name))}"
+            f" bytes, and file systems take {files.LONGEST_NAME}; shorten it"
+        )
     for _, path in request.paths("input", "output"):
         try:
             str(path).encode()
@@ -301,8 +308,15 @@ def check_inputs(request: AnimationRequest) -> None:
             check_readable(file, "pose file", MediaError)
     if request.identity is not None:
         check_readable(request.identity, "identity picture", MediaError)
-    if request.upscale is not None:
-        check_readable(request.upscale, "upscaler's weights", MediaError)
+    networks = {
+        "upscaler's weights": request.upscale,
+        "estimator's network": request.runtime.estimator_network,
+    }
+    for role, path in networks.items():
+        if path is not None:
+            check_readable(path, role, MediaError)
+    if (folder := request.runtime.identity_folder) is not None and not os.path.isdir(folder):
+        raise MediaError(f"identity folder {folder} is not there; check the path")
     if request.runtime.preview_decoder is not None:
         tiny_decoder_files(request.runtime.preview_decoder)
     check_adapters(request.lora)

@@ -100,6 +100,8 @@ def read_adapter(path: Path, layers: Collection[str]) -> Adapter:
             raise ModelError(f"adapter {file}: {key} {fault}; use another adapter")
         parts.setdefault(_layer_name(_KINDS[kind].sub("", key), known), {})[kind] = tensor
     half = [name for name, part in parts.items() if not {"down", "up"} <= set(part)]
+    if not tensors:
+        raise ModelError(f"adapter {file} holds no weights at all; use another adapter")
     if unknown or half:
         raise ModelError(
             f"adapter {file} is not a plain LoRA: {listed([*unknown, *half])} is not understood "

@@ -39,6 +39,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"output": "clip.xyz"}, "no known suffix"),
     ({"output": "no/clip.mp4"}, "mkdir -p"),
     ({"output": "driving.mp4", "overwrite": True}, "would overwrite the driving video"),
+    ({"output": f"{'x' * 251}.mp4"}, "that of its record has 256 bytes"),
     ({"side_by_side": "clip.mp4"}, "name the same file"),
     ({"contact_sheet": "reference.png", "overwrite": True}, "overwrite the reference image"),
 ]
@@ -75,6 +76,8 @@ SETTLED: list[tuple[dict[str, Any], str]] = [
     ({"offload": "model"}, "that saves nothing"),
     ({"fps": 60, "interpolate": True}, "nothing is left out"),
     ({"precision": "float16"}, "precision float16 cannot be had"),
+    ({"identity_folder": "nowhere"}, "identity folder nowhere is not there"),
+    ({"estimator_network": "/dev/zero"}, "/dev/zero is not a regular file"),
 ]
 
 
@@ -89,7 +92,7 @@ def test_what_the_model_cannot_do_is_refused_before_a_file_is_hashed(
     monkeypatch.setattr(fingerprint, "sha256", None)
     monkeypatch.setattr("animate.clip.make.clip_motion", None)
     before = sorted(scene["output"].parent.iterdir())
-    with pytest.raises((RequestError, TemporalError), match=message):
+    with pytest.raises((RequestError, MediaError, TemporalError), match=message):
         animator(AnimationRequest.from_dict({**scene, **changes}))
     assert sorted(scene["output"].parent.iterdir()) == before
 

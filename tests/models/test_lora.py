@@ -222,6 +222,9 @@ def test_missing_damaged_and_half_files_are_refused(unet: Any, tmp_path: Path) -
     (tmp_path / "bad.safetensors").write_bytes(b"no tensors at all")
     with pytest.raises(ModelError, match="damaged"):
         open_adapters(unet, [Lora(tmp_path / "bad.safetensors")])
+    save_file({}, tmp_path / "nothing.safetensors")
+    with pytest.raises(ModelError, match="no weights at all"):
+        open_adapters(unet, [Lora(tmp_path / "nothing.safetensors")])
     half = {f"unet.{LAYERS[0]}.lora_A.weight": torch.zeros(RANK, 32)}
     save_file(half, tmp_path / "half.safetensors")
     with pytest.raises(ModelError, match="not a plain LoRA"):

@@ -129,7 +129,8 @@ def _remove(removable: list[Leftover], say: Callable[[str], None]) -> None:
 
 
 def _described(leftover: Leftover) -> str:
-    return f"{leftover.path} ({leftover.kind}, {leftover.size:,} bytes)"
+    path = str(leftover.path).replace("\n", "\\n")  # a name of two lines would be a list of its own
+    return f"{path} ({leftover.kind}, {leftover.size:,} bytes)"
 
 
 def _counted(items: list[Leftover]) -> str:

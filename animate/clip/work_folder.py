@@ -169,8 +169,13 @@ def remove(path: Path) -> list[str]:
         return _strangers(path)
     aside = _put_aside(path)
     if aside is not None:
-        _remove_contents(aside)
-        aside.rmdir()
+        try:
+            _remove_contents(aside)
+            aside.rmdir()
+        except OSError:
+            with suppress(OSError):  # what cannot go is found where it was
+                os.replace(aside, path)
+            raise
     return []
 
 
@@ -198,6 +203,8 @@ def _is_ours(entry: os.DirEntry[str]) -> bool:
         return True
     if files.is_partial(entry.name):
         return not entry.is_symlink()
+    if entry.name == LOCK:
+        return is_lock_file(entry.stat(follow_symlinks=False))
     return entry.is_file(follow_symlinks=False) and bool(_FILE_NAMES.fullmatch(entry.name))
 
 

@@ -45,6 +45,16 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_name_of_two_lines_is_told_in_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden_name(tmp_path / "clip\nnothing was removed").write_bytes(b"1")
+    assert main(["clean", str(tmp_path), "--yes"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert "clip\\nnothing was removed" in lines[0]
+
+
 @pytest.mark.parametrize(("answer", "removed"), [("y\n", True), ("n\n", False), ("", False)])
 def test_on_a_terminal_it_asks(
     folder: Path,

@@ -13,6 +13,7 @@ from animate import files
 from animate.clip.leftovers import leftovers, throw_away
 from animate.clip.marker import MARKER, Marker
 from animate.clip.work_folder import SUFFIX
+from animate.errors import WorkError
 
 
 @pytest.mark.parametrize("recursive", [False, True])
@@ -59,7 +60,11 @@ def test_what_this_program_makes_is_never_a_pipe_a_link_or_a_long_lock(tmp_path:
     assert not list(leftovers(tmp_path))
 
 
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
+@pytest.mark.parametrize(
+    "make",
+    [os.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere"),
+     lambda path: path.write_text("longer than the number of a process is")],
+)  # fmt: skip
 def test_work_goes_and_what_stands_in_the_place_of_its_lock_stays(
     tmp_path: Path, make: Callable[[Path], object]
 ) -> None:
@@ -69,6 +74,23 @@ def test_work_goes_and_what_stands_in_the_place_of_its_lock_stays(
     assert throw_away(left) == ["lock"]
     assert [path.name for path in work.iterdir()] == ["lock"]
     assert not list(leftovers(tmp_path))
+
+
+def test_what_cannot_go_is_found_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = marked(tmp_path / f".shot.mp4{SUFFIX}")
+    (left,) = leftovers(tmp_path)
+    refused = OSError(errno.EPERM, "Operation not permitted")
+
+    def refuse(path: Path) -> None:
+        raise refused
+
+    monkeypatch.setattr("animate.clip.work_folder.remove_partial", refuse)
+    with pytest.raises(WorkError, match="cannot be removed: operation not permitted"):
+        throw_away(left)
+    assert [path.name for path in tmp_path.iterdir()] == [work.name]
+    assert [left.path for left in leftovers(tmp_path)] == [work]
 
 
 @pytest.mark.parametrize("closed", ["folder", "file"])

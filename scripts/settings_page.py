@@ -6,7 +6,8 @@ from pathlib import Path
 
 from animate.files import write_text
 from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOptions
-from animate.request.schema import Setting, settings_of
+from animate.request.schema import settings_of
+from animate.request.setting import Setting
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 TITLES = {
@@ -39,13 +40,9 @@ def _table(kind: type) -> str:
 
 
 def _row(setting: Setting) -> str:
-    default = "" if setting.default in (None, ()) else f"`{_written(setting.default)}`"
+    default = f"`{setting.default_text}`" if setting.default_text else ""
     cells = (f"`{setting.name}`", _values(setting), default, setting.role, setting.help)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
-
-
-def _written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _values(setting: Setting) -> str:

@@ -15,7 +15,7 @@ from animate.batch.failures import Failure, failure_of
 from animate.batch.records import Pictures
 from animate.batch.tasks import ClipReport, ClipTask, PreviewMessage, Relay, device_of, peak_host
 from animate.request.request import AnimationRequest, RuntimeOptions
-from animate.request.schema import NONE
+from animate.request.setting import NONE
 
 if TYPE_CHECKING:
     from animate.animator import Animator

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from animate.batch.axes import FIXED, PROTOCOL, Axis, axes_of, value_text, varying
 from animate.batch.compare_page import PAGE, SHEET, Cell, Comparison, write_page
 from animate.batch.compare_sheet import write_sheet
 from animate.batch.executor import JobExecutor
@@ -30,90 +31,17 @@ from animate.batch.scores import protocol_label, score_clips
 from animate.errors import MediaError, RequestError, raises_ours
 from animate.evaluation.protocols import load_protocol
 from animate.files import check_readable, write_text
+from animate.media import check_driving, is_numbered
+from animate.models.filling import check_present
+from animate.models.variants import resolve
 from animate.progress import Progress, Quiet
 from animate.request.request import AnimationRequest
 from animate.request.schema import flat, settings_of
-from animate.request.wording import nearest, quoted
+from animate.request.setting_paths import paths_in
 
 FIGURES = "compare.json"
-PROTOCOL = "clean"
-"""Protocol that cells are scored by unless another is named."""
-MOST_CELLS = 100
-"""Cells that a page can show beside each other."""
-_FIXED = (
-    "output", "overwrite", "side_by_side", "contact_sheet", "work", "keep_work", "cache", "sign",
-)  # fmt: skip
-"""Settings that say where files go, and so cannot tell two cells apart."""
 _SUFFIX = ".mp4"
-_USUAL = "default"
-"""Label of a cell that leaves a setting open."""
 _LONGEST_NAME = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """A setting, and the values that it has in the cells."""
-
-    setting: str
-    """Name of the setting."""
-    values: tuple[Any, ...]
-    """Typed values in the order of the cells; None leaves the setting open."""
-
-    @classmethod
-    def parse(cls, text: str) -> Axis:
-        """`NAME=VALUE,VALUE,...`; an empty value leaves the setting open.
-
-        NAME may have its section before it, such as `sampling.seed`. Raises RequestError.
-        """
-        name, equals, values = text.partition("=")
-        if not equals:
-            raise RequestError(f"{quoted(text)} is not NAME=VALUE,VALUE, such as seed=1,2,3")
-        setting = settings_of(AnimationRequest)[known_setting(name)]
-        texts = [text.strip() for text in values.split(",")]
-        return cls.of(setting.name, [setting.read_text(t) if t else None for t in texts])
-
-    @classmethod
-    def of(cls, name: str, values: Iterable[Any]) -> Axis:
-        """An axis of typed or plain values. Raises RequestError for bad, equal or no values."""
-        setting = settings_of(AnimationRequest)[known_setting(name)]
-        chosen = tuple(None if v is None else setting.read(v) for v in values)
-        if not chosen:
-            raise RequestError(f"{setting.name} has no values to compare; give at least one")
-        for index, value in enumerate(chosen):
-            if value in chosen[:index]:
-                raise RequestError(f"{setting.name} has the value {_text(value)} twice")
-        return cls(setting=setting.name, values=chosen)
-
-    def labels(self) -> list[str]:
-        """A short text for each value: of a file its name, where names differ."""
-        names = [_text(value) for value in self.values]
-        if settings_of(AnimationRequest)[self.setting].holds_paths:
-            short = [Path(name).name for name in names]
-            names = short if len(set(short)) == len(short) else names
-        return names
-
-
-def known_setting(name: str) -> str:
-    """The name of a setting without its section. Raises RequestError for one that cannot vary."""
-    section, _, last = name.strip().replace("-", "_").rpartition(".")
-    settings = settings_of(AnimationRequest)
-    setting = settings.get(last)
-    if setting is None or (section and setting.group != section):
-        known = {*settings, *(f"{s.group}.{s.name}" for s in settings.values() if s.group)}
-        raise RequestError(f"unknown setting {quoted(name)}{nearest(name, known - {*_FIXED})}")
-    if last in _FIXED:
-        raise RequestError(f"{last} says where files go; compare settings that decide the clip")
-    return last
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return _USUAL
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if type(value) is tuple:
-        return " ".join(map(_text, value)) or "none"
-    return str(value)
 
 
 @raises_ours
@@ -144,10 +72,11 @@ def compare(
             are not those of neighbours.
         overwrite: make cells again that an earlier call has made.
 
-    A cell that failed has its message in its record. Raises RequestError, ManifestError or
-    MediaError before any work where an argument cannot be used.
+    A cell that failed has its message in its record. Raises RequestError, ManifestError,
+    ModelError or MediaError before any work where an argument cannot be used.
     """
     axes = axes_of(models, vary)
+    check_values(axes, weights_here=executor in ("local", "serial"))
     check_scoring(truth, protocol)
     manifest, cells = plan_cells(settings, output_dir, axes)
     progress = progress or Quiet()
@@ -160,23 +89,23 @@ def compare(
     return conclude(manifest, cells, axes, truth, protocol, engine.workers, progress)
 
 
-def axes_of(
-    models: Sequence[str | Path], vary: Mapping[str, Sequence[Any]] | Sequence[Axis]
-) -> list[Axis]:
-    """The axes of a grid. Raises RequestError for none, too many, or one named twice."""
-    axes = [Axis.of("model", models)] if models else []
-    axes += [Axis.of(*item) for item in vary.items()] if isinstance(vary, Mapping) else list(vary)
-    names = [axis.setting for axis in axes]
-    if not axes:
-        raise RequestError("there is nothing to compare; name models, or a setting with its values")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise RequestError(f"{twice[0]} is varied twice; give all its values at once")
-    count = 1
+def check_values(axes: Sequence[Axis], *, weights_here: bool) -> None:
+    """Raise ModelError for a model that is unknown, MediaError for an input that is missing: a
+    value that no cell could be made with.
+
+    weights_here: the models' files must be on this machine, too; workers elsewhere have their own
+    """
     for axis in axes:
-        count *= len(axis.values)
-    if count > MOST_CELLS:
-        raise RequestError(f"that makes {count} cells; a page shows at most {MOST_CELLS}")
-    return axes
+        if axis.setting == "model":
+            for variant in (resolve(name or "auto").variant for name in axis.values):
+                if weights_here:
+                    check_present(variant, variant.components)
+        elif settings_of(AnimationRequest)[axis.setting].role == "input":
+            for path in paths_in(axis.values):
+                if is_numbered(path):
+                    check_driving(path)
+                elif not path.is_dir():
+                    check_readable(path, axis.setting.replace("_", " "), MediaError)
 
 
 def check_scoring(truth: Path | str | None, protocol: str | None) -> None:
@@ -225,11 +154,6 @@ def _combinations(
     choices = [list(zip(axis.labels(), axis.values, strict=True)) for axis in axes]
     for number, combination in enumerate(product(*choices), start=1):
         yield number, tuple(label for label, _ in combination), tuple(v for _, v in combination)
-
-
-def varying(axes: Sequence[Axis]) -> Sequence[Axis]:
-    """Axes with several values; all of them where there is none."""
-    return [axis for axis in axes if len(axis.values) > 1] or axes
 
 
 def _cell(number: int, axes: Sequence[Axis], labels: Sequence[str]) -> Cell:
@@ -293,12 +217,12 @@ def _only_scores_of(record: JobRecord, label: str) -> JobRecord:
 def _common(jobs: Sequence[Job], axes: Sequence[Axis]) -> Mapping[str, str]:
     """Settings that all cells have and that are not left as they are by default."""
     request = next(job.request for job in jobs if job.request is not None)
-    varied = {*_FIXED, *(axis.setting for axis in varying(axes))}
+    varied = {*FIXED, *(axis.setting for axis in varying(axes))}
     values = {}
     for setting in settings_of(AnimationRequest).values():
         value = setting.value(request)
         if setting.name not in varied and value != setting.default:
-            values[setting.name] = _text(value)
+            values[setting.name] = value_text(value)
     return values
 
 

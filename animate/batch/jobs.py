@@ -29,7 +29,8 @@ from animate.batch.storage import is_url
 from animate.errors import RequestError, UserError
 from animate.files import real_path
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE, plain, settings_of
+from animate.request.schema import plain, settings_of
+from animate.request.setting import NONE
 
 SettingsOfKinds = Mapping[str, Mapping[str, object]]
 """Settings by flat names, for rows of each kind."""

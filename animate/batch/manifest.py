@@ -22,7 +22,8 @@ from animate.batch.storage import check_url, fetch_file, is_url, parent_url
 from animate.errors import ManifestError, RequestError
 from animate.files import real_path
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE, flat, settings_of
+from animate.request.schema import flat, settings_of
+from animate.request.setting import NONE
 from animate.request.wording import listed
 
 _LISTED = 20

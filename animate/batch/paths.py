@@ -18,7 +18,7 @@ from animate.files import LONGEST_NAME, is_sequence, real_path
 from animate.media.sequences import sequence_files
 from animate.models.variants import check_model_inside
 from animate.request.request import AnimationRequest
-from animate.request.schema import Role
+from animate.request.setting import Role
 from animate.request.setting_paths import plain_with_paths
 from animate.request.values import read_path
 from animate.request.wording import nearest, quoted

@@ -15,7 +15,8 @@ from typing import Any, NoReturn, TypeVar, get_origin
 from animate.errors import RequestError
 from animate.progress import KINDS, Progress, choose_progress
 from animate.request.presets import preset_names, read_config
-from animate.request.schema import Setting, build, settings_of
+from animate.request.schema import build, settings_of
+from animate.request.setting import Setting
 from animate.request.wording import nearest, quoted
 
 T = TypeVar("T")
@@ -171,10 +172,11 @@ def add_option(
     common = {"dest": setting.name, "default": default}
     if setting.hint is bool:
         action: Any = argparse.BooleanOptionalAction if setting.default else "store_true"
+        text += " (default: yes)" if setting.default else ""
         return parser.add_argument(setting.flag, action=action, help=text, **common)
     several = {"action": "extend"} if get_origin(setting.hint) is tuple else {}
-    if setting.default not in (None, ()):
-        text += f" (default: {setting.default})"
+    if setting.default_text:
+        text += f" (default: {setting.default_text})"
     return parser.add_argument(
         setting.flag,
         type=TextReader(setting.flag, setting.name, setting.read_text, setting),
@@ -219,15 +221,18 @@ def as_typed(fault: str, flags: Mapping[str, str]) -> str:
     return f"{flags[name]}{space}{text}" if name in flags else fault
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add `--config NAME|FILE`, given once or several times; other options have the last word."""
+def add_config(parser: argparse.ArgumentParser, *, presets: bool = True) -> None:
+    """Add `--config NAME|FILE`, given once or several times; other options have the last word.
+
+    presets: the command makes clips, which is what the shipped presets are for
+    """
+    names = f"a preset ({', '.join(preset_names())}) or " if presets else ""
     parser.add_argument(
         "--config",
         action="append",
         default=[],
-        metavar="NAME|FILE",
-        help=f"settings by the same names: a preset ({', '.join(preset_names())}) or a YAML file; "
-        "later ones and options win",
+        metavar="NAME|FILE" if presets else "FILE",
+        help=f"settings by the same names: {names}a YAML file; later ones and options win",
     )
 
 
@@ -242,10 +247,10 @@ def typed_settings(
 def read_options(options: type[T], arguments: argparse.Namespace) -> T:
     """Build `options` from what --config names, then what the command line gave."""
     values = read_config(options, arguments.config)
-    names, typed = settings_of(options), typed_settings(options, arguments)
+    typed = typed_settings(options, arguments)
+    in_files = values.keys() - typed.keys()
+    flags = {name: s.flag for name, s in settings_of(options).items() if name not in in_files}
     try:
         return build(options, {**values, **typed})
     except RequestError as reason:
-        raise RequestError(
-            as_typed(str(reason), {name: names[name].flag for name in typed})
-        ) from None
+        raise RequestError(as_typed(str(reason), flags)) from None

@@ -89,7 +89,7 @@ def parser() -> Parser:
         "--output-dir", required=True, metavar="DIR", help="where clips and report go; may be a URL"
     )
     group.add_argument(
-        "--executor", default="local", metavar="NAME", help="local (default), serial or ray"
+        "--executor", default="local", metavar="EXECUTOR", help="local (default), serial or ray"
     )
     group.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="workers at a time (default: 1)"

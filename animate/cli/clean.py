@@ -19,9 +19,9 @@ def parser() -> Parser:
     """The arguments of the command."""
     command = make_parser(
         "clean",
-        "Throw away unfinished work and half-written files of runs that were killed, after listing "
-        "them. What a run still works on stays, and so does every file that this program has not "
-        "made.",
+        "Throw away unfinished work and half-written files of runs that were killed, after\n"
+        "listing them. What a run still works on stays, and so does every file that this program\n"
+        "has not made.",
         "cnx clean clips --dry-run",
         "cnx clean [FOLDER] [options]",
     )

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from animate.batch.axes import PROTOCOL, Axis
 from animate.cli.arguments import (
     Parser,
     TextReader,
@@ -62,8 +63,6 @@ def main(argv: list[str]) -> int:
 
 def parser() -> Parser:
     """The arguments of the command."""
-    from animate.batch.compare import PROTOCOL, Axis
-
     command = make_parser(
         "compare",
         "Make the same clip with several models or settings, and a page and a contact sheet on\n"
@@ -101,7 +100,7 @@ def parser() -> Parser:
     scoring.add_argument(
         "--protocol",
         default=PROTOCOL,
-        metavar="NAME",
+        metavar="PROTOCOL",
         help=f"evaluation protocol of the scores (default: {PROTOCOL}; quick takes least time)",
     )
     scoring.add_argument(
@@ -109,7 +108,7 @@ def parser() -> Parser:
     )
     group.add_argument("--overwrite", action="store_true", help="make every cell again")
     group.add_argument(
-        "--executor", default="local", metavar="NAME", help="local (default), serial or ray"
+        "--executor", default="local", metavar="EXECUTOR", help="local (default), serial or ray"
     )
     group.add_argument(
         "--jobs",

@@ -84,7 +84,7 @@ def parser() -> Parser:
     command.add_argument(
         "--protocol",
         action="append",
-        metavar="NAME",
+        metavar="PROTOCOL",
         help="clean (default), quick, disco-tiktok or a YAML file; may be given several times",
     )
     return command

@@ -27,12 +27,13 @@ COMMANDS = {
     "info": "show where a clip comes from, and check its credentials",
     "pose": "extract, look at, fit and convert poses",
     "models": "list, fetch and verify model variants",
-    "encoders": "list the ways to compress a clip on this machine",
     "plan": "show what fits in an amount of memory",
-    "completion": "print a script by which a shell completes commands and options",
     "train": "train a control network or a whole small model",
+    "encoders": "list the ways to compress a clip on this machine",
+    "completion": "print a script by which a shell completes commands and options",
 }
 
+_HELP, _VERSION = ("--help", "-h", "help"), "--version"
 _COMPUTING = ("run", "still", "batch", "compare", "resume", "evaluate", "train")
 """Commands that load the networks' libraries."""
 _LEAST_ADDRESSES = 2 << 30
@@ -63,17 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     _prepare_streams()
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or arguments[0] in _HELP:
         print(_help())
         return 0
-    if arguments[0] == "--version":
+    if arguments[0] == _VERSION:
         print(f"cnx {animate.__version__}")
         return 0
     name, options = arguments[0], arguments[1:]
     if name not in COMMANDS:
         from animate.request.wording import nearest, quoted
 
-        hint = nearest(name, COMMANDS) or "; see cnx --help"
+        hint = nearest(name, [*COMMANDS, *_HELP, _VERSION]) or "; see cnx --help"
         return _complain(f"unknown command {quoted(name)}{hint}")
 
     from animate.cli.signals import raised_on_signals
@@ -279,7 +280,8 @@ def _help() -> str:
             "commands:",
             *lines,
             "",
-            "cnx COMMAND --help explains each. The shortest way to a clip:",
+            "cnx COMMAND --help explains each; cnx --version tells the version.",
+            "The shortest way to a clip:",
             "  cnx run --reference me.png --driving dance.mp4 --output clip.mp4",
         )
     )

@@ -39,7 +39,9 @@ def parser() -> Parser:
         ("verify", "check files on this machine against their digests; needs no network"),
     ):
         sub = actions.add_parser(action, help=text, allow_abbrev=False)
-        sub.add_argument("name", metavar="NAME", help=f"a variant, a folder, or {POSE_NETWORKS}")
+        sub.add_argument(
+            "name", metavar="NAME|FOLDER", help=f"a variant, a folder, or {POSE_NETWORKS}"
+        )
         if action == "fetch":
             sub.add_argument(
                 "--accept-licence",
@@ -70,7 +72,7 @@ def _add_import(actions: Any) -> None:
         "--base", metavar="SOURCE", help="where autoencoder and image encoder are, if not in SOURCE"
     )
     sub.add_argument(
-        "--like", metavar="NAME", help="variant whose constants to take, if it is not recognised"
+        "--like", metavar="VARIANT", help="variant whose constants to take, if it is not recognised"
     )
     add_display(sub)
 

@@ -34,8 +34,12 @@ def parser() -> Parser:
     settings = settings_of(AnimationRequest)
     for name in _SETTINGS:
         add_option(command, settings[name])
-    command.add_argument("--frames", type=int, default=240, metavar="N", help="frames of the clip")
-    command.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="kind of device")
+    command.add_argument(
+        "--frames", type=int, default=240, metavar="N", help="frames of the clip (default: 240)"
+    )
+    command.add_argument(
+        "--device", default="cuda", choices=("cuda", "cpu"), help="kind of device (default: cuda)"
+    )
     return command
 
 

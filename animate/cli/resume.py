@@ -14,7 +14,7 @@ def parser() -> Parser:
     """The arguments of the command."""
     command = make_parser(
         "resume",
-        "Go on with a run that was stopped or killed: the frames are those of a run that was not. "
+        "Go on with a run that was stopped or killed: the frames are those of a run that was not.\n"
         "The same `cnx run` once more does it as well.",
         "cnx resume .clip.mp4.work",
         "cnx resume FOLDER [options]",

@@ -31,7 +31,7 @@ def parser() -> Parser:
     command.add_argument("--list", action="store_true", help="list the designs and stop")
     add_options(command, StillRequest, "the picture", skip=("method",))
     _add_method(command)
-    add_config(command)
+    add_config(command, presets=False)
     add_help_all(command)
     return command
 

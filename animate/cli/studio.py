@@ -31,14 +31,18 @@ def parser() -> Parser:
         help="project (default: .)",
     )
     command.add_argument(
-        "--port", type=int, default=8484, metavar="N", help="port; 0 for any free one (8484)"
+        "--port",
+        type=int,
+        default=8484,
+        metavar="N",
+        help="port; 0 for any free one (default: 8484)",
     )
     command.add_argument(
         "--max-upload",
         type=TextReader("--max-upload", "max_upload", parse_bytes),
         default=4 << 30,
         metavar="SIZE",
-        help="largest file that a browser may send (4GiB)",
+        help="largest file that a browser may send (default: 4GiB)",
     )
     command.add_argument("--open", action="store_true", help="open it in the usual browser")
     return command

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from animate.cli.arguments import Parser, make_parser, parse, progress_of
+from animate.errors import RequestError
 from animate.progress import Progress
+from animate.request.wording import nearest
 
 if TYPE_CHECKING:
     from animate.training.finetune_config import FineTuneConfig
@@ -43,6 +45,8 @@ def main(argv: list[str]) -> int:
         action.run(arguments, progress_of(arguments))
         return 0
     arguments = parse(parser(), argv)
+    if not arguments.config.exists() and (hint := nearest(str(arguments.config), ACTIONS)):
+        raise RequestError(f"{arguments.config} is neither a recipe nor an action{hint}")
     progress = progress_of(arguments)
 
     from animate.training.finetune import fine_tune

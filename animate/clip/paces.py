@@ -25,7 +25,7 @@ from animate.media.posed import PoseSource
 from animate.media.source import FrameSource
 from animate.progress import Course
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE
+from animate.request.setting import NONE
 
 _SCHEMA = 1
 _MOST = 64

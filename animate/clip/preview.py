@@ -28,7 +28,7 @@ from animate.models.components import Components
 from animate.models.tiny_decoder import load_tiny_decoder
 from animate.progress import Progress
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE
+from animate.request.setting import NONE
 from temporal.offload import offloaded
 
 _FIT = 1

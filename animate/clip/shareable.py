@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE, Role, plain
+from animate.request.schema import plain
+from animate.request.setting import NONE, Role
 
 
 class NamesFiles(Protocol):

@@ -18,7 +18,8 @@ from animate.files import is_sequence
 from animate.generate.clip_state import Keeper, KeepsNothing
 from animate.progress import Progress
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE, build, plain
+from animate.request.schema import build, plain
+from animate.request.setting import NONE
 
 
 @dataclass(frozen=True, kw_only=True)

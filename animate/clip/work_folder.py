@@ -34,7 +34,7 @@ from animate.clip.claim import is_at, is_lock_file, sign_lock, try_flock
 from animate.clip.marker import MARKER, Begun, Marker, read_begun, read_marker
 from animate.clip.record import clip_files, with_own_name
 from animate.errors import BusyError, WorkError
-from animate.request.schema import NONE
+from animate.request.setting import NONE
 
 SUFFIX = ".work"
 LOCK, CLOSING, POSES = "lock", "closing", "poses"

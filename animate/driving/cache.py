@@ -16,7 +16,7 @@ from pathlib import Path
 from animate.files import write_bytes
 from animate.media import FrameSelection
 from animate.progress import Progress
-from animate.request.schema import NONE
+from animate.request.setting import NONE
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
 from pose.extract import EXTRACTION

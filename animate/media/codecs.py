@@ -11,6 +11,7 @@ from types import MappingProxyType
 import av
 
 from animate.errors import RequestError
+from animate.request.wording import nearest, quoted
 
 FORMATS = MappingProxyType(
     {
@@ -244,7 +245,9 @@ def find_codec(name: str, form: str) -> VideoCodec:
     """
     codec = CODECS.get(name)
     if codec is None:
-        raise RequestError(f"unknown codec {name!r}; choose one of {', '.join(CODECS)}")
+        raise RequestError(
+            f"codec {quoted(name)} is not one of {', '.join(CODECS)}{nearest(name, CODECS)}"
+        )
     if form not in codec.formats:
         suffixes = ", ".join(suffix for suffix, of in FORMATS.items() if of in codec.formats)
         raise RequestError(f"codec {name} does not go into {form}; name the output {suffixes}")

@@ -33,7 +33,8 @@ from animate.pipeline.arrays import (
     read_poses,
 )
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE, build, settings_of
+from animate.request.schema import build, settings_of
+from animate.request.setting import NONE
 from animate.request.values import Lora, parse_rate
 from animate.request.wording import nearest
 from pose.estimators.base import Estimator

@@ -19,16 +19,8 @@ from typing import Any, Literal, get_args
 from animate.errors import RequestError
 from animate.request.runtime import Precision, RuntimeOptions
 from animate.request.sampling import Levels, Open, SamplingOptions, Solver
-from animate.request.schema import (
-    Converted,
-    Role,
-    build,
-    group,
-    option,
-    plain,
-    settings_of,
-    validate,
-)
+from animate.request.schema import build, plain, settings_of, validate
+from animate.request.setting import Converted, Role, group, option
 from animate.request.setting_paths import paths_of, with_paths
 from animate.request.values import (
     Fill,
@@ -40,7 +32,7 @@ from animate.request.values import (
     parse_rate,
     parse_time,
 )
-from animate.request.wording import quoted
+from animate.request.wording import nearest, quoted
 from pose.kinds import Absence, EstimatorName, RetargetMode
 
 __all__ = [
@@ -64,9 +56,10 @@ def parse_panels(value: Any) -> tuple[Panel, ...]:
     known = get_args(Panel)
     names = list(words) if isinstance(words, list | tuple) and len(words) <= len(known) else []
     if not names or any(name not in known or names.count(name) > 1 for name in names):
+        unknown = [name for name in names if isinstance(name, str) and name not in known]
         raise RequestError(
             f"panels {quoted(value)} are not some of {', '.join(known)}, each once, such as "
-            "driving,result"
+            f"driving,result{nearest(unknown[0], known) if unknown else ''}"
         )
     return tuple(names)
 
@@ -152,8 +145,11 @@ class AnimationRequest:
         "Lanczos; alone it enlarges by its own factor",
         metavar="FILE",
         role="input",
+        usual=True,
     )
-    fit: Fit = option("crop", "how a reference of another shape is brought to that size")
+    fit: Fit = option(
+        "crop", "how a reference of another shape is brought to that size", usual=True
+    )
     fill: Converted[Fill, str] = option(
         Fill("edge"),
         "what lies around a reference that --fit pad shows whole: edge, blur or a colour",
@@ -233,7 +229,11 @@ class AnimationRequest:
         usual=True,
     )
     side_by_side: Converted[Path | None, Path | str | None] = option(
-        None, "also write reference, pose and result in one video", metavar="CLIP", role="output"
+        None,
+        "also write reference, pose and result in one video",
+        metavar="CLIP",
+        role="output",
+        usual=True,
     )
     panels: Converted[tuple[Panel, ...], str | Sequence[Panel]] = option(
         ("reference", "pose", "result"),
@@ -254,21 +254,27 @@ class AnimationRequest:
         role="output",
     )
     contact_sheet: Converted[Path | None, Path | str | None] = option(
-        None, "also write a picture of evenly chosen frames (.png)", metavar="FILE", role="output"
+        None,
+        "also write a picture of evenly chosen frames (.png)",
+        metavar="FILE",
+        role="output",
+        usual=True,
     )
     preview: Converted[Path | None, Path | str | None] = option(
         None,
         "also keep a small picture of the clip so far (.png), renewed at every step",
         metavar="FILE",
         role="output",
+        usual=True,
     )
     codec: str | None = option(
         None,
-        "compression: h264, h265, av1, vp9, prores, ffv1, ...; the suffix's usual otherwise",
+        "compression, by a name that `cnx encoders` lists; the suffix's usual otherwise",
+        metavar="CODEC",
         role="output",
     )
     quality: int | None = option(
-        None, "quality in the codec's own scale", least=0, most=100, role="output"
+        None, "quality in the codec's own scale (`cnx encoders`)", least=0, most=100, role="output"
     )
     overwrite: bool = option(False, "replace an existing clip", role="runtime", usual=True)
     sampling: SamplingOptions = group(SamplingOptions)
@@ -279,7 +285,8 @@ class AnimationRequest:
             object.__setattr__(self, "driving", self.poses)
         for name in ("reference", "driving", "output"):
             if getattr(self, name) in (None, ""):
-                raise RequestError(f"{name} is missing: give its path")
+                alone = ", or poses alone" if name == "driving" else ""
+                raise RequestError(f"{name} is missing: give its path{alone}")
         validate(self)
         if self.fps is not None and self.stride != 1 and not self._drives_by_images():
             raise RequestError("--stride and --fps both set the output's rate; give one of them")
@@ -287,7 +294,10 @@ class AnimationRequest:
         if start is not None and end is not None and type(start) is type(end) and end <= start:
             raise RequestError(f"end {end} is not after start {start}")
         if not re.fullmatch(r"main|left|right|\d{1,9}", self.person):
-            raise RequestError(f"person {quoted(self.person)} is not main, left, right or a number")
+            raise RequestError(
+                f"person {quoted(self.person)} is not main, left, right or a number"
+                f"{nearest(self.person, ('main', 'left', 'right'))}"
+            )
 
     def _drives_by_images(self) -> bool:
         """True for images, which have no rate of their own: fps is what the stride divides."""

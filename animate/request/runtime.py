@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from animate.errors import RequestError
-from animate.request.schema import Converted, option, validate
+from animate.request.schema import validate
+from animate.request.setting import Converted, option
 from animate.request.values import Signing, parse_bytes
 from animate.request.wording import quoted
 from pose.kinds import Device as EstimatorDevice

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from animate.errors import RequestError
-from animate.request.schema import Converted, option, validate
+from animate.request.schema import validate
+from animate.request.setting import Converted, option
 from animate.request.values import Guidance, NoiseInterval
 from temporal import kinds
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 from animate.errors import RequestError
-from animate.request.schema import Role, Setting, groups_of, settings_of
+from animate.request.schema import groups_of, settings_of
+from animate.request.setting import Role, Setting
 
 T = TypeVar("T")
 

@@ -10,14 +10,8 @@ from typing import Any, Literal, NamedTuple
 from animate.errors import RequestError
 from animate.request.request import Fit, LoraText, Precision, SizeText
 from animate.request.runtime import check_device
-from animate.request.schema import (
-    Converted,
-    Role,
-    option,
-    plain,
-    settings_of,
-    validate,
-)
+from animate.request.schema import plain, settings_of, validate
+from animate.request.setting import Converted, Role, option
 from animate.request.setting_paths import paths_of
 from animate.request.values import Lora, ModelName, Size
 from animate.request.wording import quoted

@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from animate.errors import RequestError
-from animate.request.wording import quoted
+from animate.request.wording import nearest, quoted
 
 _LONGEST = 100
 """Characters of a number, time or amount; a longer text is none."""
@@ -187,9 +187,10 @@ class Strength(NamedTuple):
             numbers = {}
         known = numbers and set(numbers) <= set(cls._fields)
         if not known or not all(0 <= number <= 1 for number in numbers.values()):
+            unknown = sorted(set(numbers) - set(cls._fields))
             raise RequestError(
                 f"strength {quoted(value)} is not parts with numbers from 0 to 1, such as "
-                "body=1,hands=0.8,face=0.6"
+                f"{cls(1, 0.8, 0.6)}{nearest(unknown[0], cls._fields) if unknown else ''}"
             )
         return cls(**numbers)
 
@@ -205,8 +206,12 @@ class Fill(str):
             try:
                 cls(text).colour()
             except ValueError:
+                from PIL import ImageColor
+
+                known = ("edge", "blur", *ImageColor.colormap)
                 raise RequestError(
                     f"fill {quoted(value)} is not edge, blur or a colour such as white or #18181c"
+                    f"{nearest(text, known)}"
                 ) from None
         return cls(text)
 

@@ -22,7 +22,8 @@ from animate.models.variants import list_variants, resolve
 from animate.progress import clock_text
 from animate.request.presets import config_path, preset_names, read_config
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE, Setting, flat, plain, settings_of
+from animate.request.schema import flat, plain, settings_of
+from animate.request.setting import NONE, Setting
 from animate.request.values import Size
 from animate.studio.project import Project
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from animate import AnimationRequest, compare
-from animate.batch.compare import Axis, axes_of, plan_cells
+from animate.batch.axes import Axis, axes_of
+from animate.batch.compare import plan_cells
 from animate.batch.compare_page import MOST_EMBEDDED
 from animate.batch.tasks import ClipReport
 from animate.cli.main import main
-from animate.errors import RequestError
+from animate.errors import RequestError, UserError
 from animate.media import read_image
 from animate.request.values import Lora
 from tests.batch.scripted import Scripted, make
@@ -212,3 +213,27 @@ def test_players_go_in_step_and_two_lie_over_each_other(made: Path, tmp_path: Pa
     assert notes is not None
     step = f"{0.08 + 1 / 29:.2f}"
     assert notes[1] == f"3|false|0.08|{step}|true|false|seed 3, window 5|true|true|true"
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ({"model": ["tiny", "tny"]}, "no model is called 'tny' and no folder is there; did you"),
+        ({"model": ["tiny", "svd-v2"]}, "model svd-v2 lacks files: "),
+        ({"poses": [None, "gone.npz"]}, "poses gone.npz does not exist"),
+        ({"lora": [(), "gone.safetensors:0.5"]}, "lora gone.safetensors does not exist"),
+        ({"driving": ["gone.mp4", "dance.mp4"]}, "driving gone.mp4 does not exist"),
+    ],
+)
+def test_a_value_that_is_not_there_is_refused_before_any_cell_is_made(
+    tmp_path: Path,
+    settings: dict[str, Any],
+    vary: dict[str, Any],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(UserError, match=re.escape(message)):
+        compare(settings, tmp_path / "out", vary=vary, protocol=None)
+    assert not (tmp_path / "out").exists()

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,7 +57,19 @@ def fault(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("pose convert a -o b --to npz --canvas big", "--canvas 'big' is not WIDTHxHEIGHT"),
         ("plan --precision half", "--precision 'half' is not one of auto, float32"),
         ("plan --frames 0", "--frames 0 is out of range"),
-        ("completion fihs", "SHELL 'fihs' is not one of bash, zsh, tcsh"),
+        (
+            "completion fihs",
+            "SHELL 'fihs' is not one of bash, zsh, fish, tcsh; did you mean 'fish'",
+        ),
+        ("--hlep", "unknown command '--hlep'; did you mean '--help'?"),
+        ("run", "--reference is missing: give its path"),
+        ("run --reference a", "--driving is missing: give its path, or poses alone"),
+        ("run --fill blurr", "--fill 'blurr' is not edge, blur or a colour"),
+        ("run --fill blurr", "did you mean 'blur'?"),
+        ("run --panels pose,reslt", "did you mean 'result'?"),
+        ("run --strength hand=1", "did you mean 'hands'?"),
+        ("run --reference a --driving b --output c --person lft", "did you mean 'left'?"),
+        ("train exprt", "exprt is neither a recipe nor an action; did you mean 'export'?"),
     ],
 )
 def test_a_slip_names_the_option_as_it_is_typed(
@@ -132,3 +147,72 @@ def test_a_closed_or_full_stderr_hides_no_exit_code(monkeypatch: pytest.MonkeyPa
     with open("/dev/full", "w", buffering=1) as full:
         monkeypatch.setattr(sys, "stderr", full)
         assert main(["rnu"]) == 2
+
+
+def test_a_shell_completes_names_words_and_files(tmp_path: Path) -> None:
+    """The script's own function, as bash calls it for a line whose last word is completed."""
+    shtab = pytest.importorskip("shtab")
+    script = shtab.complete(whole_parser(shtab.FILE), "bash")
+    (tmp_path / "quite.yaml").touch()
+    lines = {
+        "cnx pose re": {"retarget", "render"},
+        "cnx run --ret": {"--retarget"},
+        "cnx run --retarget ": {"none", "affine", "robust", "limbs"},
+        "cnx run --config qui": {"quick", "quite.yaml"},
+        "cnx run --model svd-v1": {"svd-v1"},
+        "cnx run --poses q": {"quite.yaml"},
+        "cnx run --fill b": {"blur"},
+        "cnx run --codec ffv": {"ffv1"},
+        "cnx still --config q": {"quite.yaml"},
+        "cnx batch q": {"quite.yaml"},
+        "cnx train ": {"export", "delta", "apply", "quite.yaml"},
+        "cnx compare --protocol q": {"quick"},
+        "cnx completion f": {"fish"},
+        "cnx --v": {"--version"},
+    }
+    asked = "".join(
+        f"COMP_WORDS=({' '.join(map(repr, line.split(' ')))}); COMP_CWORD={line.count(' ')}\n"
+        "_shtab_cnx; echo ${COMPREPLY[*]}\n"
+        for line in lines
+    )
+    done = subprocess.run(
+        ["bash", "--norc", "-c", f"{script}\n{asked}"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    answers = [set(answer.split()) for answer in done.stdout.splitlines()]
+    assert dict(zip(lines, answers, strict=True)) == lines
+
+
+def test_no_command_loads_heavy_libraries_to_know_its_arguments() -> None:
+    """A shell asks for completion at its start, and everybody for help."""
+    heavy = {"torch", "diffusers", "transformers", "cv2", "scipy", "onnxruntime", "av"}
+    code = (
+        "import sys\nfrom importlib import import_module\n"
+        f"for name in {[*COMMANDS]}: import_module(f'animate.cli.{{name}}').parser()\n"
+        f"print(sorted({heavy} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_laid_out_for_a_terminal(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    prose = [line for line in text.splitlines() if "  cnx" not in line and "{" not in line]
+    assert max(map(len, prose)) <= 90
+    assert "(default: )" not in text
+    assert "(default: (" not in text
+
+
+def test_the_usual_options_are_those_of_the_first_page(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    table = readme.split("## The usual settings")[1].split("\n##")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = set(re.findall(r"--[a-z-]+", " ".join(rows)))
+    assert len(named) > 20
+    assert main(["run", "--help"]) == 0
+    assert named <= flags(capsys.readouterr().out)

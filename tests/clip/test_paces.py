@@ -10,7 +10,7 @@ import pytest
 from animate import AnimationRequest, Animator
 from animate.clip.paces import StageCounts, keep_paces, paces_file, read_paces
 from animate.progress import Course, Quiet
-from animate.request.schema import NONE
+from animate.request.setting import NONE
 from tests.scene import write_scene
 
 PACES = {"poses": 0.03, "encode": 0.2, "warp": 0.02, "denoise": 0.1, "decode": 0.25}

@@ -12,7 +12,7 @@ import pytest
 from animate.clip.record import ClipRecord
 from animate.clip.shareable import Shareable
 from animate.request.request import AnimationRequest
-from animate.request.schema import NONE
+from animate.request.setting import NONE
 from tests.clip.records import some_record
 
 

@@ -17,12 +17,12 @@ from animate.request.request import AnimationRequest, RuntimeOptions, SamplingOp
 from animate.request.schema import (
     build,
     flat,
-    option,
     plain,
     read_value,
     settings_of,
     validate,
 )
+from animate.request.setting import option
 from animate.request.setting_paths import paths_of, plain_with_paths, with_paths
 from animate.request.values import Lora, Signing, Size
 

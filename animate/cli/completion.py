@@ -21,10 +21,9 @@ def parser() -> Parser:
     command = make_parser(
         "completion",
         "Print a script by which a shell completes commands, options and their words.",
-        'eval "$(cnx completion bash)"    # in ~/.bashrc\n'
-        '  eval "$(cnx completion zsh)"     # in ~/.zshrc, after compinit\n'
-        "  cnx completion fish | source     # in ~/.config/fish/config.fish\n"
-        "  cnx completion tcsh > ~/.cnx.tcsh; source ~/.cnx.tcsh",
+        'eval "$(cnx completion bash)"               # in ~/.bashrc\n'
+        '  eval "$(cnx completion zsh)"                # in ~/.zshrc, after compinit\n'
+        "  source (cnx completion fish | psub)         # in ~/.config/fish/config.fish",
         f"cnx completion {'|'.join(SHELLS)}",
     )
     command.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))

@@ -19,6 +19,9 @@ from pose.errors import PoseError
 
 FORMAT = "cnx-pose"
 VERSION = 1
+_ZIP = b"PK"
+"""Bytes that a file of arrays begins with."""
+_OTHER = "{} is not a pose file; `cnx pose extract` writes one"
 _ARRAYS = ("points", "scores", "times")
 AGAIN = "extract the poses again"
 _LARGEST = 2 << 30
@@ -55,9 +58,12 @@ def _unpacked(path: Path) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]
     try:
         # Opened here, since numpy leaves a file open that turns out to be damaged.
         with path.open("rb") as raw:
+            if raw.read(len(_ZIP)) != _ZIP:
+                raise PoseError(_OTHER.format(path))
+            raw.seek(0)
             file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile) or "header" not in file.files:
-                raise PoseError(f"{path} is not a pose file; `cnx pose extract` writes one")
+                raise PoseError(_OTHER.format(path))
             _check_size(file, path)
             header = json.loads(file["header"].tobytes().decode())
             arrays = {name: file[name] for name in _ARRAYS if name in file.files}
@@ -86,7 +92,7 @@ def _check_size(file: np.lib.npyio.NpzFile, path: Path) -> None:
 
 def _check_header(header: Mapping[str, Any], path: Path) -> None:
     if header.get("format") != FORMAT:
-        raise PoseError(f"{path} is not a pose file; `cnx pose extract` writes one")
+        raise PoseError(_OTHER.format(path))
     if header.get("version") != VERSION:
         raise PoseError(
             f"the pose file {path} has version {header.get('version')}, this program reads version "

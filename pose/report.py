@@ -15,12 +15,18 @@ def absences(sequence: PoseSequence, person: int) -> tuple[tuple[int, int], ...]
     return tuple((int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True))
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with its noun: `1 person`, `2 people`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def describe(sequence: PoseSequence) -> tuple[str, ...]:
     """Lines for a terminal: the clip, then each person's presence, gaps and seen parts."""
     width, height = sequence.canvas
     lines = [
-        f"{sequence.frames} frames of {width}x{height} at {float(sequence.fps):g} frames a second, "
-        f"{sequence.people} people, {len(sequence.cuts)} cuts"
+        f"{counted(sequence.frames, 'frame')} of {width}x{height} at {float(sequence.fps):g} "
+        "frames a second, "
+        f"{counted(sequence.people, 'person', 'people')}, {counted(len(sequence.cuts), 'cut')}"
     ]
     empty = int((~sequence.present.any(axis=1)).sum())
     if empty:
@@ -35,10 +41,8 @@ def _person(sequence: PoseSequence, person: int) -> str:
     text = f"person {person}: in {int(present.sum())} of {sequence.frames} frames"
     if gaps:
         longest = max(gaps, key=lambda gap: gap[1] - gap[0])
-        text += (
-            f", {len(gaps)} gaps, the longest {longest[1] - longest[0]} frames from frame "
-            f"{longest[0]}"
-        )
+        frames = counted(longest[1] - longest[0], "frame")
+        text += f", {counted(len(gaps), 'gap')}, the longest {frames} from frame {longest[0]}"
     if present.any():
         scores = sequence.scores[present, person]
         seen = [f"{name} {(scores[:, part] >= SEEN).mean():.0%}" for name, part in PARTS.items()]

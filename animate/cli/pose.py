@@ -27,6 +27,7 @@ from pose.kinds import DrawingStyle
 SETTINGS = settings_of(AnimationRequest)
 _SELECTION = ("stride", "start", "end", "max_frames", "fps")
 _ESTIMATOR = ("estimator", "estimator_folder", "estimator_network", "estimator_device")
+_POSES = "pose file (.npz, .json), or a folder of OpenPose frames"
 FORMATS = ("npz", "openpose", "openpose-coco18", "comfyui", "coco-wholebody")
 
 
@@ -64,7 +65,7 @@ def _add_extract(actions: Any) -> None:
 
 def _add_preview(actions: Any) -> None:
     sub = _sub(actions, "preview", "poses as a contact sheet (.png) or as a video")
-    sub.add_argument("poses", type=Path, metavar="POSES")
+    sub.add_argument("poses", type=Path, metavar="POSES", help=_POSES)
     _add_output(sub, "sheet.png, or a video such as overlay.mp4")
     below = sub.add_mutually_exclusive_group()
     below.add_argument("--video", type=Path, help="the video they are of, below the skeletons")
@@ -73,7 +74,7 @@ def _add_preview(actions: Any) -> None:
 
 def _add_retarget(actions: Any) -> None:
     sub = _sub(actions, "retarget", "lay poses onto the person of a picture")
-    sub.add_argument("poses", type=Path, metavar="POSES")
+    sub.add_argument("poses", type=Path, metavar="POSES", help=_POSES)
     _add_output(sub, "pose file to write (.npz); animate it with --retarget none")
     sub.add_argument("--reference", type=Path, required=True, metavar="IMAGE", help="the picture")
     _add_settings(sub, "retarget", "person", *_ESTIMATOR)
@@ -81,7 +82,7 @@ def _add_retarget(actions: Any) -> None:
 
 def _add_convert(actions: Any) -> None:
     sub = _sub(actions, "convert", "read or write OpenPose, ComfyUI and COCO-WholeBody files")
-    sub.add_argument("poses", type=Path, metavar="POSES", help="file, or folder of OpenPose frames")
+    sub.add_argument("poses", type=Path, metavar="POSES", help=_POSES)
     _add_output(sub, "what to write")
     sub.add_argument("--to", choices=FORMATS, required=True, help="format to write")
     sub.add_argument(
@@ -95,7 +96,7 @@ def _add_convert(actions: Any) -> None:
 
 def _add_render(actions: Any) -> None:
     sub = _sub(actions, "render", "skeletons on black, for cnx run --poses or other programs")
-    sub.add_argument("poses", type=Path, metavar="POSES")
+    sub.add_argument("poses", type=Path, metavar="POSES", help=_POSES)
     _add_output(sub, "skeletons.mkv or %%04d.png, which hold them exactly, or another video")
     sub.add_argument(
         "--style",
@@ -192,11 +193,13 @@ def convert(arguments: argparse.Namespace, progress: Progress) -> None:
         check_output(arguments.output, overwrite=True, error=MediaError)
     from animate.driving import tools as pose_tools
     from pose.formats import import_poses
+    from pose.report import counted
 
     poses = import_poses(arguments.poses, canvas=arguments.canvas, fps=arguments.fps)
     pose_tools.convert_poses(poses, arguments.output, arguments.to)
     progress.note(
-        f"{arguments.output}: {poses.frames} frames, {poses.people} people, as {arguments.to}"
+        f"{arguments.output}: {counted(poses.frames, 'frame')}, "
+        f"{counted(poses.people, 'person', 'people')}, as {arguments.to}"
     )
 
 
@@ -205,7 +208,7 @@ def render(arguments: argparse.Namespace, progress: Progress) -> None:
     from animate import media
     from animate.driving import tools as pose_tools
 
-    check_readable(arguments.poses, error=MediaError)
+    _check_input(arguments.poses)
     media.check_output(arguments.output, arguments.overwrite)
     frames = pose_tools.render_poses(
         arguments.poses,
@@ -229,14 +232,20 @@ def _estimator(arguments: argparse.Namespace) -> Any:
 
 
 def _check(arguments: argparse.Namespace, *inputs: Path | None) -> None:
-    from animate.media import check_driving, is_numbered
-
-    for path in inputs:
-        if path is not None and is_numbered(path):
-            check_driving(path)
-        elif path is not None:
-            check_readable(path, error=MediaError)
+    for path in filter(None, inputs):
+        _check_input(path)
     check_output(arguments.output, overwrite=arguments.overwrite, error=MediaError)
+
+
+def _check_input(path: Path) -> None:
+    """Raise MediaError for a file, numbered images or a folder of poses that cannot be read."""
+    from animate.media import check_driving
+    from animate.media.numbered import is_numbered, is_pose_folder
+
+    if is_numbered(path) or is_pose_folder(path):
+        check_driving(path)
+    else:
+        check_readable(path, error=MediaError)
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace, Progress], None]] = {

@@ -19,6 +19,7 @@ from animate.media.posed import PoseSource
 from animate.progress import Progress
 from animate.request.request import AnimationRequest, Fit
 from animate.request.values import Fill, Size
+from animate.request.wording import spans
 from pose.clean import CleaningOptions, clean, fill_absence, without_lone_hands
 from pose.errors import PoseError
 from pose.estimators.base import Estimator
@@ -31,9 +32,10 @@ from pose.retarget import retarget
 from pose.sequence import PoseSequence, check_source
 
 _ABSENCE: dict[Absence, str] = {
-    "fade": "short gaps are filled, the first pose is held before it, others fade out and in",
-    "hold": "the first pose is held before it, and any other until the next",
-    "empty": "short gaps are filled, others are drawn empty",
+    "fade": "the first pose is held until it is seen, short gaps are filled, and over longer ones "
+    "poses fade out and in",
+    "hold": "the first pose is held until it is seen, and each other until the next",
+    "empty": "short gaps are filled, longer ones and those before the first pose are drawn empty",
 }
 """Clauses of a warning: what becomes of frames without the person."""
 
@@ -195,10 +197,9 @@ def clip_poses(
     absent = int((~chosen.present[:, 0]).sum())
     warnings: list[str] = []
     if absent:
-        numbers = ", ".join(map(str, np.flatnonzero(~chosen.present[:, 0])[:8]))
         warnings.append(
-            f"no person in {absent} of {chosen.frames} driving frames (frame {numbers}"
-            f"{', ...' if absent > 8 else ''}); {_ABSENCE[request.absence]}"
+            f"no person in {absent} of {chosen.frames} driving frames "
+            f"({spans(np.flatnonzero(~chosen.present[:, 0]))}); {_ABSENCE[request.absence]}"
         )
     if request.smooth:
         chosen = clean(chosen, CleaningOptions())

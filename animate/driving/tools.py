@@ -34,7 +34,7 @@ from pose.formats import FRAME_FORMATS, encode_file, encode_frames, import_poses
 from pose.formats.rendered import same_proportions
 from pose.preview import overlay_frames, sheet
 from pose.retarget import Retargeted, retarget
-from pose.sequence import PoseSequence
+from pose.sequence import PoseSequence, check_source
 
 
 def extract_file(
@@ -138,7 +138,7 @@ def draw_preview(
     that they were fitted to. Raises PoseError or MediaError when a file cannot be used, the video
     is another one, or the picture has another shape than the poses' canvas.
     """
-    poses = PoseSequence.load(poses_file, source=source_digest(video) if video else None)
+    poses = _poses_over(poses_file, video)
     pictures: Iterator[Image] | None = None
     if video:
         pictures = frames_of_poses(open_video(video, stated_fps=poses.fps), poses, poses_file)
@@ -163,6 +163,17 @@ def draw_preview(
             stage.advance()
 
 
+def _poses_over(poses_file: Path, video: Path | None) -> PoseSequence:
+    """Poses of any format. Raises PoseError where they say that they are of another video."""
+    if video is None:
+        return import_poses(poses_file)
+    source = open_video(video)
+    poses = import_poses(poses_file, canvas=source.info.size, fps=source.info.fps)
+    if poses.source or poses_file.suffix.lower() == ".npz":
+        check_source(poses, source_digest(video), poses_file)
+    return poses
+
+
 def _of_canvas(picture: Image, poses: PoseSequence, path: Path) -> Image:
     if not same_proportions(_size(picture), poses.canvas):
         width, height = poses.canvas
@@ -184,7 +195,7 @@ def retarget_file(
 
     Raises PoseError when nobody is seen in either.
     """
-    driving = person_of(PoseSequence.load(poses_file), person, poses_file)
+    driving = person_of(import_poses(poses_file), person, poses_file)
     picture = read_image(image)
     reference = extract([picture], estimator, fps=Fraction(1), source=sha256(image))
     if mode != "none":

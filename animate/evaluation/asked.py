@@ -23,7 +23,7 @@ from animate.driving.skeletons import is_rendered
 from animate.errors import MediaError, RequestError
 from animate.media import FrameSelection, FrameSource, open_video, read_image
 from animate.media.info import Image
-from animate.media.numbered import is_numbered
+from animate.media.numbered import is_numbered, is_pose_folder
 from animate.media.suffixes import POSE_SUFFIXES
 from animate.progress import Progress
 from animate.request.request import AnimationRequest
@@ -191,7 +191,8 @@ def ask(
         return asked
     try:
         # A pose file that the clip was made from is read as it was then: its part and its rate.
-        if is_named and driving.suffix.lower() in POSE_SUFFIXES and not is_numbered(driving):
+        filed = driving.suffix.lower() in POSE_SUFFIXES and not is_numbered(driving)
+        if is_named and (filed or is_pose_folder(driving)):
             _take_pose_file(asked, request, driving, placement, size, clip)
         else:
             _take_driving(asked, request, driving, placement, size, estimator, progress)

@@ -28,7 +28,15 @@ _MOST_TEXT = 64
 
 def is_numbered(path: str | os.PathLike[str]) -> bool:
     """True where `path` means numbered images: a folder, or a pattern like shot.%04d.png."""
-    return Path(path).is_dir() or is_sequence(path)
+    return is_sequence(path) or (Path(path).is_dir() and not is_pose_folder(path))
+
+
+def is_pose_folder(path: str | os.PathLike[str]) -> bool:
+    """True for a folder of a pose program's frames: .json files, and no images."""
+    if not Path(path).is_dir():
+        return False
+    suffixes = {file.suffix.lower() for file in Path(path).iterdir()}
+    return ".json" in suffixes and not suffixes & {*IMAGE_SUFFIXES}
 
 
 def image_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
@@ -50,24 +58,34 @@ def image_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     return tuple(images)
 
 
+def pose_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The files of a pose folder, by their names."""
+    return sorted(Path(path).glob("*.json"))
+
+
 def check_driving(path: str | os.PathLike[str]) -> None:
-    """Raise MediaError if `path` is neither a readable file nor numbered images."""
+    """Raise MediaError if `path` is neither a readable file, numbered images nor a pose folder."""
     if is_numbered(path):
         for file in image_files(path):
             check_readable(file, "driving image", MediaError)
+    elif is_pose_folder(path):
+        for file in pose_files(path):
+            check_readable(file, "pose file", MediaError)
     else:
         check_readable(path, "driving video", MediaError)
 
 
 def source_digest(path: str | os.PathLike[str], digest_of: Callable[[Path], str] = sha256) -> str:
-    """SHA-256 of a video file, or of the names and contents of numbered images.
+    """SHA-256 of a video file, or of the names and contents of numbered images or of the files in
+    a pose folder.
 
     `digest_of` is what reads a file; one that remembers reads it once.
     """
-    if not is_numbered(path):
+    numbered = is_numbered(path)
+    if not numbered and not is_pose_folder(path):
         return digest_of(Path(path))
     digest = hashlib.sha256()
-    for file in image_files(path):
+    for file in image_files(path) if numbered else pose_files(path):
         digest.update(f"{file.name}\0{digest_of(file)}\n".encode())
     return digest.hexdigest()
 

@@ -16,7 +16,8 @@ from pose.sequence import PoseSequence
 
 
 class PoseSource(EvenSource):
-    """A pose file; see `animate.media.source.FrameSource`. Its poses are shown frame by frame."""
+    """A pose file, or a folder of them; see `animate.media.source.FrameSource`. Its poses are shown
+    frame by frame."""
 
     def __init__(
         self,
@@ -33,7 +34,9 @@ class PoseSource(EvenSource):
         does not say how large its pictures were.
         """
         if poses is None:
-            poses = import_poses(check_readable(path, "pose file", MediaError), fps=stated_fps)
+            if not Path(path).is_dir():
+                check_readable(path, "pose file", MediaError)
+            poses = import_poses(Path(path), fps=stated_fps)
         super().__init__(
             Path(path),
             size=poses.canvas,

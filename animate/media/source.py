@@ -12,7 +12,7 @@ from animate.errors import MediaError, RequestError
 from animate.files import check_readable
 from animate.media.animated import AnimatedSource, is_animated_webp
 from animate.media.info import Frame, VideoInfo
-from animate.media.numbered import NumberedSource, is_numbered
+from animate.media.numbered import NumberedSource, is_numbered, is_pose_folder
 from animate.media.posed import PoseSource
 from animate.media.selection import FrameSelection, Sampling
 from animate.media.suffixes import POSE_SUFFIXES
@@ -56,10 +56,10 @@ def open_video(
 ) -> FrameSource:
     """The video at `path`, looked through once (see `animate.media.scan`) but not decoded.
 
-    A folder or a name like frames_%04d.png means numbered images; a pose file is read as a video of
-    its skeletons. `stated_fps` is their rate, and
-    that of a raw stream without one; other videos have a rate of their own. "pyav" reads every
-    video; "decord" is quick at scattered frames and refuses what it gets wrong.
+    A folder or a name like frames_%04d.png means numbered images; a pose file, or a folder of
+    OpenPose's, is read as a video of its skeletons. `stated_fps` is the rate of images, and of
+    poses and raw streams that state none; other videos have a rate of their own. "pyav" reads
+    every video; "decord" is quick at scattered frames and refuses what it gets wrong.
     Raises MediaError if the file is missing, damaged or no video, or if decord is asked for and
     not installed or not able to read the file rightly.
     """
@@ -67,7 +67,7 @@ def open_video(
         raise RequestError(f"unknown video backend {backend!r}; choose {' or '.join(BACKENDS)}")
     if is_numbered(path):
         return NumberedSource(path, stated_fps)
-    if Path(path).suffix.lower() in POSE_SUFFIXES:
+    if Path(path).suffix.lower() in POSE_SUFFIXES or is_pose_folder(path):
         return PoseSource(path, stated_fps)
     if is_animated_webp(check_readable(path, "video", MediaError)):
         if backend == "decord":

@@ -79,7 +79,7 @@ class LoadPoses(io.ComfyNode):
         return node_schema(
             "LoadPoses",
             "Load Poses",
-            [choice_input("file", sorted(names)), rate_input()],
+            [choice_input("file", sorted(names)), rate_input(tooltip="of a file without one")],
             [poses_output()],
             "Poses of a file in the input folder: .npz of cnx pose extract, or .json.",
         )

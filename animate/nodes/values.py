@@ -78,6 +78,8 @@ def rate_of(value: float | Fraction) -> Fraction:
 def keypoints_of(poses: PoseSequence) -> list[dict[str, object]]:
     """The POSE_KEYPOINT of poses: everybody's 18 body points, hands and face, in pixels."""
     frames: list[dict[str, object]] = json.loads(comfyui_bytes(poses))
+    for frame in frames:
+        del frame["fps"]  # which nodes hand on beside it
     return frames
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 _LONGEST_NAME = 64
@@ -27,6 +27,17 @@ def listed(items: Sequence[object], most: int = 3, separator: str = ", ") -> str
     text = separator.join(str(item) for item in items[:most])
     before = "\n  " if "\n" in separator else " "
     return text + (f"{before}and {len(items) - most} more" if len(items) > most else "")
+
+
+def spans(numbers: Iterable[int], most: int = 6) -> str:
+    """Rising numbers, those that follow each other as one span: `0 to 7, 12, and 3 more`."""
+    found: list[list[int]] = []
+    for number in map(int, numbers):
+        if found and number == found[-1][-1] + 1:
+            found[-1] = [found[-1][0], number]
+        else:
+            found.append([number])
+    return listed([" to ".join(map(str, span)) for span in found], most)
 
 
 class _Bounded(reprlib.Repr):

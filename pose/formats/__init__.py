@@ -52,10 +52,9 @@ def import_poses(
 ) -> PoseSequence:
     """Read poses of any of `FORMATS`, told apart by content.
 
-    `canvas` (width, height) and `fps` are what the file itself may not say: OpenPose's says
-    neither, ComfyUI's not the rate. Where the file does say it, they are not looked at, but for
-    `fps` of COCO files, which goes before the file's. Raises `PoseError` naming what is wrong or
-    missing.
+    `canvas` (width, height) and `fps` are what the file itself may not say: OpenPose's own says
+    neither, ComfyUI's not the rate. Where the file does say it, they are not looked at. Raises
+    `PoseError` naming what is wrong or missing.
     """
     from pose.formats.coco import parse_coco
     from pose.formats.comfyui import parse_comfyui
@@ -71,8 +70,4 @@ def import_poses(
             return parse_comfyui(record, str(path), fps=fps)
         if isinstance(record, dict) and "annotations" in record:
             return parse_coco(record, str(path), fps=fps)
-    if canvas is None:
-        raise PoseError(
-            f"{path} does not say how large its pictures were; give the canvas as width and height"
-        )
     return import_openpose(path, canvas=canvas, fps=fps)

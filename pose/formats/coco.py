@@ -106,7 +106,7 @@ def parse_coco(record: Any, where: str, *, fps: Fraction | None) -> PoseSequence
     return sequence_of(
         list(frames.values()),
         canvas=canvases.pop(),
-        fps=rate(fps or facts.fps or still, where),
+        fps=rate(facts.fps or fps or still, where),
         times=facts.times,
         cuts=facts.cuts,
         source=facts.source,

@@ -1,7 +1,8 @@
 """The POSE_KEYPOINT list of ComfyUI nodes: OpenPose people of every frame, and the canvas size.
 
 The nodes know 18 body points; versions of them have written places in pixels or in parts of the
-canvas, null for a part that was not found, and confidences of 0 or 1.
+canvas, null for a part that was not found, and confidences of 0 or 1. Lists written here state
+their rate as well.
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ from typing import Any, Final
 
 from pose.errors import PoseError
 from pose.formats.openpose import person_record, read_frame
-from pose.formats.points import People, json_bytes, people_of, rate, read_json, sequence_of, size
+from pose.formats.points import (
+    People,
+    json_bytes,
+    people_of,
+    rate,
+    read_json,
+    sequence_of,
+    size,
+    stated_rate,
+)
 from pose.sequence import PoseSequence
 
 # No person in pixels fits into this; parts of the canvas go a little beyond 1 at its edges.
@@ -28,18 +38,19 @@ _LISTS: Final = (
 def comfyui_bytes(sequence: PoseSequence) -> bytes:
     """The list as a JSON file, in pixels with 18 body points; feet are lost."""
     width, height = sequence.canvas
+    canvas = {"canvas_width": width, "canvas_height": height, "fps": str(sequence.fps)}
     frames = []
     for frame in range(sequence.frames):
         people = []
         for number, points in people_of(sequence, frame).items():
             record = person_record(points, body="coco18")
             people.append({"person_id": [number], **{name: record[name] for name in _LISTS}})
-        frames.append({"people": people, "canvas_width": width, "canvas_height": height})
+        frames.append({"people": people, **canvas})
     return json_bytes(frames)
 
 
 def import_comfyui(path: str | Path, *, fps: Fraction | None) -> PoseSequence:
-    """Read the list; it does not hold the frame rate. Raises `PoseError` naming what is wrong."""
+    """Read the list, in which nodes state no rate. Raises `PoseError` naming what is wrong."""
     path = Path(path)
     return parse_comfyui(read_json(path), str(path), fps=fps)
 
@@ -64,7 +75,8 @@ def parse_comfyui(records: Any, where: str, *, fps: Fraction | None) -> PoseSequ
     assert canvas is not None
     _to_pixels(frames, canvas)
     still = Fraction(1) if len(frames) == 1 else None
-    return sequence_of(frames, canvas=canvas, fps=rate(fps or still, where))
+    stated = stated_rate(records[0], where) or fps or still
+    return sequence_of(frames, canvas=canvas, fps=rate(stated, where))
 
 
 def _to_pixels(frames: list[People], canvas: tuple[int, int]) -> None:

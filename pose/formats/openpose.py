@@ -1,13 +1,15 @@
 """OpenPose's JSON: one file a frame, in a folder, with 25 (BODY_25) or 18 (COCO) body points.
 
 BODY_25 has the feet and the middle of the hips; COCO-18 has neither, so feet are lost in it. Faces
-have 70 points there: ours and two pupils, which are left absent. The files know neither the size of
-the picture nor the frame rate. `person_id` holds the number of the person, where OpenPose itself
+have 70 points there: ours and two pupils, which are left absent. OpenPose's own files know neither
+the size of the picture nor the frame rate; those written here hold them beside the people, where
+other readers look past them. `person_id` holds the number of the person, where OpenPose itself
 writes -1.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +27,8 @@ from pose.formats.points import (
     rate,
     read_json,
     sequence_of,
+    size,
+    stated_rate,
     to_list,
 )
 from pose.layout import BODY, FACE, FEET, LEFT_HAND, LEFT_HIP, POINTS, RIGHT_HAND, RIGHT_HIP
@@ -45,30 +49,49 @@ def openpose_frames(
 
     Raises `PoseError` for an unknown body.
     """
+    width, height = sequence.canvas
+    canvas = {"canvas_width": width, "canvas_height": height, "fps": str(sequence.fps)}
     for frame in range(sequence.frames):
         people = [
             {"person_id": [number], **person_record(points, body=body)}
             for number, points in people_of(sequence, frame).items()
         ]
-        record = {"version": 1.3, "people": people}
+        record = {"version": 1.3, "people": people, **canvas}
         yield f"{name}_{frame:012d}_keypoints.json", json_bytes(record)
 
 
 def import_openpose(
-    path: str | Path, *, canvas: tuple[int, int], fps: Fraction | None
+    path: str | Path, *, canvas: tuple[int, int] | None = None, fps: Fraction | None = None
 ) -> PoseSequence:
-    """Read a folder of frames, in the order of their names, or one frame's file.
+    """Read a folder of frames, in the order of the numbers in their names, or one frame's file.
 
-    Points are in pixels of `canvas` (width, height). People are told apart by `person_id` where it
-    is given, else by their order in the file. Raises `PoseError` naming the file that is wrong.
+    Points are in pixels of the canvas (width, height) that the first frame states, or of `canvas`.
+    People are told apart by `person_id` where it is given, else by their order in the file. Raises
+    `PoseError` naming the file that is wrong, or what is missing.
     """
     path = Path(path)
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    files = sorted(path.glob("*.json"), key=_by_numbers) if path.is_dir() else [path]
     if not files:
         raise PoseError(f"the folder {path} holds no .json file; give the folder of the frames")
-    frames = [read_frame(read_json(file), str(file)) for file in files]
+    records = [read_json(file) for file in files]
+    frames = [read_frame(*pair) for pair in zip(records, map(str, files), strict=True)]
+    first = records[0]
+    if "canvas_width" in first:
+        canvas = size((first["canvas_width"], first.get("canvas_height")), str(files[0]))
+    if canvas is None:
+        raise PoseError(
+            f"{path} does not say how large its pictures were; give the canvas as width and height "
+            "(cnx pose convert --canvas)"
+        )
     still = Fraction(1) if len(files) == 1 else None
-    return sequence_of(frames, canvas=canvas, fps=rate(fps or still, str(path)))
+    stated = stated_rate(first, str(files[0])) or fps or still
+    return sequence_of(frames, canvas=canvas, fps=rate(stated, str(path)))
+
+
+def _by_numbers(file: Path) -> list[tuple[int, str]]:
+    """Key that sorts frame_9 before frame_10."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def read_frame(record: Any, where: str) -> People:

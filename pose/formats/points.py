@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from pose.errors import PoseError
 from pose.layout import POINTS
 from pose.sequence import PoseSequence
 
+_LONGEST_RATE = 32
+"""Characters of a stated rate that are read."""
 Points = NDArray[np.float64]
 """(N,3): x, y, confidence."""
 People = dict[int, Points]
@@ -95,6 +97,10 @@ def read_json(path: Path) -> Any:
         raise PoseError(
             f"{path} cannot be read: {error.strerror or error}; check the name"
         ) from error
+    except UnicodeDecodeError:
+        raise PoseError(
+            f"{path} is not a pose file; `cnx pose extract` makes one of a video"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise PoseError(f"{path} is not JSON, or was cut off ({error}); export it again") from error
 
@@ -107,7 +113,22 @@ def json_bytes(value: object) -> bytes:
 def rate(fps: Fraction | None, where: str) -> Fraction:
     """The rate that a format does not tell. Raises `PoseError` when nobody told it."""
     if fps is None:
-        raise PoseError(f"{where} does not say how many frames a second it has; give the fps")
+        raise PoseError(
+            f"{where} does not say how many frames a second it has; give the fps (--fps)"
+        )
+    return fps
+
+
+def stated_rate(record: Mapping[str, Any], where: str) -> Fraction | None:
+    """The rate that a record written here states as `fps`; None without. Raises `PoseError`."""
+    if record.get("fps") is None:
+        return None
+    try:
+        fps = Fraction(str(record["fps"])[:_LONGEST_RATE])
+    except (ValueError, ZeroDivisionError):
+        fps = Fraction(0)
+    if not 0 < fps <= 1000:
+        raise PoseError(f"{where}: its fps is not a number of frames a second from 0 to 1000")
     return fps
 
 
@@ -115,5 +136,5 @@ def size(value: Any, where: str) -> tuple[int, int]:
     """(width, height) from a pair of numbers. Raises `PoseError` for anything else."""
     good = [type(v) in (int, float) and math.isfinite(v) and v >= 1 for v in value]
     if len(good) != 2 or not all(good):
-        raise PoseError(f"{where} does not say the size of its canvas; give the canvas")
+        raise PoseError(f"{where} does not say the size of its canvas; give the canvas (--canvas)")
     return int(value[0]), int(value[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 from animate.driving.placement import Placement, place_picture
 from animate.driving.poses import driving_poses
 from animate.driving.skeletons import RenderedSkeletons, rendered_pictures
-from animate.errors import RequestError
-from animate.media import FrameSelection, open_video, open_writer
+from animate.driving.tools import convert_poses
+from animate.errors import MediaError, RequestError
+from animate.media import FrameSelection, check_driving, open_video, open_writer, source_digest
 from animate.progress import Quiet
 from animate.request.request import AnimationRequest
 from animate.request.values import Size
@@ -43,8 +46,45 @@ def test_a_pose_file_alone_states_canvas_rate_and_length(tmp_path: Path) -> None
     assert all(frame.image.shape == (48, 64, 3) and frame.image.any() for frame in frames)
 
 
+@pytest.mark.parametrize("format", ["openpose", "comfyui", "coco-wholebody"])
+def test_poses_of_other_formats_written_here_need_nothing_stated(
+    tmp_path: Path, format: str
+) -> None:
+    one = poses(11, size=(64, 48), fps=Fraction(30000, 1001))
+    path = tmp_path / "dance.json"
+    convert_poses(one, path, format)
+    alone = request(tmp_path, poses=path)
+    check_driving(alone.driving)
+    source = open_video(alone.driving, stated_fps=Fraction(15))
+    assert (source.info.size, source.info.fps, source.info.frames) == ((64, 48), one.fps, 11)
+    chosen = driving_poses(alone, source, FrameSelection(start=9), None, Quiet())
+    seen = one.scores[9:] > 0
+    np.testing.assert_allclose(chosen.points[seen], one.points[9:][seen], atol=1e-3)
+    before = source_digest(path)
+    convert_poses(replace(one, points=one.points + 1), path, format)
+    assert source_digest(path) != before
+
+
+def test_a_folder_of_frames_of_openpose_itself_says_what_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    convert_poses(poses(3, size=(64, 48)), folder, "openpose")
+    for file in folder.iterdir():
+        record = json.loads(file.read_text())
+        for name in ("canvas_width", "canvas_height", "fps"):
+            del record[name]
+        file.write_text(json.dumps(record))
+    with pytest.raises(PoseError, match=r"how large its pictures were; .* --canvas"):
+        open_video(folder)
+    (folder / "0.png").touch()
+    with pytest.raises(MediaError, match=r"0\.png"):  # pictures go first
+        open_video(folder)
+
+
 def test_a_file_without_a_rate_needs_one_stated(tmp_path: Path) -> None:
-    (tmp_path / "list.json").write_bytes(encode_file(poses(4), "comfyui"))
+    frames = json.loads(encode_file(poses(4), "comfyui"))
+    for frame in frames:
+        del frame["fps"]
+    (tmp_path / "list.json").write_text(json.dumps(frames))
     with pytest.raises(PoseError, match="give the fps"):
         open_video(tmp_path / "list.json")
     assert open_video(tmp_path / "list.json", stated_fps=Fraction(12)).info.fps == 12

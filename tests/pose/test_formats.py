@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -228,13 +229,46 @@ def test_any_json_is_read_or_refused(
 def test_what_a_format_does_not_say_must_be_told(tmp_path: Path) -> None:
     poses = dancer(2)
     folder = export_poses(poses, tmp_path / "frames", "openpose")
+    comfyui = export_poses(poses, tmp_path / "list.json", "comfyui")
+    assert import_poses(folder).canvas == poses.canvas
+    assert import_poses(comfyui, fps=Fraction(1)).fps == poses.fps
+    for file in (*folder.iterdir(), comfyui):  # as other programs write them
+        text = re.sub(r', "fps": "[0-9/]+"', "", file.read_text())
+        if file != comfyui:
+            text = re.sub(r', "canvas_(width|height)": [0-9]+', "", text)
+        file.write_text(text)
     with pytest.raises(PoseError, match="how large its pictures were"):
         import_poses(folder, fps=Fraction(30))
     with pytest.raises(PoseError, match="give the fps"):
         import_poses(folder, canvas=(10, 10))
-    comfyui = export_poses(poses, tmp_path / "list.json", "comfyui")
     with pytest.raises(PoseError, match="give the fps"):
         import_poses(comfyui)
+
+
+@pytest.mark.parametrize("fps", [0, -1, "fast", "1/0", [25], 1e9, True])
+def test_a_rate_that_is_none_is_refused(tmp_path: Path, fps: object) -> None:
+    path = export_poses(dancer(2), tmp_path / "list.json", "comfyui")
+    frames = json.loads(path.read_text())
+    frames[0]["fps"] = fps
+    path.write_text(json.dumps(frames))
+    with pytest.raises(PoseError, match=r"list\.json: its fps is not a number"):
+        import_poses(path)
+
+
+def test_frames_go_by_the_numbers_in_their_names(tmp_path: Path) -> None:
+    poses = dancer(11)
+    folder = export_poses(poses, tmp_path / "frames", "openpose")
+    for file in sorted(folder.iterdir()):
+        number = int(re.findall(r"\d+", file.name)[-1])
+        file.rename(folder / f"frame{number}.json")
+    np.testing.assert_allclose(import_poses(folder).points[10], poses.points[10], atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.npz", "film.json"])
+def test_a_video_in_place_of_poses_is_named_in_our_own_words(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bytes(range(255, 127, -1)) * 9)
+    with pytest.raises(PoseError, match=f"{name} is not a pose file; `cnx pose extract`"):
+        import_poses(tmp_path / name)
 
 
 def test_missing_cut_off_and_empty_places_are_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from animate.generate.schedules import SOLVERS
 from animate.request.request import AnimationRequest, Fit, Levels
 from animate.request.schema import settings_of
+from animate.request.wording import spans
 from pose.estimators import NAMES
 from pose.retarget import MODES
 from temporal.noise import NOISE_KINDS
@@ -55,3 +56,16 @@ def test_no_words_are_listed_twice() -> None:
                 places[words].append(str(path.relative_to(ROOT)))
     twice = {", ".join(sorted(words)): paths for words, paths in places.items() if len(paths) > 1}
     assert not twice
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ([], ""),
+        ([4], "4"),
+        ([0, 1, 2, 5, 8, 9], "0 to 2, 5, 8 to 9"),
+        (range(0, 20, 2), "0, 2, 4, 6, 8, 10 and 4 more"),
+    ],
+)
+def test_numbers_that_follow_each_other_are_one_span(numbers: list[int], text: str) -> None:
+    assert spans(numbers) == text

@@ -162,6 +162,45 @@ def test_where_nothing_was_measured_the_time_left_is_told_once_denoising_has_a_p
     assert ("decode", 5, 15.0, 15.0) in events  # by its own pace
 
 
+@pytest.mark.parametrize("measured", [True, False])
+def test_steps_of_an_earlier_run_tell_nothing_of_the_pace(
+    measured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands, out = Hands(monkeypatch), io.StringIO()
+    sink = Remembering(JsonLines(out, interval=0.0))
+    sink.expect(Course(seconds=SECONDS, measured=measured))
+    with sink.stage("denoise", 10) as stage:
+        hands.now += 100  # reading them takes time as well
+        stage.skip(6)
+        for _ in range(4):
+            hands.now += 1
+            stage.advance()
+    left = {done: (stage, run) for _, done, stage, run in told(out)}
+    assert left[6] == ((4.0, 12.0) if measured else (None, None))
+    assert left[7] == (3.0, 11.0), "a second a frame, and decoding of 8 s"
+    assert left[10] == (0.0, 8.0)
+    assert sink.paces == {"denoise": 1.0}
+
+
+def test_a_pace_of_a_stage_s_last_steps_alone_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    hands = Hands(monkeypatch)
+    sink = Remembering(choose_progress(quiet=True))
+    for earlier in (40, 39):
+        with sink.stage("decode", 40) as stage:
+            stage.skip(earlier)
+            hands.now += 5
+    assert sink.paces == {}
+
+
+def test_percents_count_steps_of_an_earlier_run() -> None:
+    out = io.StringIO()
+    lines = FarmLines("alf", out, io.StringIO())
+    lines.expect(Course(seconds={"denoise": 50.0, "decode": 50.0}))
+    with lines.stage("denoise", 10) as stage:
+        stage.skip(8)
+        assert percents("alf", out)[-1] == 40
+
+
 def test_a_stage_that_is_none_of_a_clips_tells_its_own_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

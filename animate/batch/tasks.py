@@ -55,10 +55,11 @@ class ClipReport(JobOutcome):
 class StageMessage:
     """Progress of a clip, as it travels from a worker."""
 
-    event: Literal["begin", "advance", "end"]
+    event: Literal["begin", "advance", "skip", "end"]
     stage: str
     steps: int | None = None
-    """Units of the stage in all for `begin`, None if unknown; units finished now for `advance`."""
+    """Units of the stage in all for `begin`, None if unknown; units finished now for `advance`, and
+    by an earlier run for `skip`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,10 @@ class _Steps:
         self._gathered += steps
         if time.monotonic() - self._sent >= self._interval:
             self.flush()
+
+    def skip(self, steps: int = 1) -> None:
+        self.flush()
+        self._send(StageMessage(event="skip", stage=self._stage, steps=steps))
 
     def flush(self) -> None:
         if self._gathered:

@@ -70,7 +70,7 @@ class Traces:
     def receive(self, number: int, message: StageMessage) -> None:
         """Take a worker's word on a stage of a job."""
         job = self._jobs.get(number)
-        if job is None or message.event == "advance":
+        if job is None or message.event in ("advance", "skip"):
             return
         job.end_stage()
         if message.event == "begin":

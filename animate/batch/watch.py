@@ -133,7 +133,7 @@ class Watch:
         if message.event == "begin":
             position.stage, position.done, position.total = message.stage, 0, message.steps
             self._write(f"{position.label}: {message.stage}")
-        elif message.event == "advance":
+        elif message.event in ("advance", "skip"):
             position.done += message.steps or 0
         if self._relays:
             self._relay(message)
@@ -149,7 +149,8 @@ class Watch:
         elif message.event == "end":
             self._close_stage()
         elif self._stage is not None and message.steps:
-            self._stage.advance(message.steps)
+            report = self._stage.skip if message.event == "skip" else self._stage.advance
+            report(message.steps)
 
     def _close_stage(self) -> None:
         self._inner.close()
@@ -165,7 +166,8 @@ class Watch:
             self._traces.finished(record)
         self._counts[record.status] += 1
         if self._jobs is not None:
-            self._jobs.advance()
+            made = record.status != "kept" and not record.copied_from
+            (self._jobs.advance if made else self._jobs.skip)()
         text = describe(record)
         self._write(text + (f"\n{record.trace}" if record.trace else ""))
         if isinstance(self._progress, JsonLines):

@@ -200,8 +200,7 @@ def make_clip(
             warnings=tuple(paths.text(warning, request) for warning in progress.warnings),
         )
         record.write(record_path)
-    if work.resumed is None:
-        prepared.pace.keep(progress.paces)
+    prepared.pace.keep(progress.paces)
     return result_of(record, record_path, request, written, progress.warnings)
 
 

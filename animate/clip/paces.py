@@ -25,7 +25,8 @@ from animate.media.posed import PoseSource
 from animate.media.source import FrameSource
 from animate.progress import Course
 from animate.request.request import AnimationRequest
-from animate.request.setting import NONE
+from animate.request.schema import settings_of
+from animate.request.setting import NONE, Setting
 
 _SCHEMA = 1
 _MOST = 64
@@ -40,12 +41,6 @@ _POSES, _BACKGROUND = 0.05, 0.02
 """Seconds a frame where only networks were measured."""
 _UNKNOWN = 0.1
 """Part of the networks' time that poses and background take each where nothing was measured."""
-_LOOKS = ("enlarge_to", "upscale", "interpolate", "place_in_driving", "keep_face", "estimator")
-"""Settings of a request that a frame's time depends on."""
-
-_WAYS = ("memory", "offload", "compile", "pack_weights", "workers", "estimator_device")
-"""Settings of the way of computing that it depends on."""
-
 Paces = dict[str, dict[str, float]]
 """Seconds a step of each stage, by its name, of each kind of clip, by its digest."""
 
@@ -142,7 +137,7 @@ class ClipPace:
         return cls(course=counts.course(read_paces(file).get(kind, {})), _file=file, _kind=kind)
 
     def keep(self, measured: Mapping[str, float]) -> None:
-        """Learn from a clip that was made from beginning to end."""
+        """Learn from a clip that is there: the seconds a step that this run measured itself."""
         stages = {name: pace for name, pace in measured.items() if name in self.course.seconds}
         keep_paces(self._file, self._kind, stages)
 
@@ -150,20 +145,27 @@ class ClipPace:
 def kind_of_clip(
     request: AnimationRequest, settings: ClipSettings, engine: Engine, source: FrameSource
 ) -> str:
-    """A digest of all that a step's time depends on: the model, sizes, the way of computing."""
-    runtime = request.runtime
-    sampling = [item.name for item in fields(settings) if item.name not in ("seed", "steps")]
-    parts = (
-        engine.components.variant.name,
-        *(str(getattr(settings, name)) for name in sampling),
-        *(str(getattr(request, name)) for name in _LOOKS),
-        *(str(getattr(runtime, name)) for name in _WAYS),
-        str(engine.device),
-        precision_of(engine.components.unet),
-        torch.get_num_threads(),
-        source.info.size,
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    """A digest of all that a step's time depends on: every setting that says so, as it was settled,
+    and the size of the driving pictures."""
+    settled = {
+        **{item.name: getattr(settings, item.name) for item in fields(settings)},
+        "model": engine.components.variant.name,
+        "device": engine.device,
+        "precision": precision_of(engine.components.unet),
+        "threads": torch.get_num_threads(),
+    }
+    parts = [
+        (name, _kind_of_value(settled.get(name, setting.value(request)), setting))
+        for name, setting in settings_of(AnimationRequest).items()
+        if setting.timed
+    ]
+    return hashlib.sha256(repr((parts, source.info.size)).encode()).hexdigest()[:16]
+
+
+def _kind_of_value(value: object, setting: Setting) -> str:
+    """A value as text; of a file that is written its kind alone."""
+    written = setting.role == "output" and isinstance(value, Path)
+    return Path(str(value)).suffix.lower() if written else str(value)
 
 
 def paces_file(folder: Path | None) -> Path | None:

@@ -5,7 +5,7 @@ Shapes: F frames, H x W pixels, latents (F,C,h,w).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
 
 import numpy as np
@@ -17,7 +17,7 @@ from animate.generate.clip_state import Keeper, KeepsNothing
 from animate.generate.engine import Engine, attempts
 from animate.generate.families import family_of
 from animate.generate.settings import ClipSettings
-from animate.progress import Progress, Stage
+from animate.progress import Progress
 from temporal.offload import offloaded
 from temporal.speed import channels_last, freed_memory_kept
 from temporal.vae import DecodeOptions
@@ -45,7 +45,7 @@ def decode(
     latents = _filled(latents, settings.decode_chunk)
     with progress.stage("decode", count) as stage, freed_memory_kept():
         for pictures in keeper.frames():
-            yield from _counted(pictures, stage, leading - done)
+            yield from _counted(pictures, stage.skip, leading - done)
             done += len(pictures)
         for attempt in attempts(engine, "decode", progress):
             with attempt:
@@ -56,7 +56,7 @@ def decode(
                     keeper.offer_frames(pictures)
                     skipped = leading - done
                     done += len(pictures)
-                    yield from _counted(pictures, stage, skipped)
+                    yield from _counted(pictures, stage.advance, skipped)
 
 
 def _decoded(
@@ -82,12 +82,12 @@ def _filled(latents_FChw: Tensor, frames: int) -> Tensor:
     return torch.cat([latents_FChw, latents_FChw[-1:].expand(missing, -1, -1, -1)])
 
 
-def _counted(pictures: np.ndarray, stage: Stage, skipped: int) -> Iterator[np.ndarray]:
-    """The pictures but the first `skipped`, with the progress of all of them."""
+def _counted(pictures: np.ndarray, count: Callable[[], None], skipped: int) -> Iterator[np.ndarray]:
+    """The pictures but the first `skipped`, and a call of `count` after each of all."""
     for number, picture in enumerate(pictures):
         if number >= skipped:
             yield picture
-        stage.advance()
+        count()
 
 
 def _pictures(group_F3HW: Tensor, first: int) -> np.ndarray:

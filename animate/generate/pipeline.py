@@ -264,17 +264,25 @@ class FrameCount:
         self._plan, self._stage = plan, stage
         self._windows = self._frames = 0
 
+    def skip(self, windows: int) -> None:
+        """Count `windows` that went through the network in an earlier run."""
+        self._stage.skip(self._frames_with(windows))
+
     def advance(self, windows: int = 1) -> None:
         """Report `windows` more that went through the network."""
+        self._stage.advance(self._frames_with(windows))
+
+    def _frames_with(self, windows: int) -> int:
+        """Frames that are done by `windows` more."""
+        before = self._frames
         self._windows += windows
         step, left = 0, self._windows
         while step < self._plan.steps and left >= (count := len(self._plan.at(step))):
             step, left = step + 1, left - count
-        frames = step * self._plan.frames
+        self._frames = step * self._plan.frames
         if left:
-            frames += left * self._plan.frames // len(self._plan.at(step))
-        self._stage.advance(frames - self._frames)
-        self._frames = frames
+            self._frames += left * self._plan.frames // len(self._plan.at(step))
+        return self._frames - before
 
 
 def windows_done(plan: WindowPlan, state: ClipState) -> int:
@@ -293,7 +301,8 @@ def networks_of(
     plan = work.steps.plan
     with progress.stage("denoise", plan.frames * plan.steps) as stage:
         counted = FrameCount(plan, stage)
-        counted.advance(windows_done(plan, start))
+        if earlier := windows_done(plan, start):
+            counted.skip(earlier)
         if engine.executor is None:
             family = family_of(engine.components.variant)
             with family.networks(engine.components, work, engine.device) as networks:

@@ -14,12 +14,12 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from animate.errors import ModelError
 from animate.models.hub_answers import endpoint, explained, storage_fault
@@ -103,16 +103,26 @@ def describe(file: ModelFile) -> RemoteFile:
     )
 
 
-def download(remote: RemoteFile, on_bytes: Callable[[int], None]) -> Path:
+class OnBytes(Protocol):
+    """Takes the numbers of bytes of a download as they come."""
+
+    def __call__(self, count: int, *, earlier: bool = False) -> None:
+        """`count` bytes more are here, or fewer where the hub begins anew.
+
+        earlier: they came with an earlier fetch, or another process's
+        """
+
+
+def download(remote: RemoteFile, on_bytes: OnBytes) -> Path:
     """Bring a file into the hub library's cache; returns its path there.
 
-    `on_bytes` is called with each number of bytes that came, those of an earlier part included.
+    `on_bytes` is called with each number of bytes that came, those of an earlier fetch first.
     Raises `ModelError` when they cannot be had, are not those that the hub states, or find no room;
     what came so far stays for the next fetch, except bytes that are wrong.
     """
     try:
         if remote.blob.is_file() and matches_hub(remote.blob, remote.digest):
-            on_bytes(remote.size)  # it is there, for another revision
+            on_bytes(remote.size, earlier=True)  # it is there, for another revision
         else:
             _complete(remote, on_bytes)
         return _link(remote)
@@ -120,10 +130,10 @@ def download(remote: RemoteFile, on_bytes: Callable[[int], None]) -> Path:
         raise storage_fault(remote.file, remote.blob.parent, reason) from reason
 
 
-def _complete(remote: RemoteFile, on_bytes: Callable[[int], None]) -> None:
+def _complete(remote: RemoteFile, on_bytes: OnBytes) -> None:
     with _part_file(remote) as part:
         if part is None:
-            on_bytes(remote.size)
+            on_bytes(remote.size, earlier=True)
         else:
             _fill(remote, part, on_bytes)
             os.replace(remote.part, remote.blob)  # where the blob was a link, the link goes
@@ -152,12 +162,12 @@ def _is_same_file(part: IO[bytes], path: Path) -> bool:
     return False
 
 
-def _fill(remote: RemoteFile, part: IO[bytes], on_bytes: Callable[[int], None]) -> None:
+def _fill(remote: RemoteFile, part: IO[bytes], on_bytes: OnBytes) -> None:
     if os.fstat(part.fileno()).st_size > remote.size:
         part.truncate(0)
     running = hub_sum(remote.part, remote.digest, remote.size)
     done = part.seek(0, os.SEEK_END)
-    on_bytes(done)
+    on_bytes(done, earlier=True)
     pauses = iter(PAUSES)
     while done < remote.size:
         try:

@@ -99,12 +99,12 @@ class _Count:
     def __init__(self, stage: Stage) -> None:
         self._stage, self._bytes, self._units = stage, 0, 0
 
-    def __call__(self, count: int) -> None:
+    def __call__(self, count: int, *, earlier: bool = False) -> None:
         self._bytes += count
         units = -(-self._bytes // _UNIT) - self._units
         if units > 0:
             self._units += units
-            self._stage.advance(units)
+            (self._stage.skip if earlier else self._stage.advance)(units)
 
 
 def _described(state: FileState) -> RemoteFile:

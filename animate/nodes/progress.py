@@ -66,3 +66,7 @@ class _Part:
         self._done += steps
         first, last = self._share
         self._progress.show(first + (last - first) * min(1, self._done / (self._total or 1)))
+
+    def skip(self, steps: int = 1) -> None:
+        """Count steps that an earlier run has finished."""
+        self.advance(steps)

@@ -48,6 +48,10 @@ class _Bar:
     def advance(self, steps: int = 1) -> None:
         self._bar.update(steps)
 
+    def skip(self, steps: int = 1) -> None:
+        self._bar.initial += steps  # by which tqdm tells steps that took no time
+        self._bar.update(steps)
+
 
 class Watched:
     """Passes everything on, and calls `look` after each step of the stage called `name`."""
@@ -80,4 +84,8 @@ class _Looked:
 
     def advance(self, steps: int = 1) -> None:
         self._stage.advance(steps)
+        self._look()
+
+    def skip(self, steps: int = 1) -> None:
+        self._stage.skip(steps)
         self._look()

@@ -4,7 +4,7 @@
 and programs, `farm` those for farms.
 """
 
-from animate.progress.course import RESTYLED, USUAL, Course
+from animate.progress.course import RESTYLED, USUAL, Course, Position
 from animate.progress.farm import KINDS, WORDS, FarmLines, choose_progress, failure_line
 from animate.progress.sinks import (
     Bars,
@@ -31,6 +31,7 @@ __all__ = [
     "FarmLines",
     "JsonLines",
     "Lines",
+    "Position",
     "Progress",
     "Quiet",
     "Remembering",

@@ -12,6 +12,25 @@ _NETWORKS = ("denoise", "decode")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Position:
+    """The position within a running stage."""
+
+    stage: str
+    done: int
+    total: int | None
+    """Steps of the stage; None if unknown."""
+    elapsed: float
+    """Seconds that the steps of this run have taken so far."""
+    skipped: int = 0
+    """Steps among those done that an earlier run has finished: they tell nothing of the pace."""
+
+    @property
+    def share(self) -> float:
+        """Part of the stage that this run has to do, in [0,1]."""
+        return 1 - self.skipped / self.total if self.total else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Course:
     """Likely seconds of each stage of a clip, in the order of the work.
 
@@ -34,31 +53,32 @@ class Course:
             before += seconds
         return before / total, (before + self.seconds[stage]) / total
 
-    def stage_left(self, stage: str, done: int, total: int | None, elapsed: float) -> float | None:
+    def stage_left(self, at: Position) -> float | None:
         """Seconds left of a stage by its pace so far, which counts for more the more is done; None
         while nobody can know."""
-        if not total:
+        if not at.total:
             return None
-        expected = self.seconds.get(stage, 0.0) if self.measured else 0.0
-        trust = _TRUST if expected else 0.0
-        if not done and not trust:
+        expected = self.seconds.get(at.stage, 0.0) * at.share if self.measured else 0.0
+        trust = _TRUST * (at.total - at.skipped) if expected else 0.0
+        worked = at.done - at.skipped + trust
+        if not worked:
             return None
-        pace = (elapsed + trust * expected) / (done + trust * total)
-        return pace * max(0, total - done)
+        pace = (at.elapsed + _TRUST * expected) / worked
+        return pace * max(0, at.total - at.done)
 
-    def left(self, stage: str, done: int, total: int | None, elapsed: float) -> float | None:
-        """Seconds left of the whole clip while this stage runs, and of the stage alone where it is
+    def left(self, at: Position) -> float | None:
+        """Seconds left of the whole clip while a stage runs, and of the stage alone where it is
         none of the clip's; None while nobody can know."""
-        left = self.stage_left(stage, done, total, elapsed)
-        if left is None or stage not in self.seconds:
+        left = self.stage_left(at)
+        if left is None or at.stage not in self.seconds:
             return left
         names = list(self.seconds)
-        later = sum(self.seconds[name] for name in names[names.index(stage) + 1 :])
+        later = sum(self.seconds[name] for name in names[names.index(at.stage) + 1 :])
         if self.measured:
             return left + later
-        if stage not in _NETWORKS:
+        if at.stage not in _NETWORKS or not at.share:
             return None
-        return left + later * (elapsed + left) / self.seconds[stage]
+        return left + later * (at.elapsed + left) / (self.seconds[at.stage] * at.share)
 
 
 USUAL = Course(

@@ -17,7 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import IO, Any, Protocol
 
-from animate.progress.course import USUAL, Course
+from animate.progress.course import USUAL, Course, Position
+
+_LEAST = 0.25
+"""Part of a stage that a run must have done itself for its pace to be kept."""
 
 
 class Stage(Protocol):
@@ -25,6 +28,9 @@ class Stage(Protocol):
 
     def advance(self, steps: int = 1) -> None:
         """Report `steps` more finished steps."""
+
+    def skip(self, steps: int = 1) -> None:
+        """Count `steps` that an earlier run has finished: they tell nothing of the pace."""
 
 
 class Progress(Protocol):
@@ -74,7 +80,8 @@ class Remembering:
         self._sink = sink
         self.warnings: list[str] = []
         self.paces: dict[str, float] = {}
-        """Seconds a step of each stage of known length, by its name."""
+        """Seconds a step of each stage of known length, by its name; steps of earlier runs count in
+        none of them."""
 
     def expect(self, course: Course) -> None:
         self._sink.expect(course)
@@ -84,11 +91,11 @@ class Remembering:
 
     @contextmanager
     def _timed(self, name: str, total: int | None) -> Iterator[Stage]:
-        began = time.monotonic()
         with self._sink.stage(name, total) as stage:
-            yield stage
-        if total:
-            self.paces[name] = (time.monotonic() - began) / total
+            timed = _Timed(stage)
+            yield timed
+        if total and total - timed.skipped >= _LEAST * total:
+            self.paces[name] = (time.monotonic() - timed.began) / (total - timed.skipped)
 
     def note(self, text: str) -> None:
         self._sink.note(text)
@@ -109,6 +116,21 @@ _CONTROLS = {
 def printable(text: str) -> str:
     """The text with control characters, which names of files may have, written out."""
     return text.translate(_CONTROLS)
+
+
+class _Timed:
+    """A stage, with the moment at which its own steps began."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.began, self.skipped = time.monotonic(), 0
+
+    def advance(self, steps: int = 1) -> None:
+        self._stage.advance(steps)
+
+    def skip(self, steps: int = 1) -> None:
+        self.began, self.skipped = time.monotonic(), self.skipped + steps
+        self._stage.skip(steps)
 
 
 def say(text: str, stream: IO[str] | None) -> None:
@@ -143,8 +165,8 @@ class _Counter:
         show: Callable[[_Counter], None],
         interval: float = 0.0,
     ) -> None:
-        self.total, self.done = total, 0
-        self.began = time.monotonic()
+        self.total, self.done, self.skipped = total, 0, 0
+        self.began = self._worked_from = time.monotonic()
         self._name, self._sink = name, sink
         self._show, self._interval, self._last = show, interval, self.began
 
@@ -155,6 +177,11 @@ class _Counter:
             self._last = now
             self._show(self)
 
+    def skip(self, steps: int = 1) -> None:
+        self.skipped += steps
+        self.advance(steps)
+        self._worked_from = time.monotonic()
+
     @property
     def elapsed(self) -> float:
         """Seconds since the stage was opened."""
@@ -163,13 +190,23 @@ class _Counter:
     @property
     def left(self) -> float | None:
         """Seconds left of the stage, None while nobody can know."""
-        return self._sink.course.stage_left(self._name, self.done, self.total, self.elapsed)
+        return self._sink.course.stage_left(self._position)
 
     @property
     def left_of_run(self) -> float | None:
         """Seconds left of the whole clip, or of the stage alone where it is none of a clip's; None
         while nobody can know."""
-        return self._sink.course.left(self._name, self.done, self.total, self.elapsed)
+        return self._sink.course.left(self._position)
+
+    @property
+    def _position(self) -> Position:
+        return Position(
+            stage=self._name,
+            done=self.done,
+            total=self.total,
+            skipped=self.skipped,
+            elapsed=time.monotonic() - self._worked_from,
+        )
 
 
 def left_text(seconds: float | None) -> str:

@@ -94,6 +94,7 @@ class AnimationRequest:
         metavar="NAME|FOLDER",
         role="input",
         usual=True,
+        timed=True,
     )
     lora: Converted[tuple[Lora, ...], LoraText | Sequence[LoraText]] = option(
         (),
@@ -112,6 +113,7 @@ class AnimationRequest:
         None,
         "make the reference anew first, as this text says, in the driving video's first pose",
         metavar="PROMPT",
+        timed=False,
     )
     still_model: Converted[ModelName, Path | str] = option(
         ModelName("auto"),
@@ -127,7 +129,12 @@ class AnimationRequest:
         role="input",
     )
     restyle_strength: float = option(
-        0.6, "share of the reference that --restyle changes", least=0.05, most=1.0, metavar="X"
+        0.6,
+        "share of the reference that --restyle changes",
+        least=0.05,
+        most=1.0,
+        metavar="X",
+        timed=False,
     )
     size: Converted[Size | None, SizeText] = option(
         None, "width x height of the clip in pixels", metavar="WxH", usual=True
@@ -146,14 +153,16 @@ class AnimationRequest:
         metavar="FILE",
         role="input",
         usual=True,
+        timed=True,
     )
     fit: Fit = option(
-        "crop", "how a reference of another shape is brought to that size", usual=True
+        "crop", "how a reference of another shape is brought to that size", usual=True, timed=False
     )
     fill: Converted[Fill, str] = option(
         Fill("edge"),
         "what lies around a reference that --fit pad shows whole: edge, blur or a colour",
         metavar="edge|blur|#RRGGBB",
+        timed=False,
     )
     stride: int = option(
         1, "take every N-th frame of the driving video", least=1, metavar="N", usual=True
@@ -164,12 +173,13 @@ class AnimationRequest:
         parse=parse_time,
         metavar="TIME",
         usual=True,
+        timed=False,
     )
     end: Converted[Fraction | FrameNumber | None, TimeText] = option(
-        None, "where to stop, exclusive", parse=parse_time, metavar="TIME", usual=True
+        None, "where to stop, exclusive", parse=parse_time, metavar="TIME", usual=True, timed=False
     )
     max_frames: int | None = option(
-        None, "frames of the clip at most", least=1, metavar="N", usual=True
+        None, "frames of the clip at most", least=1, metavar="N", usual=True, timed=False
     )
     fps: Converted[Fraction | None, Fraction | float | str | None] = option(
         None,
@@ -188,21 +198,26 @@ class AnimationRequest:
     )
     estimator: EstimatorName = option("blazepose", "pose estimator", usual=True)
     person: str = option(
-        "main", "whom to follow: main, left, right or a number", metavar="WHO", usual=True
+        "main",
+        "whom to follow: main, left, right or a number",
+        metavar="WHO",
+        usual=True,
+        timed=False,
     )
     retarget: RetargetMode = option(
-        "robust", "how driving poses are fitted to the reference", usual=True
+        "robust", "how driving poses are fitted to the reference", usual=True, timed=False
     )
-    smooth: bool = option(True, "smooth the driving poses and fill short gaps")
+    smooth: bool = option(True, "smooth the driving poses and fill short gaps", timed=False)
     strength: Converted[Strength, Strength | Mapping[str, float] | str] = option(
         Strength(),
         "strength of a skeleton's parts in the control pictures, from 0 to 1",
         metavar="PART=X,...",
+        timed=False,
     )
     absence: Absence = option(
-        "fade", "frames without the person: fade out, hold the pose, or empty"
+        "fade", "frames without the person: fade out, hold the pose, or empty", timed=False
     )
-    audio: bool = option(True, "copy the driving video's sound", role="output")
+    audio: bool = option(True, "copy the driving video's sound", role="output", timed=False)
     interpolate: bool = option(
         False,
         "fill in what a stride or lower fps left out, by optical flow: the video's own rate",
@@ -276,7 +291,9 @@ class AnimationRequest:
     quality: int | None = option(
         None, "quality in the codec's own scale (`cnx encoders`)", least=0, most=100, role="output"
     )
-    overwrite: bool = option(False, "replace an existing clip", role="runtime", usual=True)
+    overwrite: bool = option(
+        False, "replace an existing clip", role="runtime", usual=True, timed=False
+    )
     sampling: SamplingOptions = group(SamplingOptions)
     runtime: RuntimeOptions = group(RuntimeOptions)
 

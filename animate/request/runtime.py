@@ -64,6 +64,7 @@ class RuntimeOptions:
         "Ray cluster to use (default: this machine alone)",
         metavar="HOST:PORT",
         role="runtime",
+        timed=False,
     )
     worker_limit: float = option(
         1800.0,
@@ -71,6 +72,7 @@ class RuntimeOptions:
         least=1.0,
         most=864000.0,
         role="runtime",
+        timed=False,
     )
     compile: bool = option(
         False, "compile the UNet with torch first, which takes minutes", role="runtime"
@@ -88,6 +90,7 @@ class RuntimeOptions:
         "whole-body network (.onnx, such as RTMW) that dwpose runs in place of its own",
         metavar="FILE",
         role="input",
+        timed=True,
     )
     identity_folder: Converted[Path | None, Path | str | None] = option(
         None,
@@ -100,6 +103,7 @@ class RuntimeOptions:
         "folder of diffusers' AutoencoderTiny for the model's latents, which draws previews",
         metavar="FOLDER",
         role="input",
+        timed=True,
     )
     estimator_device: EstimatorDevice = option("cpu", "where poses are estimated", role="runtime")
     cache: Converted[Path | None, Path | str | None] = option(
@@ -114,13 +118,16 @@ class RuntimeOptions:
         metavar="FOLDER",
         role="place",
     )
-    keep_work: bool = option(False, "leave that folder when the clip is done", role="runtime")
+    keep_work: bool = option(
+        False, "leave that folder when the clip is done", role="runtime", timed=False
+    )
     save_every: float = option(
         10.0,
         "seconds between two savings of the work, at least",
         least=0.0,
         most=86400.0,
         role="runtime",
+        timed=False,
     )
 
     sign: Converted[Signing | None, Signing | tuple[Path | str, Path | str] | str | None] = option(

@@ -42,8 +42,9 @@ class SamplingOptions(Generic[Open]):
         least=0,
         most=2**64 - 1,
         usual=True,
+        timed=False,
     )
-    steps: int | Open = option(None, "denoising steps", least=1, most=1000, usual=True)
+    steps: int | Open = option(None, "denoising steps", least=1, most=1000, usual=True, timed=False)
     window: int | Open = option(None, "frames denoised together", least=1, most=1024, usual=True)
     overlap: int | Open = option(
         None, "frames that neighbouring windows share", least=0, usual=True

@@ -76,6 +76,9 @@ class Setting:
     """Placeholder of the value in the command's help."""
     usual: bool
     """True for what the command's short help shows."""
+    timed: bool
+    """True where the seconds that a step of a clip takes may hang on it; inputs and places say so,
+    the others say where they do not."""
 
     @property
     def flag(self) -> str:
@@ -173,12 +176,20 @@ def option(
     most: float | None = None,
     metavar: str | None = None,
     usual: bool = False,
+    timed: bool | None = None,
 ) -> Any:
     """A field that is a setting; see `Setting` for what it states."""
-    stated = {"help": help, "role": role, "parse": parse, "least": least, "most": most}
-    return field(
-        default=default, metadata={SETTING: {**stated, "metavar": metavar, "usual": usual}}
-    )
+    stated = {
+        "help": help,
+        "role": role,
+        "parse": parse,
+        "least": least,
+        "most": most,
+        "metavar": metavar,
+        "usual": usual,
+        "timed": role not in ("input", "place") if timed is None else timed,
+    }
+    return field(default=default, metadata={SETTING: stated})
 
 
 def group(kind: Callable[[], Any]) -> Any:

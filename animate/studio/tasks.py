@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from animate.batch.tasks import CourseMessage, StageMessage
-from animate.progress import USUAL, Course
+from animate.progress import USUAL, Course, Position
 
 Status = Literal["waiting", "running", "stopped", "done", "failed"]
 _STEADY_SECONDS = 2.0
@@ -31,9 +31,11 @@ class Pace:
     stage: str = ""
     done: int = 0
     total: int | None = None
+    skipped: int = 0
+    """Steps among those done that an earlier run has finished."""
     course: Course = USUAL
     began: float = field(default_factory=time.monotonic)
-    """Moment at which the stage began."""
+    """Moment at which the stage's own steps began."""
 
     def take(self, message: StageMessage | CourseMessage) -> None:
         """Follow a worker's message."""
@@ -41,9 +43,12 @@ class Pace:
             self.course = message.course
         elif message.event == "begin":
             self.stage, self.done, self.total = message.stage, 0, message.steps
-            self.began = time.monotonic()
+            self.skipped, self.began = 0, time.monotonic()
         elif message.event == "advance":
             self.done += message.steps or 0
+        elif message.event == "skip":
+            self.done += message.steps or 0
+            self.skipped, self.began = self.skipped + (message.steps or 0), time.monotonic()
 
     @property
     def part(self) -> float:
@@ -57,4 +62,12 @@ class Pace:
         elapsed = time.monotonic() - self.began
         if elapsed < _STEADY_SECONDS and not self.course.measured:
             return None
-        return self.course.left(self.stage, self.done, self.total, elapsed)
+        return self.course.left(
+            Position(
+                stage=self.stage,
+                done=self.done,
+                total=self.total,
+                skipped=self.skipped,
+                elapsed=elapsed,
+            )
+        )

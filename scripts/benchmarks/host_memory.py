@@ -220,6 +220,9 @@ class _Peaks(Sink):
         if self._work.is_dir():
             self.largest = max(self.largest, sum(f.stat().st_size for f in self._work.glob("*-*")))
 
+    def skip(self, steps: int = 1) -> None:
+        self.advance(steps)
+
     def note(self, text: str) -> None:
         pass
 

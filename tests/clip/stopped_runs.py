@@ -20,6 +20,8 @@ class Listener(Quiet):
 
     def __init__(self, stop: tuple[str, int] | None = None) -> None:
         self.done: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        """Those among them that an earlier run had done."""
         self.warnings: list[str] = []
         self.notes: list[str] = []
         self._stop, self._name = stop, ""
@@ -33,6 +35,10 @@ class Listener(Quiet):
         self.done[self._name] += steps
         if self._stop and self._stop[0] == self._name and self.done[self._name] >= self._stop[1]:
             raise KeyboardInterrupt
+
+    def skip(self, steps: int = 1) -> None:
+        self.skipped[self._name] += steps
+        self.advance(steps)
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from animate import AnimationRequest, Animator
-from animate.clip.paces import StageCounts, keep_paces, paces_file, read_paces
+from animate.clip.paces import StageCounts, keep_paces, kind_of_clip, paces_file, read_paces
+from animate.generate.settings import ClipSettings
 from animate.progress import Course, Quiet
-from animate.request.setting import NONE
+from animate.request.schema import settings_of
+from animate.request.setting import NONE, Setting
+from animate.request.values import Size
 from tests.scene import write_scene
 
 PACES = {"poses": 0.03, "encode": 0.2, "warp": 0.02, "denoise": 0.1, "decode": 0.25}
@@ -116,6 +122,95 @@ def test_nothing_is_kept_without_a_cache_or_where_it_cannot_be(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     keep_paces(tmp_path / "file" / "paces.json", "kind", PACES)
     assert read_paces(None) == {}
+
+
+TIMELESS = {
+    *("reference", "driving", "poses", "lora", "identity", "identity_folder", "estimator_folder"),
+    *("restyle", "restyle_strength", "still_model", "still_lora"),  # a stage before the clip's
+    *("fit", "fill", "start", "end", "max_frames", "audio", "overwrite"),
+    *("person", "retarget", "smooth", "strength", "absence", "seed", "steps"),
+    *("cache", "work", "sign", "keep_work", "save_every", "ray_address", "worker_limit"),
+}
+"""Settings that change what is seen, or how many steps there are, and not what a step takes."""
+SETTINGS = settings_of(AnimationRequest)
+OTHERS: dict[str, Any] = {
+    "size": "64x96",
+    "enlarge_to": "64x96",
+    "output": "clip.gif",
+    "panels": "pose",
+    "model": "other",
+    "device": "cuda",
+    "guidance": "3",
+    "guidance_interval": "1:2",
+    "fps": "12",
+    "codec": "h265",
+    "memory": "9GiB",
+    "estimator_network": "other.onnx",
+    "precision": "float16",
+    "person": "left",
+    "fill": "blur",
+    "strength": "body=0",
+    "sign": "a.pem:b.pem",
+    "restyle": "a dancer",
+    "restyle_strength": 0.3,
+    "ray_address": "host:1",
+}
+"""Values that no clip has by default."""
+
+
+def test_every_setting_says_whether_a_step_takes_longer_by_it() -> None:
+    assert {setting.name for setting in SETTINGS.values() if not setting.timed} == TIMELESS
+
+
+def other_value(setting: Setting) -> Any:
+    if setting.name in OTHERS:
+        return OTHERS[setting.name]
+    if setting.choices:
+        return setting.choices[-1] if setting.choices[0] == setting.default else setting.choices[0]
+    if bool in setting.kinds:
+        return not setting.default
+    if setting.holds_paths:
+        return "other.png"
+    return 3
+
+
+def kind(**values: Any) -> str:
+    """The kind of a clip, of settings as they come, with a toy in place of networks and video."""
+    paths = {"reference": "a.png", "driving": "b.mp4", "output": "c.mp4"}
+    request = AnimationRequest.from_dict({**paths, **values})
+    usual: dict[str, Any] = {
+        "window": 9,
+        "overlap": 2,
+        "steps": 2,
+        "guidance": 1,
+        "control_weight": 1,
+        "schedule": "anchored",
+        "fusing": "relative",
+        "noise": "repeated",
+        "decode_chunk": 9,
+    }
+    stated = {item.name: getattr(request.sampling, item.name) for item in fields(request.sampling)}
+    settled = {name: usual.get(name) if v is None else v for name, v in stated.items()}
+    settings = ClipSettings(**settled, size=request.size or Size(32, 32))
+    unet = torch.nn.Linear(1, 1, dtype=getattr(torch, str(values.get("precision")), None))
+    variant = SimpleNamespace(name=str(request.model))
+    engine: Any = SimpleNamespace(
+        components=SimpleNamespace(variant=variant, unet=unet), device=request.runtime.device
+    )
+    source: Any = SimpleNamespace(info=SimpleNamespace(size=(64, 64)))
+    return kind_of_clip(request, settings, engine, source)
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS.keys() - {"threads", "reference", "driving"}))
+def test_clips_are_of_another_kind_by_settings_that_a_step_hangs_on(name: str) -> None:
+    setting = SETTINGS[name]
+    value = other_value(setting)
+    assert (kind(**{name: value}) != kind()) is setting.timed
+
+
+def test_names_of_the_files_that_are_written_are_no_matter_but_their_kind() -> None:
+    assert kind(output="elsewhere/d.mp4", mask_output="a.mkv") == kind(mask_output="b.mkv")
+    assert kind(mask_output="m/%04d.png") != kind(mask_output="b.mkv") != kind()
 
 
 class Foretold(Quiet):

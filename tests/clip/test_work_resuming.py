@@ -50,6 +50,10 @@ def test_stopped_in_any_stage_it_goes_on_to_the_same_frames(
         assert again.done["decode"] == 12
         if stage == "decode":
             assert "denoise" not in again.done
+            assert 0 < again.skipped["decode"] < 12
+        else:
+            assert again.done["denoise"] == frames
+            assert 0 < again.skipped["denoise"] < frames
         for file in scene["output"].parent.iterdir():
             file.unlink()
 

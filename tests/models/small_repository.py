@@ -42,5 +42,8 @@ class Remarks(Remembering):
     def advance(self, steps: int = 1) -> None:
         self.steps += steps
 
+    def skip(self, steps: int = 1) -> None:
+        self.advance(steps)
+
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -52,7 +52,8 @@ def test_a_killed_fetch_is_continued(server, tmp_path, monkeypatch):
         "file = ModelFile(path='net/model.bin', source=source)\n"
         "from animate.models import download\n"
         "fetched = download.describe(file)\n"
-        "download.download(fetched, lambda count: os._exit(9) if fetched.present() else None)\n"
+        "def stop(count, earlier=False): fetched.present() and os._exit(9)\n"
+        "download.download(fetched, stop)\n"
     )
     from huggingface_hub import constants
 

@@ -26,14 +26,15 @@ def parser() -> Parser:
         "cnx clean [FOLDER] [options]",
     )
     command.add_argument(
-        "folder", nargs="?", type=Path, default=Path(), metavar="FOLDER",
-        help="a work folder, or the folder to look in (default: the current one)",
+        "folder", nargs="?", type=Path, metavar="FOLDER",
+        help="a work folder, or the folder to look in (default: the current one; with --cache the "
+        "user's cache)",
     )  # fmt: skip
     command.add_argument("--recursive", action="store_true", help="look in all folders below too")
     command.add_argument(
         "--cache",
         action="store_true",
-        help="instead, the poses and paces that are kept between runs",
+        help="instead, what is kept between runs: poses, paces of clips and colours of previews",
     )
     command.add_argument("--dry-run", action="store_true", help="only list what would go")
     command.add_argument("--yes", action="store_true", help="remove without asking")
@@ -49,13 +50,14 @@ def main(argv: list[str]) -> int:
     say = progress_of(arguments).note
     if arguments.cache:
         return _clean_cache(arguments, say)
-    listed = list(leftovers(arguments.folder, recursive=arguments.recursive, warn=say))
+    folder = arguments.folder or Path()
+    listed = list(leftovers(folder, recursive=arguments.recursive, warn=say))
     for leftover in listed:
         verb = "kept, a run is using it:" if leftover.busy else "would remove"
         say(f"{verb} {_described(leftover)}")
     removable = [leftover for leftover in listed if not leftover.busy]
     if not removable:
-        say(f"nothing to remove in {arguments.folder}")
+        say(f"nothing to remove in {folder}")
         return 0
     if arguments.dry_run:
         say(f"{_counted(removable)} would be freed")
@@ -68,17 +70,19 @@ def main(argv: list[str]) -> int:
 
 
 def _clean_cache(arguments: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Remove the user's cache of poses and paces, after asking. Raises MediaError where it cannot
-    be."""
-    from animate.driving.cache import PACES, cached_files, users_cache
+    """Remove what runs have kept in a cache, after asking. Raises RequestError for a folder below
+    others, MediaError where files cannot be removed."""
+    from animate.driving.cache import kept_files, users_cache
 
-    folder = users_cache()
-    poses = cached_files(folder)
-    paces = [file for file in (folder / PACES,) if file.is_file() and not file.is_symlink()]
-    files = [*poses, *paces]
+    if arguments.recursive:
+        raise RequestError("--recursive is for unfinished work; a cache has no folders below it")
+    folder = arguments.folder or users_cache()
+    files = kept_files(arguments.folder)
     total = sum(file.stat().st_size for file in files)
-    also = " and the paces of clips" if paces else ""
-    amount = f"{len(poses)} pose files{also}, {total:,} bytes of {folder},"
+    poses = sum(file.suffix == ".npz" for file in files)
+    kinds = [f"poses of {poses} video{'s' * (poses != 1)}"] if poses else []
+    kinds += ["paces and colours"] if len(files) > poses else []
+    amount = f"{total:,} bytes of {folder} ({', '.join(kinds)})"
     if not files:
         say(f"nothing to remove in {folder}")
     elif arguments.dry_run:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from animate.device import computing_dtype
-from animate.driving.cache import users_cache
+from animate.driving.cache import colours_folder
 from animate.errors import MediaError
 from animate.files import write_bytes
 from animate.generate.engine import Engine
@@ -94,7 +94,7 @@ def colours_file(folder: Path | None, parts: Components) -> Path | None:
     if not all(digests):
         return None
     key = hashlib.sha256("|".join([str(_FIT), *digests]).encode()).hexdigest()[:32]
-    return (folder or users_cache().with_name("colours")) / f"{key}.json"
+    return colours_folder(folder) / f"{key}.json"
 
 
 def colours_of(engine: Engine, file: Path | None) -> LatentColours:

@@ -27,6 +27,8 @@ LIMIT = 1024**3
 PACES = "paces.json"
 """Name of the file beside them that keeps the paces of clips (`animate.clip.paces`)."""
 _NAME = re.compile(r"[0-9a-f]{32}\.npz")
+_COLOURS = re.compile(r"[0-9a-f]{32}\.json")
+"""Names of files that keep the colours of a model's previews (`animate.clip.preview`)."""
 
 
 def cache_file(
@@ -89,6 +91,24 @@ def cached_files(folder: Path) -> list[Path]:
         if _NAME.fullmatch(file.name) and file.is_file() and not file.is_symlink()
     ]
     return sorted(files, key=lambda file: (-file.stat().st_mtime, file.name))
+
+
+def kept_files(folder: Path | None) -> list[Path]:
+    """Every file that runs keep for later ones in a cache; None is the user's own."""
+    places = [folder] if folder else [users_cache(), colours_folder(None)]
+    return [
+        file
+        for place in places
+        for file in (sorted(place.iterdir()) if place.is_dir() else ())
+        if (file.name == PACES or _NAME.fullmatch(file.name) or _COLOURS.fullmatch(file.name))
+        and file.is_file()
+        and not file.is_symlink()
+    ]
+
+
+def colours_folder(folder: Path | None) -> Path:
+    """The folder that keeps colours of previews, in a cache or in the user's own."""
+    return folder or users_cache().with_name("colours")
 
 
 def over_limit(folder: Path, limit: int) -> list[Path]:

@@ -91,10 +91,20 @@ def test_the_cache_of_poses_goes_when_asked_for_and_nothing_else(
     (cache / f"{'0a' * 16}.npz").write_bytes(bytes(1000))
     (cache / "paces.json").write_text("{}")
     assert main(["clean", "--cache", "--dry-run"]) == 0
-    assert "1 pose files and the paces of clips, 1,002 bytes" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"1,002 bytes of {cache} (poses of 1 video, paces and colours) would be freed" in told
     assert main(["clean", "--cache"]) == 2
     assert main(["clean", "--cache", "--yes"]) == 0
     assert [file.name for file in cache.iterdir()] == ["mine.npz"]
+
+
+def test_a_cache_of_ones_own_is_emptied_by_its_name(tmp_path: Path) -> None:
+    kept = [f"{'0a' * 16}.npz", f"{'1b' * 16}.npz", f"{'2c' * 16}.json", "paces.json"]
+    for name in (*kept, "mine.json"):
+        (tmp_path / name).write_bytes(b"1")
+    assert main(["clean", "--cache", "--recursive", str(tmp_path), "--yes"]) == 2
+    assert main(["clean", "--cache", str(tmp_path), "--yes"]) == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.json"]
 
 
 def test_one_that_cannot_go_keeps_no_other(

@@ -50,7 +50,7 @@ from pose.sequence import PoseSequence
 RENDERED = "rendered skeletons, as they are"
 _UNWARPED = (
     "this model is made for a reference that is brought to each frame's pose, which cannot be done "
-    "here ({}); expect softer pictures"
+    "here ({}); expect blurred pictures, in which the reference's own pose shines through"
 )
 
 

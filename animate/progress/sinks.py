@@ -178,9 +178,8 @@ class _Counter:
             self._show(self)
 
     def skip(self, steps: int = 1) -> None:
-        self.skipped += steps
+        self.skipped, self._worked_from = self.skipped + steps, time.monotonic()
         self.advance(steps)
-        self._worked_from = time.monotonic()
 
     @property
     def elapsed(self) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,13 @@ def test_clips_that_are_kept_tell_nothing_of_the_pace_of_a_batch(
     now, out = [100.0], io.StringIO()
     monkeypatch.setattr("animate.progress.sinks.time.monotonic", lambda: now[0])
     watch = Watch(JsonLines(out, interval=0.0), workers=1)
+    kept = JobRecord(
+        number=1, label="row", status="kept", record=tmp_path / "r.json", output=tmp_path / "c.mp4"
+    )
     with watch.batch(10):
         for number in range(1, 10):
             now[0] += 0.01 if number < 9 else 30.0
-            status = "kept" if number < 9 else "done"
-            watch.finished(JobRecord(number=number, label=str(number), status=status))
+            watch.finished(replace(kept, status="kept" if number < 9 else "done"))
     jobs = [e for e in map(json.loads, out.getvalue().splitlines()) if e.get("name") == "jobs"]
     assert [e["seconds_left"] for e in jobs if e["done"] in (8, 9)][:2] == [None, 30.0]
 

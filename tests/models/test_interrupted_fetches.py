@@ -78,7 +78,7 @@ def test_a_killed_fetch_is_continued(server, tmp_path, monkeypatch):
 def test_ctrl_c_keeps_what_came(server, tmp_path, monkeypatch):
     seen = []
 
-    def interrupt(self, count: int) -> None:
+    def interrupt(self, count: int, *, earlier: bool = False) -> None:
         seen.append(count)
         if sum(seen) > 2_000_000:
             raise KeyboardInterrupt

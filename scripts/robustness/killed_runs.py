@@ -4,7 +4,7 @@
 
 Each time a fresh command is killed; then `cnx resume`, or the same command once more, must end with
 the frames of one that nobody stopped (their SHA-256), and nothing but what that one leaves may be
-there. `--kind` is a run, a run to numbered images (sequence), or a batch of two clips. Commands are
+there. One that was killed with its clip in place already is followed by `cnx clean`. `--kind` is a run, a run to numbered images (sequence), or a batch of two clips. Commands are
 processes of their own, forked from one that has loaded the libraries, so that kills fall into the
 work and not into the loading. Exit code 1 if any did not survive.
 """
@@ -166,6 +166,8 @@ class Trial:
             return f"{command[0]} ended with {code}"
         if self._read_digests() != self.digests:
             return "the frames are others"
+        if not unfinished and (code := ended(start(["clean", "--yes", str(self._output)]))):
+            return f"clean ended with {code}"
         if (names := self._read_names()) != self._names:
             return f"left behind or missing: {sorted({*names} ^ {*self._names})}"
         return ""

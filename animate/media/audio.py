@@ -22,7 +22,7 @@ from av.container import InputContainer, OutputContainer
 
 from animate.errors import MediaError
 from animate.media.containers import DAMAGED, av_errors, open_input, sound_stream
-from animate.media.scan import Joint, splicer
+from animate.media.joints import Joint, splicer
 
 _COPIED = {
     "mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"},
@@ -42,6 +42,8 @@ _KEEPS_NEGATIVE = ("mp4", "mov")
 _SEEK_MARGIN = Fraction(1, 5)
 _JITTER = Fraction(1, 50)
 """Seconds by which stamps of adjoining decoded sound may disagree without a cut or a filling."""
+_ROUNDING = Fraction(1, 400)
+"""The same for files joined to one, where each begins with its own pictures."""
 _BITS_PER_CHANNEL = 96_000
 _TRIED_PACKETS = 20
 """Packets of each joined file from which something must be heard."""
@@ -248,6 +250,7 @@ class _Encoded:
         self.summary = (
             f"re-encoded {stream.codec_context.codec.canonical_name} to {encoder}: {reason}"
         )
+        self._jitter = _ROUNDING if source.joints else _JITTER
         self._pieces = self._decode(source, stream)
         self._waiting = next(self._pieces, None)
         self._written = 0
@@ -301,7 +304,7 @@ class _Encoded:
 
     def _write(self, position: int, samples: np.ndarray) -> None:
         behind = self._written - position
-        if abs(behind) > _JITTER * self._rate or position < 0:
+        if abs(behind) > self._jitter * self._rate or position < 0:
             if behind > 0:
                 samples = samples[:, behind:]
             else:

@@ -1,4 +1,4 @@
-"""Files opened by the video library: known formats, no other file, and whether one breaks off."""
+"""Files opened by the video library: known formats, and no other file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 from av.audio.stream import AudioStream
@@ -21,12 +20,11 @@ _DEMUXERS = (
     *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "ogg", "asf", "mxf"),
     *("gif", "apng", "yuv4mpegpipe", "ivf", "nut", "rm", "dv", "gxf", "wtv", "mjpeg"),
     *("h264", "hevc", "vvc", "m4v", "av1", "obu", "h261", "h263", "vc1", "dirac", "cavsvideo"),
+    "dnxhd",
     *("mp3", "wav", "flac", "aac", "aiff"),  # to say that there is only sound in them
 )
 """Formats that hold pictures or sound themselves; playlists and lists of files are not opened."""
 _OPEN_SECONDS = 60.0
-_EBML_SEGMENT, _EBML_CLUSTER = 0x18538067, 0x1F43B675
-_LARGEST_MASTERS = (_EBML_SEGMENT, _EBML_CLUSTER)
 
 
 @contextmanager
@@ -101,6 +99,11 @@ def picture_streams(container: InputContainer, path: Path) -> tuple[VideoStream,
     return streams
 
 
+def crop_exactly(stream: VideoStream) -> None:
+    """Have the decoder crop pictures at any column, not only where memory is aligned."""
+    stream.codec_context.flags |= av.codec.context.Flags.unaligned
+
+
 def sound_stream(container: InputContainer) -> AudioStream | None:
     """The sound that players choose among those that can be decoded; None if there is none.
 
@@ -112,66 +115,3 @@ def sound_stream(container: InputContainer) -> AudioStream | None:
     return next((stream for stream in readable if stream.disposition & usual), None) or next(
         iter(readable), None
     )
-
-
-def breaks_off(path: Path, stream: VideoStream) -> bool:
-    """True for a file that ends inside one of its elements; only its structure is read."""
-    name = stream.container.format.name
-    size = path.stat().st_size
-    if "mp4" in name:
-        return any(entry.pos + entry.size > size for entry in stream.index_entries)
-    with open(path, "rb") as file:
-        if "matroska" in name:
-            return _ebml_breaks_off(file, size)
-        if "avi" in name:
-            return _riff_breaks_off(file, size)
-    return False
-
-
-def _riff_breaks_off(file: BinaryIO, size: int) -> bool:
-    position = 0
-    while position + 8 <= size:
-        file.seek(position)
-        head = file.read(8)
-        length = int.from_bytes(head[4:], "little")
-        if head[:4] != b"RIFF" or length == 0:  # a recorder that was stopped states none
-            return False
-        position += 8 + length + length % 2
-    return position > size + 1
-
-
-def _ebml_breaks_off(file: BinaryIO, size: int) -> bool:
-    """Walk the elements; those of unknown size (live recordings) are entered."""
-    position = 0
-    while position < size:
-        file.seek(position)
-        identity, id_bytes = _ebml_number(file, marked=True)
-        length, length_bytes = _ebml_number(file, marked=False)
-        if not id_bytes or not length_bytes:
-            return True
-        position += id_bytes + length_bytes
-        if length < 0:
-            if identity not in _LARGEST_MASTERS:
-                return False  # no structure that is understood; nothing can be said
-            continue
-        position += length
-    return position > size
-
-
-def _ebml_number(file: BinaryIO, *, marked: bool) -> tuple[int, int]:
-    """(value, bytes) of a variable-length number; the value -1 for "unknown", 0 bytes at the end.
-
-    `marked` leaves the length marker in, as identifiers are written.
-    """
-    first = file.read(1)
-    if not first or first[0] == 0:
-        return 0, 0
-    count = 9 - first[0].bit_length()
-    data = first + file.read(count - 1)
-    if len(data) < count:
-        return 0, 0
-    value = int.from_bytes(data, "big")
-    if marked:
-        return value, count
-    bits = (1 << 7 * count) - 1
-    return (-1 if value & bits == bits else value & bits), count

@@ -19,8 +19,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from animate.media.containers import opened
-from animate.media.scan import splicer
+from animate.media.containers import crop_exactly, opened
+from animate.media.joints import Joint, splicer
 
 _TELLING = ("h264", "vp9", "libdav1d")
 """Decoders that mark whatever damage makes threads race. HEVC's and VP8's do not: a picture that
@@ -40,6 +40,8 @@ class StreamDecoder:
     path: Path
     stream: int
     """Index of the stream in its container."""
+    joints: tuple[Joint, ...] = ()
+    """Where further files begin that were joined to the first."""
     start: int | None = None
     """Time stamp from whose key frame on; None: from the beginning."""
     damaged: int = 0
@@ -70,7 +72,7 @@ class StreamDecoder:
             if codec.name not in _TELLING and not codec.intra_only:
                 raise _Unsteady
             stream.thread_type, stream.codec_context.thread_count = "FRAME", _THREADS
-            for frame in _decoded(container, stream):
+            for frame in _decoded(container, stream, self.joints):
                 if frame is None or frame.is_corrupt:
                     raise _Unsteady
                 held.append(frame)
@@ -83,7 +85,7 @@ class StreamDecoder:
         with opened(self.path) as container:
             stream = self._sought(container)
             stream.thread_type, stream.codec_context.thread_count = "NONE", 1
-            for frame in _decoded(container, stream):
+            for frame in _decoded(container, stream, self.joints):
                 if frame is not None:
                     yield frame
 
@@ -91,14 +93,17 @@ class StreamDecoder:
         """The stream, at its start."""
         stream = container.streams[self.stream]
         assert isinstance(stream, VideoStream)
+        crop_exactly(stream)
         if self.start is not None:
             container.seek(self.start, stream=stream, backward=True)
         return stream
 
 
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame | None]:
+def _decoded(
+    container: InputContainer, stream: VideoStream, joints: tuple[Joint, ...]
+) -> Iterator[av.VideoFrame | None]:
     """Frames in the order in which they are shown; None for a packet that cannot be decoded."""
-    splices = splicer(container, stream.time_base)
+    splices = splicer(container, stream.time_base, joints)
     for packet in _packets(container, stream):
         if splices is not None and packet is not None and packet.size:
             splices.move(packet)

@@ -23,6 +23,8 @@ from animate.media.selection import FrameSelection, Sampling
 _FORMATS = ("mp4", "matroska")
 """Formats with an index, without which it begins in the middle or misorders frames."""
 _BATCH_BYTES = 64 << 20
+_LATEST_START = 1_000_000
+"""Seconds: at the 1,700,000,000 of a clock that counts from 1970 it ends the whole process."""
 _OTHER = 'use the "pyav" backend for it'
 
 
@@ -107,7 +109,9 @@ def _refusal(file: PyAVSource) -> str | None:
     """The reason why decord must not read the file, or None."""
     info = file.info
     if not file.plain:
-        return "reads the first stream of pictures only, and no files that are joined in one"
+        return "chooses among streams of pictures by itself, and reads no files that are joined"
+    if info.start > _LATEST_START:
+        return "breaks down on stamps that state the time of day"
     if info.codec in ("av1", "libdav1d"):
         return "cannot decode AV1"
     if not file.complete:

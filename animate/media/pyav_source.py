@@ -22,6 +22,7 @@ from animate.media.info import Frame, Image, VideoInfo
 from animate.media.pictures import PictureMaker, Shape, deinterlaced, shape_of
 from animate.media.scan import Scan, scan
 from animate.media.selection import FrameSelection, Sampling, sample
+from animate.media.structure import is_fragmented
 
 
 class PyAVSource:
@@ -40,7 +41,7 @@ class PyAVSource:
             sound = sound_stream(container)
             self._sound = None if sound is None else sound.index
             self.info = _info(container, stream, self._shape, self._scan, self.path)
-            self._fragmented = "mp4" in container.format.name and not stream.frames
+            self._fragmented = is_fragmented(stream)
             mute = sound is None and len(container.streams.audio) > 0
             unsure = sound is not None and not sound.codec_context.sample_rate
         self.warnings: tuple[str, ...] = _warnings(self._scan, self.info, stated_fps is not None)
@@ -80,8 +81,8 @@ class PyAVSource:
 
     @property
     def plain(self) -> bool:
-        """True if the first stream of pictures is the one that is read, and stamps rise through."""
-        return not self._scan.joints and self._scan.number == 0
+        """True if there is but one stream of pictures besides covers, and stamps rise through."""
+        return not self._scan.joints and self._scan.streams == 1
 
     @property
     def fragmented(self) -> bool:
@@ -160,7 +161,9 @@ class PyAVSource:
     def _numbered(self, first: int) -> Generator[tuple[int, av.VideoFrame], None, None]:
         ticks, slots = self._scan.timeline.ticks, self._scan.slots
         start = int(ticks[first]) if first else None
-        decoder = StreamDecoder(path=self.path, stream=self._scan.stream, start=start)
+        decoder = StreamDecoder(
+            path=self.path, stream=self._scan.stream, joints=self._scan.joints, start=start
+        )
         with closing(decoder.frames()) as decoded:
             frames = deinterlaced(decoded) if self._shape.interlaced else decoded
             for count, frame in enumerate(frames):
@@ -309,6 +312,11 @@ def _warnings(scanned: Scan, info: VideoInfo, stated: bool) -> tuple[str, ...]:
         notes.append(
             f"{info.path} holds {scanned.chosen_among} streams of pictures; number "
             f"{scanned.number} is taken ({info.width}x{info.height}, {timeline.frames} frames)"
+        )
+    if scanned.unread:
+        notes.append(
+            f"{info.path} is {scanned.unread + 1} files in one, of which the first alone is read; "
+            "join them with a video editor instead"
         )
     if scanned.joints:
         notes.append(

@@ -7,8 +7,9 @@ frame is shown, where the file breaks off and whether the decoders' counts may b
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,34 +19,23 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from animate.errors import MediaError
-from animate.media.containers import DAMAGED, av_errors, breaks_off, picture_streams
+from animate.media.containers import DAMAGED, av_errors, crop_exactly, picture_streams
+from animate.media.joints import Joint, Splicer, joint_finder
+from animate.media.structure import breaks_off, further_heads
 from animate.media.timeline import Timeline, make_timeline
 
 _MOST_REORDERED = 16
 """Frames by which decoders may delay a frame, by the H.264 and H.265 standards."""
 _PACKETS_TO_FIRST_FRAME = 300
-_RESTARTING = ("mpegts", "mpeg")
-"""Formats of broadcasts, whose files are joined byte by byte."""
-_BACKWARD, _FORWARD = Fraction(1, 2), Fraction(10)
-"""Seconds by which the stamps of adjoining packets fall or rise where another file begins."""
 _RAW = (
     *("h264", "hevc", "vvc", "obu", "mjpeg", "h261", "h263", "vc1", "m4v", "dirac", "cavsvideo"),
+    "dnxhd",
 )
 """Streams without a container, whose stamps, where there are any, the library makes up."""
 _DIRAC_HEADER = 13
 """Bytes of a Dirac unit's header; a packet of no more holds no picture but an end of sequence."""
 _MOST_EMPTY = 100
 """Empty chunks for each one with a picture, above which a file is taken for damaged."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Joint:
-    """The beginning of a further file that was joined to others."""
-
-    seconds: Fraction
-    """Seconds that are added to its stamps."""
-    position: int
-    """Byte at which its first packet of pictures begins."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,6 +59,10 @@ class Scan:
     """Where each further file begins that was joined to the first."""
     slots: tuple[int, ...] = ()
     """Numbers of the frames that hold a picture, where others repeat the one before (AVI)."""
+    streams: int = 1
+    """Streams of pictures that are no covers."""
+    unread: int = 0
+    """Further files that were joined to the first and are not read."""
     chosen_among: int = 1
     """Streams of pictures among which this one was chosen."""
 
@@ -82,91 +76,28 @@ class _Stamp:
     hidden: bool
 
 
-@dataclass(kw_only=True)
-class Splicer:
-    """Puts the stamps of joined files one behind the other, in one stream of a container."""
-
-    time_base: Fraction
-    """Seconds of a tick of the stream."""
-    known: tuple[Joint, ...] | None = None
-    """The joints where another stream of the file decides them."""
-    offsets: list[int] = field(default_factory=list)
-    """Ticks that were added after each joint so far."""
-    positions: list[int] = field(default_factory=list)
-    """Bytes at which packets after each joint began."""
-    _end: int | None = None
-    _last: int | None = None
-
-    def move(self, packet: av.Packet) -> None:
-        """Change the packet's stamps in place."""
-        if packet.dts is None:
-            return
-        raw, position = packet.dts, packet.pos or 0
-        if self._last is not None and self._end is not None:
-            jump = (raw - self._last) * self.time_base
-            if jump < -_BACKWARD or jump > _FORWARD:
-                self._join(self._end - raw, position)
-        while self.known is not None and self._passed(self.known, position):
-            self._join(0, position)  # a stream that is not in every file
-        self._last, self._end = raw, raw + (packet.duration or 0) + self._current
-        packet.dts = raw + self._current
-        if packet.pts is not None:
-            packet.pts += self._current
-
-    @property
-    def _current(self) -> int:
-        return self.offsets[-1] if self.offsets else 0
-
-    def _passed(self, known: tuple[Joint, ...], position: int) -> bool:
-        passed = len(self.offsets)
-        return passed < len(known) and position >= known[passed].position
-
-    def _join(self, measured: int, position: int) -> None:
-        if self.known is None:
-            self.offsets.append(measured)
-        elif len(self.offsets) < len(self.known):
-            seconds = self.known[len(self.offsets)].seconds
-            self.offsets.append(round(seconds / self.time_base))
-        else:
-            return
-        self.positions.append(position)
-
-    def joints(self) -> tuple[Joint, ...]:
-        """The joints that were found."""
-        return tuple(
-            Joint(seconds=offset * self.time_base, position=position)
-            for offset, position in zip(self.offsets, self.positions, strict=True)
-        )
-
-
-def splicer(
-    container: InputContainer, time_base: Fraction | None, known: tuple[Joint, ...] | None = None
-) -> Splicer | None:
-    """A splicer for a stream of `container`, or None where stamps do not start again."""
-    if container.format.name not in _RESTARTING or not time_base:
-        return None
-    return Splicer(time_base=time_base, known=known)
-
-
 class _Track:
     """One stream of pictures as its packets pass by."""
 
     def __init__(self, stream: VideoStream, splices: Splicer | None) -> None:
         self.stream = stream
         self.stamps: list[_Stamp] = []
-        self.picture: av.VideoFrame | None = None
+        self.pictures: dict[int, av.VideoFrame] = {}
+        """The first picture of each of the files that are joined, as far as there is one."""
         self.splices = splices
-        self._fed = 0
+        self._fed: Counter[int] = Counter()
+        self._begins: dict[int, int | None] = {}
 
     def add(self, packet: av.Packet) -> None:
-        """Note a packet, decoding until a first picture comes."""
+        """Note a packet, decoding until a first picture comes, of each file that is joined."""
+        if self.splices is not None and packet.size:
+            self.splices.move(packet)
         self._look(packet)
+        # Broadcasts count a packet at a joint as corrupt.
         if packet.size == 0 or (packet.is_corrupt and self.splices is None):
             return
         if packet.size <= _DIRAC_HEADER and self.stream.codec_context.name == "dirac":
             return
-        if self.splices is not None:  # broadcasts count a packet at a joint as corrupt
-            self.splices.move(packet)
         self.stamps.append(
             _Stamp(
                 packet.pts,
@@ -178,15 +109,37 @@ class _Track:
         )
 
     def _look(self, packet: av.Packet) -> None:
-        enough = self.picture is not None or self._fed > _PACKETS_TO_FIRST_FRAME
+        part = 0 if self.splices is None else len(self.splices.offsets)
+        enough = part in self.pictures or self._fed[part] > _PACKETS_TO_FIRST_FRAME
         # In a damaged file a stream can turn into another kind while it is read.
         if enough or not isinstance(packet.stream, VideoStream):
             return
-        self._fed += 1
+        self._fed[part] += 1
+        begin = self._begins.setdefault(part, packet.pts)
         with suppress(av.error.FFmpegError):
             for frame in packet.decode():
                 assert isinstance(frame, av.VideoFrame)
-                self.picture = self.picture or frame
+                # A picture may have been held back from the file before, or be made of nothing by
+                # a decoder of another kind.
+                late = frame.pts is not None and begin is not None and frame.pts < begin
+                if not part or not (late or frame.is_corrupt):
+                    self.pictures.setdefault(part, frame)
+
+    @property
+    def joints(self) -> tuple[Joint, ...]:
+        """Where further files begin."""
+        return self.splices.joints() if self.splices is not None else ()
+
+    @property
+    def picture(self) -> av.VideoFrame | None:
+        """The first picture, if there is one."""
+        return self.pictures.get(0)
+
+    @property
+    def strange(self) -> int | None:
+        """Number, from 1, of a joined file of which no picture can be decoded; or None."""
+        parts = (part for part, fed in self._fed.items() if fed > _MOST_REORDERED)
+        return next((part + 1 for part in parts if part not in self.pictures), None)
 
     @property
     def worth(self) -> tuple[bool, bool, int, int]:
@@ -206,10 +159,11 @@ def scan(
     first picture too. Raises MediaError if there is no frame, or none whose time can be told.
     """
     tracks = {
-        stream.index: _Track(stream, splicer(container, stream.time_base))
+        stream.index: _Track(stream, joint_finder(container, stream.time_base, path))
         for stream in picture_streams(container, path)
     }
     for track in tracks.values():
+        crop_exactly(track.stream)
         track.stream.thread_type = "SLICE"  # frame threads would decode several to give one
     latest = _read_packets(container, tracks, path)
     best = max(tracks.values(), key=lambda track: track.worth)
@@ -218,8 +172,15 @@ def scan(
         raise MediaError(
             f"{path}: no frame of its {name} video can be decoded; export or copy it again"
         )
+    if best.strange is not None:
+        raise MediaError(
+            f"{path} is {len(best.joints) + 1} files in one, and the {name} video of the first is "
+            f"not that of number {best.strange}; take them apart, or convert all to one kind "
+            "before they are joined"
+        )
     moving = sum(track.worth[0] for track in tracks.values())
-    return _scanned(container, best, path, latest, stated, moving), best.stream, best.picture
+    counts = len(tracks), moving
+    return _scanned(container, best, path, latest, stated, counts), best.stream, best.picture
 
 
 def _read_packets(container: InputContainer, tracks: dict[int, _Track], path: Path) -> Fraction:
@@ -240,37 +201,43 @@ def _scanned(
     path: Path,
     latest: Fraction,
     stated: Fraction | None,
-    moving: int,
+    counts: tuple[int, int],
 ) -> Scan:
+    """`counts` are the streams of pictures, and those of them that move."""
     stream, stamps = track.stream, track.stamps
     complete, promised = _promise(container, stream, path, latest)
-    visible = _visible(stamps if complete else _unbroken(stamps))
+    visible = _visible(stamps if complete else _unbroken(stamps), track.picture)
     if not visible:
         raise MediaError(f"{path} has no frame in its video stream; export or copy it again")
     # AVI has no time stamps; those that the library makes up are wrong for reordered frames.
     avi = "avi" in container.format.name
-    raw = container.format.name in _RAW
+    raw = container.format.name in _RAW or (
+        container.format.name == "mpegvideo" and _steady(visible)
+    )
     timed = not avi and not raw and all(stamp.pts is not None for stamp in visible)
     slots: tuple[int, ...] = ()
     try:
         if timed:
             timeline = _timed(visible, stream)
         elif avi:
-            timeline, slots = _chunked(visible, stream)
+            timeline, slots = _chunked(visible, stream, latest if complete else Fraction(0))
         else:
             timeline = _counted(len(visible), stream, stated)
     except ValueError as error:
         raise MediaError(f"{path} {error}; convert it to mp4 with an even frame rate") from None
+    streams, moving = counts
     return Scan(
         stream=stream.index,
         number=container.streams.video.index(stream),
         timeline=timeline,
         timed=timed,
-        start=int(timeline.ticks[0]) * timeline.time_base if timed else Fraction(0),
+        start=int(timeline.ticks[0]) * timeline.time_base,
         complete=complete,
         promised=promised,
-        joints=track.splices.joints() if track.splices is not None else (),
+        joints=track.joints,
         slots=slots,
+        streams=streams,
+        unread=0 if track.joints else len(further_heads(path, container.format.name)),
         chosen_among=max(1, moving),
     )
 
@@ -292,17 +259,32 @@ def _unbroken(stamps: list[_Stamp]) -> list[_Stamp]:
     return [stamp for stamp in whole_packets if stamp.pts is not None and stamp.pts <= last]
 
 
-def _visible(stamps: list[_Stamp]) -> list[_Stamp]:
-    """Those that a decoder which starts at the first key frame can show."""
+def _visible(stamps: list[_Stamp], picture: av.VideoFrame | None) -> list[_Stamp]:
+    """Those that a decoder which starts at the first key frame can show.
+
+    Those before that frame, which are stored behind it, may need a frame that is not there; where
+    they need none, one of them is the first `picture`.
+    """
     first = next((number for number, stamp in enumerate(stamps) if stamp.key), None)
     if first is None:
         return []
     earliest = stamps[first].pts
+    if earliest is not None and picture is not None and picture.pts is not None:
+        earliest = earliest if picture.is_corrupt else min(earliest, picture.pts)
     return [
         stamp
         for stamp in stamps[first:]
         if not stamp.hidden and (earliest is None or stamp.pts is None or stamp.pts >= earliest)
     ]
+
+
+def _steady(visible: list[_Stamp]) -> bool:
+    """True for the decoding times of frames that last alike, which films at 24 frames/s do not.
+
+    Of a raw stream the library counts these; those at which its first frames are shown are wrong.
+    """
+    times = [stamp.dts for stamp in visible if stamp.dts is not None]
+    return len(times) == len(visible) and len(set(np.diff(times).tolist())) <= 1
 
 
 def _timed(visible: list[_Stamp], stream: VideoStream) -> Timeline:
@@ -315,24 +297,32 @@ def _timed(visible: list[_Stamp], stream: VideoStream) -> Timeline:
     return make_timeline(ticks, stream.time_base, claimed, last.duration)
 
 
-def _chunked(visible: list[_Stamp], stream: VideoStream) -> tuple[Timeline, tuple[int, ...]]:
+def _chunked(
+    visible: list[_Stamp], stream: VideoStream, latest: Fraction
+) -> tuple[Timeline, tuple[int, ...]]:
     """An AVI's even timeline, and the frames of it that hold a picture of their own.
 
-    A chunk's number is its time; empty ones do not arrive, and repeat the frame before them.
+    A chunk's number is the time at which it is decoded, and pictures come out as many frames later
+    as the decoder holds back. Empty chunks do not arrive, and repeat the frame before them: those
+    at the end too, where other streams last until the end that the header states (`latest`).
     """
     rate = stream.average_rate or stream.guessed_rate
     if not rate:
         raise ValueError("states no rate for its frames")
-    numbers = [stamp.dts for stamp in visible]
-    if any(number is None for number in numbers) or len(set(numbers)) < len(numbers):
-        slots = list(range(len(visible)))
-    else:
-        first = min(number for number in numbers if number is not None)
-        slots = sorted(number - first for number in numbers if number is not None)
-    if slots[-1] > _MOST_EMPTY * len(slots):
-        raise ValueError(f"holds {len(slots)} frames where {slots[-1]} are counted")
-    ticks = np.arange(slots[-1] + 1, dtype=np.int64)
-    return make_timeline(ticks, 1 / rate, (rate,)), tuple(slots)
+    numbers = [stamp.dts for stamp in visible if stamp.dts is not None]
+    if len(set(numbers)) < len(visible):
+        numbers = list(range(len(visible)))
+    held_back = stream.codec_context.reorder_depth
+    slots = sorted(numbers)
+    slots = [*slots[held_back:], *(slots[-1] + 1 + count for count in range(held_back))]
+    slots = slots[len(slots) - len(numbers) :]  # of a file of fewer frames than are held back
+    last = slots[-1]
+    if last < stream.frames + held_back and stream.frames / rate <= latest:
+        last = stream.frames + held_back - 1
+    if last - slots[0] > _MOST_EMPTY * len(slots):
+        raise ValueError(f"holds {len(slots)} frames where {last - slots[0]} are counted")
+    ticks = np.arange(slots[0], last + 1, dtype=np.int64)
+    return make_timeline(ticks, 1 / rate, (rate,)), tuple(slot - slots[0] for slot in slots)
 
 
 def _counted(frames: int, stream: VideoStream, stated: Fraction | None) -> Timeline:
@@ -350,7 +340,7 @@ def _promise(
     """False for a file that was cut off; and the header's promise in words if it is not kept."""
     cut = breaks_off(path, stream)
     if "mp4" in container.format.name:
-        return not cut, f"{stream.frames} frames" if cut else ""
+        return not cut, f"{stream.frames} frames" if cut and stream.frames else ""
     stated = Fraction(0)
     if "matroska" in container.format.name:
         stated = Fraction(container.duration or 0, av.time_base)

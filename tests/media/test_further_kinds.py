@@ -189,3 +189,52 @@ def test_what_decord_gets_wrong_it_refuses(
     assert len(list(open_video(path).read())) == 10
     with pytest.raises(MediaError, match=reason):
         open_video(path, "decord")
+
+
+def test_columns_are_cropped_on_the_left_too(tmp_path: Path) -> None:
+    plain, path = make_video(tmp_path / "plain.mp4", 4), tmp_path / "cropped.mp4"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(plain), "-c", "copy"]
+    command += ["-bsf:v", "h264_metadata=crop_left=10:crop_top=4", str(path)]
+    subprocess.run(command, check=True)
+    source = open_video(path)
+    assert source.info.size == (86, 60)
+    for whole, part in zip(open_video(plain).read(), source.read(), strict=True):
+        assert np.abs(whole.image[4:, 10:].astype(int) - part.image).mean() < 2
+
+
+def test_raw_mpeg_pictures_come_evenly(tmp_path: Path) -> None:
+    """The library makes up stamps, wrong ones for the first pictures of MPEG-1."""
+    path = make_video(
+        tmp_path / "raw.m1v", 24, rate=30, codec="mpeg1video", options={"bf": "2", "b": "2000000"}
+    )
+    source = open_video(path)
+    assert source.info.fps == 30
+    assert not source.info.variable_rate
+    assert [read_number(frame.image) for frame in source.read()] == list(range(24))
+
+
+def test_of_two_paces_the_quicker_drops_no_frame() -> None:
+    halves = np.cumsum([0, *[1500] * 29, *[3000] * 30])
+    assert make_timeline(halves, Fraction(1, 90000), ()).fps == 60
+    mostly_slow = np.cumsum([0, *[1500] * 19, *[3000] * 40])
+    assert make_timeline(mostly_slow, Fraction(1, 90000), ()).fps == 30
+
+
+def test_pictures_before_the_first_key_frame_are_shown_where_they_need_no_other(
+    tmp_path: Path,
+) -> None:
+    """A film cut at a key frame; the pictures before it are stored behind it (H.265: RADL)."""
+    parameters = "log-level=none:keyint=10:min-keyint=10:no-open-gop=1:radl=2:bframes=2:scenecut=0"
+    whole = make_video(
+        tmp_path / "whole.mkv", 30, codec="libx265", options={"x265-params": parameters}
+    )
+    path, keys = tmp_path / "cut.mkv", 0
+    with av.open(str(whole)) as given, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            keys += packet.is_keyframe
+            if packet.size and keys > 1:
+                packet.stream = stream
+                out.mux(packet)
+    numbers = [read_number(frame.image) for frame in open_video(path).read()]
+    assert numbers == list(range(8, 30))

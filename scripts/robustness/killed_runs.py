@@ -4,9 +4,11 @@
 
 Each time a fresh command is killed; then `cnx resume`, or the same command once more, must end with
 the frames of one that nobody stopped (their SHA-256), and nothing but what that one leaves may be
-there. One that was killed with its clip in place already is followed by `cnx clean`. `--kind` is a run, a run to numbered images (sequence), or a batch of two clips. Commands are
-processes of their own, forked from one that has loaded the libraries, so that kills fall into the
-work and not into the loading. Exit code 1 if any did not survive.
+there. One that was killed with its clip in place already is followed by `cnx clean`. `--kind` is a
+run, a run to numbered images (sequence), or a batch of two clips. Commands are processes of their
+own, forked from one that has loaded the libraries, so that kills fall into the work and not into
+the loading; more than half of them wait until something is kept. Exit code 1 if any did not
+survive.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ if str(ROOT) not in sys.path:  # run as a file, python puts this folder there an
     sys.path.insert(0, str(ROOT))
 
 KINDS = ("run", "sequence", "batch")
+_BEGUN = 0.6
+"""Share of the kills that wait until something is kept; the others fall anywhere."""
+_GLANCE = 0.005
+"""Seconds between two looks at what a command has kept."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +59,7 @@ def kill_and_resume(trial: Trial, kills: int, seconds: float, chance: random.Ran
     faults: list[str] = []
     killed = 0
     while killed < kills:
-        if not trial.kill(chance.uniform(0, seconds)):
+        if not trial.kill(chance.uniform(0, seconds), begun=chance.random() < _BEGUN):
             ends["ended before the kill"] += 1
             trial.tidy()
             continue
@@ -135,10 +141,16 @@ class Trial:
             self.tidy()
         return took
 
-    def kill(self, after: float) -> bool:
-        """Start the command and kill it after that many seconds; False if it had ended by then."""
+    def kill(self, after: float, *, begun: bool) -> bool:
+        """Start the command and kill it after that many seconds; False if it had ended by then.
+
+        begun: count the seconds from when the first latents are kept, where most is at stake
+        """
         process = start(self._command)
-        time.sleep(after)
+        kept = "**/*.work/latents-*"
+        while begun and not has_ended(process) and not any(self._output.glob(kept)):
+            time.sleep(_GLANCE)
+        time.sleep(after / 2 if begun else after)
         os.kill(process, signal.SIGKILL)
         return ended(process) == -signal.SIGKILL
 
@@ -216,6 +228,11 @@ def start(command: Sequence[str]) -> int:
 def ended(process: int) -> int:
     """Wait for a process; its exit code, or minus the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def has_ended(process: int) -> bool:
+    """True once a process has ended, which `ended` then tells more of."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 if __name__ == "__main__":

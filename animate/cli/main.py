@@ -1,7 +1,8 @@
 """`cnx`: finds the subcommand, runs it, and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 a fault of the program, 2 the user's mistake, 3 some jobs of a batch failed,
-129 ended by SIGHUP, 130 interrupted, 141 nothing reads the output any more, 143 ended by SIGTERM.
+129 ended by SIGHUP, 130 interrupted, 141 nothing reads the output any more, 143 ended by SIGTERM,
+152 by SIGXCPU.
 """
 
 from __future__ import annotations

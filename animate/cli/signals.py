@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+"""SIGXCPU comes where a process has used the processor time that it may (ulimit -t)."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -26,8 +27,8 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def raised_on_signals() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP raise `Terminated` where the program is; once, then both are
-    ignored. One that is ignored already, as SIGHUP by nohup, stays so.
+    """Within, SIGTERM, SIGHUP and SIGXCPU raise `Terminated` where the program is; once, then all
+    are ignored. One that is ignored already, as SIGHUP by nohup, stays so.
 
     Outside the main thread, where Python allows no handlers, nothing changes.
     """

@@ -221,10 +221,17 @@ def _tampered(rng: random.Random, studio: Studio) -> Case:
 
 
 def _link(rng: random.Random, studio: Studio) -> Case:
-    """A link in a work folder, or a name like ours, that leads to somebody else's file."""
+    """A link in a work folder, or a name like ours, that leads to somebody else's file; or one in
+    a circle, in place of what is written."""
     content = b"somebody else's\n"
     theirs = studio.folder / "theirs.txt"
     theirs.write_bytes(content)
+    foreign = ((os.fspath(theirs), content),)
+    if rng.random() < 0.25:
+        circle = studio.folder / rng.choice(("clip.mp4", "clip.json"))
+        circle.symlink_to(circle)
+        argv = [*studio.run_command(), *["--overwrite"] * rng.randrange(2)]
+        return _case("link", circle.name, studio, argv, codes=(2,), foreign=foreign)
     work = studio.folder / ".clip.mp4.work"
     shutil.copytree(studio.work, work)
     names = ("lock", "closing", "work.json", "frames-000000", "latents-000000-000001", "poses")
@@ -238,6 +245,5 @@ def _link(rng: random.Random, studio: Studio) -> Case:
         ["clean", str(studio.folder), "--yes", "--quiet"],
     )
     argv = rng.choice(commands)
-    foreign = ((os.fspath(theirs), content),)
     case = _case("link", link.name, studio, argv, foreign=foreign)
     return replace(case, outputs=()) if argv[0] == "clean" else case

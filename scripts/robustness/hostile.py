@@ -22,7 +22,8 @@ def text_value(rng: random.Random) -> str:
     return rng.choice(
         ["a\0b", "\ud800", "", " ", "x" * 5000, "../" * 50 + "etc/passwd", "/dev/zero",
          "/proc/self/mem", "%n%s", "{row.__class__}", "$(id)", "\u202egpj.4pm", "-", "nan",
-         "9" * 5000, "1e999", "/dev/stdin", "http://127.0.0.1:9/a.mp4", "concat:a|b"]
+         "9" * 5000, "1e999", "/dev/stdin", "http://127.0.0.1:9/a.mp4", "concat:a|b",
+         "zip://a.mp4::file:///etc/passwd", "reference://a", "simplecache::memory://a"]
     )  # fmt: skip
 
 
@@ -96,7 +97,8 @@ def option(rng: random.Random) -> tuple[str, str]:
         "model": ("nobody", "/dev/null", "../..", "a" * 5000),
         "reference": ("/dev/null", "/proc/self/mem", "x" * 5000, "/", ""),
         "driving": ("/dev/null", "/", "concat:a|b", "http://127.0.0.1:9/a.mp4"),
-        "output": ("/", "/dev/null", "x.exe", "/proc/x.mp4", "nowhere/x.mp4", "x" * 5000 + ".mp4"),
+        "output": ("/", "/dev/null", "x.exe", "/proc/x.mp4", "nowhere/x.mp4", "x" * 5000 + ".mp4",
+                   "x" * 251 + ".mp4"),
         "memory": ("-1", "8XB", "0", "nan", "1e400"),
         "device": ("tpu", "cuda:99", ""),
         "work": ("/dev/null", "/proc/x", "/"),
@@ -104,6 +106,8 @@ def option(rng: random.Random) -> tuple[str, str]:
         "lora": ("/dev/null", "/dev/null:nan", ":1"),
         "sign": (":", "/dev/null:/dev/null", "a"),
         "person": ("nobody", "-1", "9" * 30),
+        "identity-folder": ("nowhere", "/dev/null", "x" * 5000),
+        "estimator-network": ("nowhere", "/dev/zero", "/"),
     }  # fmt: skip
     name = rng.choice(list(choices))
     return name, rng.choice(choices[name])

@@ -16,7 +16,9 @@ from animate.cli.signals import Terminated, raised_on_signals
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGXCPU, 152)]
+)
 def test_a_signal_ends_a_command_in_order(
     number: signal.Signals,
     code: int,

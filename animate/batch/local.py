@@ -41,7 +41,8 @@ from animate.batch.executor import (
 from animate.batch.failures import failure_of
 from animate.errors import InternalError
 
-# Modules are found as here, however this program came to find them.
+# Modules are found as here, however this program came to find them; -P: nothing that lies in the
+# current folder is taken for one before.
 _BOOT = (
     "import json, os, sys; sys.path[:] = json.loads(os.environ.pop('CNX_WORKER_PATH')); "
     "from animate.batch.local import serve; serve(sys.argv[1:])"
@@ -161,7 +162,7 @@ class _Worker:
         self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - as long as it lives
         with far_end:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(far_end.fileno()), str(index)],
+                [sys.executable, "-P", "-c", _BOOT, str(far_end.fileno()), str(index)],
                 # Its end tells the worker that this process is gone, however it went.
                 stdin=subprocess.PIPE,
                 stdout=self._printed,
@@ -223,16 +224,23 @@ class _Worker:
 def _environment(workers: int) -> dict[str, str]:
     """This process's, where modules are found, and a fair share of the cores."""
     variables = dict(os.environ)
-    variables["CNX_WORKER_PATH"] = json.dumps([p for p in sys.path if p] + [os.getcwd()])
+    variables["CNX_WORKER_PATH"] = json.dumps(_search_path())
     share = max(1, len(os.sched_getaffinity(0)) // workers)
     variables.setdefault("OMP_NUM_THREADS", str(share))
     return variables
 
 
+def _search_path() -> list[str]:
+    """Folders in which this process finds modules; the current one only where it is among them, as
+    whatever lies in it would be taken for packages that are not installed."""
+    return [path or os.getcwd() for path in sys.path]
+
+
 def serve(arguments: Sequence[str]) -> None:
     """Be a worker process, with its socket and index as arguments, until there are no tasks."""
     signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the starter, who then stops us
+    for number in (signal.SIGINT, signal.SIGHUP):  # for the starter, who then stops us
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_starter, daemon=True).start()
     connection, index = Connection(int(arguments[0])), int(arguments[1])
     with suppress(EOFError, ConnectionError):  # the starter has closed

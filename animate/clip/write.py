@@ -192,8 +192,8 @@ class Seal:
         digests = {name: sha256(path) for name, path in zip(names, paths, strict=True)}
         size = sum(path.stat().st_size for path in paths)
         self.file = ClipFile.of(request.output, digests, size)
-        find_room(sidecar_path(request.output).parent)
         self._work.close_soon(digests)
+        find_room(sidecar_path(request.output).parent)  # last: nothing else is made before it
 
 
 def find_room(folder: Path) -> None:

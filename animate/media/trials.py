@@ -39,7 +39,8 @@ def reasons() -> dict[str, str]:
     paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     try:
         child = subprocess.run(
-            [sys.executable, "-c", "from animate.media.trials import report; report()"],
+            # -P: whatever lies in the current folder is none of its modules.
+            [sys.executable, "-P", "-c", "from animate.media.trials import report; report()"],
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,6 +77,7 @@ ACTIONS: dict[str, Callable[..., Any]] = {
     "sleep": lambda send, count, worker, seconds: time.sleep(seconds),
     "meet": _wait_for,
     "send": _send_thrice,
+    "path": lambda send, count, worker: sys.path,
     "unpicklable": lambda send, count, worker: lambda: None,
 }
 

@@ -17,6 +17,8 @@ from animate.errors import RequestError
 from tests.batch import executor_contract
 from tests.batch.executor_contract import Acting, Messages, WorkerProcesses, start
 
+ROOT = Path(__file__).parents[2]
+
 
 class TestSerial(Messages):
     def make(self, workers: int) -> JobExecutor:
@@ -45,6 +47,20 @@ class TestLocal(WorkerProcesses, Messages):
             executor.close()
         assert failure is not None
         assert "SIGKILL" in failure.message
+
+    def test_nothing_in_the_current_folder_is_taken_for_a_module(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "json.py").write_text("raise SystemExit(7)")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", [str(ROOT), *filter(None, sys.path)])
+        executor = LocalExecutor(1)
+        executor.open(start, lambda *message: None)
+        try:
+            outcome = self.do(executor, ("path",))[0]
+        finally:
+            executor.close()
+        assert outcome.value == sys.path
 
     def test_a_task_that_takes_too_long_is_ended(self) -> None:
         executor = LocalExecutor(1, time_limit=1.0)

@@ -56,8 +56,13 @@ def test_hardware_that_is_not_there_is_refused_with_the_reason(
         open_writer(tmp_path / "x.mkv", size=(64, 64), fps=Fraction(10), codec=name)
 
 
-def test_hardware_is_tried_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library's log, which threads that decode could then wait for, stays switched off here."""
+def test_hardware_is_tried_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's log, which threads that decode could then wait for, stays switched off here,
+    and nothing of the current folder is taken for a module there."""
+    (tmp_path / "json.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
     levels = set()
     started = subprocess.run
 
@@ -67,7 +72,9 @@ def test_hardware_is_tried_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPat
 
     trials.reasons.cache_clear()
     monkeypatch.setattr("subprocess.run", run)
-    assert set(trials.reasons()) == {name for name, codec in CODECS.items() if codec.hardware}
+    found = trials.reasons()
+    assert set(found) == {name for name, codec in CODECS.items() if codec.hardware}
+    assert "its trial ended without an answer" not in found.values()
     assert levels == {None}
     assert av.logging.get_level() is None
 

@@ -222,7 +222,7 @@ def _check_answers(address: str) -> None:
     ask = "import sys, ray; ray._raylet.GcsClient(address=sys.argv[1])"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", ask, address],
+            [sys.executable, "-P", "-c", ask, address],
             capture_output=True,
             text=True,
             timeout=_ANSWER_SECONDS,

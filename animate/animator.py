@@ -19,6 +19,7 @@ from animate.device import (
     precision_remark,
     queued,
     unused_card,
+    without_autocast,
 )
 from animate.driving.estimators import estimator_options
 from animate.driving.face import FaceReader
@@ -149,7 +150,7 @@ class Animator:
     def computing(self, runtime: RuntimeOptions) -> Iterator[None]:
         """Hold the process's queue of calls in the block, with this number of threads and the
         networks in this precision. Raises RequestError for a precision they are not loaded in."""
-        with queued(), _threads(runtime.threads), torch.no_grad():
+        with queued(), _threads(runtime.threads), torch.no_grad(), without_autocast():
             self._undo_eight_bit(runtime)
             yield
 

@@ -12,7 +12,8 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -33,12 +34,53 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 _calls = threading.RLock()
 """Held while networks compute. They belong to whoever loaded them, but the number of processor
 threads, which decides the last bits of a picture, belongs to the process."""
+_running = 0
+"""Calls that hold the lock, one within the other."""
+_torn = False
+"""True in a process that was forked from one that computed: its networks are in mid-step."""
 
 
 @contextmanager
 def queued() -> Iterator[None]:
-    """Within, no other thread of this process computes pictures: calls wait for each other."""
+    """Within, no other thread of this process computes pictures: calls wait for each other.
+
+    Raises RequestError in a process that was forked while another one computed.
+    """
+    global _running
+    _watch_forks()
+    if _torn:
+        raise RequestError(
+            "this process was forked while a clip was made, and has its networks as they were in "
+            "the middle of it; start processes by spawn, or fork them when no clip is made"
+        )
     with _calls:
+        _running += 1
+        try:
+            yield
+        finally:
+            _running -= 1
+
+
+@cache
+def _watch_forks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forked)
+
+
+def _forked() -> None:
+    # The thread that held the lock is not in this process, and would be waited for without end.
+    global _calls, _torn
+    _torn = _torn or _running > 0
+    _calls = threading.RLock()
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Within, networks compute in their own precision, whatever the caller lets torch choose."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 

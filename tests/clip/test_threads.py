@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +16,8 @@ import pytest
 import torch
 
 from animate import AnimationRequest, Animator
+from animate.device import queued
+from animate.errors import RequestError
 from tests.clip.test_animator import frames_digest
 from tests.scene import write_scene
 from tests.toy import toy_model
@@ -113,3 +119,42 @@ def test_a_call_that_fails_does_not_hold_up_the_next(animator, request_of):
         failing = pool.submit(animator, replace(request_of(1), reference=Path("absent.png")))
         assert frames_digest(pool.submit(animator, good).result(timeout=120))
         assert failing.exception(timeout=120) is not None
+
+
+@pytest.mark.parametrize("computing", [False, True])
+def test_a_process_that_is_forked_computes_or_says_why_not(computing: bool) -> None:
+    """Forked while another thread computed, it would wait for that thread without end."""
+    begun, over = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        with queued():
+            begun.set()
+            over.wait(60)
+
+    thread = threading.Thread(target=compute)
+    if computing:
+        thread.start()
+        begun.wait(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        try:
+            with queued():
+                os._exit(0)
+        except RequestError:
+            os._exit(3)
+    over.set()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == (3 if computing else 0)
+    if computing:
+        thread.join()
+    with queued():
+        pass
+
+
+def test_what_the_caller_lets_torch_choose_changes_no_frame(animator, request_of):
+    wanted = frames_digest(animator(request_of(0)))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert frames_digest(animator(request_of(0, overwrite=True))) == wanted

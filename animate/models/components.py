@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -288,7 +289,12 @@ STOCK: Mapping[Family, Mapping[str, str]] = {
 
 
 def build_network(name: str, config: Mapping[str, Any], family: Family = "svd") -> Any:
-    """The stock network called `name` with these sizes: "image_encoder", or a key of `STOCK`."""
+    """The stock network called `name` with these sizes: "image_encoder", or a key of `STOCK`.
+
+    Raises ValueError for more layers than any network has, which would be made without end, and
+    whatever the libraries raise for sizes that cannot be.
+    """
+    check_layers(config)
     if name == "image_encoder":
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -301,6 +307,20 @@ def build_network(name: str, config: Mapping[str, Any], family: Family = "svd") 
     elif family == "reference-net" and name == "unet":
         normalise_frames(network)
     return network
+
+
+_COUNTS = re.compile("layers|num_(encoder|decoder)_blocks")
+_MOST_LAYERS = 100
+"""Layers of a block, and blocks of a network."""
+
+
+def check_layers(config: Mapping[str, Any]) -> None:
+    """Raise ValueError for numbers of layers or blocks beyond those of any network."""
+    for key, value in config.items():
+        counts = value if isinstance(value, list | tuple) else [value]
+        largest = max((n for n in counts if isinstance(n, int)), default=0)
+        if len(counts) > _MOST_LAYERS or (largest > _MOST_LAYERS and _COUNTS.search(key)):
+            raise ValueError(f"{key} counts more than {_MOST_LAYERS} layers or blocks")
 
 
 class _MetaParameters(TorchFunctionMode):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from animate.errors import ModelError
-from animate.models.components import without_memory
+from animate.models.components import check_layers, without_memory
 from animate.models.store import read_json
 from animate.models.weight_files import apply_weights, read_weights
 
@@ -39,6 +39,7 @@ def load_tiny_decoder(folder: Path, *, channels: int, scale: int) -> Any:
     if kind != "AutoencoderTiny":
         raise ModelError(f"{config_file} is of {kind}, not of diffusers' AutoencoderTiny")
     try:
+        check_layers(config)
         network = without_memory(lambda: diffusers.AutoencoderTiny.from_config(config))
         sizes = network.config
         theirs = (

@@ -192,6 +192,8 @@ def test_a_partial_file_goes_over_the_complete_one(folder):
         ("{", "is not readable JSON"),
         ("[]", "must hold names with values"),
         (json.dumps({"block_out_channels": [32]}), "does not describe a unet"),
+        (json.dumps({"layers_per_block": 10**9}), "does not describe a unet: layers_per_block"),
+        (json.dumps({"down_block_types": ["x"] * 101}), "does not describe a unet: down_block"),
     ],
 )
 def test_a_broken_configuration_is_named(folder, content, message):

@@ -139,7 +139,8 @@ class AnimatedSource:
 
     def _damaged(self, error: Exception) -> MediaError:
         return MediaError(
-            f"{self.path} cannot be read as an animated WebP ({error}); it is damaged or cut "
+            f"{self.path} cannot be read as an animated WebP "
+            f"({error.__cause__ or error}); it is damaged or cut "
             "off, export it again"
         )
 

@@ -111,7 +111,11 @@ def sound_stream(container: InputContainer) -> AudioStream | None:
     """
     decodable = [stream for stream in container.streams.audio if stream.codec_context is not None]
     readable = [stream for stream in decodable if stream.codec_context.sample_rate] or decodable
-    usual = av.stream.Disposition.default
-    return next((stream for stream in readable if stream.disposition & usual), None) or next(
-        iter(readable), None
-    )
+    return max(readable, key=_merit, default=None)
+
+
+def _merit(stream: AudioStream) -> tuple[bool, bool]:
+    """Merits by which players choose a sound: the default, and that it is no commentary."""
+    kinds = av.stream.Disposition
+    aside = kinds.comment | kinds.visual_impaired | kinds.hearing_impaired | kinds.descriptions
+    return bool(stream.disposition & kinds.default), not stream.disposition & aside

@@ -41,9 +41,12 @@ _TURNS = {
 """The turn that makes a picture of each EXIF orientation upright."""
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NO_RANGE = (
-    "image {path} has pixels of a kind that is not read here (floating-point ones have no agreed "
-    "range); save it with 8 or 16 bits"
+    "image {path} has pixels of a kind that is not read here (floating-point, signed and 32-bit "
+    "ones have no agreed range); save it with 8 or 16 bits"
 )
+_BITS, _PLANES, _SAMPLES = 258, 284, 339
+"""TIFF tags: bits of each sample, whether colours are stored apart, kinds of numbers."""
+_APART, _UNSIGNED, _UNDEFINED = 2, 1, 4
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _END_OF_JPEG = b"\xff\xd9"
 _quiet = threading.Lock()
@@ -117,8 +120,22 @@ def _loaded(path: Path, warn: Callable[[str], None] | None) -> PIL.Image.Image:
 def _decoded(source: Path | io.BytesIO, path: Path) -> PIL.Image.Image:
     with PIL.Image.open(source, formats=FORMATS) as image:
         _check_size(image.size, path)
+        _check_samples(image, path)
         image.load()
         return image
+
+
+def _check_samples(image: PIL.Image.Image, path: Path) -> None:
+    """Refuse numbers in a TIFF that the library would take for others, without a word."""
+    tags = getattr(image, "tag_v2", {})
+    bits = max(tags.get(_BITS, (1,)))
+    if bits > 16 or set(tags.get(_SAMPLES, ())) - {_UNSIGNED, _UNDEFINED}:
+        raise MediaError(_NO_RANGE.format(path=path))
+    if bits == 16 and tags.get(_PLANES) == _APART and len(tags.get(_BITS, ())) > 1:
+        raise MediaError(
+            f"image {path} stores colours of 16 bits apart from each other, which is not read "
+            "here; save it with 8 bits"
+        )
 
 
 def _loaded_heif(path: Path) -> PIL.Image.Image:

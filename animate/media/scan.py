@@ -348,5 +348,5 @@ def _promise(
         stated = stream.frames / stream.average_rate
     slack = 2 / stream.average_rate if stream.average_rate else Fraction(1, 10)
     missing = stated > latest + slack
-    words = f"{float(stated):.3f} s" if cut or missing else ""
+    words = f"{float(stated):.3f} s" if stated and (cut or missing) else ""
     return not cut, words

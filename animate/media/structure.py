@@ -1,10 +1,11 @@
-"""Elements of MP4, Matroska and AVI files: does a file break off, do further ones follow.
+"""Elements of files of several formats: does a file break off, do further ones follow.
 
 Only heads of elements are read, never what is in them.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,10 @@ def breaks_off(path: Path, stream: VideoStream) -> bool:
             return any(end > size for _, _, end in _elements(file, size))
         if "avi" in name:
             return _riff_breaks_off(file, size)
+        if name == "gif":
+            return _gif_breaks_off(file)
+        if name == "apng":
+            return _png_breaks_off(file, size)
     return False
 
 
@@ -86,6 +91,43 @@ def _riff_breaks_off(file: BinaryIO, size: int) -> bool:
             return False
         position += 8 + length + length % 2
     return position > size + 1
+
+
+def _gif_breaks_off(file: BinaryIO) -> bool:
+    """True for a file that ends inside a block; the byte that ends the whole is often left out."""
+    screen = file.read(13)
+    file.seek(_palette_bytes(screen[10:11]), os.SEEK_CUR)
+    while kind := file.read(1):
+        if kind == b",":  # a picture: where it lies, perhaps a palette, the size of its codes
+            place = file.read(9)
+            file.seek(_palette_bytes(place[8:9]) + 1, os.SEEK_CUR)
+        elif kind == b"!":
+            file.seek(1, os.SEEK_CUR)
+        else:  # the end, or what others put behind it
+            return False
+        while length := file.read(1):
+            if length == b"\0":
+                break
+            file.seek(length[0], os.SEEK_CUR)
+        if length != b"\0":
+            return True
+    return False
+
+
+def _palette_bytes(flags: bytes) -> int:
+    """Bytes of the palette that follows a head with these flags."""
+    return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0
+
+
+def _png_breaks_off(file: BinaryIO, size: int) -> bool:
+    position = 8
+    while position + 12 <= size:
+        file.seek(position)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if kind == b"IEND":
+            return False
+        position += 12 + length
+    return True
 
 
 def _elements(file: BinaryIO, size: int) -> Iterator[tuple[int, int, int]]:

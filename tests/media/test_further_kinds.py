@@ -11,13 +11,21 @@ from pathlib import Path
 import av
 import imageio_ffmpeg
 import numpy as np
+import PIL.Image
 import pytest
 
 from animate.errors import MediaError
 from animate.media import FrameSelection, open_video, open_writer
 from animate.media.selection import sample
 from animate.media.timeline import make_timeline
-from tests.media.clips import click_sound, heard_clicks, make_video, number_picture, read_number
+from tests.media.clips import (
+    click_sound,
+    heard_clicks,
+    make_video,
+    number_picture,
+    read_number,
+    sound_frame,
+)
 
 SIZE = (96, 64)
 
@@ -238,3 +246,44 @@ def test_pictures_before_the_first_key_frame_are_shown_where_they_need_no_other(
                 out.mux(packet)
     numbers = [read_number(frame.image) for frame in open_video(path).read()]
     assert numbers == list(range(8, 30))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "apng"])
+def test_a_moving_picture_that_ends_inside_a_frame_is_cut_off(tmp_path: Path, suffix: str) -> None:
+    pictures = [PIL.Image.fromarray(number_picture(number)) for number in range(20)]
+    kind = {"gif": "GIF", "apng": "PNG"}[suffix]
+    whole, cut = tmp_path / f"whole.{suffix}", tmp_path / f"cut.{suffix}"
+    pictures[0].save(
+        whole, format=kind, save_all=True, append_images=pictures[1:], duration=40, loop=0
+    )
+    data = whole.read_bytes()
+    assert open_video(whole).info.frames == 20
+    cut.write_bytes(data + b"\0 of another program")
+    assert open_video(cut).info.frames == 20
+    cut.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(MediaError, match=r"is cut off: only \d+ frames"):
+        open_video(cut).read()
+
+
+def test_of_sounds_without_a_default_a_commentary_comes_last(tmp_path: Path) -> None:
+    path = tmp_path / "film.mkv"
+    kinds = av.stream.Disposition
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
+        sounds = [out.add_stream("pcm_s16le", rate=44100, layout="stereo") for _ in range(2)]
+        sounds[0].disposition = kinds.comment
+        sounds[1].disposition = kinds(0)
+        for number in range(25):
+            frame = av.VideoFrame.from_ndarray(number_picture(number), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        for sound, click in zip(sounds, (0.2, 0.6), strict=True):
+            out.mux(sound.encode(sound_frame(click_sound(1.0, (click,)))))
+            out.mux(sound.encode(None))
+    source, copy = open_video(path), tmp_path / "out.mkv"
+    with open_writer(copy, size=SIZE, fps=Fraction(25), audio=source.audio()) as writer:
+        for frame in source.read():
+            writer.write(frame.image)
+    assert heard_clicks(copy)[0] == pytest.approx([0.6], abs=0.01)

@@ -262,3 +262,59 @@ def test_no_picture_starts_a_program(
     (tmp_path / name).write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
     with pytest.raises(MediaError, match="is not an image that is read here; give PNG"):
         read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "uint32", "float16", "float64"])
+def test_numbers_without_an_agreed_range_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "odd.tiff"
+    samples = np.arange(64, dtype=kind).reshape(8, 8)
+    path.write_bytes(small_tiff(samples))
+    with pytest.raises(MediaError, match="save it with 8 or 16 bits"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_whole_numbers_of_usual_tiffs_are_read(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "grey.tiff"
+    scale = np.iinfo(kind).max // 255
+    path.write_bytes(small_tiff((np.arange(64) * scale).astype(kind).reshape(8, 8)))
+    assert read_image(path)[..., 1].ravel().tolist() == list(range(64))
+
+
+def test_deep_colours_that_lie_apart_are_refused(tmp_path: Path) -> None:
+    """The library would show them as stripes."""
+    path = tmp_path / "planes.tiff"
+    path.write_bytes(small_tiff(np.zeros((3, 8, 8), np.uint16)))
+    with pytest.raises(MediaError, match="apart from each other"):
+        read_image(path)
+
+
+def small_tiff(samples: np.ndarray) -> bytes:
+    """An uncompressed TIFF of (height, width), or (colours, height, width) stored apart."""
+    *planes, height, width = samples.shape
+    colours = planes[0] if planes else 1
+    bits = samples.dtype.itemsize * 8
+    entries = 11
+    behind = 8 + 2 + 12 * entries + 4
+    lists = struct.pack(f"<{colours}H", *[bits] * colours)
+    pixels = behind + 12 + 8 * colours
+    size = samples[0].nbytes if planes else samples.nbytes
+    offsets = struct.pack(f"<{colours}I", *(pixels + number * size for number in range(colours)))
+    sizes = struct.pack(f"<{colours}I", *[size] * colours)
+
+    def entry(tag: int, kind: int, *values: int) -> bytes:
+        held = struct.pack(f"<{len(values)}{'H' if kind == 3 else 'I'}", *values)
+        return struct.pack("<HHI", tag, kind, len(values)) + held.ljust(4, b"\0")
+
+    def far(tag: int, kind: int, where: int, values: bytes) -> bytes:
+        if len(values) <= 4:
+            return struct.pack("<HHI", tag, kind, colours) + values.ljust(4, b"\0")
+        return struct.pack("<HHII", tag, kind, colours, where)
+
+    head = b"II*\0" + struct.pack("<IH", 8, entries)
+    head += entry(256, 3, width) + entry(257, 3, height) + far(258, 3, behind, lists)
+    head += entry(259, 3, 1) + entry(262, 3, 2 if planes else 1)
+    head += far(273, 4, behind + 12, offsets) + entry(277, 3, colours) + entry(278, 3, height)
+    head += far(279, 4, behind + 12 + 4 * colours, sizes) + entry(284, 3, 2 if planes else 1)
+    head += entry(339, 3, {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]) + bytes(4)
+    return head + lists.ljust(12, b"\0") + offsets + sizes + samples.tobytes()

@@ -55,15 +55,7 @@ _NOTHING_LEFT = "nothing half-written was left behind"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `cnx` with `argv` (the process's own arguments by default); returns the exit code."""
-    code = _run(list(sys.argv[1:] if argv is None else argv))
-    if argv is None:
-        from animate.cli.signals import ignore_signals
-
-        ignore_signals()  # the process is about to end with this code
-    return code
-
-
-def _run(arguments: list[str]) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
     if not arguments or arguments[0] in _HELP:
         print(_help())
@@ -90,7 +82,7 @@ def _run(arguments: list[str]) -> int:
     _silence_telemetry()
     if not debug and not helps:  # which load no library
         _hush_libraries()
-    with raised_on_signals():
+    with raised_on_signals(last=argv is None):
         try:
             code = int(import_module(f"animate.cli.{name}").main(options) or 0)
             sys.stdout.flush()

@@ -26,9 +26,12 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def raised_on_signals() -> Iterator[None]:
+def raised_on_signals(*, last: bool = False) -> Iterator[None]:
     """Within, SIGTERM, SIGHUP and SIGXCPU raise `Terminated` where the program is; once, then all
     are ignored. One that is ignored already, as SIGHUP by nohup, stays so.
+
+    last: the process ends afterwards, which takes libraries a moment: the usual signals are ignored
+        from then on, so that what is done does not count as stopped
 
     Outside the main thread, where Python allows no handlers, nothing changes.
     """
@@ -40,16 +43,10 @@ def raised_on_signals() -> Iterator[None]:
                     continue
                 signal.signal(number, _raise)
                 before = before if before is not None else signal.SIG_DFL
-                stack.callback(signal.signal, number, before)
+                stack.callback(signal.signal, number, signal.SIG_IGN if last else before)
+            if last:
+                stack.callback(signal.signal, signal.SIGINT, signal.SIG_IGN)
         yield
-
-
-def ignore_signals() -> None:
-    """From now on, none of the usual signals ends the process, which does so by itself: libraries
-    take a moment for it, and what is done would count as stopped."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (*_ENDING, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

@@ -60,7 +60,7 @@ def test_a_signal_while_a_finished_process_ends_changes_no_code() -> None:
     code = (
         "import atexit, os, signal, sys\n"
         "atexit.register(os.kill, os.getpid(), signal.SIGTERM)\n"
-        "sys.argv = ['cnx', '--version']\n"
+        "sys.argv = ['cnx', 'models', 'list']\n"
         "from animate.cli.main import main\nsys.exit(main())\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

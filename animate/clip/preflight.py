@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def check_request(request: AnimationRequest) -> None:
     check_inputs(request)
     if request.restyle is not None:
         check_restyle(request)
+    for role, path in {**_written(request), "record": _record(request)}.items():
+        check_replaceable(path, role)
     for path in _one_a_folder(_written(request)):
         probe_folder(path, error=MediaError)
 
@@ -278,6 +281,21 @@ def check_outputs(request: AnimationRequest, replaces: bool) -> None:
     if len({real_path(path) for path in written.values()}) < len(written):
         names = " and ".join(name for name in written if name != "record")
         raise RequestError(f"{names} name the same file; give each its own")
+
+
+def check_replaceable(path: Path, role: str) -> None:
+    """Raise MediaError for another user's file in a folder such as /tmp, where only owners may
+    replace theirs: the run would learn of it at its end."""
+    real = files.real_path(path)
+    try:
+        owner, folder = real.lstat().st_uid, real.parent.stat()
+    except OSError:  # nothing is there
+        return
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, owner, folder.st_uid):
+        raise MediaError(
+            f"{role} {path} belongs to another user, and its folder lets only owners replace "
+            "files; choose another name"
+        )
 
 
 def check_apart(request: AnimationRequest) -> None:

@@ -147,3 +147,17 @@ def test_too_few_handles_are_refused_before_anything_is_loaded(
     with pytest.raises(RequestError, match=rf"may have {opened + 8} files .* ulimit -n 256"):
         preflight.check_request(AnimationRequest.from_dict(scene))
     assert not scene["output"].exists()
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.json"])
+def test_files_of_others_that_cannot_be_replaced_are_refused_before_any_work(
+    animator: Animator, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = scene["output"].parent
+    (folder / name).write_text("theirs")
+    folder.chmod(0o1777)
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    monkeypatch.setattr("animate.clip.make.clip_motion", None)
+    with pytest.raises(MediaError, match="belongs to another user"):
+        animator(AnimationRequest.from_dict({**scene, "overwrite": True}))
+    assert (folder / name).read_text() == "theirs"

@@ -42,11 +42,17 @@ class PyAVSource:
             self._sound = None if sound is None else sound.index
             self.info = _info(container, stream, self._shape, self._scan, self.path)
             self._fragmented = is_fragmented(stream)
+            unread_alpha = stream.metadata.get("alpha_mode") == "1"
             mute = sound is None and len(container.streams.audio) > 0
             unsure = sound is not None and not sound.codec_context.sample_rate
         self.warnings: tuple[str, ...] = _warnings(self._scan, self.info, stated_fps is not None)
         if self._sound is not None and (self._scan.joints or unsure):
             mute = self._check_sound()
+        if unread_alpha:
+            self._note(
+                f"{self.path} is transparent in a way that is not read (beside its VP8 or VP9 "
+                "pictures); the colours beneath are shown, as by most players"
+            )
         if mute:
             self._note(
                 f"{self.path} has sound that no decoder is there for; the clip will be silent"

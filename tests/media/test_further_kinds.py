@@ -287,3 +287,13 @@ def test_of_sounds_without_a_default_a_commentary_comes_last(tmp_path: Path) -> 
         for frame in source.read():
             writer.write(frame.image)
     assert heard_clicks(copy)[0] == pytest.approx([0.6], abs=0.01)
+
+
+def test_transparency_beside_the_pictures_is_told(tmp_path: Path) -> None:
+    plain, path = make_video(tmp_path / "plain.mkv", 3), tmp_path / "clear.webm"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(plain), "-vf"]
+    command += ["format=rgba,colorchannelmixer=aa=0.5", "-c:v", "libvpx-vp9", "-pix_fmt"]
+    command += ["yuva420p", "-auto-alt-ref", "0", str(path)]
+    subprocess.run(command, check=True)
+    assert "transparent in a way that is not read" in open_video(path).warnings[0]
+    assert not open_video(plain).warnings

@@ -39,8 +39,8 @@ def main(argv: list[str]) -> int:
         progress.event("info", **asdict(facts))
     elif arguments.json:
         print(json.dumps(asdict(facts), indent=2))
-    elif not arguments.quiet:
-        print("\n".join(_lines(facts)))
+    elif not arguments.quiet and (lines := _lines(facts)):
+        print("\n".join(lines))
     if facts.credentials is not None and facts.credentials.state == "Invalid":
         raise MediaError(f"{arguments.clip} was changed after it was signed")
     if not facts.copy and facts.credentials is None:

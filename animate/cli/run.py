@@ -117,8 +117,11 @@ def report(result: AnimationResult, progress: Progress) -> None:
             warnings=list(result.warnings),
         )
         return
+    from pose.report import counted
+
     progress.note(
-        f"{result.output}: {result.frames} frames of {result.size} at {float(result.fps):g} fps, "
+        f"{result.output}: {counted(result.frames, 'frame')} of {result.size} "
+        f"at {float(result.fps):g} fps, "
         f"{float(result.duration):.2f} s, made by {result.model} "
         f"in {sum(result.seconds.values()):.1f} s"
     )

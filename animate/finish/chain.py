@@ -90,7 +90,8 @@ class Finish:
         if self.in_shot is not None:
             frames = self._in_driving(frames, self.in_shot)
         if self.tempo is not None:
-            frames = interpolated(frames, self.tempo, self.cuts)
+            enlarged = self.enlargement.factor if self.enlargement else 1.0
+            frames = interpolated(frames, self.tempo, self.cuts, enlarged=enlarged)
         return frames
 
     def skeleton(self, number: int) -> Image:

@@ -93,6 +93,11 @@ class Enlargement:
         """(width, height) that is written."""
         return self.placement.canvas
 
+    @property
+    def factor(self) -> float:
+        """Factor of the width and the height."""
+        return self.placement.scaled.width / self.placement.source.width
+
     def __call__(self, frames: Iterable[Image]) -> Iterator[Image]:
         """Frames (H,W,3) uint8 enlarged as they come."""
         return map(self.picture, frames)

@@ -67,10 +67,13 @@ def tempo_to(fps: Fraction, *, frames: int, rate: Fraction, most: int) -> Tempo:
 
 
 def interpolated(
-    frames: Iterable[Image], tempo: Tempo, cuts: Collection[int] = ()
+    frames: Iterable[Image], tempo: Tempo, cuts: Collection[int] = (), *, enlarged: float = 1.0
 ) -> Iterator[Image]:
     """(H,W,3) uint8 frames in the new tempo; the given ones come through unchanged. A fourth
     channel, such as a mask, moves with the colours.
+
+    enlarged: factor by which the frames were enlarged; motion is found at the size before that,
+        where there is as much to see and less to be mistaken for motion
 
     Across a cut (`cuts` hold the numbers of first frames of a shot), and where no motion leads
     from one frame to the next, the nearer one is shown.
@@ -89,20 +92,29 @@ def interpolated(
             yield first
             continue
         if between is None:
-            between = Between(first, second, cut=at + 1 in cuts)
+            between = Between(first, second, cut=at + 1 in cuts, enlarged=enlarged)
         yield between.at(float(share))
 
 
 class Between:
     """The frames between two frames (H,W,3) uint8."""
 
-    def __init__(self, first: Image, second: Image, *, cut: bool = False) -> None:
+    def __init__(
+        self, first: Image, second: Image, *, cut: bool = False, enlarged: float = 1.0
+    ) -> None:
+        """
+        enlarged: see `interpolated`
+        """
         self._first, self._second = first, second
         self.jump = cut
         """True where no motion leads from one to the other."""
         if cut or np.array_equal(first, second):
             return
         grey = [cv2.cvtColor(frame[..., :3], cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+        if enlarged > 1:
+            height, width = grey[0].shape
+            small = max(1, round(width / enlarged)), max(1, round(height / enlarged))
+            grey = [cv2.resize(picture, small, interpolation=cv2.INTER_AREA) for picture in grey]
         finder = _finder(grey[0].shape[:2])
         room = np.zeros((*grey[0].shape, 2), np.float32)
         self._forth: Flow = np.array(finder.calc(grey[0], grey[1], room.copy()), np.float32)
@@ -111,6 +123,21 @@ class Between:
         difference = float(cv2.absdiff(*grey).mean())
         left = float(cv2.absdiff(grey[0], _warped(grey[1], self._forth)).mean())
         self.jump = difference > _ALIKE and left > _JUMP * difference
+        if enlarged > 1:
+            self._to_size(first.shape[1], first.shape[0])
+
+    def _to_size(self, width: int, height: int) -> None:
+        """Bring the motion to the size of the frames."""
+        rows, columns = self._forth.shape[:2]
+        scale = np.array([width / columns, height / rows], np.float32)
+
+        def large(flow: Flow, method: int) -> Flow:
+            return np.asarray(cv2.resize(flow, (width, height), interpolation=method), np.float32)
+
+        self._forth = large(self._forth, cv2.INTER_CUBIC) * scale
+        self._back = large(self._back, cv2.INTER_CUBIC) * scale
+        there, here = self._followed
+        self._followed = large(there, cv2.INTER_LINEAR), large(here, cv2.INTER_LINEAR)
 
     def at(self, share: float) -> Image:
         """The frame at `share` of the way from the first to the second, in (0,1)."""

@@ -35,6 +35,21 @@ def test_a_frame_between_is_nearer_to_the_truth_than_holding_or_mixing() -> None
     assert psnr(made, truth) > psnr(first, truth) + 4
 
 
+def test_motion_of_enlarged_frames_is_found_at_the_size_before_that() -> None:
+    large = [
+        cv2.resize(scene(shift), (480, 576), interpolation=cv2.INTER_LANCZOS4)
+        for shift in (0, 4, 8)
+    ]
+    first, truth, second = large
+    made = Between(first, second, enlarged=5.0).at(0.5)
+    assert made.shape == truth.shape
+    assert psnr(made, truth) > psnr(Between(first, second).at(0.5), truth) + 0.5
+    tempo = Tempo(step=Fraction(1, 2), count=3, fps=Fraction(2))
+    frames = list(interpolated([first, second], tempo, enlarged=5.0))
+    assert np.array_equal(frames[1], made)
+    assert np.array_equal(frames[2], second)
+
+
 def test_thirds_lie_where_they_should() -> None:
     between = Between(scene(0), scene(9))
     for share, shift in ((1 / 3, 3), (2 / 3, 6)):

@@ -18,7 +18,8 @@ def nearest(name: str, known: Collection[str]) -> str:
         return ""
     import difflib
 
-    close = difflib.get_close_matches(name, sorted(known), n=1)
+    close = difflib.get_close_matches(name, sorted(known))
+    close.sort(key=lambda word: sorted(word) != sorted(name))  # letters in another order go first
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

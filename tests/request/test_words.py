@@ -12,7 +12,7 @@ import pytest
 from animate.generate.schedules import SOLVERS
 from animate.request.request import AnimationRequest, Fit, Levels
 from animate.request.schema import settings_of
-from animate.request.wording import spans
+from animate.request.wording import nearest, spans
 from pose.estimators import NAMES
 from pose.retarget import MODES
 from temporal.noise import NOISE_KINDS
@@ -56,6 +56,12 @@ def test_no_words_are_listed_twice() -> None:
                 places[words].append(str(path.relative_to(ROOT)))
     twice = {", ".join(sorted(words)): paths for words, paths in places.items() if len(paths) > 1}
     assert not twice
+
+
+def test_letters_in_another_order_are_the_nearest_word() -> None:
+    assert nearest("h246", ["h264", "h265"]) == "; did you mean 'h264'?"
+    assert nearest("h26", ["h264", "h265"])
+    assert nearest("xyz", ["h264", "h265"]) == ""
 
 
 @pytest.mark.parametrize(

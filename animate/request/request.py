@@ -190,8 +190,8 @@ class AnimationRequest:
     )
     poses: Converted[Path | None, Path | str | None] = option(
         None,
-        "pose file, or rendered skeletons (video, folder, %04d.png); alone they are the driving "
-        "motion",
+        "pose file, folder of OpenPose frames, or rendered skeletons (video, folder, %04d.png); "
+        "alone they are the driving motion",
         metavar="FILE",
         role="input",
         usual=True,

@@ -35,8 +35,7 @@ from animate.media.sequences import sequence_files
 from animate.models.lora import check_adapters
 from animate.models.tiny_decoder import tiny_decoder_files
 from animate.models.variants import ModelVariant
-from animate.request.request import AnimationRequest
-from animate.request.schema import settings_of
+from animate.request.request import USUAL_PANELS, AnimationRequest
 from animate.request.values import Size
 
 _INPUTS = {
@@ -120,7 +119,8 @@ def _contradictions(request: AnimationRequest) -> Iterator[str]:
             f"--fill {request.fill} is for --fit pad, which shows the whole reference; --fit "
             f"{request.fit} leaves nothing to fill"
         )
-    yield from _without_effect(request)
+    if request.side_by_side is None and request.panels != USUAL_PANELS:
+        yield "--panels is for --side-by-side, which is not there; give it, or leave it out"
     yield from _contradictions_of_shot(request)
     if request.keep_face and comes_rendered(request):
         yield (
@@ -137,18 +137,6 @@ def _contradictions(request: AnimationRequest) -> Iterator[str]:
             "--interpolate fills in what a stride or a lower fps leaves out; nothing is left out "
             "here: give --stride or --fps, or leave it out"
         )
-
-
-def _without_effect(request: AnimationRequest) -> Iterator[str]:
-    """Messages that refuse settings of a thing that was not asked for."""
-    settings = settings_of(AnimationRequest)
-    for flag, of, names in (
-        ("--side-by-side", request.side_by_side, ("panels",)),
-        ("--restyle", request.restyle, ("restyle_strength", "still_model", "still_lora")),
-    ):
-        for setting in (settings[name] for name in names):
-            if of is None and setting.value(request) != setting.default:
-                yield f"{setting.flag} is for {flag}, which is not there; give it, or leave it out"
 
 
 def _contradictions_of_shot(request: AnimationRequest) -> Iterator[str]:

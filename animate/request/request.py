@@ -45,6 +45,7 @@ Fit = Literal["crop", "pad", "stretch"]
 """Ways to bring a picture of another shape to the clip's size; see `animate.driving.placement`."""
 Panel = Literal["driving", "reference", "pose", "result"]
 """Pictures that can stand side by side; see `animate.finish.montage`."""
+USUAL_PANELS: tuple[Panel, ...] = ("reference", "pose", "result")
 SizeText = Size | tuple[int, int] | str | None
 TimeText = Fraction | FrameNumber | float | str | None
 LoraText = Lora | tuple[Path | str, float] | Path | str
@@ -251,7 +252,7 @@ class AnimationRequest:
         usual=True,
     )
     panels: Converted[tuple[Panel, ...], str | Sequence[Panel]] = option(
-        ("reference", "pose", "result"),
+        USUAL_PANELS,
         "pictures side by side, of driving, reference, pose and result, in this order",
         parse=parse_panels,
         metavar="NAME,...",

@@ -32,8 +32,6 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"place_in_driving": True, "lock_background": True}, "--lock-background something else"),
     ({"fill": "blur"}, "--fill blur is for --fit pad"),
     ({"panels": "pose"}, "--panels is for --side-by-side, which is not there"),
-    ({"restyle_strength": 0.3}, "--restyle-strength is for --restyle, which is not there"),
-    ({"still_model": "tiny-still"}, "--still-model is for --restyle, which is not there"),
     ({"strength": "face=0", "poses": "skeletons.mp4"}, "taken as they were rendered"),
     ({"sign": "chain.pem:key.pem", "output": "clip.mkv"}, "cannot hold Content Credentials"),
     ({"contact_sheet": "sheet.jpg"}, r"must be named \.png"),

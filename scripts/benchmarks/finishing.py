@@ -28,7 +28,7 @@ def run(model: str = "tiny") -> list[Row]:
     size = (studio.size.width, studio.size.height)
     takes = [render_clip(_FIRST + number, 24, size) for number in range(_PEOPLE)]
     filled, repeated, mixed = np.mean([_filled(take.frames) for take in takes], 0)
-    before, after = np.mean([_filled_enlarged(take.frames) for take in takes[:2]], 0)
+    small_motion, large_motion = np.mean([_filled_enlarged(take.frames) for take in takes[:2]], 0)
     locked, unlocked = _background(studio, takes[0])
     frames = "every second frame of rendered dancers left out and filled in"
     return [
@@ -38,9 +38,9 @@ def run(model: str = "tiny") -> list[Row]:
         Row(name="interpolated", value=filled, unit="dB", baseline=mixed, note="both mixed"),
         Row(
             name="interpolated, enlarged",
-            value=before,
+            value=small_motion,
             unit="dB",
-            baseline=after,
+            baseline=large_motion,
             note=f"{frames}, {_ENLARGED} times as large: motion found before that; after it",
         ),
         Row(
@@ -76,8 +76,8 @@ def _filled_enlarged(frames: NDArray[np.uint8]) -> tuple[float, float]:
             for factor in (float(_ENLARGED), 1.0)
         )
         rows.append([min(60.0, psnr(picture, truth)) for picture in pair])
-    small, own = np.mean(rows, 0)
-    return float(small), float(own)
+    generated_size, enlarged_size = np.mean(rows, 0)
+    return float(generated_size), float(enlarged_size)
 
 
 def _background(studio: Studio, take: Take) -> tuple[float, float]:

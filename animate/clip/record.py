@@ -263,10 +263,15 @@ def with_own_name(folder: Path) -> Path:
 
 def sidecar_path(clip: Path) -> Path:
     """The usual path of the record of `clip`: `clip.json` for `clip.mp4`, or for `clip/%04d.png`;
-    `shot.v001.json` for `shot.v001/%04d.png`. Raises MediaError for images in the root folder."""
+    `shot.v001.json` for `shot.v001/%04d.png`.
+
+    Raises MediaError for images in the root folder, and for a path that ends in no name.
+    """
     if is_sequence(clip):
         folder = with_own_name(clip.parent)
         return folder.with_name(f"{folder.name}.json")
+    if not clip.name:
+        raise MediaError(f"{clip} names no file; name one, such as {clip / 'clip.mp4'}")
     return clip.with_suffix(".json")
 
 

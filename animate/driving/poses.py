@@ -96,7 +96,7 @@ def driving_poses(
     poses = load_poses(file, digest, progress)
     if poses is None:
         poses = extract_poses(source, selection, estimator, progress, digest, stage=stage)
-        if _is_another(request.driving, digest):  # never kept under the name of another video
+        if file is not None and _is_another(request.driving, digest):  # kept under its digest
             raise MediaError(
                 f"{request.driving} was changed while its poses were looked for; run again when it "
                 "is complete"

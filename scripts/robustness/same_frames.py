@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:  # run as a file, python puts this folder there and not the root
     sys.path.insert(0, str(ROOT))
 
+from animate.clip.fingerprint import FileDigests  # noqa: E402
 from animate.clip.motion import ClipInputs, find_motion  # noqa: E402
 from animate.driving.poses import selection_of  # noqa: E402
 from animate.driving.skeletons import ControlFrames  # noqa: E402
@@ -172,7 +173,7 @@ def clip(request: AnimationRequest, engine: Engine, estimator: Any) -> Digests:
         ClipInputs(
             picture=picture,
             source=source,
-            digests={"reference": "reference", "driving": "driving"},
+            digests=FileDigests().of_inputs(request),
         ),
         variant,
         settings.size,

@@ -162,3 +162,13 @@ def test_files_of_others_that_cannot_be_replaced_are_refused_before_any_work(
     with pytest.raises(MediaError, match="belongs to another user"):
         animator(AnimationRequest.from_dict({**scene, "overwrite": True}))
     assert (folder / name).read_text() == "theirs"
+
+
+@pytest.mark.parametrize("output", ["/", "."])
+def test_an_output_without_a_name_is_refused_in_words(tmp_path: Path, output: str) -> None:
+    write_scene(tmp_path, 2)
+    request = AnimationRequest(
+        reference=tmp_path / "reference.png", driving=tmp_path / "driving.mp4", output=output
+    )
+    with pytest.raises(MediaError, match=r"names no file; name one, such as .*clip\.mp4"):
+        preflight.check_request(request)

@@ -107,8 +107,13 @@ def test_kinds_of_output_hold_the_same_frames(pipe, scene, frames) -> None:
     assert np.array_equal(call("np", return_dict=False), arrays)
 
 
-def test_driving_pictures_in_memory_are_a_video(pipe, scene, monkeypatch) -> None:
-    """An estimator that sees the figure's place in each picture stands in for the bundled one."""
+def test_driving_pictures_in_memory_are_a_video(pipe, scene, monkeypatch, tmp_path) -> None:
+    """An estimator that sees the figure's place in each picture stands in for the bundled one.
+
+    A file that has the argument's name is none of the call's.
+    """
+    (tmp_path / "driving").write_bytes(b"another thing")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pipe.animator, "estimator", lambda request: FigureEstimator())
     source = open_video(scene["driving"])
     pictures = [frame.image for frame in source.read()]

@@ -6,6 +6,7 @@ Everything here takes and gives arrays, RGB uint8 (H,W,3); writing files is left
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import Final
 
 import cv2
@@ -52,6 +53,11 @@ def overlay(image: Image | None, sequence: PoseSequence, frame: int) -> Image:
     """
     if not 0 <= frame < sequence.frames:
         raise PoseError(f"there is no frame {frame}; the poses hold {sequence.frames} frames")
+    return _named(_drawn(image, sequence, frame), sequence, frame)
+
+
+def _drawn(image: Image | None, sequence: PoseSequence, frame: int) -> Image:
+    """Everybody's skeleton, over the dimmed picture."""
     width, height = sequence.canvas
     if image is not None:
         _check_image(image)
@@ -59,10 +65,15 @@ def overlay(image: Image | None, sequence: PoseSequence, frame: int) -> Image:
     points, scores = sequence.points[frame], sequence.scores[frame]
     skeletons = draw(points, scores, sequence.canvas, (width, height), "canonical")
     if image is None:
-        picture = skeletons
-    else:
-        dimmed = (image * _DIMMED).astype(np.uint8)
-        picture = np.where(skeletons.any(axis=2, keepdims=True), skeletons, dimmed)
+        return skeletons
+    dimmed = (image * _DIMMED).astype(np.uint8)
+    return np.where(skeletons.any(axis=2, keepdims=True), skeletons, dimmed)
+
+
+def _named(picture: Image, sequence: PoseSequence, frame: int) -> Image:
+    """The picture, of any size, with everybody's label in it, which is to be read at that size."""
+    height, width = picture.shape[:2]
+    points, scores = sequence.points[frame], sequence.scores[frame]
     scale = np.array([width / sequence.canvas[0], height / sequence.canvas[1]])
     for person in np.flatnonzero(sequence.present[frame]):
         body = points[person, BODY][scores[person, BODY] >= SEEN] * scale
@@ -104,13 +115,14 @@ def overlay_frames(
     before the poses do.
     """
     for frame, image in enumerate(_pictures(frames, sequence)):
-        picture = overlay(image, sequence, frame)
+        picture = _drawn(image, sequence, frame)
         target = max(160, (width or picture.shape[1]) // 2 * 2)
         height = round(picture.shape[0] * target / picture.shape[1])
         band = strip(sequence, target, cursor=frame)
         pad = (height + len(band)) % 2
         band = np.concatenate([band, np.full((pad, target, 3), _BACKGROUND, np.uint8)])
-        yield np.concatenate([_resized(picture, (target, height)), band])
+        shown = _named(_resized(picture, (target, height)), sequence, frame)
+        yield np.concatenate([shown, band])
 
 
 def sheet(
@@ -135,9 +147,9 @@ def sheet(
     pictures = []
     for frame, image in enumerate(_pictures(frames, sequence)):
         if frame in chosen:
-            picture = overlay(image, sequence, frame)
+            picture = _drawn(image, sequence, frame)
             height = round(picture.shape[0] * tile_width / picture.shape[1])
-            tile = _resized(picture, (tile_width, height))
+            tile = _named(_resized(picture, (tile_width, height)), sequence, frame)
             seconds = f"{frame}  {sequence.times[frame]:.2f} s"
             _write(tile, seconds, (4, height - 6), _TEXT)
             pictures.append(tile)
@@ -222,7 +234,10 @@ def _write(
     picture: Image, text: str, corner: tuple[int, int], colour: _Colour, scale: float = 0.36
 ) -> None:
     """Text with its lower left corner at `corner`, with a dark edge to be read on anything."""
-    cv2.putText(picture, text, corner, _FONT, scale, (0, 0, 0), 3, cv2.LINE_AA)
+    # Thicker letters are wider ones in OpenCV 5, so that the edge is made of moved copies.
+    for across, down in product((-1, 0, 1), repeat=2):
+        moved = corner[0] + across, corner[1] + down
+        cv2.putText(picture, text, moved, _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
     cv2.putText(picture, text, corner, _FONT, scale, colour, 1, cv2.LINE_AA)
 
 

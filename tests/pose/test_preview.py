@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pose import preview
 from pose.errors import PoseError
 from pose.preview import overlay, overlay_frames, sheet, strip
 from pose.sequence import PoseSequence
@@ -16,6 +17,7 @@ from scripts.benchmarks._dancer import dancer
 
 GAP = (150, 20, 40)
 WHITE = (255, 255, 255)
+LABEL = np.array((90, 200, 255))
 
 
 def two_people() -> PoseSequence:
@@ -136,3 +138,26 @@ def test_a_video_that_is_too_short_is_named() -> None:
         overlay(np.zeros((10, 10), np.uint8), two_people(), 0)
     with pytest.raises(PoseError, match="contact sheet needs"):
         sheet(None, two_people(), tiles=0)
+
+
+def test_letters_have_a_dark_edge_of_their_own_width() -> None:
+    picture = np.full((24, 260, 3), 128, np.uint8)
+    preview._write(picture, "person 0: seen in 30 of 30 frames", (4, 16), (255, 255, 255))
+    bright, dark = (
+        np.flatnonzero(mask.any(axis=0))
+        for mask in ((picture > 200).all(axis=2), (picture < 60).all(axis=2))
+    )
+    assert len(bright)
+    assert len(dark)
+    assert abs(int(bright[-1]) - int(dark[-1])) <= 3
+    assert abs(int(bright[0]) - int(dark[0])) <= 3
+
+
+def test_labels_are_as_large_on_a_small_tile_as_on_a_large_picture() -> None:
+    poses = two_people().person(0)
+    letters = []
+    for width, height in ((144, 256), (288, 512)):
+        tile = sheet(None, poses, tiles=1, tile_width=width)[:height]
+        letters.append(int((np.abs(tile - LABEL) < 60).all(axis=2).sum()))
+    assert letters[0] > 20
+    assert letters[0] == pytest.approx(letters[1], rel=0.2)

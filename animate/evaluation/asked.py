@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from animate.clip.fingerprint import FileDigests
 from animate.clip.record import ClipRecord, find_record
 from animate.driving.placement import Placement
 from animate.driving.poses import (
@@ -47,14 +48,28 @@ class Record:
     """Folder of the clip, to which its paths may be relative."""
     leading: int
     """Frames that were generated before the clip's first one."""
+    inputs: Mapping[str, str]
+    """SHA-256 of the inputs by the names of their settings."""
+    digests: FileDigests = field(default_factory=FileDigests)
 
     def path(self, name: str) -> Path | None:
-        """An input of the request that is still there; None where it is not."""
+        """An input of the request that is still there; None where it is not, or is another file.
+
+        Of an input that shares no folder with the clip the record holds the name alone, which
+        another file beside the clip may have, or the clip itself.
+        """
         path: Path | None = getattr(self.request, name)
         if path is None:
             return None
         # Records of earlier versions hold paths as they were given, wherever that was.
-        return next((p for p in (path, self.folder / path) if p.exists()), None)
+        return next((p for p in (path, self.folder / path) if self._is_it(name, p)), None)
+
+    def _is_it(self, name: str, path: Path) -> bool:
+        try:
+            digest = self.digests.of_driving(path) if name == "driving" else self.digests.of(path)
+        except (OSError, MediaError):
+            return False
+        return self.inputs.get(name, digest) == digest
 
     def borders(self, frames: int) -> tuple[int, ...]:
         """Frames of the whole clip of `frames` at which a window begins, or the one before has
@@ -136,6 +151,7 @@ def read_record(clip: Path) -> Record | None:
         settings=record.settings,
         folder=clip.parent,
         leading=int(record.leading),
+        inputs=record.inputs,
     )
 
 
@@ -187,7 +203,12 @@ def ask(
     request = _request(clip, record, reference, driving)
     placement = _take_reference(asked, request, reference, size, estimator)
     if driving is None:
-        asked.reasons["control"] = "no driving video or poses were named"
+        asked.reasons["control"] = (
+            "no driving video or poses were named"
+            if record is None
+            else f"{record.request.driving.name}, which the clip follows, is not here; name it by "
+            "--driving"
+        )
         return asked
     try:
         # A pose file that the clip was made from is read as it was then: its part and its rate.

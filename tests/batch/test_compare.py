@@ -198,7 +198,7 @@ def test_players_go_in_step_and_two_lie_over_each_other(made: Path, tmp_path: Pa
       notes.push(wipe.querySelectorAll("b")[1].textContent, pair[1].src === players[2].src);
       $("unwipe").click(); notes.push(wipe.hidden);
       const before = root.dataset.theme; $("theme").click();
-      notes.push(before !== root.dataset.theme);
+      notes.push(before !== root.dataset.theme, root.scrollWidth <= innerWidth);
       document.body.dataset.notes = notes.join("|");
     }, 20);
     """
@@ -212,7 +212,7 @@ def test_players_go_in_step_and_two_lie_over_each_other(made: Path, tmp_path: Pa
     notes = re.search(r'data-notes="([^"]*)"', done.stdout)
     assert notes is not None
     step = f"{0.08 + 1 / 29:.2f}"
-    assert notes[1] == f"3|false|0.08|{step}|true|false|seed 3, window 5|true|true|true"
+    assert notes[1] == f"3|false|0.08|{step}|true|false|seed 3, window 5|true|true|true|true"
 
 
 @pytest.mark.parametrize(

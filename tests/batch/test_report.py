@@ -218,6 +218,7 @@ class TestBrowser:
         const before = document.documentElement.dataset.theme;
         document.getElementById("theme").click();
         notes.push(before !== document.documentElement.dataset.theme);
+        notes.push(document.documentElement.scrollWidth <= innerWidth);
         document.querySelector('[data-clip="clip1.mp4"]').click();
         const video = document.querySelector("video");
         document.body.dataset.notes = notes.join();
@@ -226,5 +227,5 @@ class TestBrowser:
         text = page.read_text().replace("</body>", f"<script>{steps}</script></body>")
         page.write_text(text)
         shown = self.browse(page, tmp_path / "p", "--dump-dom", "--virtual-time-budget=20000")
-        assert 'data-notes="2,2,3,false,312,213,true"' in shown
+        assert 'data-notes="2,2,3,false,312,213,true,true"' in shown
         assert 'data-video="64"' in shown

@@ -86,6 +86,7 @@ class TestBrowser:
         chart.onclick({clientX: box.left + box.width / 2}); notes.push(times());
         notes.push(chart.querySelector(".now").getAttribute("x1"));
         document.querySelector("[data-time]").onclick(); notes.push(videos.length);
+        notes.push(document.documentElement.scrollWidth <= innerWidth);
         document.body.dataset.notes = notes.join();
         setInterval(() => { document.body.dataset.width = videos[0].videoWidth; }, 50);
         """
@@ -93,7 +94,7 @@ class TestBrowser:
         text = page.read_text().replace("</body>", f"<script>{steps}</script></body>")
         changed.write_text(text)
         shown = self.browse(changed, tmp_path / "p", "--dump-dom", "--virtual-time-budget=200000")
-        assert 'data-notes="0.12/0.12,0.16/0.16,360,2"' in shown
+        assert 'data-notes="0.12/0.12,0.16/0.16,360,2,true"' in shown
         # Four panes of 280x256: clip, truth, driving, difference.
         assert 'data-width="1120"' in shown
 

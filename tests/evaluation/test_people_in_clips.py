@@ -13,6 +13,7 @@ import skimage.data
 from animate import AnimationRequest, evaluate
 from animate.clip.record import ClipFile
 from animate.evaluation import sound
+from animate.evaluation.asked import read_record
 from animate.evaluation.scores import ClipScores
 from animate.evaluation.sound import audio_offset
 from animate.files import sha256
@@ -79,10 +80,29 @@ def test_a_clip_of_a_part_of_a_pose_file_is_compared_with_that_part(folder: Path
         {"reference": "reference.png", "driving": "poses.npz", "output": clip.name, "start": "2f"}
     )
     file = ClipFile.of(clip, {clip.name: sha256(clip)}, clip.stat().st_size)
-    some_record(request, clip=file).write(clip.with_suffix(".json"))
+    inputs = {
+        "reference": sha256(folder / "reference.png"),
+        "driving": sha256(folder / "poses.npz"),
+    }
+    some_record(request, clip=file, inputs=inputs).write(clip.with_suffix(".json"))
     (scores,) = evaluate(clip, protocol="clean").clips
     assert scores.value("pose_share_face") == 100
     assert scores.value("duration_difference") == 0
+
+
+def test_the_clip_itself_is_not_taken_for_a_driving_video_of_its_name(folder: Path) -> None:
+    """A record that shares no folder with its inputs holds their names alone."""
+    clip = video(folder / "dance.mkv", [moved(SHIFT * index) for index in range(COUNT)], 5)
+    request = AnimationRequest.from_dict(
+        {"reference": "reference.png", "driving": "dance.mkv", "output": clip.name}
+    )
+    file = ClipFile.of(clip, {clip.name: sha256(clip)}, clip.stat().st_size)
+    inputs = {"reference": sha256(folder / "reference.png"), "driving": "56" * 32}
+    some_record(request, clip=file, inputs=inputs).write(clip.with_suffix(".json"))
+    record = read_record(clip)
+    assert record is not None
+    assert record.path("reference") == folder / "reference.png"
+    assert record.path("driving") is None
 
 
 def test_one_face_exchanged_is_the_worst_frame(folder: Path) -> None:

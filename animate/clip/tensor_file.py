@@ -7,8 +7,10 @@ never in memory twice.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,9 +34,13 @@ def write_tensors(path: Path, header: Mapping[str, object], tensors: Mapping[str
     """
     text = json.dumps(dict(header))
     metadata = {"header": text, "sha256": _digest(text, tensors)}
-    with files.atomic(path, follow=False) as partial:
+    if not path.parent.is_dir():  # it has been removed, and must not come back by this
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    # The library first writes a file of a name of its own beside the one that it is given. In a
+    # folder of ours it is known, and goes, after a kill.
+    with files.gathered_folder(path.parent) as partial:
         try:
-            save_file(_apart(tensors), partial, metadata)
+            save_file(_apart(tensors), partial / path.name, metadata)
         except SafetensorError as reason:  # the library's name for a full disk as well
             raise OSError(str(reason)) from reason
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from animate.errors import ModelError
-from animate.files import atomic, check_output, check_readable
+from animate.files import check_output, check_readable, gathered_folder
 from animate.models.components import Components, build_control_network, save_model
 from animate.models.store import parse_json
 from animate.models.variants import CONTROL_SECTIONS, ModelVariant, upgraded
@@ -64,9 +64,9 @@ def save_delta(
         "shapes": json.dumps(_shapes(new)),
         "variant": json.dumps(_constants(tuned.variant)),
     }
-    with atomic(path) as partial:
-        save_file(tensors, partial, metadata=metadata)
-        partial.chmod(0o644)
+    with gathered_folder(path.parent) as folder:  # the library leaves another file when killed
+        save_file(tensors, folder / path.name, metadata=metadata)
+        (folder / path.name).chmod(0o644)
     return DeltaReport(changed=changed, tensors=len(new), base=base.variant.name)
 
 

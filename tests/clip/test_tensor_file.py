@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from animate.clip.marker import Begun
 from animate.clip.tensor_file import read_tensors, write_tensors
+from animate.clip.work_folder import WorkFolder
 from animate.errors import WorkError
+from tests.clip.records import CONDITIONS
 
 LATENTS = torch.randn(700, 3, 5, 31)  # more than one piece
 TENSORS: dict[str, Tensor] = {
@@ -93,3 +97,32 @@ def test_latents_are_not_in_memory_twice_while_they_are_written(tmp_path: Path) 
     command = [sys.executable, "-c", code, str(tmp_path / "a")]
     grown = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True).stdout
     assert int(grown) < 40, f"{grown.strip()} MiB for tensors of 60"
+
+
+class Killed(BaseException):
+    """The end of a process at which nothing is tidied up."""
+
+
+def test_what_the_library_leaves_when_killed_is_known_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Begun(digest="d", request={"output": "a"}, conditions=CONDITIONS)
+    folder = tmp_path / ".clip.mp4.work"
+
+    def half_written(tensors: object, path: Path, metadata: object) -> None:
+        path.with_name(".tmpAb12Cd").write_bytes(b"half")
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("animate.clip.tensor_file.save_file", half_written)
+        patch.setattr("animate.files.shutil.rmtree", lambda *path, **options: None)
+        work = WorkFolder.open(folder, "clip.mp4", begun)
+        with pytest.raises(Killed):
+            write_tensors(folder / "latents-000001-000000", {}, {"latents": torch.zeros(3)})
+        assert list(folder.rglob(".tmp*"))
+        os.close(work._lock)
+    work = WorkFolder.open(folder, "clip.mp4", begun)
+    write_tensors(folder / "latents-000001-000000", {}, {"latents": torch.zeros(3)})
+    assert not list(folder.rglob(".tmp*"))
+    assert not work.leave(done=True)
+    assert not folder.exists()
